@@ -1,0 +1,78 @@
+"""metamix: mixtures of experts over any scikit-learn style models. This file is the public face.
+
+Names are loaded when they are first asked for (PEP 562), so that ``import metamix`` costs little
+more than importing scikit-learn and never brings in a library that is not used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metamix.comparison import Comparison, compare
+    from metamix.datasets import load_example, make_regimes
+    from metamix.engines import use_engine
+    from metamix.estimators import MixtureClassifier, MixtureRegressor
+    from metamix.persistence import load, save
+
+    __version__: str
+
+# Which room each public name lives in.
+_HOME = {
+    "Comparison": "comparison",
+    "MixtureClassifier": "estimators",
+    "MixtureRegressor": "estimators",
+    "compare": "comparison",
+    "load": "persistence",
+    "load_example": "datasets",
+    "make_regimes": "datasets",
+    "save": "persistence",
+    "use_engine": "engines",
+}
+
+# Rooms that users name themselves, as in ``metamix.gates.SoftmaxGate``.
+_ROOMS = (
+    "comparison",
+    "datasets",
+    "engines",
+    "estimators",
+    "experts",
+    "gates",
+    "likelihoods",
+    "persistence",
+    "registry",
+    "testing",
+)
+
+__all__ = [
+    "Comparison",
+    "MixtureClassifier",
+    "MixtureRegressor",
+    "compare",
+    "load",
+    "load_example",
+    "make_regimes",
+    "save",
+    "use_engine",
+]
+
+
+def __getattr__(name: str) -> Any:
+    value: Any
+    if name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    elif name in _ROOMS:
+        value = import_module(f"{__name__}.{name}")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("metamix")
+    else:
+        raise AttributeError(f"module 'metamix' has no attribute {name!r}; it has {', '.join(__dir__())}.")
+    globals()[name] = value  # found once, from then on an ordinary attribute
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_ROOMS, "__version__"])

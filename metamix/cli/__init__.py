@@ -1,0 +1,135 @@
+"""The command line: from a table to a verdict; every error is one line that says what would do."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from metamix.cli.demo import demo
+from metamix.cli.models import compare, fit, predict
+from metamix.cli.parts import check, parts
+
+__all__ = ["main"]
+
+
+def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        click.echo(f"metamix {version('metamix')}")
+        context.exit()
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog="Begin with: metamix demo, or metamix compare TABLE --target COLUMN",
+)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+)
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks and warnings (METAMIX_DEBUG=1).")
+def commands() -> None:
+    """Learn which combination of models to trust on a table, and by how much."""
+
+
+for _command in (demo, compare, fit, predict, parts, check):
+    commands.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows the program's name; that of the running program by default.
+
+    Raises
+    ------
+    SystemExit
+        Always.
+
+    Examples
+    --------
+    >>> import contextlib
+    >>> with contextlib.suppress(SystemExit):
+    ...     main(["--version"])  # doctest: +ELLIPSIS
+    metamix ...
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words or os.environ.get("METAMIX_DEBUG", "0") not in ("", "0")
+    with _quiet(debug):
+        code = _run([word for word in words if word != "--debug"], debug)
+    sys.exit(code)
+
+
+def _run(words: list[str], debug: bool) -> int:
+    try:
+        code = commands.main(args=words, prog_name="metamix", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else commands.get_help(click.Context(commands)))
+        return 2
+    except click.ClickException as error:
+        return _say(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:  # whoever was reading has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        return _say(_sentence(error), 1)
+
+
+def _say(text: str, code: int) -> int:
+    click.echo(f"metamix: {click.style('error', fg='red')}: {' '.join(text.split())}", err=True)
+    return code
+
+
+def _sentence(error: Exception) -> str:
+    """Our own refusals speak for themselves; anything else is named, with the way to see more."""
+    from metamix.registry import PartError
+
+    if isinstance(error, PartError) or (isinstance(error, ValueError) and _is_ours(error)):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the file'}: {error.strerror}"
+    return f"{type(error).__name__}: {error} (add --debug to see where it happened)"
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it was raised in metamix, or by scikit-learn's checks of what was given."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return module.startswith("metamix.") or module.startswith("sklearn.utils")
+
+
+@contextmanager
+def _quiet(debug: bool) -> Iterator[None]:
+    """Keep warnings and log lines off the screen, those of worker processes too."""
+    if debug:
+        yield
+        return
+    before, logger, silent = os.environ.get("PYTHONWARNINGS"), logging.getLogger("metamix"), logging.NullHandler()
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    logger.addHandler(silent)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeHandler(silent)
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before

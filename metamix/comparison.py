@@ -1,0 +1,338 @@
+"""compare(): experts and their combinations on the same outer folds, from one cache of out-of-fold answers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.utils import check_random_state
+
+from metamix.answers import Answers, Failure
+from metamix.engines import Engine, current_engine
+from metamix.estimators import MixtureClassifier, MixtureRegressor
+from metamix.estimators.checks import check_rows, check_weights, check_X
+from metamix.fitting import Data, Entry, Workshop, prepare
+from metamix.folds import Folds, make_folds
+from metamix.progress import Event, emit
+from metamix.tables import n_rows, recognise_task, take_rows
+from metamix.training.judging import Judge, paired
+from metamix.training.objectives import LogScore, SquaredError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Comparison", "compare"]
+
+Array = NDArray[np.float64]
+COMBINATIONS = ("best single", "average", "convex", "stacking", "mixture", "oracle")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Losses of experts and combinations on the same held-out rows.
+
+    Parameters
+    ----------
+    rows : list of dict
+        One for each expert and combination.
+    verdict : str
+        One sentence.
+    failures : list of Failure
+    measure : str
+        What the loss is.
+    mixtures : list
+        The mixture fitted in each outer fold.
+    """
+
+    rows: list[dict[str, Any]]
+    verdict: str
+    failures: list[Failure]
+    measure: str
+    mixtures: list[Any] = field(default_factory=list, repr=False)
+
+    def frame(self) -> pd.DataFrame:
+        """Name, kind, loss, paired difference to stacking and its standard error, seconds to fit and predict."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw each loss difference to stacking, with two standard errors; returns the matplotlib axes."""
+        from matplotlib import pyplot as plt
+
+        table = self.frame().iloc[::-1]
+        if ax is None:
+            _, ax = plt.subplots(figsize=(6.4, 0.35 * len(table) + 1.0), layout="constrained")
+        colours = ["C0" if kind == "combination" else "0.55" for kind in table["kind"]]
+        ax.errorbar(table["difference"], table["name"], xerr=2 * table["standard_error"], fmt="none", ecolor=colours)
+        ax.scatter(table["difference"], table["name"], c=colours, zorder=3)
+        ax.axvline(0, color="0.8", zorder=0)
+        ax.set_xlabel(f"{self.measure}, difference to stacking (two standard errors); left is better")
+        return ax
+
+    def __str__(self) -> str:
+        return self.verdict
+
+
+def compare(
+    X: Any,
+    y: Any,
+    experts: Any = None,
+    *,
+    cv: Any = 5,
+    groups: Any = None,
+    sample_weight: Any = None,
+    scoring: Any = None,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+    task: str | None = None,
+) -> Comparison:
+    """Compare experts, voting, convex blend, scikit-learn's stacking, the mixture and the oracle.
+
+    Every expert is fitted once for each pair of outer and inner fold and once for each outer fold, however
+    many combinations look at its answers. Inside an outer fold the inner folds are the other outer folds.
+
+    Parameters
+    ----------
+    X : array, sparse matrix or data frame of shape (n, d)
+    y : array-like of shape (n,)
+    experts : list, optional
+        As in `MixtureRegressor`; its default pool otherwise.
+    cv : int, splitter or list of (train, test)
+        Outer folds.
+    groups, sample_weight : array-like of shape (n,), optional
+    scoring : None, str or callable
+        Squared error or log-loss by default.
+    random_state, n_jobs
+        As in scikit-learn.
+    task : {"regression", "classification"}, optional
+        Recognised from y by default.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        For data or parameters that will not do.
+
+    Examples
+    --------
+    >>> from metamix import compare, make_regimes
+    >>> X, y = make_regimes(150, random_state=0)
+    >>> compare(X, y, ["ridge", "neighbours"], cv=3, random_state=0).frame()["name"].tolist()[-3:]
+    ['stacking', 'mixture', 'oracle']
+    """
+    task = recognise_task(y) if task is None else task
+    if task not in ("regression", "classification"):
+        raise ValueError(f"task={task!r} is unknown; give 'regression' or 'classification', or leave it out.")
+    if cv is None:
+        raise ValueError("cv=None would compare in sample; give a number of folds or a splitter.")
+    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    face = (MixtureRegressor if task == "regression" else MixtureClassifier)(
+        experts, scoring=scoring, random_state=seed, n_jobs=n_jobs
+    )
+    X = check_X(face, X, reset=True)
+    target, n_classes = face._target(y)
+    classes = None if n_classes is None else face.classes_
+    groups = check_rows(X, target, groups)
+    data = Data(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
+    folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
+    named = face._resolved()
+    seeds = check_random_state(seed).randint(np.iinfo(np.int32).max, size=len(named))
+    entries = [Entry(name, prepare(expert, int(s))) for (name, expert), s in zip(named, seeds, strict=True)]
+    board = _Board(data, [name for name, _ in named])
+    engine = current_engine(n_jobs)
+    for f in range(len(folds)):
+        emit(Event("start", f"outer fold {f + 1} of {len(folds)}", f, len(folds)))
+        _outer_fold(board, face, entries, data, folds, f, engine, seed, classes)
+    emit(Event("end", "comparison", len(folds), len(folds)))
+    judge = Judge(target, data.weight, folds.partition, classes, scoring)
+    return board.comparison(judge)
+
+
+def _outer_fold(
+    board: _Board, face: Any, entries: list[Entry], data: Data, folds: Folds, f: int, engine: Engine, seed: int,
+    classes: Any,
+) -> None:  # fmt: skip
+    """Everything that is learned on the training rows of one outer fold, asked about its test rows."""
+    rows, test = folds.pairs[f]
+    part = Data(
+        take_rows(data.X, rows),
+        data.y[rows],
+        None if data.sample_weight is None else data.sample_weight[rows],
+        None if data.groups is None else data.groups[rows],
+        data.n_classes,
+    )
+    inner = folds.inside(f, part.X, part.y, part.groups, seed)
+    X_test = take_rows(data.X, test)
+    with Workshop(entries, part, inner, engine) as workshop:
+        alive, answers = workshop.cross_fit()
+        fitted, failures = workshop.fit_all(alive)
+    kept = [k for k in alive if k in fitted]
+    answers = answers.take([alive.index(k) for k in kept])
+    board.failures += answers.failures + failures
+    started = time.perf_counter()
+    given = []
+    for j, k in enumerate(kept):
+        began = time.perf_counter()
+        given.append(fitted[k].answer(X_test))
+        asked = time.perf_counter() - began
+        board.add(entries[k].name, test, given[-1], fitted[k].seconds, asked)
+        answers.predict_seconds[j] = asked
+    shared = float(answers.fit_seconds.sum() + sum(fitted[k].seconds for k in kept))
+    asking = time.perf_counter() - started
+    values = np.stack(given, axis=1)
+    _combinations(board, part, inner, answers, values, test, shared, asking)
+    began = time.perf_counter()
+    mixture = type(face)(**face.get_params(deep=False))
+    mixture._fit(part.X, part.y if classes is None else classes[part.y], part.sample_weight, part.groups,
+                 known=(inner, kept, answers, dict(fitted)))  # fmt: skip
+    fit_seconds = shared + time.perf_counter() - began
+    began = time.perf_counter()
+    answer = mixture.predict(X_test) if classes is None else _aligned(mixture, X_test, classes)
+    board.add("mixture", test, answer, fit_seconds, time.perf_counter() - began)
+    board.mixtures.append(mixture)
+
+
+def _aligned(mixture: Any, X: Any, classes: NDArray[Any]) -> Array:
+    answer = np.zeros((n_rows(X), len(classes)))
+    answer[:, np.searchsorted(classes, mixture.classes_)] = mixture.predict_proba(X)
+    return answer
+
+
+def _combinations(
+    board: _Board,
+    part: Data,
+    inner: Folds,
+    answers: Answers,
+    values: Array,
+    test: Any,
+    shared: float,
+    asking: float,
+) -> None:
+    """Best single, average, convex blend, scikit-learn's stacking and the oracle, from known answers."""
+    honest = np.flatnonzero(inner.honest)
+    known, y, weight = answers.values[honest], part.y[honest], part.weight[honest]
+    judge = Judge(y, weight, np.zeros(len(y), dtype=np.intp))
+    if part.n_classes is not None:
+        judge = Judge(y, weight, np.zeros(len(y), dtype=np.intp), np.arange(part.n_classes))
+    losses = [judge.mean(judge.losses(known[:, k])) for k in range(known.shape[1])]
+    best = int(np.argmin(losses))
+    board.add("best single", test, values[:, best], shared, float(answers.predict_seconds[best]))
+    board.add("average", test, values.mean(axis=1), shared, asking)
+    weights = _convex(part, known, y, weight)
+    board.add("convex", test, np.einsum("k,nk...->n...", weights, values), shared, asking)
+    began = time.perf_counter()
+    stacked, predict = _sklearn_stack(part, known, y, None if part.sample_weight is None else weight)
+    learned = time.perf_counter() - began
+    board.add("stacking", test, predict(stacked, values), shared + learned, asking)
+    truth = board.data.y[test]
+    if part.n_classes is None:
+        choice = np.argmin((values - truth[:, None]) ** 2, axis=1)
+    else:
+        choice = np.argmax(values[np.arange(len(test)), :, truth], axis=1)
+    board.add("oracle", test, values[np.arange(len(test)), choice], np.nan, asking)
+
+
+def _convex(part: Data, known: Array, y: Any, weight: Array) -> Array:
+    from metamix import registry
+
+    objective: SquaredError | LogScore = SquaredError(y, known)
+    if part.n_classes is not None:
+        objective = LogScore(np.log(np.clip(known[np.arange(len(y)), :, y], 1e-6, 1)))
+    start = np.full(known.shape[1], 1 / known.shape[1])
+    gate = registry.gates["constant"]().fit_objective(
+        np.empty((len(y), 0)), objective, start=start, sample_weight=weight
+    )
+    return np.asarray(gate.predict_proba(np.empty((1, 0)))[0])
+
+
+def _sklearn_stack(part: Data, known: Array, y: Any, weight: Array | None) -> tuple[Any, Any]:
+    """What StackingRegressor and StackingClassifier fit by default on these answers."""
+    if part.n_classes is None:
+        return RidgeCV().fit(known, y, sample_weight=weight), lambda model, values: model.predict(values)
+    first = 1 if part.n_classes == 2 else 0  # of two classes it keeps the second
+
+    def columns(values: Array) -> Array:
+        return np.asarray(values[:, :, first:].reshape(len(values), -1))
+
+    def answer(model: Any, values: Array) -> Array:
+        shares = np.zeros((len(values), part.n_classes or 0))
+        shares[:, model.classes_] = model.predict_proba(columns(values))
+        return shares
+
+    return LogisticRegression().fit(columns(known), y, sample_weight=weight), answer
+
+
+class _Board:
+    """Collects answers and seconds under each name, fold by fold."""
+
+    def __init__(self, data: Data, names: list[str]) -> None:
+        self.data, self.names = data, names
+        self.answers: dict[str, Array] = {}
+        self.times: dict[str, int] = {}
+        self.seconds: dict[str, tuple[float, float]] = {}
+        self.failures: list[Failure] = []
+        self.mixtures: list[Any] = []
+
+    def add(self, name: str, rows: Any, answer: Array, fit_seconds: float, predict_seconds: float) -> None:
+        shape = (self.data.n,) if self.data.n_classes is None else (self.data.n, self.data.n_classes)
+        table = self.answers.setdefault(name, np.full(shape, np.nan))
+        table[rows] = np.where(np.isnan(table[rows]), answer, table[rows])
+        before = self.seconds.get(name, (0.0, 0.0))
+        self.seconds[name] = (before[0] + fit_seconds, before[1] + predict_seconds)
+
+    def comparison(self, judge: Judge) -> Comparison:
+        judged = judge.fold >= 0
+        complete = [
+            name
+            for name in (*self.names, *COMBINATIONS)
+            if name in self.answers and np.isfinite(self.answers[name][judged]).all()
+        ]
+        losses = {name: judge.losses(self.answers[name]) for name in complete}
+        rows = []
+        for name in complete:
+            gap = paired(losses[name] - losses["stacking"], judge.weight)
+            rows.append(
+                {
+                    "name": name,
+                    "kind": "combination" if name in COMBINATIONS else "expert",
+                    "loss": judge.mean(losses[name]),
+                    "difference": gap.mean,
+                    "standard_error": gap.standard_error,
+                    "fit_seconds": self.seconds[name][0],
+                    "predict_seconds": self.seconds[name][1],
+                }
+            )
+        measure = "squared error" if judge.classes is None else "log-loss"
+        if judge.scoring is not None:
+            measure = f"minus {judge.scoring if isinstance(judge.scoring, str) else 'the score'}"
+        return Comparison(rows, _sentence(judge, losses, measure), self.failures, measure, self.mixtures)
+
+
+def _sentence(judge: Judge, losses: dict[str, Array], measure: str) -> str:
+    """Which combination to trust, and by how much it beats the simpler ones."""
+    order = ["best single", "average", "convex", "stacking", "mixture"]
+    winner = order[0]
+    for name in order[1:]:
+        gain = paired(losses[winner] - losses[name], judge.weight)
+        if gain.mean > 2 * gain.standard_error and gain.mean > 0:
+            winner = name
+    loss = judge.mean(losses[winner])
+    parts = []
+    for name in order:
+        if name != winner and name != "convex":
+            gap = paired(losses[name] - losses[winner], judge.weight)
+            whole = abs(judge.mean(losses[name])) or 1.0
+            share, error = 100 * gap.mean / whole, 100 * gap.standard_error / whole
+            what = {"best single": "the best single expert", "average": "the plain average"}.get(name, name)
+            parts.append(f"{abs(share):.2g}% (± {error:.1g}%) {'below' if share >= 0 else 'above'} {what}")
+    who = {"best single": "One expert is enough", "average": "Plain averaging is enough", "convex": "A convex blend is enough",
+           "stacking": "Stacking is enough", "mixture": "Trust the mixture"}[winner]  # fmt: skip
+    return f"{who}: {measure} {loss:.4g}, {', '.join(parts[:-1])} and {parts[-1]}."

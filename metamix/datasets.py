@@ -1,0 +1,223 @@
+"""Data to try things on: planted regimes whose true gate is known, and real tables that need no download."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.utils import check_random_state
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["load_example", "make_regimes"]
+
+_DRAWS = 1000  # attempts at a sample in which no regime is rare; the first nearly always does
+
+
+def make_regimes(
+    n_samples: int = 1000,
+    n_features: int = 6,
+    n_regimes: int = 2,
+    noise: float = 0.3,
+    *,
+    task: str = "regression",
+    random_state: Any = None,
+    return_regimes: bool = False,
+) -> tuple[np.ndarray, ...]:
+    """Draw rows whose law depends on the region they lie in.
+
+    X is standard normal. Linear scores in the first columns (one column if there are fewer than two, else
+    two) say which regime holds, the largest score wins. The law of a regime reads two further columns, or
+    any there are if d < 4; what is left has no influence. Regime 0 is linear, 1 falls where 0 rises and
+    oscillates, 2 is a product, 3 a bowl; further regimes repeat these with the opposite sign and the two
+    columns swapped. For classification, y is whether law plus noise exceeds zero.
+
+    Parameters
+    ----------
+    n_samples : int
+        n, at least five for each regime.
+    n_features : int
+        d.
+    n_regimes : int
+        K; each holds at least n / (3 K) rows.
+    noise : float
+        Standard deviation of the normal noise added to the law, in units of y; the law's own is about 3.
+    task : {"regression", "classification"}
+        What y is.
+    random_state : int, RandomState or None
+        The seed.
+    return_regimes : bool
+        Whether to return the regime of each row, too.
+
+    Returns
+    -------
+    X : ndarray
+        (n, d).
+    y : ndarray
+        (n,) floats, or 0 and 1 as integers.
+    regimes : ndarray
+        (n,) integers from 0 to K - 1, with `return_regimes`.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of range, or there are fewer than five rows for each regime.
+
+    Examples
+    --------
+    >>> X, y, regimes = make_regimes(200, n_regimes=3, random_state=0, return_regimes=True)
+    >>> X.shape, y.shape, sorted(set(regimes.tolist()))
+    ((200, 6), (200,), [0, 1, 2])
+    """
+    _check(n_samples, n_features, n_regimes, noise, task)
+    rng = check_random_state(random_state)
+    slopes, intercepts = _boundaries(n_features, n_regimes, rng)
+    strengths = rng.uniform(0.8, 1.2, (n_regimes, 2))
+    for _ in range(_DRAWS):
+        X = rng.standard_normal((n_samples, n_features))
+        regimes = np.argmax(X[:, : slopes.shape[0]] @ slopes + intercepts, axis=1)
+        if np.bincount(regimes, minlength=n_regimes).min() * 3 * n_regimes >= n_samples:
+            break
+    else:
+        raise ValueError(f"n_samples={n_samples} is too few for n_regimes={n_regimes}: twice as many would do")
+    y = np.empty(n_samples)
+    for k in range(n_regimes):
+        rows = regimes == k
+        y[rows] = _law(k, *_law_columns(X[rows]), *strengths[k])
+    y += noise * rng.standard_normal(n_samples)
+    if task == "classification":
+        y = (y > 0).astype(np.int64)
+    return (X, y, regimes) if return_regimes else (X, y)
+
+
+def _check(n_samples: int, n_features: int, n_regimes: int, noise: float, task: str) -> None:
+    for name, value in (("n_features", n_features), ("n_regimes", n_regimes)):
+        if value < 1:
+            raise ValueError(f"{name}={value!r}: a whole number of at least 1 would do")
+    if n_samples < 5 * n_regimes:
+        raise ValueError(
+            f"n_samples={n_samples} is too few for n_regimes={n_regimes}: at least {5 * n_regimes} would do"
+        )
+    if not noise >= 0:
+        raise ValueError(f"noise={noise!r}: a standard deviation of 0 or more would do")
+    if task not in ("regression", "classification"):
+        raise ValueError(f"task={task!r}: 'regression' or 'classification' would do")
+
+
+def _boundaries(d: int, K: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes (g, K) and intercepts (K,) of scores that give every regime about 1 / K of normal rows."""
+    if d == 1:
+        # On a line the largest of ordered slopes wins in ordered intervals; let them end at quantiles.
+        ends = norm.ppf(np.arange(1, K) / K)
+        return np.arange(K, dtype=float)[None, :], -np.concatenate([[0.0], np.cumsum(ends)])
+    angles = rng.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(K) / K
+    jitter = 0.2 * np.sin(np.pi / K) * rng.uniform(-1, 1, K) if K > 1 else np.zeros(K)
+    return np.vstack([np.cos(angles), np.sin(angles)]), jitter
+
+
+def _law_columns(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    d = X.shape[1]
+    first, second = (2, 3) if d >= 4 else (d - 1, max(d - 2, 0))
+    return X[:, first], X[:, second]
+
+
+def _law(k: int, a: np.ndarray, b: np.ndarray, s: float, t: float) -> np.ndarray:
+    forms: list[Callable[[np.ndarray, np.ndarray], np.ndarray]] = [
+        lambda a, b: 3 * s * a - 2 * t * b,
+        lambda a, b: -3 * s * a + 2 * t * np.sin(3 * b),
+        lambda a, b: 3 * s * a * b,
+        lambda a, b: 2 * s * (b**2 - 1) + 2 * t * b,
+    ]
+    cycle, form = divmod(k, len(forms))
+    return forms[form](a, b) if cycle % 2 == 0 else -forms[form](b, a)
+
+
+def load_example(name: str) -> tuple[pd.DataFrame, pd.Series]:
+    """Load a small table that comes with the dependencies or is planted; nothing is downloaded.
+
+    Parameters
+    ----------
+    name : {"diabetes", "breast_cancer", "regimes", "mixed"}
+        Progress of diabetes (regression, in the units it was measured in) and diagnosis of breast cancer
+        (classification), both from scikit-learn's own data; planted regimes (regression, regime not
+        shown); a planted table of flats with text, a category, a boolean, dates and missing values
+        (regression).
+
+    Returns
+    -------
+    X : pandas.DataFrame
+        (n, d).
+    y : pandas.Series
+        (n,).
+
+    Raises
+    ------
+    ValueError
+        There is no example of this name.
+
+    Examples
+    --------
+    >>> X, y = load_example("diabetes")
+    >>> X.shape, y.name
+    ((442, 10), 'progression')
+    """
+    known = {"diabetes": _diabetes, "breast_cancer": _breast_cancer, "regimes": _regimes, "mixed": _mixed}
+    if name not in known:
+        near = get_close_matches(str(name), known, n=1, cutoff=0.5)
+        hint = f" did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"there is no example {name!r}:{hint} the examples are {', '.join(known)}")
+    return known[name]()
+
+
+def _diabetes() -> tuple[pd.DataFrame, pd.Series]:
+    from sklearn.datasets import load_diabetes
+
+    X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    return X, y.rename("progression")
+
+
+def _breast_cancer() -> tuple[pd.DataFrame, pd.Series]:
+    from sklearn.datasets import load_breast_cancer
+
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    return X, y.rename("benign")
+
+
+def _regimes() -> tuple[pd.DataFrame, pd.Series]:
+    import pandas as pd
+
+    X, y = make_regimes(random_state=0)
+    return pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])]), pd.Series(y, name="y")
+
+
+def _mixed() -> tuple[pd.DataFrame, pd.Series]:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    n = 600
+    size, rooms = rng.gamma(9.0, 9.0, n), rng.integers(1, 6, n)
+    city = rng.choice(["Bergen", "Lyon", "Porto", "Turin"], n)
+    state = rng.choice(["poor", "fair", "good"], n, p=[0.2, 0.5, 0.3])
+    garden = rng.random(n) < 0.3
+    days = rng.integers(0, 3 * 365, n)
+    fee = rng.gamma(4.0, 30.0, n)
+    # Two markets: in the south a flat is worth its size, in the north its rooms and what is saved on fees.
+    south = 2.0 * size + 10 * (state == "good") + 0.02 * days
+    north = 60.0 + 35 * rooms - 0.4 * fee + 25 * garden
+    price = np.where(np.isin(city, ["Porto", "Turin"]), south, north) + rng.normal(0, 8, n)
+    X = pd.DataFrame(
+        {
+            "size": np.where(rng.random(n) < 0.08, np.nan, size).round(1),
+            "rooms": rooms,
+            "city": pd.Series(city).mask(rng.random(n) < 0.03),
+            "state": pd.Categorical(state, categories=["poor", "fair", "good"], ordered=True),
+            "garden": garden,
+            "listed": pd.Timestamp("2021-01-01") + pd.to_timedelta(days, unit="D"),
+            "fee": np.where(rng.random(n) < 0.1, np.nan, fee).round(2),
+        }
+    )
+    return X, pd.Series(price.round(2), name="price")

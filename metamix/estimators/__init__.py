@@ -1,0 +1,6 @@
+"""The faces that users call: mixtures as scikit-learn estimators."""
+
+from metamix.estimators.classification import MixtureClassifier
+from metamix.estimators.regression import MixtureRegressor
+
+__all__ = ["MixtureClassifier", "MixtureRegressor"]

@@ -1,0 +1,147 @@
+"""What may come in: X, y, weights and groups, checked once, each refusal with its remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from metamix.tables import is_frame
+
+__all__ = ["check_X", "check_classes", "check_numbers", "check_rows", "check_weights"]
+
+
+def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """X as the experts will see it: frames untouched, arrays checked and in C order.
+
+    Sets `n_features_in_` and `feature_names_in_` where `reset`, and compares with them where not.
+
+    Examples
+    --------
+    >>> from metamix import MixtureRegressor
+    >>> check_X(MixtureRegressor(), [[1, 2]], reset=True)
+    array([[1, 2]])
+    """
+    if is_frame(X):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        return X
+    tags = estimator.__sklearn_tags__().input_tags
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2 and (tags.string or tags.categorical):
+        try:
+            X = X.astype(np.float64)
+        except ValueError:  # text among the columns: the experts know what to do with it
+            validate_data(estimator, X, reset=reset, skip_check_array=True)
+            return X
+    return validate_data(
+        estimator,
+        X,
+        reset=reset,
+        accept_sparse="csr" if tags.sparse else False,
+        ensure_all_finite="allow-nan" if tags.allow_nan else True,
+        order="C",
+        dtype="numeric",
+    )
+
+
+def check_numbers(estimator: Any, y: Any) -> NDArray[np.float64]:
+    """Target of a regression, (n,) floats.
+
+    Raises
+    ------
+    ValueError
+        If y is missing, not one column, not numbers, or holds NaN or infinity.
+
+    Examples
+    --------
+    >>> check_numbers(None, [1, 2])
+    array([1., 2.])
+    """
+    _there(estimator, y)
+    y = _no_sparse(y)
+    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        raise ValueError(f"y has shape {np.shape(y)}: several targets at once are not supported yet; fit one each.")
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind in "OUST":
+        y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+    assert_all_finite(y, input_name="y")
+    return np.asarray(y, dtype=np.float64)
+
+
+def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Classes (C,) and integer codes (n,) of a classification target.
+
+    Raises
+    ------
+    ValueError
+        If y is missing, continuous, not one column, or has a single class, which is named.
+
+    Examples
+    --------
+    >>> check_classes(None, ["b", "a"])
+    (array(['a', 'b'], dtype='<U1'), array([1, 0]))
+    """
+    _there(estimator, y)
+    y = column_or_1d(_no_sparse(y), warn=True)
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
+    elif y.dtype == object and any(label is None or label != label for label in y):
+        raise ValueError("y has missing labels (None or NaN); drop those rows or give them a class of their own.")
+    check_classification_targets(y)
+    classes, codes = np.unique(y, return_inverse=True)
+    if len(classes) == 1:
+        raise ValueError(f"y has one class only, {classes[0]!r}; a classifier needs at least two to tell apart.")
+    return classes, codes
+
+
+def _there(estimator: Any, y: Any) -> None:
+    if y is None:
+        name = type(estimator).__name__
+        raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None.")
+
+
+def _no_sparse(y: Any) -> Any:
+    if sparse.issparse(y):
+        raise ValueError("y is sparse; pass a dense column, for example y.toarray().ravel().")
+    return y
+
+
+def check_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
+    """Sample weights (n,), or None where none were given.
+
+    Raises
+    ------
+    ValueError
+        If the length is not n, or a weight is negative or not finite, or all are zero.
+
+    Examples
+    --------
+    >>> check_weights([1, 2], 2)
+    array([1., 2.])
+    """
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n, float(weight))
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight has shape {weight.shape}, X has {n} rows; give one weight per row, ({n},).")
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        raise ValueError("sample_weight must be finite and not negative, and not zero everywhere.")
+    return weight
+
+
+def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:
+    """Groups as an array (n,); ValueError where X, y and groups differ in length.
+
+    Examples
+    --------
+    >>> check_rows([[1.0], [2.0]], [0, 1], ["a", "b"])
+    array(['a', 'b'], dtype='<U1')
+    """
+    check_consistent_length(X, y, groups)
+    return None if groups is None else np.asarray(groups)

@@ -1,0 +1,68 @@
+"""MixtureClassifier: classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+
+from metamix import registry
+from metamix.estimators.checks import check_classes
+from metamix.estimators.mixture import Array, Mixture
+from metamix.recombination import combine
+from metamix.stacking import LogitStack
+
+
+class MixtureClassifier(ClassifierMixin, Mixture):
+    """Mixture of experts for classification.
+
+    Parameters and attributes are those of `MixtureRegressor`, without `likelihood`: the likelihood is the
+    probability that an expert gave to the class that came. Experts need `predict_proba`, and see classes
+    as codes 0 … C-1; `oof_predictions_` has shape (n, K, C).
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+
+    Examples
+    --------
+    >>> from metamix import MixtureClassifier, make_regimes
+    >>> X, y = make_regimes(200, task="classification", random_state=0)
+    >>> mixture = MixtureClassifier(["logistic", "boosting"], specialize=False, random_state=0).fit(X, y)
+    >>> mixture.predict_proba(X).shape
+    (200, 2)
+    """
+
+    @property
+    def _known(self) -> Mapping[str, Any]:
+        return registry.classifiers
+
+    @property
+    def _pool(self) -> tuple[str, ...]:
+        return ("logistic", "naive_bayes", "neighbours", "extra_trees", "boosting")
+
+    def _likelihood_and_stacker(self) -> tuple[Any, Any]:
+        return registry.likelihoods["categorical"](), LogitStack()
+
+    def _target(self, y: Any) -> tuple[NDArray[Any], int | None]:
+        self.classes_, codes = check_classes(self, y)
+        return codes, len(self.classes_)
+
+    def _codes(self, y: Any) -> NDArray[Any]:
+        labels = np.asarray(y).ravel()
+        unknown = sorted({str(label) for label in np.unique(labels[~np.isin(labels, self.classes_)])})
+        if unknown:
+            raise ValueError(f"y has classes that were not seen in fit: {', '.join(unknown)}.")
+        return np.searchsorted(self.classes_, labels)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Class probabilities (n, C), in the order of `classes_`."""
+        mixed = combine(*self._weighed(self._checked(X)))
+        return np.asarray(mixed / mixed.sum(axis=1, keepdims=True))
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable class of each row, (n,)."""
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])

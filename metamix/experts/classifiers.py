@@ -1,0 +1,217 @@
+"""Named classifiers. Each prepares columns for itself and answers with probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from metamix.columns import ColumnEncoder
+from metamix.experts.curves import DenseColumns
+from metamix.experts.models import EncodedLabels
+
+__all__ = [
+    "boosting",
+    "extra_trees",
+    "forest",
+    "lightgbm",
+    "logistic",
+    "mlp",
+    "naive_bayes",
+    "neighbours",
+    "svm",
+    "tree",
+    "xgboost",
+]
+
+
+def logistic(**parameters: Any) -> Pipeline:
+    """Logistic regression; parameters of LogisticRegression.
+
+    Examples
+    --------
+    >>> logistic().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]).predict([[2.9]])
+    array([1])
+    """
+    return _numbers(LogisticRegression(**{"max_iter": 1000} | parameters))
+
+
+def naive_bayes(**parameters: Any) -> Pipeline:
+    """Gaussian naive Bayes; parameters of GaussianNB.
+
+    Examples
+    --------
+    >>> naive_bayes(var_smoothing=0.1).named_steps["model"]
+    GaussianNB(var_smoothing=0.1)
+    """
+    # A 0/1 column that never varies within a class would rule the class out for ever at the default of 1e-9.
+    return _numbers(GaussianNB(**{"var_smoothing": 1e-2} | parameters), DenseColumns())
+
+
+def neighbours(**parameters: Any) -> Pipeline:
+    """Shares of the classes among the nearest rows; parameters of KNeighborsClassifier.
+
+    Examples
+    --------
+    >>> neighbours(n_neighbors=1).fit([[0.0], [1.0]], [0, 1]).predict_proba([[0.9]])
+    array([[0., 1.]])
+    """
+    # Equal weights: by distance, a row that equals a training row would be certain of its class.
+    return _numbers(KNeighborsClassifier(**{"n_neighbors": 15, "n_jobs": 1} | parameters))
+
+
+def svm(**parameters: Any) -> Pipeline:
+    """Support vectors with a radial kernel, calibrated on held-out rows (Platt 1999); parameters of SVC.
+
+    Its time grows as n²: minutes at 50,000 rows. Every class needs two rows.
+
+    Examples
+    --------
+    >>> svm(C=10.0).named_steps["model"].classifier.estimator.C
+    10.0
+    """
+    # SVC(probability=True) is deprecated in scikit-learn 1.9, and its own folds follow a seed that rounds
+    # change.
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    calibrated = CalibratedClassifierCV(SVC(**{"cache_size": 500} | parameters), cv=folds, ensemble=False, n_jobs=1)
+    return _numbers(EncodedLabels(calibrated))
+
+
+def tree(**parameters: Any) -> Pipeline:
+    """A decision tree with leaves large enough for shares; parameters of DecisionTreeClassifier.
+
+    Examples
+    --------
+    >>> tree(max_depth=2).named_steps["model"].max_depth
+    2
+    """
+    return _ranks(DecisionTreeClassifier(**{"min_samples_leaf": 15, "max_depth": 8} | parameters))
+
+
+def forest(**parameters: Any) -> Pipeline:
+    """Random forest; parameters of RandomForestClassifier.
+
+    Examples
+    --------
+    >>> forest(n_estimators=10).named_steps["model"].n_estimators
+    10
+    """
+    return _ranks(RandomForestClassifier(**{"n_estimators": 150, "min_samples_leaf": 2, "n_jobs": 1} | parameters))
+
+
+def extra_trees(**parameters: Any) -> Pipeline:
+    """Extremely randomised trees; parameters of ExtraTreesClassifier.
+
+    Examples
+    --------
+    >>> extra_trees(n_estimators=10).named_steps["model"].n_estimators
+    10
+    """
+    return _ranks(ExtraTreesClassifier(**{"n_estimators": 150, "min_samples_leaf": 2, "n_jobs": 1} | parameters))
+
+
+def boosting(**parameters: Any) -> Pipeline:
+    """scikit-learn's histogram gradient boosting; parameters of HistGradientBoostingClassifier.
+
+    Examples
+    --------
+    >>> boosting(max_iter=20).named_steps["model"].max_iter
+    20
+    """
+    return _ranks(HistGradientBoostingClassifier(**{"learning_rate": 0.05} | parameters), DenseColumns())
+
+
+def xgboost(**parameters: Any) -> Pipeline:
+    """XGBoost's boosted trees; parameters of XGBClassifier.
+
+    Raises
+    ------
+    ImportError
+        If XGBoost is not installed.
+
+    Examples
+    --------
+    >>> xgboost(n_estimators=20).named_steps["model"].classifier.n_estimators
+    20
+    """
+    try:
+        from xgboost import XGBClassifier
+    except ImportError as error:
+        raise ImportError("The expert 'xgboost' needs XGBoost: pip install metamix[xgboost]") from error
+    settings = {
+        "n_estimators": 150,
+        "learning_rate": 0.05,
+        "max_depth": 5,
+        "subsample": 0.8,
+        "colsample_bytree": 0.8,
+    }
+    settings |= {"n_jobs": 1, "verbosity": 0} | parameters
+    return _ranks(EncodedLabels(XGBClassifier(**settings)))
+
+
+def lightgbm(**parameters: Any) -> Pipeline:
+    """LightGBM's boosted trees; parameters of LGBMClassifier.
+
+    Raises
+    ------
+    ImportError
+        If LightGBM is not installed.
+
+    Examples
+    --------
+    >>> lightgbm(n_estimators=20).named_steps["model"].n_estimators
+    20
+    """
+    try:
+        from lightgbm import LGBMClassifier
+    except ImportError as error:
+        raise ImportError("The expert 'lightgbm' needs LightGBM: pip install metamix[lightgbm]") from error
+    settings: dict[str, Any] = {
+        "n_estimators": 150,
+        "learning_rate": 0.05,
+        "subsample": 0.8,
+        "subsample_freq": 1,
+    }
+    # Row-wise always: left alone, LightGBM times both layouts and takes the faster, which need not be the
+    # same twice.
+    settings |= {"colsample_bytree": 0.8, "num_leaves": 20, "deterministic": True, "force_row_wise": True}
+    settings |= {"n_jobs": 1, "verbosity": -1} | parameters
+    return _ranks(LGBMClassifier(**settings))
+
+
+def mlp(**parameters: Any) -> Pipeline:
+    """A small network of two hidden layers that stops early; parameters of MLPClassifier.
+
+    Examples
+    --------
+    >>> mlp(alpha=0.1).named_steps["model"].alpha
+    0.1
+    """
+    settings = {
+        "hidden_layer_sizes": (64, 32),
+        "early_stopping": True,
+        "n_iter_no_change": 20,
+        "max_iter": 500,
+    }
+    settings |= {"learning_rate_init": 0.003} | parameters
+    return _numbers(MLPClassifier(**settings))
+
+
+def _numbers(model: Any, between: Any = None) -> Pipeline:
+    steps = [] if between is None else [("dense", between)]
+    return Pipeline([("columns", ColumnEncoder()), *steps, ("model", model)])
+
+
+def _ranks(model: Any, between: Any = None) -> Pipeline:
+    columns = ColumnEncoder(categories="ordinal", scale=False, missing="keep")
+    steps = [] if between is None else [("dense", between)]
+    return Pipeline([("columns", columns), *steps, ("model", model)])

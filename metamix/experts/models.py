@@ -1,0 +1,223 @@
+"""What named experts need and scikit-learn lacks: a ridge that sets itself, scaled targets, plain labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import linalg, sparse
+from sklearn import config_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    RegressorMixin,
+    clone,
+)
+from sklearn.utils import Tags, get_tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+__all__ = ["EncodedLabels", "RidgeByGcv", "ScaledTarget"]
+
+Array = NDArray[np.float64]
+
+
+class RidgeByGcv(RegressorMixin, BaseEstimator):
+    """Ridge regression whose penalty is chosen by generalised cross-validation.
+
+    The criterion is RSS / (N - 1.4 df)^2 (Golub, Heath & Wahba 1979; the factor against undersmoothing is
+    Kim & Gu 2004). N is the sum of the weights, so a weight of two is a row given twice and a weight of zero
+    a row left out, exactly; penalties are relative to the mean variance of the columns, so units do not
+    matter. One decomposition of a d x d (or n x n) matrix serves every penalty.
+
+    Parameters
+    ----------
+    alphas : sequence of float, optional
+        Relative penalties to choose from; by default 1e-8 to 1e4 in steps of half a decade.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (d,) or (T, d)
+    intercept_ : float or ndarray of shape (T,)
+    alpha_ : float or ndarray of shape (T,)
+        The relative penalty chosen, for each target.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.arange(10.0)[:, None]
+    >>> RidgeByGcv().fit(X, 3 * X[:, 0] + 1).predict([[20.0]]).round(3)
+    array([61.])
+    """
+
+    def __init__(self, alphas: ArrayLike | None = None) -> None:
+        self.alphas = alphas
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> RidgeByGcv:
+        """Learn from X (n, d), y (n,) or (n, T) and weights (n,)."""
+        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True, dtype=np.float64)
+        single = y.ndim == 1
+        Y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        weight = np.ones(len(Y)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        total = weight.sum()
+        if not total > 0:
+            raise ValueError("Every sample weight is zero; at least one row needs a positive weight.")
+        x_mean, y_mean = np.asarray(weight @ X).ravel() / total, weight @ Y / total
+        root = np.sqrt(weight)[:, None]
+        basis, eigenvalues, moments = _decompose(X, x_mean, root, root * (Y - y_mean))
+        alphas = np.logspace(-8, 4, 25) if self.alphas is None else np.asarray(self.alphas, dtype=np.float64)
+        unit = eigenvalues.sum() / X.shape[1] or 1.0
+        # Weights that sum to less than a few rows are shares rather than counts.
+        count = total if total > 2 else float((weight > 0).sum())
+        energy = (weight[:, None] * (Y - y_mean) ** 2).sum(axis=0)
+        best = _choose(eigenvalues, moments, energy, alphas * unit, count)
+        inverse = 1.0 / (eigenvalues[:, None] + alphas[best] * unit)  # (rank, T)
+        coef = (basis @ (moments * inverse)).T
+        intercept = y_mean - coef @ x_mean
+        self.alpha_ = alphas[best][0] if single else alphas[best]
+        self.coef_ = coef[0] if single else coef
+        self.intercept_ = float(intercept[0]) if single else intercept
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Answer the rows of X (n, d): (n,) or (n, T)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=np.float64)
+        return np.asarray(X @ self.coef_.T + self.intercept_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _decompose(X: Any, mean: Array, root: Array, R: Array) -> tuple[Array, Array, Array]:
+    """Eigenvectors V (d, r) and eigenvalues (r,) of the weighted scatter Z'Z, and V'Z'R (r, T).
+
+    Z = root * (X - mean) is formed for dense X only; for sparse X the mean is taken off the products.
+    """
+    n, d = X.shape
+    if sparse.issparse(X):
+        Z, offset = X.multiply(root).tocsr(), root * mean
+        wide = (Z @ Z.T).toarray() - Z @ offset.T - (Z @ offset.T).T + offset @ offset.T if d > n else None
+        cross = Z.T @ R - mean[:, None] * (root.T @ R)
+        tall = None if d > n else (Z.T @ Z).toarray() - np.outer(mean, mean) * float((root**2).sum())
+    else:
+        Z, offset = root * (X - mean), None
+        wide, tall, cross = (Z @ Z.T, None, Z.T @ R) if d > n else (None, Z.T @ Z, Z.T @ R)
+    if tall is not None:
+        eigenvalues, V = linalg.eigh(tall)
+        return V, np.maximum(eigenvalues, 0.0), V.T @ cross
+    eigenvalues, U = linalg.eigh(wide)
+    kept = eigenvalues > eigenvalues[-1] * n * np.finfo(float).eps
+    eigenvalues, U = eigenvalues[kept], U[:, kept]
+    V = Z.T @ U if offset is None else Z.T @ U - mean[:, None] * (root.T @ U)
+    V /= np.sqrt(eigenvalues)
+    return V, eigenvalues, V.T @ cross
+
+
+def _choose(eigenvalues: Array, moments: Array, energy: Array, penalties: Array, count: float) -> NDArray[np.intp]:
+    """Position of the best penalty for each target, (T,)."""
+    shrunk = eigenvalues / (eigenvalues + penalties[:, None])  # (A, r)
+    explained = np.divide(moments**2, eigenvalues[:, None], out=np.zeros_like(moments), where=eigenvalues[:, None] > 0)
+    # What no penalty explains, plus what each one leaves: a sum of positive terms, so nothing cancels twice.
+    residual = np.maximum(energy - explained.sum(axis=0), 1e-14 * energy) + (1 - shrunk) ** 2 @ explained
+    freedom = count - 1.4 * (1.0 + shrunk.sum(axis=1))
+    score = np.full(residual.shape, np.inf)
+    np.divide(residual, freedom[:, None] ** 2, out=score, where=freedom[:, None] > 0)
+    score[-1] = np.where(np.isfinite(score).any(axis=0), score[-1], 0.0)  # too few rows: the strongest penalty
+    return np.asarray(score.argmin(axis=0))
+
+
+class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+    """A regressor that sees its target with mean zero and standard deviation one, weighted as the fit is.
+
+    scikit-learn's TransformedTargetRegressor scales without weights, and with metadata routing a pipeline
+    that ends in one cannot be told to pass weights; here `fit` takes them and hands them on.
+
+    Parameters
+    ----------
+    regressor : estimator
+        Must take `sample_weight` for weights to be given.
+
+    Examples
+    --------
+    >>> from sklearn.neighbors import KNeighborsRegressor
+    >>> ScaledTarget(KNeighborsRegressor(1)).fit([[0.0], [1.0]], [10.0, 30.0]).predict([[0.9]])
+    array([30.])
+    """
+
+    def __init__(self, regressor: Any) -> None:
+        self.regressor = regressor
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ScaledTarget:
+        """Learn from X (n, d), y (n,) or (n, T) and weights (n,)."""
+        y = np.asarray(y, dtype=np.float64)
+        self.mean_ = np.average(y, axis=0, weights=sample_weight)
+        scale = np.sqrt(np.average((y - self.mean_) ** 2, axis=0, weights=sample_weight))
+        # Zero where the target is constant but for rounding: the answer is then the mean, whatever was
+        # learned.
+        self.scale_ = np.where(scale <= 1e-12 * np.abs(self.mean_), 0.0, scale)
+        standard = (y - self.mean_) / np.where(self.scale_ > 0, self.scale_, 1.0)
+        self.regressor_ = _fit_inner(self.regressor, X, standard, sample_weight)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Answer the rows of X (n, d), in the target's own unit: (n,) or (n, T)."""
+        check_is_fitted(self)
+        return np.asarray(self.regressor_.predict(X) * self.scale_ + self.mean_, dtype=np.float64)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self.regressor).input_tags
+        return tags
+
+
+class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """A classifier that sees its labels as 0 … C-1, whatever they are, and its weights whatever the routing.
+
+    XGBoost takes no other labels; calibration asks its inner classifier for a routing request that nobody
+    can set from outside.
+
+    Parameters
+    ----------
+    classifier : estimator
+
+    Examples
+    --------
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> model = EncodedLabels(KNeighborsClassifier(1)).fit([[0.0], [1.0]], ["no", "yes"])
+    >>> model.predict([[0.9]])
+    array(['yes'], dtype='<U3')
+    """
+
+    def __init__(self, classifier: Any) -> None:
+        self.classifier = classifier
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> EncodedLabels:
+        """Learn from X (n, d), labels y (n,) and weights (n,)."""
+        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
+        self.classifier_ = _fit_inner(self.classifier, X, codes, sample_weight)
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Most probable label of the rows of X (n, d): (n,)."""
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (n, C), in the order of `classes_`."""
+        check_is_fitted(self)
+        return np.asarray(self.classifier_.predict_proba(X), dtype=np.float64)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self.classifier).input_tags
+        return tags
+
+
+def _fit_inner(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+    with config_context(enable_metadata_routing=False):  # weights are handed on here, not by request
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return clone(estimator).fit(X, y, **weights)

@@ -1,0 +1,121 @@
+"""What a gate looks at: the columns of X, the experts' answers, both, some columns, or a transformer's output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator, clone
+
+from metamix.columns import ColumnEncoder
+from metamix.tables import is_frame, take_rows
+
+__all__ = ["GateFeatures"]
+
+Array = NDArray[np.float64]
+
+
+class GateFeatures(BaseEstimator):
+    """Turns rows, and the experts' answers to them, into what the gate is asked about.
+
+    Parameters
+    ----------
+    kind : {"x", "predictions", "both"}, list of columns, or transformer
+        `"predictions"` are the experts' answers and what follows from them: their spread for numbers;
+        logits, entropy and margin for classes.
+    raw : bool
+        Hand X over as it came; for a plain classifier that the user chose as gate.
+
+    Examples
+    --------
+    >>> features = GateFeatures("x").fit(np.array([[1.0], [2.0]]))
+    >>> features.join(features.base(np.array([[3.0]])), None)
+    array([[3.]])
+    """
+
+    def __init__(self, kind: Any = "x", raw: bool = False) -> None:
+        self.kind = kind
+        self.raw = raw
+
+    @property
+    def asks_experts(self) -> bool:
+        """Whether every expert must answer before the gate can."""
+        return isinstance(self.kind, str) and self.kind in ("predictions", "both")
+
+    def fit(self, X: Any, y: Any = None) -> GateFeatures:
+        """Learn how columns are encoded; ValueError for an unknown kind."""
+        if isinstance(self.kind, str) and self.kind not in ("x", "predictions", "both"):
+            raise ValueError(
+                f"gate_features={self.kind!r} is unknown; give 'x', 'predictions', 'both', a list of columns, "
+                "or a transformer."
+            )
+        self.encoder_ = None
+        if isinstance(self.kind, str) or isinstance(self.kind, list | tuple | np.ndarray):
+            self.columns_ = None if isinstance(self.kind, str) else list(self.kind)
+            X = X if self.columns_ is None else _take_columns(X, self.columns_)
+            if self.kind != "predictions" and not self.raw and not _is_plain(X):
+                self.encoder_ = ColumnEncoder().fit(X)
+        else:
+            self.columns_ = None
+            self.encoder_ = clone(self.kind).fit(X, y)
+        return self
+
+    def base(self, X: Any) -> Any:
+        """The part that comes from X alone, n rows; X itself, not a copy, where it is plain numbers."""
+        if isinstance(self.kind, str) and self.kind == "predictions":
+            return None
+        X = X if self.columns_ is None else _take_columns(X, self.columns_)
+        return X if self.encoder_ is None else self.encoder_.transform(X)
+
+    def join(self, base: Any, predictions: Array | None) -> Any:
+        """The gate's input: `base`, the experts' answers (n, K) or (n, K, C), or both side by side."""
+        if not self.asks_experts:
+            return base
+        assert predictions is not None
+        answers = _from_answers(predictions)
+        if base is None:
+            return answers
+        if sparse.issparse(base):
+            return sparse.hstack([base, answers], format="csr")
+        return np.hstack([np.asarray(base, dtype=np.float64), answers])
+
+    def rows(self, base: Any, mask: NDArray[np.bool_]) -> Any:
+        """Some rows of `base`; None where the gate looks at answers only."""
+        return None if base is None else take_rows(base, np.flatnonzero(mask))
+
+
+def _take_columns(X: Any, columns: list[Any]) -> Any:
+    """Some columns, by name or position."""
+    if not is_frame(X):
+        return X[:, columns]
+    import narwhals as nw
+
+    frame = nw.from_native(X)
+    names = [frame.columns[c] if isinstance(c, int | np.integer) else c for c in columns]
+    absent = [name for name in names if name not in frame.columns]
+    if absent:
+        raise ValueError(f"gate_features names {absent}, which X lacks; it has {frame.columns}.")
+    return frame.select(names).to_native()
+
+
+def _is_plain(X: Any) -> bool:
+    """Numbers without gaps, which a gate can take as they are."""
+    if sparse.issparse(X):
+        return True
+    if is_frame(X) or not isinstance(X, np.ndarray) or X.dtype.kind not in "fiub":
+        return False
+    return X.dtype.kind != "f" or bool(np.isfinite(X.sum()) or np.isfinite(X).all())
+
+
+def _from_answers(predictions: Array) -> Array:
+    """Answers and spread for numbers; logits, entropy and margin for classes. Rows never answered are zero."""
+    known = np.nan_to_num(predictions)
+    if known.ndim == 2:
+        return np.column_stack([known, known.std(axis=1)])
+    p = np.clip(known, 1e-6, 1.0)
+    entropy = -(p * np.log(p)).sum(axis=2)
+    top = np.sort(p, axis=2)[:, :, -2:]
+    logits = np.log(p) - np.log1p(-np.minimum(p, 1 - 1e-6))
+    return np.column_stack([logits[:, :, 1:].reshape(len(p), -1), entropy, top[:, :, 1] - top[:, :, 0]])

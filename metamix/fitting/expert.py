@@ -1,0 +1,191 @@
+"""One fit of one expert: seeded, single-threaded, weighted or drawn, its classes remembered."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from metamix.fitting.contents import Data, Entry, Fitted
+from metamix.tables import take_rows
+
+__all__ = ["fit_expert", "prepare", "takes_weights"]
+
+Array = NDArray[np.float64]
+
+# Rows are left out of a fit only where at least so many are left.
+FEWEST_ROWS = 20
+THREAD_PARAMETERS = ("n_jobs", "nthread", "thread_count", "num_threads")
+
+
+def takes_weights(estimator: Any) -> str | None:
+    """The keyword by which row weights reach an estimator, inside pipelines too; None if it takes none.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> takes_weights(make_pipeline(StandardScaler(), Ridge()))
+    'ridge__sample_weight'
+    """
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        inner = None if last in (None, "passthrough") else takes_weights(last)
+        return None if inner is None else f"{name}__{inner}"
+    for wrapped in ("regressor", "estimator"):  # TransformedTargetRegressor, searches: weights pass through
+        if wrapped in getattr(estimator, "get_params", dict)() and not has_fit_parameter(estimator, "sample_weight"):
+            inner_estimator = getattr(estimator, wrapped)
+            return takes_weights(inner_estimator) if inner_estimator is not None else None
+    return "sample_weight" if has_fit_parameter(estimator, "sample_weight") else None
+
+
+def _weight_arguments(estimator: Any, weight: Array) -> dict[str, Array] | None:
+    """Fit parameters that carry the weights; None where rows must be drawn instead."""
+    path = takes_weights(estimator)
+    if path is None:
+        return None
+    if "__" not in path and has_fit_parameter(estimator, "sample_weight"):
+        return {path: weight}
+    if not get_config()["enable_metadata_routing"]:
+        return {path: weight}
+    # With routing on, composites ask their innermost estimator whether it wants the weights. A mixture
+    # cannot do without them, so the question is answered here, on our own clone.
+    inner = estimator
+    while not has_fit_parameter(inner, "sample_weight") or isinstance(inner, Pipeline):
+        if isinstance(inner, Pipeline):
+            inner = inner.steps[-1][1]
+        else:
+            inner = getattr(inner, "regressor", None) or inner.estimator
+    inner.set_fit_request(sample_weight=True)
+    return {"sample_weight": weight}
+
+
+def prepare(estimator: Any, seed: int, device: str = "cpu") -> Any:
+    """A clone that is ready to be fitted: seeded where it has no seed, one thread where none is named.
+
+    Parameters
+    ----------
+    estimator : estimator
+    seed : int
+        For every `random_state` that is None, at any depth.
+    device : str
+        Set as `device` on parts that have that parameter, unless it is "cpu", their default.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import RandomForestRegressor
+    >>> expert = prepare(RandomForestRegressor(), seed=3)
+    >>> expert.random_state, expert.n_jobs
+    (3, 1)
+    """
+    if isinstance(estimator, FrozenEstimator):
+        warnings.warn(
+            "A FrozenEstimator is never refitted: its out-of-fold answers are in sample, and the gate will "
+            "trust it too much if it saw these rows. Pass the unfrozen estimator, or hand over out-of-fold answers.",
+            UserWarning,
+            stacklevel=2,
+        )
+    expert = clone(estimator)
+    changes: dict[str, Any] = {}
+    for name, value in expert.get_params(deep=True).items():
+        last = name.rpartition("__")[2]
+        if value is None and last == "random_state":
+            changes[name] = seed
+        elif value is None and last in THREAD_PARAMETERS:
+            changes[name] = 1
+        elif last == "device" and device != "cpu" and isinstance(value, str | None):
+            changes[name] = device
+    return expert.set_params(**changes) if changes else expert
+
+
+def fit_expert(
+    entry: Entry,
+    data: Data,
+    rows: NDArray[np.intp] | None,
+    weight: Array | None,
+    fold: int = -1,
+    negligible: float = 0,
+) -> Fitted:
+    """Fit a clone of one expert on some rows.
+
+    Parameters
+    ----------
+    entry : Entry
+    data : Data
+    rows : ndarray or None
+        Row positions; None for all.
+    weight : ndarray or None
+        Responsibilities of those rows, multiplied with their sample weights.
+    fold : int
+        Which of the entry's `fold_params` to set.
+    negligible : float
+        Rows with no more responsibility than this are left out: they cost time and teach nothing.
+
+    Returns
+    -------
+    Fitted
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LinearRegression
+    >>> data = Data(np.array([[0.0], [1.0], [2.0]]), np.array([0.0, 1.0, 9.0]))
+    >>> line = fit_expert(Entry("line", LinearRegression()), data, None, np.array([1.0, 1.0, 0.0]))
+    >>> round(float(line.answer(np.array([[3.0]]))[0]), 6)
+    3.0
+    """
+    expert = clone(entry.estimator)
+    if entry.fold_params is not None:
+        expert.set_params(**entry.fold_params[fold])
+    total = None if data.sample_weight is None else data.sample_weight if rows is None else data.sample_weight[rows]
+    if entry.fold_params is None:  # fold_params speak of row positions, so there every row stays
+        useful = None
+        if weight is not None:
+            useful = weight > negligible
+            if np.count_nonzero(useful) < FEWEST_ROWS:
+                useful = weight > 0  # a starving expert learns from whatever it has
+            total = weight if total is None else weight * total
+        if total is not None:
+            useful = total > 0 if useful is None else useful & (total > 0)
+        if useful is not None and not useful.all():
+            rows = np.flatnonzero(useful) if rows is None else rows[useful]
+            total = total[useful] if total is not None else None
+            if not len(rows):
+                raise ValueError("no row has any weight for this expert")
+    arguments: dict[str, Any] = {}
+    if total is not None and np.ptp(total) > 0:
+        carried = _weight_arguments(expert, total)
+        if carried is None:
+            drawn = _draw(total, int(expert.get_params().get("random_state", 0) or 0))
+            rows = drawn if rows is None else rows[drawn]
+        else:
+            arguments = carried
+    X = data.X if rows is None else take_rows(data.X, rows)
+    y = data.y if rows is None else data.y[rows]
+    if data.n_classes is None:
+        return Fitted(entry.name, expert.fit(X, y, **arguments))
+    classes, codes = np.unique(y, return_inverse=True)
+    if len(classes) == 1:
+        # Most classifiers refuse a single class; a fold or a weight may leave no other.
+        expert, arguments = DummyClassifier(strategy="prior"), {}
+    return Fitted(entry.name, expert.fit(X, codes, **arguments), data.n_classes, classes)
+
+
+def _draw(weight: Array, seed: int) -> NDArray[np.intp]:
+    """Rows in proportion to weight, for learners that take none: systematic draws of the effective number.
+
+    Systematic sampling takes row i either floor or ceil of its expected number of times, so weights
+    of 0 and 1 come out exactly, and noise is as small as draws allow (Kitagawa 1996).
+    """
+    size = max(int(round(weight.sum() ** 2 / np.square(weight).sum())), 1)
+    edges = np.cumsum(weight) / weight.sum()
+    points = (np.arange(size) + np.random.default_rng(seed).random()) / size
+    return np.minimum(np.searchsorted(edges, points, side="right"), len(weight) - 1)

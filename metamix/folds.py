@@ -1,0 +1,219 @@
+"""Folds: which rows are held out together, and which rows a fold may learn from."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
+__all__ = ["Folds", "make_folds"]
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Pairs of training and held-out rows, fixed for a whole fit.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    pairs : tuple of (train, test)
+        Row positions of each fold.
+    in_sample : bool
+        True for the single "fold" of classical EM, which trains on and answers for every row.
+    splitter : object
+        What made the pairs (int, splitter or list); applied again inside a fold that keeps too few others.
+
+    Examples
+    --------
+    >>> folds = make_folds(2, np.zeros((4, 1)), np.zeros(4), random_state=0)
+    >>> [len(test) for _, test in folds.pairs]
+    [2, 2]
+    """
+
+    n: int
+    pairs: tuple[tuple[Rows, Rows], ...]
+    in_sample: bool = False
+    splitter: Any = field(default=None, repr=False)
+    stratify: bool = False
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @cached_property
+    def fold_of_row(self) -> Rows:
+        """Fold(s) in which each row was held out, (n,) or (n, R) with repeats; -1 for never."""
+        times = np.zeros(self.n, dtype=np.intp)
+        for _, test in self.pairs:
+            times[test] += 1
+        table = np.full((self.n, max(int(times.max(initial=0)), 1)), -1, dtype=np.intp)
+        times[:] = 0
+        for f, (_, test) in enumerate(self.pairs):
+            table[test, times[test]] = f
+            times[test] += 1
+        return table[:, 0] if table.shape[1] == 1 else table
+
+    @cached_property
+    def partition(self) -> Rows:
+        """The first fold that held each row out, (n,); -1 for never."""
+        return self.fold_of_row if self.fold_of_row.ndim == 1 else self.fold_of_row[:, 0]
+
+    @cached_property
+    def honest(self) -> NDArray[np.bool_]:
+        """Rows that were held out at least once, (n,)."""
+        return self.partition >= 0
+
+    def learners(self, f: int) -> Rows:
+        """Rows whose out-of-fold answers a gate may learn from before it weighs the rows of fold f.
+
+        They are fold f's own training rows, so that groups stay whole and time runs forward.
+        """
+        train = self.pairs[f][0]
+        return train if self.in_sample else train[self.honest[train]]
+
+    def judged(self, f: int) -> Rows:
+        """Rows that fold f was the first to hold out: every honest row belongs to one such set."""
+        return np.flatnonzero(self.partition == f)
+
+    def inside(self, f: int, X: Any, y: NDArray[Any], groups: Any = None, seed: int = 0) -> Folds:
+        """Folds for a model that is cross-fitted within the training rows of fold f.
+
+        They are the *other* folds restricted to those rows, so that whatever the splitter respects
+        (groups, time) is respected inside as well. Where fewer than two are left, as at the beginning
+        of a time series, the splitter is applied again.
+
+        Parameters
+        ----------
+        f : int
+            The outer fold.
+        X, y, groups
+            The training rows of fold f only, for a splitter that must be applied again.
+        seed : int
+            Seeds the splitter in that case.
+        """
+        rows = self.pairs[f][0]
+        place = np.full(self.n, -1, dtype=np.intp)
+        place[rows] = np.arange(len(rows))
+        pairs = []
+        for g, (train, test) in enumerate(self.pairs):
+            inner_train, inner_test = place[train], place[test]
+            inner_train, inner_test = inner_train[inner_train >= 0], inner_test[inner_test >= 0]
+            if g != f and len(inner_train) > 1 and len(inner_test) and not np.isin(inner_test, inner_train).any():
+                pairs.append((inner_train, inner_test))
+        if len(pairs) >= 2:
+            return Folds(len(rows), tuple(pairs), splitter=self.splitter, stratify=self.stratify)
+        again = self.splitter
+        if not (isinstance(again, Integral) or hasattr(again, "split")):
+            # A list of folds has no rule that could be applied again; blocks of neighbouring rows
+            # keep a time order roughly and cost nothing.
+            again = KFold(min(3, len(rows))) if groups is None else GroupKFold(2)
+        return make_folds(again, X, y, groups, stratify=self.stratify, random_state=seed)
+
+
+def make_folds(
+    cv: Any,
+    X: Any,
+    y: NDArray[Any],
+    groups: Any = None,
+    *,
+    stratify: bool = False,
+    random_state: int | None = None,
+) -> Folds:
+    """Turn `cv` into fixed pairs of rows, without touching what the user handed in.
+
+    Parameters
+    ----------
+    cv : None, int, splitter, or iterable of (train, test)
+        None is in sample. An int makes shuffled folds (tables are often sorted), stratified for
+        classes, whole groups where `groups` are given.
+    X : array or frame, n rows
+        Passed on to a splitter.
+    y : ndarray of shape (n,)
+        Target; integer codes where `stratify` is set.
+    groups : array-like of shape (n,), optional
+        Rows of one group are never split.
+    stratify : bool
+        Keep the share of each class.
+    random_state : int, optional
+        Seed of shuffled splitters that have none.
+
+    Returns
+    -------
+    Folds
+
+    Raises
+    ------
+    ValueError
+        If `cv` cannot split these rows; the message says what would.
+
+    Examples
+    --------
+    >>> make_folds(None, np.zeros((3, 1)), np.zeros(3)).in_sample
+    True
+    >>> make_folds([([0, 1], [2])], np.zeros((3, 1)), np.zeros(3)).honest
+    array([False, False,  True])
+    """
+    n = len(y)
+    if cv is None:
+        everything = np.arange(n)
+        return Folds(n, ((everything, everything),), in_sample=True)
+    if isinstance(cv, Integral) and not isinstance(cv, bool):
+        splitter = _splitter(int(cv), n, y, groups, stratify, random_state)
+    elif hasattr(cv, "split"):
+        # A copy: splitting may advance a random state that belongs to the user.
+        splitter = copy.deepcopy(cv)
+        if getattr(splitter, "random_state", 0) is None and getattr(splitter, "shuffle", True):
+            splitter.random_state = random_state
+    elif isinstance(cv, Iterable) and not isinstance(cv, str):
+        pairs = [_rows_of(pair, n) for pair in cv]
+        if not pairs:
+            raise ValueError("cv is an empty list of folds; give at least one (train, test) pair, or cv=5.")
+        return Folds(n, tuple(pairs), splitter=pairs, stratify=stratify)
+    else:
+        raise ValueError(
+            f"cv={cv!r} is not a way to split rows; give a number of folds (cv=5), a splitter of "
+            "sklearn.model_selection, a list of (train, test) pairs, or None for EM in sample."
+        )
+    with warnings.catch_warnings():
+        # A class with fewer rows than folds is missing from some folds; answers are realigned there.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        pairs = [_rows_of(pair, n) for pair in splitter.split(X, y, groups)]
+    return Folds(n, tuple(pairs), splitter=cv, stratify=stratify)
+
+
+def _splitter(k: int, n: int, y: Any, groups: Any, stratify: bool, seed: int | None) -> Any:
+    if k < 2:
+        raise ValueError(f"cv={k} makes no folds; give 2 or more, or None for EM in sample.")
+    available = n if groups is None else len(np.unique(np.asarray(groups)))
+    if available < k:
+        what = "rows" if groups is None else "groups"
+        raise ValueError(
+            f"cv={k} needs at least {k} {what}, got n_samples = {n} with {available} {what}; set cv lower."
+        )
+    # Stratifying is impossible where no class has a row for every fold.
+    stratify = stratify and int(np.bincount(np.asarray(y, dtype=np.intp)).max()) >= k
+    if groups is None:
+        return (StratifiedKFold if stratify else KFold)(k, shuffle=True, random_state=seed)
+    return StratifiedGroupKFold(k, shuffle=True, random_state=seed) if stratify else GroupKFold(k)
+
+
+def _rows_of(pair: Any, n: int) -> tuple[Rows, Rows]:
+    try:
+        train, test = (np.asarray(part) for part in pair)
+        train, test = (np.flatnonzero(r) if r.dtype == bool else r.astype(np.intp) for r in (train, test))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a fold must be a pair (train, test) of row positions, got {type(pair).__name__}.") from error
+    for rows in (train, test):
+        if not len(rows) or rows.min() < -n or rows.max() >= n:
+            raise ValueError(f"a fold names no rows, or rows that do not exist: there are {n}, counted from 0.")
+    return train % n, test % n

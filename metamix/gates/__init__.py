@@ -1,0 +1,8 @@
+"""Whom to trust where: gates turn rows into weights over experts, trained on soft labels."""
+
+from metamix.gates.classifier import ClassifierGate
+from metamix.gates.constant import ConstantGate
+from metamix.gates.gaussian import GaussianGate
+from metamix.gates.softmax import SoftmaxGate
+
+__all__ = ["ClassifierGate", "ConstantGate", "GaussianGate", "SoftmaxGate"]

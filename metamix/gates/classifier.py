@@ -1,0 +1,101 @@
+"""Any scikit-learn classifier as a gate: rows repeated per expert, responsibilities as row weights."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from metamix.fitting import Data, Entry, Fitted, fit_expert
+from metamix.gates.soft_labels import check_responsibilities, check_row_weights, count_rows
+from metamix.protocols import FloatArray
+from metamix.tables import take_rows
+
+#: A row is not repeated for an expert that it belongs to less than this.
+_NEGLIGIBLE = 1e-3
+
+
+class ClassifierGate(BaseEstimator):
+    """A plain classifier, taught which expert to trust.
+
+    Every row is repeated for each expert that has a share in it, with the expert as its class and the
+    responsibility as its weight. A classifier that takes no weights gets rows drawn in proportion, by
+    its own seed. X reaches the classifier as it came.
+
+    Parameters
+    ----------
+    classifier : estimator
+        With `predict_proba`; it is cloned, never changed.
+
+    Attributes
+    ----------
+    classifier_ : estimator
+        Fitted.
+    experts_ : ndarray of int
+        Experts that were responsible for some row, in the order of the classifier's columns.
+    n_experts_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> X, labels = np.array([[0.0], [1.0]]), np.array([[1.0, 0.0], [0.25, 0.75]])
+    >>> ClassifierGate(DecisionTreeClassifier()).fit(X, labels).predict_proba(X)
+    array([[1.  , 0.  ],
+           [0.25, 0.75]])
+    """
+
+    def __init__(self, classifier: Any) -> None:
+        self.classifier = classifier
+
+    def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit a clone of the classifier to soft labels.
+
+        Parameters
+        ----------
+        X : table of n rows, of any kind the classifier takes
+        responsibilities : array-like of shape (n, K)
+        sample_weight : array-like of shape (n,) or None
+
+        Returns
+        -------
+        ClassifierGate
+            Itself, fitted.
+
+        Raises
+        ------
+        TypeError
+            If the classifier has no predict_proba.
+        ValueError
+            If responsibilities or sample_weight do not match X or are not finite.
+        """
+        n = count_rows(X)
+        labels = check_responsibilities(responsibilities, n)
+        shares = n * check_row_weights(sample_weight, n)[:, None] * labels
+        if not hasattr(self.classifier, "predict_proba"):
+            raise TypeError(
+                f"{type(self.classifier).__name__} cannot be a gate: weights come from predict_proba, which it lacks."
+            )
+        row, expert = np.nonzero((labels > _NEGLIGIBLE) & (shares > 0))
+        self.n_experts_ = labels.shape[1]
+        data = Data(take_rows(X, row), expert, shares[row, expert], n_classes=self.n_experts_)
+        fitted = fit_expert(Entry("gate", self.classifier), data, None, None)
+        self.classifier_, self.experts_ = fitted.model, fitted.classes
+        return self
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Weights (n, K) of the rows of X; zero for an expert that was responsible for no row."""
+        check_is_fitted(self)
+        weights = Fitted("gate", self.classifier_, self.n_experts_, self.experts_).answer(X)
+        total = weights.sum(axis=1, keepdims=True)
+        return np.divide(weights, total, out=np.full(weights.shape, 1.0 / self.n_experts_), where=total > 0)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.classifier).input_tags
+        tags.input_tags.sparse, tags.input_tags.allow_nan = inner.sparse, inner.allow_nan
+        return tags

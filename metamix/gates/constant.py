@@ -1,0 +1,121 @@
+"""The gate that ignores x: one set of weights for all rows, as in convex stacking."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from metamix.gates.simplex import count_experts, simplex_weights
+from metamix.gates.soft_labels import (
+    check_responsibilities,
+    check_row_weights,
+    count_rows,
+    mean_responsibilities,
+)
+from metamix.protocols import FloatArray, Objective
+
+
+class ConstantGate(BaseEstimator):
+    """The same weights for every row.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (K,)
+    n_experts_ : int
+
+    Examples
+    --------
+    >>> gate = ConstantGate().fit([[0.0], [1.0]], [[1.0, 0.0], [0.5, 0.5]])
+    >>> gate.predict_proba([[7.0]])
+    array([[0.75, 0.25]])
+    """
+
+    weights_: FloatArray
+    n_experts_: int
+
+    def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Weights are the mean responsibilities: maximum likelihood for mixing proportions.
+
+        Parameters
+        ----------
+        X : any table of n rows
+            Only counted.
+        responsibilities : array-like of shape (n, K)
+        sample_weight : array-like of shape (n,) or None
+
+        Returns
+        -------
+        ConstantGate
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If responsibilities or sample_weight do not match X or are not finite.
+        """
+        n = count_rows(X)
+        checked = check_responsibilities(responsibilities, n)
+        return self._set(mean_responsibilities(checked, check_row_weights(sample_weight, n)))
+
+    def fit_objective(
+        self,
+        X: Any,
+        objective: Objective,
+        start: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Weights are the point of the simplex with the smallest mean objective: convex stacking.
+
+        Parameters
+        ----------
+        X : any table of n rows
+            Only counted.
+        objective : callable
+            weights (n, K) -> (loss (n,), gradient (n, K)), convex in the weights.
+        start : array-like of shape (K,) or None
+            Where to begin; it matters for speed only.
+        sample_weight : array-like of shape (n,) or None
+
+        Returns
+        -------
+        ConstantGate
+            Itself, fitted.
+
+        References
+        ----------
+        Breiman (1996), Stacked regressions.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> y, predictions = np.array([1.0, 2.0]), np.array([[1.0, 5.0], [2.0, 0.0]])
+        >>> def squared(weights):
+        ...     error = (weights * predictions).sum(axis=1) - y
+        ...     return error**2, 2 * error[:, None] * predictions
+        >>> ConstantGate().fit_objective(np.zeros((2, 1)), squared).weights_.round(6)
+        array([1., 0.])
+        """
+        n = count_rows(X)
+        row_weights = check_row_weights(sample_weight, n)
+        begin = None if start is None else np.asarray(start, dtype=np.float64)
+        K = count_experts(objective, n) if begin is None else len(begin)
+        return self._set(simplex_weights(K, objective, row_weights, begin))
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Weights (n, K) of the n rows of X."""
+        check_is_fitted(self)
+        return np.tile(self.weights_, (count_rows(X), 1))
+
+    def _set(self, weights: FloatArray) -> Self:
+        self.weights_, self.n_experts_ = weights, len(weights)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = tags.input_tags.allow_nan = True
+        tags.input_tags.string = tags.input_tags.categorical = True
+        return tags

@@ -1,0 +1,204 @@
+"""Descent in the coefficients of linear logits: cross-entropy or any objective of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from metamix.gates.simplex import row_objective, unit_of_loss
+from metamix.gates.standardised import StandardisedColumns, row_blocks
+from metamix.protocols import FloatArray, Objective
+
+#: Mean loss and its gradient in slopes (q, K) and intercept (K,).
+MeanLoss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]]
+#: With more columns than this the decomposition that conditions the descent costs more than it saves.
+_WIDE = 400
+#: Directions in which the columns vary less than this are duplicates of others but for rounding.
+_RANK = 1e-12
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Slopes (q, K) of standardised columns, and intercept (K,)."""
+
+    slopes: FloatArray
+    intercept: FloatArray
+
+
+def softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weights (n, K) and log normaliser (n, 1) of logits (n, K), finite however large the logits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax(np.array([[1e5, 0.0]]))[0]
+    array([[1., 0.]])
+    """
+    top = logits.max(axis=1, keepdims=True)
+    weights = np.exp(logits - top)
+    total = weights.sum(axis=1, keepdims=True)
+    weights /= total
+    return weights, top + np.log(total)
+
+
+def cross_entropy(columns: StandardisedColumns, responsibilities: FloatArray, row_weights: FloatArray) -> MeanLoss:
+    """Mean of -sum_k r_k log g_k, block by block: memory does not grow with n.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> columns = StandardisedColumns(np.array([[0.0], [1.0]]), np.full(2, 0.5))
+    >>> loss = cross_entropy(columns, np.eye(2), np.full(2, 0.5))
+    >>> round(loss(np.zeros((1, 2)), np.zeros(2))[0], 4)
+    0.6931
+    """
+
+    def loss(slopes: FloatArray, intercept: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        value, by_slope, by_intercept = 0.0, np.zeros_like(slopes), np.zeros_like(intercept)
+        for rows in row_blocks(columns.n):
+            logits = columns.logits(slopes, intercept, rows)
+            target = row_weights[rows, None] * responsibilities[rows]
+            mass = target.sum(axis=1, keepdims=True)
+            weights, normaliser = softmax(logits)
+            value += float((mass * normaliser).sum() - (target * logits).sum())
+            weights *= mass
+            weights -= target
+            slope, level = columns.pull_back(weights, rows)
+            by_slope += slope
+            by_intercept += level
+        return value, by_slope, by_intercept
+
+    return loss
+
+
+def objective_loss(
+    columns: StandardisedColumns, objective: Objective, row_weights: FloatArray, start: FloatArray
+) -> MeanLoss:
+    """Mean of an objective of the weights, by the chain rule, in units of its deviation at the start (K,).
+
+    What it is at the start is taken off, so that the solver's tolerance is relative to what can be gained.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> columns = StandardisedColumns(np.array([[0.0], [1.0]]), np.full(2, 0.5))
+    >>> def objective(weights):
+    ...     return weights[:, 0], np.tile([1.0, 0.0], (len(weights), 1))
+    >>> loss = objective_loss(columns, objective, np.full(2, 0.5), np.full(2, 0.5))
+    >>> round(loss(np.zeros((1, 2)), np.array([0.0, 50.0]))[0], 6)
+    -1.0
+    """
+    at_start = row_objective(start, objective, row_weights)[0]
+    origin, unit = float(row_weights @ at_start), unit_of_loss(at_start, row_weights)
+    shares = np.where(row_weights > 0, row_weights / unit, 0.0)
+    idle = not (row_weights > 0).all()
+
+    def loss(slopes: FloatArray, intercept: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        by_slope, by_intercept = np.zeros_like(slopes), np.zeros_like(intercept)
+        weights = np.empty((len(intercept), columns.n)).T
+        for rows in row_blocks(columns.n):
+            weights[rows] = softmax(columns.logits(slopes, intercept, rows))[0]
+        value, gradient = objective(weights)
+        if idle:
+            value = np.where(shares > 0, value, 0.0)
+            gradient = np.where(shares[:, None] > 0, gradient, 0.0)
+        for rows in row_blocks(columns.n):
+            around = weights[rows] * gradient[rows]
+            around -= weights[rows] * around.sum(axis=1, keepdims=True)
+            around *= shares[rows, None]
+            slope, level = columns.pull_back(around, rows)
+            by_slope += slope
+            by_intercept += level
+        return float(shares @ value) - origin / unit, by_slope, by_intercept
+
+    return loss
+
+
+class Conditioning:
+    """Directions of the columns and how much they vary, so that descent is equally steep along each.
+
+    Curvature of the mean loss along a direction of variance v is about c v + penalty with
+    c = g (1 - g): one decomposition serves a whole path of penalties.
+    """
+
+    def __init__(self, columns: StandardisedColumns) -> None:
+        self._directions: FloatArray | None = None
+        self._variance = np.ones(columns.q)
+        if 0 < columns.q <= _WIDE:
+            self._variance, self._directions = np.linalg.eigh(columns.correlation())
+
+    def steps(self, penalty: float, curvature: float) -> FloatArray:
+        """Length (q, 1) of one unit along each direction; 0 where the columns do not vary."""
+        steep = curvature * np.maximum(self._variance, 0.0) + penalty
+        still = self._variance <= _RANK * max(len(self._variance), 1)
+        return np.where(still, 0.0, 1.0 / np.sqrt(np.where(still, 1.0, steep)))[:, None]
+
+    def forward(self, along: FloatArray) -> FloatArray:
+        """From coordinates along the directions (q, K) to slopes (q, K)."""
+        return along if self._directions is None else self._directions @ along
+
+    def back(self, slopes: FloatArray) -> FloatArray:
+        """From slopes (q, K) to coordinates along the directions (q, K)."""
+        return slopes if self._directions is None else self._directions.T @ slopes
+
+
+def descend(
+    loss: MeanLoss,
+    conditioning: Conditioning,
+    initial: Coefficients,
+    penalty: float,
+    *,
+    tol: float,
+    max_iter: int,
+) -> tuple[Coefficients, int]:
+    """Minimise mean loss + penalty / 2 · ‖slopes‖², intercepts free, by L-BFGS (Liu & Nocedal 1989).
+
+    Returns
+    -------
+    Coefficients
+        Centred over experts: adding the same to every expert's logit changes nothing.
+    int
+        Iterations used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> columns = StandardisedColumns(np.array([[0.0], [1.0]]), np.full(2, 0.5))
+    >>> loss = cross_entropy(columns, np.eye(2), np.full(2, 0.5))
+    >>> initial = Coefficients(np.zeros((1, 2)), np.zeros(2))
+    >>> found, _ = descend(loss, Conditioning(columns), initial, 0.5, tol=1e-8, max_iter=100)
+    >>> found.slopes.round(2)
+    array([[-0.52,  0.52]])
+    """
+    q, K = initial.slopes.shape
+    shares = softmax(initial.intercept[None, :])[0][0]
+    curvature = max(float(np.mean(shares * (1.0 - shares))), 1e-3)
+    steps = conditioning.steps(penalty, curvature)
+    level = 1.0 / np.sqrt(curvature)
+
+    def unpack(point: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return point[: q * K].reshape(q, K), level * point[q * K :]
+
+    def penalised(point: FloatArray) -> tuple[float, FloatArray]:
+        scaled, intercept = unpack(point)
+        along = steps * scaled
+        value, by_slope, by_intercept = loss(conditioning.forward(along), intercept)
+        value += 0.5 * penalty * float(np.square(along).sum())
+        by_along = steps * (conditioning.back(by_slope) + penalty * along)
+        return value, np.concatenate([by_along.ravel(), level * by_intercept])
+
+    along = np.divide(conditioning.back(initial.slopes), steps, out=np.zeros((q, K)), where=steps > 0)
+    found = minimize(
+        penalised,
+        np.concatenate([along.ravel(), initial.intercept / level]),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": max_iter, "maxfun": 2 * max_iter, "gtol": tol, "ftol": 1e-15, "maxcor": 20},
+    )
+    scaled, intercept = unpack(found.x)
+    slopes = conditioning.forward(steps * scaled)
+    centred = Coefficients(slopes - slopes.mean(axis=1, keepdims=True), intercept - intercept.mean())
+    return centred, int(found.nit)

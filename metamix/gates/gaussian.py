@@ -1,0 +1,186 @@
+"""The gate of Xu, Jordan & Hinton (1995): one Gaussian over x per expert, in closed form."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+from scipy.linalg import solve_triangular
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from metamix.gates.descent import softmax
+from metamix.gates.soft_labels import check_responsibilities, check_row_weights, mean_responsibilities
+from metamix.gates.standardised import column_moments, row_blocks
+from metamix.protocols import FloatArray
+
+#: A sparse matrix of at most this many entries is made dense without asking.
+_DENSE_ENTRIES = 2**24
+#: Standardised columns are clipped here: their squares must stay finite.
+_FAR = 1e50
+
+
+class GaussianGate(BaseEstimator):
+    """Weights proportional to a_k N(x; m_k, S_k): where the rows that expert k explains lie.
+
+    All of it is in closed form: a_k is the mean responsibility, m_k and S_k are the weighted mean and
+    covariance of x. Columns are standardised inside, so units do not matter, and constant columns take no
+    part. S_k is drawn towards the pooled covariance of the experts, the more the fewer rows it rests on,
+    and gets a small ridge, so that duplicated columns and starving experts are no exception. Weights are
+    computed in logs: far from all training rows they stay finite and name the expert whose Gaussian is
+    widest in that direction.
+
+    Parameters
+    ----------
+    shrinkage : float or "auto", default "auto"
+        Share of the pooled covariance in S_k, from 0 to 1. "auto" is (q + 1) / (q + 1 + n_k), where n_k is
+        the effective number of rows of the expert (Kish 1965).
+    ridge : float, default 1e-6
+        Added to the variances of the standardised columns.
+
+    Attributes
+    ----------
+    proportions_ : ndarray of shape (K,)
+    means_ : ndarray of shape (K, q)
+        In the units of X.
+    covariances_ : ndarray of shape (K, q, q)
+        In the units of X, as regularised.
+    n_experts_ : int
+
+    References
+    ----------
+    Xu, Jordan & Hinton (1995), An alternative model for mixtures of experts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])
+    >>> gate = GaussianGate().fit(X, np.repeat(np.eye(2), 3, axis=0))
+    >>> gate.predict_proba([[1.0], [11.0]]).round(3)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+
+    def __init__(self, shrinkage: float | str = "auto", ridge: float = 1e-6) -> None:
+        self.shrinkage = shrinkage
+        self.ridge = ridge
+
+    def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Weighted proportion, mean and covariance of each expert.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, q)
+            Dense, or sparse and small.
+        responsibilities : array-like of shape (n, K)
+        sample_weight : array-like of shape (n,) or None
+
+        Returns
+        -------
+        GaussianGate
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If X has missing values or is sparse and large, shapes do not match, or shrinkage is not a
+            share.
+        """
+        X = self._check(X, reset=True)
+        n, q = X.shape
+        labels = check_responsibilities(responsibilities, n)
+        row_weights = check_row_weights(sample_weight, n)
+        self.n_experts_ = labels.shape[1]
+        self.proportions_ = mean_responsibilities(labels, row_weights)
+        self._centre, deviation = column_moments(X, row_weights)
+        self._varies = np.flatnonzero(deviation > 0)
+        self._unit = np.where(deviation > 0, deviation, 1.0)
+        means, covariances = self._moments(X, labels, row_weights)
+        shares = self._shrinkage(labels * row_weights[:, None])
+        pooled = np.einsum("k,kij->ij", self.proportions_, covariances)
+        ridge = self.ridge * np.eye(len(self._varies))
+        covariances += shares[:, None, None] * (pooled - covariances) + ridge
+        self._factors = np.stack([_root(covariance) for covariance in covariances])
+        self._locations = means
+        self.means_ = np.tile(self._centre, (self.n_experts_, 1))
+        self.means_[:, self._varies] += means * self._unit[self._varies]
+        self.covariances_ = np.zeros((self.n_experts_, q, q))
+        units = np.outer(self._unit, self._unit)[np.ix_(self._varies, self._varies)]
+        self.covariances_[:, self._varies[:, None], self._varies] = covariances * units
+        return self
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Weights (n, K) of the rows of X (n, q)."""
+        check_is_fitted(self)
+        X = self._check(X, reset=False)
+        weights = np.empty((X.shape[0], self.n_experts_))
+        with np.errstate(divide="ignore"):
+            prior = np.log(self.proportions_)
+        volumes = np.log(np.diagonal(self._factors, axis1=1, axis2=2)).sum(axis=1)
+        for rows in row_blocks(X.shape[0]):
+            Z = np.clip(self._standardised(X[rows]), -_FAR, _FAR).T
+            logits = np.empty((Z.shape[1], self.n_experts_))
+            for k in range(self.n_experts_):
+                away = solve_triangular(self._factors[k], Z - self._locations[k][:, None], lower=True)
+                logits[:, k] = prior[k] - volumes[k] - 0.5 * np.einsum("in,in->n", away, away)
+            weights[rows] = softmax(logits)[0]
+        return weights
+
+    def _moments(self, X: Any, labels: FloatArray, row_weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Means (K, q) and covariances (K, q, q) of the standardised columns that vary."""
+        n, K, q = len(row_weights), labels.shape[1], len(self._varies)
+        mass = row_weights @ labels
+        share = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
+        means, covariances = np.zeros((K, q)), np.zeros((K, q, q))
+        for rows in row_blocks(n):
+            means += (share * row_weights[rows, None] * labels[rows]).T @ self._standardised(X[rows])
+        for rows in row_blocks(n):
+            Z = self._standardised(X[rows])
+            for k in range(K):
+                away = Z - means[k]
+                covariances[k] += away.T @ ((share[k] * row_weights[rows] * labels[rows, k])[:, None] * away)
+        covariances[mass == 0] = np.eye(q)
+        return means, covariances
+
+    def _shrinkage(self, masses: FloatArray) -> FloatArray:
+        """Share of the pooled covariance (K,)."""
+        if self.shrinkage == "auto":
+            total, squares = masses.sum(axis=0), np.square(masses).sum(axis=0)
+            rows = np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0)
+            return (len(self._varies) + 1.0) / (len(self._varies) + 1.0 + rows)
+        if isinstance(self.shrinkage, str) or not 0 <= self.shrinkage <= 1:
+            raise ValueError(f"shrinkage={self.shrinkage!r} is neither 'auto' nor a number from 0 to 1.")
+        return np.full(self.n_experts_, float(self.shrinkage))
+
+    def _standardised(self, block: Any) -> FloatArray:
+        varies = self._varies
+        return (block[:, varies] - self._centre[varies]) / self._unit[varies]
+
+    def _check(self, X: Any, *, reset: bool) -> Any:
+        X = validate_data(self, X, accept_sparse="csr", reset=reset, ensure_min_features=0)
+        if not sparse.issparse(X):
+            return X
+        if X.shape[0] * X.shape[1] > _DENSE_ENTRIES:
+            raise ValueError(
+                f"GaussianGate works on dense columns, and a sparse matrix of shape {X.shape} is too large "
+                "to be made dense: use SoftmaxGate, or gate features of fewer columns."
+            )
+        return X.toarray()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _root(covariance: FloatArray) -> FloatArray:
+    """Lower factor of a covariance; eigenvalues are lifted where rounding has made it indefinite."""
+    try:
+        return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        lifted = np.maximum(values, 1e-12 * max(float(values[-1]), 1e-12))
+        factor = np.asarray(np.linalg.qr((vectors * np.sqrt(lifted)).T, mode="r"), dtype=np.float64).T
+        return factor * np.sign(np.diagonal(factor))

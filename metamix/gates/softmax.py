@@ -1,0 +1,273 @@
+"""The gate with linear logits: multinomial logistic regression on soft labels, slopes penalised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from metamix.gates.descent import Coefficients, Conditioning, cross_entropy, descend, objective_loss, softmax
+from metamix.gates.simplex import count_experts, simplex_weights
+from metamix.gates.soft_labels import check_responsibilities, check_row_weights, mean_responsibilities
+from metamix.gates.standardised import StandardisedColumns, row_blocks
+from metamix.protocols import FloatArray, Objective
+
+#: No expert starts with less than this share of an even weight: at zero it could never come back.
+_LEAST_START = 0.02
+
+
+class SoftmaxGate(BaseEstimator):
+    """Weights softmax(b + Z W), where Z are the columns of x standardised.
+
+    Slopes are penalised and intercepts are free, so that a strong penalty is constant weights. What is
+    minimised is ``mean loss + penalty / 2 · ‖W‖²``: the meaning of a penalty depends neither on the number
+    of rows, nor on the units of x, nor, in `fit_objective`, on the unit of y, since the objective is
+    measured in units of its mean absolute deviation over rows under constant weights.
+
+    Parameters
+    ----------
+    penalty : float or "path", default "path"
+        0 is plain maximum likelihood, infinity constant weights. "path" leaves the choice to training,
+        which compares `penalties_` out of fold; a gate fitted on its own then uses 0.01.
+    max_iter : int, default 1000
+        Most steps of the solver.
+    tol : float, default 1e-8
+        Where it stops: largest component of the gradient, in coordinates of like curvature. With a
+        penalty, which bounds the curvature from below, 100 times as much is as good.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (q, K)
+        Slopes in the units of X, summing to zero over experts.
+    intercept_ : ndarray of shape (K,)
+    n_experts_ : int
+    n_iter_ : int
+    penalties_ : tuple of float
+        Penalties worth trying, from infinity (constant weights) down; known before fitting.
+
+    References
+    ----------
+    Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> gate = SoftmaxGate(penalty=0.01).fit(X, np.array([[1, 0], [1, 0], [0, 1], [0, 1]]))
+    >>> gate.predict_proba([[-5.0], [1.5]]).round(2)
+    array([[1. , 0. ],
+           [0.5, 0.5]])
+    """
+
+    penalties_: ClassVar[tuple[float, ...]] = (np.inf, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+    coef_: FloatArray
+    intercept_: FloatArray
+    n_experts_: int
+    n_iter_: int
+
+    def __init__(self, penalty: float | str = "path", max_iter: int = 1000, tol: float = 1e-8) -> None:
+        self.penalty = penalty
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Minimise the cross-entropy between responsibilities and weights.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n, q)
+        responsibilities : array-like of shape (n, K)
+            Soft labels.
+        sample_weight : array-like of shape (n,) or None
+
+        Returns
+        -------
+        SoftmaxGate
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If X has missing values, shapes do not match or the penalty is not understood.
+        """
+        X = self._check(X, reset=True)
+        labels = check_responsibilities(responsibilities, X.shape[0])
+        return self._fit_path(X, labels, [self._penalty()], None, sample_weight)[0]
+
+    def fit_objective(
+        self,
+        X: Any,
+        objective: Objective,
+        start: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Minimise the mean of an objective of the weights, from constant weights and zero slopes.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n, q)
+        objective : callable
+            weights (n, K) -> (loss (n,), gradient (n, K)).
+        start : array-like of shape (K,) or None
+            Constant weights to begin with; by default those that minimise the objective.
+        sample_weight : array-like of shape (n,) or None
+
+        Returns
+        -------
+        SoftmaxGate
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If X has missing values, shapes do not match or the penalty is not understood.
+        """
+        X = self._check(X, reset=True)
+        return self._fit_path(X, objective, [self._penalty()], start, sample_weight)[0]
+
+    def fit_path(
+        self,
+        X: Any,
+        target: Objective | ArrayLike,
+        penalties: Sequence[float] | None = None,
+        start: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> list[Self]:
+        """One fitted gate per penalty, each descended from the solution of the next larger penalty.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n, q)
+        target : callable or array-like of shape (n, K)
+            An objective as in `fit_objective`, or responsibilities as in `fit`.
+        penalties : sequence of float, or None for `penalties_`
+        start : array-like of shape (K,) or None
+            Constant weights to begin with; of no use with responsibilities.
+        sample_weight : array-like of shape (n,) or None
+
+        Returns
+        -------
+        list of SoftmaxGate
+            Copies of this gate with their penalty set, in the order of penalties.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X, labels = np.array([[0.0], [1.0]]), np.eye(2)
+        >>> [gate.coef_[0].round(2).tolist() for gate in SoftmaxGate().fit_path(X, labels, [np.inf, 0.5])]
+        [[0.0, 0.0], [-1.04, 1.04]]
+        """
+        asked = [check_penalty(penalty) for penalty in (self.penalties_ if penalties is None else penalties)]
+        gates = [clone(self).set_params(penalty=penalty) for penalty in asked]
+        if not gates:
+            return []
+        X = gates[0]._check(X, reset=True)
+        for gate in gates[1:]:
+            gate._copy_columns(gates[0])
+        labels = target if callable(target) else check_responsibilities(target, X.shape[0])
+        return self._fit_path(X, labels, asked, start, sample_weight, gates)
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Weights (n, K); finite and summing to one however far X (n, q) lies from the training rows."""
+        check_is_fitted(self)
+        X = self._check(X, reset=False)
+        weights = np.empty((X.shape[0], self.n_experts_))
+        for rows in row_blocks(X.shape[0]):
+            logits = np.asarray(X[rows] @ self.coef_) + self.intercept_
+            weights[rows] = softmax(np.nan_to_num(logits, posinf=1e300, neginf=-1e300))[0]
+        return weights
+
+    def _fit_path(
+        self,
+        X: Any,
+        target: Objective | FloatArray,
+        penalties: Sequence[float],
+        start: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        gates: list[Self] | None = None,
+    ) -> list[Self]:
+        """Solve from the largest penalty to the smallest; gates[i] takes the solution of penalties[i]."""
+        gates = [self] if gates is None else gates
+        n, q = X.shape
+        row_weights = check_row_weights(sample_weight, n)
+        level = constant_weights(target, start, row_weights)
+        K = len(level)
+        begin = np.maximum(level, _LEAST_START / K)
+        current = Coefficients(np.zeros((q, K)), np.log(begin / begin.sum()))
+        finite = K > 1 and q > 0 and any(np.isfinite(penalty) for penalty in penalties)
+        if finite:
+            columns = StandardisedColumns(X, row_weights)
+            conditioning = Conditioning(columns)
+            loss = (
+                objective_loss(columns, target, row_weights, level)
+                if callable(target)
+                else cross_entropy(columns, target, row_weights)
+            )
+        for i in sorted(range(len(penalties)), key=lambda i: -penalties[i]):
+            if not finite or np.isinf(penalties[i]):
+                least = np.log(np.maximum(level, np.finfo(float).tiny))
+                gates[i]._set(np.zeros((q, K)), least, 0)
+                continue
+            tol = self.tol if penalties[i] == 0 else 100 * self.tol
+            current, steps = descend(loss, conditioning, current, penalties[i], tol=tol, max_iter=self.max_iter)
+            gates[i]._set(*columns.to_units_of_x(current.slopes, current.intercept), steps)
+        return gates
+
+    def _set(self, coef: FloatArray, intercept: FloatArray, n_iter: int) -> None:
+        self.coef_, self.intercept_, self.n_iter_ = coef, intercept, n_iter
+        self.n_experts_ = len(intercept)
+
+    def _penalty(self) -> float:
+        return 0.01 if self.penalty == "path" else check_penalty(self.penalty)
+
+    def _check(self, X: Any, *, reset: bool) -> Any:
+        """X as a numeric array or CSR matrix, untouched where it is one already."""
+        return validate_data(self, X, accept_sparse="csr", reset=reset, ensure_min_features=0)
+
+    def _copy_columns(self, other: Self) -> None:
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(other, name):
+                setattr(self, name, getattr(other, name))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def check_penalty(penalty: Any) -> float:
+    """A penalty as a float that is not negative.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> check_penalty(1)
+    1.0
+    """
+    if isinstance(penalty, bool) or not isinstance(penalty, int | float | np.number) or not penalty >= 0:
+        raise ValueError(f"penalty={penalty!r} is not a number from 0 to infinity, nor 'path'.")
+    return float(penalty)
+
+
+def constant_weights(target: Objective | FloatArray, start: ArrayLike | None, row_weights: FloatArray) -> FloatArray:
+    """The best weights (K,) that ignore x: of responsibilities their mean, of an objective its minimum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> constant_weights(np.array([[1.0, 0.0], [0.5, 0.5]]), None, np.array([0.5, 0.5]))
+    array([0.75, 0.25])
+    """
+    if not callable(target):
+        return mean_responsibilities(target, row_weights)
+    begin = None if start is None else np.asarray(start, dtype=np.float64)
+    K = count_experts(target, len(row_weights)) if begin is None else len(begin)
+    return simplex_weights(K, target, row_weights, begin)

@@ -1,0 +1,101 @@
+"""The three contracts of a mixture (expert, gate, likelihood) and the axis rule, written once.
+
+Axis rule: **axis 0 is rows (n), axis 1 is experts (K), an optional trailing axis is classes (C) or
+tasks (T).** Predictions are (n, K), (n, K, C) or (n, K, T); gate weights, known *before* y is seen, and
+responsibilities, known *after*, are (n, K) and their rows sum to one over K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+
+#: What a differentiable gate descends on: weights (n, K) in; loss (n,) and its gradient (n, K) with
+#: respect to the weights out. Rows are independent: loss[i] depends on weights[i] only.
+Objective: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+
+
+@runtime_checkable
+class Expert(Protocol):
+    """Anything that learns and answers in scikit-learn's style; it knows nothing of mixtures.
+
+    ``fit`` may take ``sample_weight``; classifiers also have ``predict_proba``.
+    """
+
+    def fit(self, X: Any, y: Any) -> Any:
+        """Learn from X (n, d) and y (n,)."""
+
+    def predict(self, X: Any) -> Any:
+        """Answer the rows of X (n, d): (n,)."""
+
+
+@runtime_checkable
+class Gate(Protocol):
+    """Whom to trust where: a classifier over experts, trained on soft labels."""
+
+    def fit(self, X: Any, responsibilities: FloatArray, sample_weight: FloatArray | None = None) -> Any:
+        """Learn from X (n, d) and responsibilities (n, K); sample_weight is (n,) or None."""
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Weights (n, K), rows summing to one."""
+
+
+@runtime_checkable
+class DifferentiableGate(Gate, Protocol):
+    """A gate that can also descend on a loss of the combined answer."""
+
+    def fit_objective(
+        self,
+        X: Any,
+        objective: Objective,
+        start: FloatArray | None = None,
+        sample_weight: FloatArray | None = None,
+    ) -> Any:
+        """Minimise the mean of objective(weights)[0], beginning at constant weights start (K,)."""
+
+
+@runtime_checkable
+class PathGate(DifferentiableGate, Protocol):
+    """A differentiable gate whose penalty can be chosen along a path that ends at infinity.
+
+    ``penalties_`` (available before fitting) lists the candidates; infinity is constant weights.
+    """
+
+    penalty: float | str
+    penalties_: tuple[float, ...]
+
+    def fit_path(
+        self,
+        X: Any,
+        target: Objective | FloatArray,
+        penalties: Sequence[float] | None = None,
+        start: FloatArray | None = None,
+        sample_weight: FloatArray | None = None,
+    ) -> list[Any]:
+        """One fitted gate per penalty, in the order given; target is an objective or responsibilities."""
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """How good an answer was, vectorised over experts.
+
+    ``scale`` (n, K) is the experts' own predictive standard deviation, NaN where an expert has none.
+    """
+
+    def fit(
+        self,
+        y: Any,
+        predictions: FloatArray,
+        responsibilities: FloatArray,
+        scale: FloatArray | None = None,
+        X: Any = None,
+    ) -> Any:
+        """Learn the parameters of each expert from y (n,), predictions and responsibilities."""
+
+    def log_prob(self, y: Any, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> FloatArray:
+        """Log density or log probability (n, K) of y under each expert; NaN where it gave no answer."""

@@ -1,0 +1,231 @@
+"""Names become parts here, and nowhere else: mappings over the entry points that distributions register."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, NamedTuple
+
+__all__ = [
+    "Claim",
+    "PartError",
+    "PartMapping",
+    "PartRow",
+    "UnknownPartError",
+    "classifiers",
+    "describe",
+    "gates",
+    "likelihoods",
+    "refresh",
+    "regressors",
+]
+
+Kind = Literal["regressors", "classifiers", "gates", "likelihoods"]
+OWN_DISTRIBUTION = "metamix"
+
+
+class PartError(RuntimeError):
+    """A part that is installed cannot be used: it fails to import, or two distributions claim its name."""
+
+
+class UnknownPartError(KeyError, ValueError):
+    """No distribution registers a part of that name."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument, which would put a sentence in quotation marks.
+        return str(self.args[0]) if self.args else ""
+
+
+class PartRow(NamedTuple):
+    """One registered part, as `describe` lists it."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    value: str
+
+
+class Claim(NamedTuple):
+    """An entry point and the distribution (name, version) that registers it."""
+
+    entry: EntryPoint
+    distribution: str
+    version: str
+
+
+class PartMapping(Mapping[str, Callable[..., Any]]):
+    """Read-only mapping from the names of parts of one kind to callables that return them unfitted.
+
+    The entry points are read when the mapping is first used; a part is imported when it is asked for, and
+    only then. Where several distributions register one name, metamix's own part is given (with a warning);
+    among others the key must say which: ``"distribution:name"``.
+
+    Parameters
+    ----------
+    kind : {"regressors", "classifiers", "gates", "likelihoods"}
+        What is listed: the entry points of the group ``metamix.<kind>``.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self._claims: dict[str, list[Claim]] | None = None
+
+    @property
+    def group(self) -> str:
+        """Name of the entry-point group."""
+        return f"metamix.{self.kind}"
+
+    def claims(self) -> dict[str, list[Claim]]:
+        """Every name with the entry points that claim it; nothing is imported."""
+        if self._claims is None:
+            # Metadata is parsed anew whenever it is asked for, so once for each distribution.
+            sources: dict[int, tuple[str, str]] = {}
+            found = []
+            for entry in entry_points(group=self.group):
+                if id(entry.dist) not in sources:
+                    sources[id(entry.dist)] = _source(entry)
+                found.append(Claim(entry, *sources[id(entry.dist)]))
+            claims: dict[str, list[Claim]] = {}
+            for claim in sorted(found, key=lambda claim: (claim.entry.name, claim.distribution)):
+                claims.setdefault(claim.entry.name, []).append(claim)
+            self._claims = claims
+        return self._claims
+
+    def refresh(self) -> None:
+        """Forget what was read, so that the next use sees what has been installed since."""
+        self._claims = None
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        return _load(self._choose(name), self.kind)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.claims())
+
+    def __len__(self) -> int:
+        return len(self.claims())
+
+    # Mapping's own versions of the next two would import every part they meet.
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self._claimants(name))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}: {', '.join(self) or 'none'}>"
+
+    def _claimants(self, name: str) -> list[Claim]:
+        source, _, plain = name.rpartition(":")
+        claimants = self.claims().get(plain, [])
+        return [claim for claim in claimants if claim.distribution == _normal(source)] if source else claimants
+
+    def _choose(self, name: str) -> Claim:
+        claimants = self._claimants(name) if isinstance(name, str) else []
+        if not claimants:
+            raise UnknownPartError(_unknown(name, self))
+        if len(claimants) == 1:
+            return claimants[0]
+        sources = [claim.distribution for claim in claimants]
+        choices = " or ".join(f"{source}:{name}" for source in sources)
+        clash = f"The {_singular(self.kind)} name {name!r} is registered by {' and '.join(sources)}"
+        if OWN_DISTRIBUTION not in sources:
+            raise PartError(f"{clash}; ask for {choices}, or uninstall one of them.")
+        warnings.warn(f"{clash}; metamix's own is used. Ask for {choices} to choose.", UserWarning, stacklevel=3)
+        return claimants[sources.index(OWN_DISTRIBUTION)]
+
+
+regressors = PartMapping("regressors")
+classifiers = PartMapping("classifiers")
+gates = PartMapping("gates")
+likelihoods = PartMapping("likelihoods")
+_MAPPINGS = (regressors, classifiers, gates, likelihoods)
+
+
+def describe() -> list[PartRow]:
+    """List every registered part without importing any.
+
+    Returns
+    -------
+    list of PartRow
+        ``(kind, name, distribution, version, value)``, a row for each claim of a name.
+
+    Examples
+    --------
+    >>> from metamix.registry import describe
+    >>> [row.value for row in describe() if (row.kind, row.name) == ("regressors", "ridge")]
+    ['metamix.experts.regressors:ridge']
+    """
+    return [
+        PartRow(mapping.kind, name, claim.distribution, claim.version, claim.entry.value)
+        for mapping in _MAPPINGS
+        for name, claimants in mapping.claims().items()
+        for claim in claimants
+    ]
+
+
+def refresh() -> None:
+    """Read the entry points again, after something was installed or removed in a running session.
+
+    Examples
+    --------
+    >>> from metamix import registry
+    >>> registry.refresh()
+    >>> "ridge" in registry.regressors
+    True
+    """
+    importlib.invalidate_caches()
+    for mapping in _MAPPINGS:
+        mapping.refresh()
+
+
+def _load(claim: Claim, kind: Kind) -> Callable[..., Any]:
+    entry, source, version = claim
+    what = f"The {_singular(kind)} {entry.name!r} of {source} {version} (entry point {entry.value})"
+    try:
+        part = entry.load()
+    except (Exception, SystemExit) as cause:  # plugins raise anything while they are imported
+        message = f"{what} cannot be imported: {type(cause).__name__}: {cause}. Repair or uninstall {source}."
+        raise PartError(message) from cause
+    if not callable(part):
+        raise PartError(f"{what} is {type(part).__name__}; an entry point must be a callable that returns a part.")
+    return part
+
+
+def _unknown(name: object, mapping: PartMapping) -> str:
+    kind = _singular(mapping.kind)
+    if not isinstance(name, str):
+        return f"A {kind} is asked for by its name, a string; got {type(name).__name__} {name!r}."
+    near = difflib.get_close_matches(name, mapping, n=1) or difflib.get_close_matches(name.lower(), mapping, n=1)
+    others = [_singular(other.kind) for other in _MAPPINGS if other is not mapping and name in other.claims()]
+    hint = f" It is the name of a {' and of a '.join(others)}." if others else ""
+    hint = f" Did you mean {near[0]!r}?" if near else hint
+    installed = ", ".join(mapping) or "none"
+    more = f"more come with distributions that register under the entry-point group {mapping.group!r}"
+    return f"There is no {kind} named {name!r}.{hint} Installed: {installed}; {more}."
+
+
+def _source(entry: EntryPoint) -> tuple[str, str]:
+    """Name (normalised) and version of the distribution; damaged metadata must not break a listing."""
+    try:
+        metadata = entry.dist.metadata if entry.dist is not None else None
+    except Exception:  # whatever a damaged folder makes the reader raise
+        metadata = None
+    if metadata is None:
+        return "unknown", "unknown"
+    fields = set(metadata)
+    name, version = (metadata[field] if field in fields else "unknown" for field in ("Name", "Version"))
+    return _normal(name), version
+
+
+def _normal(distribution: str) -> str:
+    return distribution.lower().replace("_", "-").replace(".", "-")
+
+
+def _singular(kind: str) -> str:
+    return kind.removesuffix("s")

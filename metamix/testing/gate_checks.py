@@ -1,0 +1,142 @@
+"""What a gate must keep to: soft labels in, weights out."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamix.testing.demands import Make, demand
+
+__all__ = ["GATE_CHECKS"]
+
+Array = NDArray[np.float64]
+N = 90
+
+
+def _table() -> tuple[Array, Array]:
+    """Columns (n, 2) and responsibilities (n, 3) that lean on the first column."""
+    X = np.random.default_rng(0).normal(size=(N, 2))
+    logits = np.column_stack([1.5 * X[:, 0] + 0.5, -X[:, 0], np.zeros(N)])
+    shares = np.exp(logits)
+    return X, shares / shares.sum(axis=1, keepdims=True)
+
+
+def _made(make: Make) -> Any:
+    gate = make()
+    seeds = {name: 0 for name in gate.get_params() if name.rpartition("__")[2] == "random_state"}
+    return gate.set_params(**seeds)
+
+
+def _weights(gate: Any, X: Array, K: int) -> Array:
+    weights = np.asarray(gate.predict_proba(X))
+    demand(weights.shape == (len(X), K), f"weights have the shape {weights.shape}; (n, K) is {(len(X), K)}")
+    demand(np.isfinite(weights).all(), "a weight is NaN or infinite")
+    demand((weights >= 0).all() and np.allclose(weights.sum(axis=1), 1, atol=1e-6), "weights do not add to 1")
+    return weights
+
+
+def weights_follow_responsibilities(make: Make) -> None:
+    """Weights are probabilities, and right on average."""
+    X, shares = _table()
+    weights = _weights(_made(make).fit(X, shares), X, 3)
+    gap = float(np.abs(weights.mean(axis=0) - shares.mean(axis=0)).max())
+    demand(gap < 0.1, f"mean weights are {gap:.2g} away from the mean responsibilities")
+
+
+def weights_stay_finite_far_away(make: Make) -> None:
+    """Nothing underflows to 0/0 outside the data."""
+    X, shares = _table()
+    gate = _made(make).fit(X, shares)
+    for factor in (1e3, 1e12, 1e100):
+        _weights(gate, X * factor, 3)
+
+
+def experts_in_another_order(make: Make) -> None:
+    """Reordering the experts reorders the weights."""
+    X, shares = _table()
+    order = [2, 0, 1]
+    weights = _weights(_made(make).fit(X, shares), X, 3)
+    permuted = _weights(_made(make).fit(X, shares[:, order]), X, 3)
+    gap = float(np.abs(weights[:, order] - permuted).max())
+    demand(gap < 0.01, f"experts in another order get weights that differ by {gap:.2g}")
+
+
+def sample_weight_counts(make: Make) -> None:
+    """Of two opposite opinions about the same rows, the one with weight wins."""
+    X, _ = _table()
+    X2, shares2 = np.vstack([X, X]), np.tile([0.8, 0.15, 0.05], (2 * N, 1))
+    shares2[N:] = shares2[N:, ::-1]
+    for first, column in ((True, 0), (False, 2)):
+        weight = np.where((np.arange(2 * N) < N) == first, 1.0, 0.01)
+        mean = _weights(_made(make).fit(X2, shares2, sample_weight=weight), X2, 3).mean(axis=0)
+        demand(mean.argmax() == column, "sample_weight does not change whom the gate trusts")
+
+
+def one_expert_and_certain_labels(make: Make) -> None:
+    """K = 1 is a column of ones; responsibilities of zero and one are fine."""
+    X, shares = _table()
+    demand(
+        np.allclose(_weights(_made(make).fit(X, np.ones((N, 1))), X, 1), 1),
+        "one expert does not get all weight",
+    )
+    _weights(_made(make).fit(X, np.eye(3)[shares.argmax(axis=1)]), X, 3)
+
+
+def an_expert_without_rows(make: Make) -> None:
+    """An expert that explains nothing gets next to no weight, not an error."""
+    X, shares = _table()
+    shares = np.column_stack([shares[:, 0], 1 - shares[:, 0], np.zeros(N)])
+    demand(_weights(_made(make).fit(X, shares), X, 3)[:, 2].mean() < 0.1, "an expert without any row gets weight")
+
+
+def leaves_its_input_alone(make: Make) -> None:
+    """Arrays that cannot be written are enough."""
+    X, shares = _table()
+    weight = np.ones(N)
+    for array in (X, shares, weight):
+        array.setflags(write=False)
+    _weights(_made(make).fit(X, shares, sample_weight=weight), X, 3)
+
+
+def same_seed_same_weights(make: Make) -> None:
+    """Equal seeds give equal weights; a pickled gate and a single row are answered alike."""
+    X, shares = _table()
+    gate = _made(make).fit(X, shares)
+    weights = _weights(gate, X, 3)
+    demand(np.array_equal(weights, _weights(_made(make).fit(X, shares), X, 3)), "two fits with one seed differ")
+    demand(np.array_equal(weights, _weights(pickle.loads(pickle.dumps(gate)), X, 3)), "a pickled copy differs")
+    demand(np.allclose(weights[4], _weights(gate, X[4:5], 3)[0], atol=1e-6), "weights depend on the other rows")
+
+
+def objective_is_not_made_worse(make: Make) -> None:
+    """A gate with fit_objective ends no higher than where it starts."""
+    if not hasattr(make(), "fit_objective"):
+        return
+    X, _ = _table()
+    predictions = np.column_stack([X[:, 0], -X[:, 0], np.zeros(N)])
+    y = np.abs(X[:, 0])
+
+    def squared(weights: Array) -> tuple[Array, Array]:
+        error = (weights * predictions).sum(axis=1) - y
+        return error**2, 2 * error[:, None] * predictions
+
+    start = np.full(3, 1 / 3)
+    weights = _weights(_made(make).fit_objective(X, squared, start=start), X, 3)
+    before, after = squared(np.tile(start, (N, 1)))[0].mean(), squared(weights)[0].mean()
+    demand(after <= before * 1.001 + 1e-12, f"fit_objective raises the loss from {before:.4g} to {after:.4g}")
+
+
+GATE_CHECKS = (
+    weights_follow_responsibilities,
+    weights_stay_finite_far_away,
+    experts_in_another_order,
+    sample_weight_counts,
+    one_expert_and_certain_labels,
+    an_expert_without_rows,
+    leaves_its_input_alone,
+    same_seed_same_weights,
+    objective_is_not_made_worse,
+)

@@ -1,0 +1,1 @@
+"""Training: the alternation, its starts, and the last gate over the honest table."""

@@ -1,0 +1,246 @@
+"""The last gate over the honest table: stack, candidates from simple to rich, and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from metamix.answers import Answers
+from metamix.features import GateFeatures
+from metamix.fitting import Data
+from metamix.folds import Folds
+from metamix.recombination import combine, keep_top, posterior
+from metamix.training.gating import LearnedGate, learn_gate
+from metamix.training.judging import Judge, Verdict, paired, simplest_winner
+from metamix.training.objectives import LogScore, SquaredError
+
+__all__ = ["Selection", "Table", "select"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The honest table and what may be done with it, everything unfitted.
+
+    Parameters
+    ----------
+    data : Data
+    folds : Folds
+    base : array, sparse matrix, frame or None
+        Gate features from X alone.
+    features : GateFeatures
+    gate, constant, stacker, likelihood : parts
+    objective : {"prediction", "likelihood"}
+    top_k : int or None
+    classes : ndarray of shape (C,) or None
+    scoring : None, str or callable
+    answers : Answers
+        Out of fold; the experts first, then the plain mixture where there is one.
+    n_experts : int
+        How many columns are experts: all, or all but the last.
+    """
+
+    data: Data
+    folds: Folds
+    base: Any
+    features: GateFeatures
+    gate: Any
+    constant: Any
+    stacker: Any
+    likelihood: Any
+    objective: str = "prediction"
+    top_k: int | None = None
+    classes: NDArray[Any] | None = None
+    scoring: Any = None
+    answers: Answers = field(default_factory=Answers.empty)
+    n_experts: int = 0
+
+    def with_answers(self, answers: Answers, n_experts: int) -> Table:
+        """The same table, filled in."""
+        return replace(self, answers=answers, n_experts=n_experts)
+
+
+@dataclass
+class Selection:
+    """What was learned from the honest table.
+
+    `predictions` are the table's answers with the stack as last column, (n, K) or (n, K, C).
+    """
+
+    predictions: Array
+    stacker: Any
+    likelihood: Any
+    learned: LearnedGate
+    responsibilities: Array
+    candidates: list[dict[str, Any]]
+    verdict: Verdict
+
+
+def select(table: Table) -> Selection:
+    """Learn the last gate, and judge every simpler candidate on the same rows.
+
+    Candidates, simplest first: the best single expert, constant convex weights, the stack of the experts
+    (Wolpert 1992), a gate over experts and stack, and the same gate with the specialised mixture among
+    them. All are read off out-of-fold answers, and whatever is learned from those is cross-fitted again.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    Selection
+    """
+    K, values = table.n_experts, table.answers.values
+    experts = values[:, :K]
+    stacked, stacker = _stack(table, experts)
+    simple = _learn(table, _append(experts, stacked))
+    candidates = {"constant": _constant(table, experts), "stack": stacked, "gated": simple.answers}
+    whole = simple
+    if values.shape[1] > K:
+        joined, stacker = _stack(table, values)
+        whole = _learn(table, _append(values, joined))
+        candidates["specialised"] = whole.answers
+    fold = np.where(whole.learned.judged & simple.learned.judged, table.folds.partition, -1)
+    if not (fold >= 0).any():
+        fold = table.folds.partition
+    judge = Judge(table.data.y, table.data.weight, fold, table.classes, table.scoring)
+    rows, verdict = _verdict(table, judge, candidates)
+    return Selection(whole.predictions, stacker, whole.likelihood, whole.learned, whole.responsibilities, rows, verdict)
+
+
+@dataclass
+class _Learned:
+    predictions: Array
+    learned: LearnedGate
+    likelihood: Any
+    responsibilities: Array
+    answers: Array
+
+
+def _append(values: Array, column: Array) -> Array:
+    return np.concatenate([values, column[:, None]], axis=1)
+
+
+def _stack(table: Table, values: Array) -> tuple[Array, Any]:
+    """The final estimator's answers, out of fold, and the estimator fitted on every honest row."""
+    data, folds = table.data, table.folds
+    shape = (data.n,) if values.ndim == 2 else (data.n, values.shape[2])
+    answers = np.full(shape, np.nan)
+    answers[folds.honest] = values[folds.honest].mean(axis=1)  # where no fold can learn, the plain average
+    for f in range(len(folds)):
+        rows, test = folds.learners(f), folds.judged(f)
+        if len(rows) > values.shape[1] + 1 and len(test):
+            fitted = clone(table.stacker).fit(values[rows], data.y[rows], sample_weight=data.weight[rows])
+            answers[test] = fitted.predict(values[test])
+    rows = np.flatnonzero(folds.honest)
+    return answers, clone(table.stacker).fit(values[rows], data.y[rows], sample_weight=data.weight[rows])
+
+
+def _objectives(table: Table, predictions: Array, log_prob: Array) -> LogScore | SquaredError:
+    if table.data.n_classes is None and table.objective == "prediction":
+        return SquaredError(table.data.y, predictions)
+    return LogScore(log_prob)
+
+
+def _learn(table: Table, predictions: Array) -> _Learned:
+    """The gate over some columns, their likelihood given that gate, and who explained each row."""
+    data, honest = table.data, table.folds.honest
+    weight = data.weight
+    responsibilities = np.full((data.n, predictions.shape[1]), 1 / predictions.shape[1])
+
+    def likelihood_of(share: Array) -> tuple[Any, Array]:
+        fitted = clone(table.likelihood).fit(data.y[honest], predictions[honest], share[honest] * weight[honest, None])
+        return fitted, fitted.log_prob(data.y, predictions)
+
+    likelihood, log_prob = likelihood_of(responsibilities)
+    objective = _objectives(table, predictions, log_prob)
+    Z = table.features.join(table.base, predictions)
+    learned = learn_gate(
+        table.gate,
+        table.constant,
+        Z,
+        table.folds,
+        objective,
+        log_prob,
+        weight,
+        top=lambda weights: keep_top(weights, table.top_k),
+    )
+    for _ in range(5):  # scales and responsibilities settle, given the gate
+        responsibilities, _ = posterior(learned.weights, log_prob)
+        likelihood, log_prob = likelihood_of(responsibilities)
+    responsibilities, _ = posterior(learned.weights, log_prob)
+    if not honest.all():
+        responsibilities[~honest] = learned.gate.predict_proba(
+            table.features.rows(Z, ~honest) if table.base is not None else np.empty(((~honest).sum(), 0))
+        )
+    answers = combine(keep_top(learned.weights, table.top_k), predictions)
+    return _Learned(predictions, learned, likelihood, responsibilities, answers)
+
+
+def _constant(table: Table, experts: Array) -> Array:
+    """Convex weights over the experts, cross-fitted: answers (n,) or (n, C)."""
+    log_prob = (
+        clone(table.likelihood).fit(table.data.y, experts, np.ones(experts.shape[:2])).log_prob(table.data.y, experts)
+    )
+    objective = _objectives(table, experts, log_prob)
+    start = np.full(experts.shape[1], 1 / experts.shape[1])
+    weights = np.tile(start, (table.data.n, 1))
+    for f in range(len(table.folds)):
+        rows, test = table.folds.learners(f), table.folds.judged(f)
+        if len(rows) > 1 and len(test):
+            gate = clone(table.constant).fit_objective(
+                np.empty((len(rows), 0)),
+                objective.take(rows),
+                start=start,
+                sample_weight=table.data.weight[rows],
+            )
+            weights[test] = gate.predict_proba(np.empty((len(test), 0)))
+    return combine(keep_top(weights, table.top_k), experts)
+
+
+def _verdict(table: Table, judge: Judge, candidates: dict[str, Array]) -> tuple[list[dict[str, Any]], Verdict]:
+    K, values = table.n_experts, table.answers.values
+    singles = [judge.losses(values[:, k]) for k in range(K)]
+    best = int(np.argmin([judge.mean(loss) for loss in singles]))
+    names = ["best single", *candidates]
+    losses = [singles[best], *(judge.losses(answers) for answers in candidates.values())]
+    winner = simplest_winner(judge, losses)
+    gains = [paired(losses[0] - loss, judge.weight) for loss in losses]
+    against_stack = paired(losses[names.index("stack")] - losses[winner], judge.weight)
+    rows = [
+        {
+            "candidate": name,
+            "loss": judge.mean(loss),
+            "gain": gain.mean,
+            "standard_error": gain.standard_error,
+            "winner": i == winner,
+        }
+        for i, (name, loss, gain) in enumerate(zip(names, losses, gains, strict=True))
+    ]
+    unmeasured = []
+    unseen = int((judge.fold < 0).sum())
+    if unseen:
+        unmeasured.append(f"{unseen} of {len(judge.fold)} rows, which no fold could judge")
+    if table.answers.failures:
+        failed = sorted({failure.expert for failure in table.answers.failures})
+        unmeasured.append(f"experts that failed ({', '.join(failed)})")
+    measure = table.scoring if isinstance(table.scoring, str) else getattr(table.scoring, "__name__", None)
+    default = "squared error" if table.classes is None else "log-loss"
+    verdict = Verdict(
+        names[winner],
+        judge.mean(losses[winner]),
+        gains[winner].mean,
+        gains[winner].standard_error,
+        against_stack.mean,
+        against_stack.standard_error,
+        table.answers.names[best],
+        default if table.scoring is None else f"minus {measure or 'the score'}",
+        tuple(unmeasured),
+    )
+    return rows, verdict

@@ -1,0 +1,39 @@
+"""CatBoost experts: what the entry points name. Nothing of metamix is imported here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metamix_catboost.experts import CatBoostClassifierExpert, CatBoostRegressorExpert
+
+__all__ = ["CatBoostClassifierExpert", "CatBoostRegressorExpert", "classifier", "regressor"]
+
+_OWN = ("iterations", "depth", "learning_rate", "l2_leaf_reg", "random_state", "n_jobs")
+
+
+def regressor(**parameters: Any) -> CatBoostRegressorExpert:
+    """Return an unfitted regressor; parameters of CatBoostRegressorExpert, or else of CatBoost itself.
+
+    Examples
+    --------
+    >>> regressor(iterations=50, border_count=32)
+    CatBoostRegressorExpert(iterations=50, options={'border_count': 32})
+    """
+    return CatBoostRegressorExpert(**_sort(parameters))
+
+
+def classifier(**parameters: Any) -> CatBoostClassifierExpert:
+    """Return an unfitted classifier; parameters of CatBoostClassifierExpert, or else of CatBoost itself.
+
+    Examples
+    --------
+    >>> classifier(depth=4)
+    CatBoostClassifierExpert(depth=4)
+    """
+    return CatBoostClassifierExpert(**_sort(parameters))
+
+
+def _sort(parameters: dict[str, Any]) -> dict[str, Any]:
+    own = {name: value for name, value in parameters.items() if name in _OWN}
+    rest = {name: value for name, value in parameters.items() if name not in _OWN}
+    return own | ({"options": rest} if rest else {})

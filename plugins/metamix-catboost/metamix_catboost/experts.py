@@ -1,0 +1,166 @@
+"""CatBoost behind scikit-learn's interface: clones, tags, plain labels, a target of any unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import catboost
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from metamix_catboost.columns import NativeColumns
+
+__all__ = ["CatBoostClassifierExpert", "CatBoostRegressorExpert"]
+
+Array = NDArray[np.float64]
+
+
+class CatBoostRegressorExpert(RegressorMixin, BaseEstimator):
+    """CatBoost's regressor. It sees its target standardised, so that the unit of y does not matter.
+
+    Parameters
+    ----------
+    iterations : int
+        Trees.
+    depth : int
+    learning_rate : float or None
+        None: what CatBoost thinks right for the number of rows and trees.
+    l2_leaf_reg : float
+    random_state : int or None
+    n_jobs : int
+        Threads.
+    options : dict or None
+        Other parameters of CatBoostRegressor.
+
+    Examples
+    --------
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 0.0, 8.0, 8.0]
+    >>> model = CatBoostRegressorExpert(iterations=100).fit(X, y)
+    >>> bool(model.predict([[3.0]])[0] > model.predict([[0.0]])[0])
+    True
+    """
+
+    def __init__(
+        self,
+        iterations: int = 300,
+        depth: int = 6,
+        learning_rate: float | None = None,
+        l2_leaf_reg: float = 3.0,
+        random_state: int | None = None,
+        n_jobs: int | None = 1,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self.iterations = iterations
+        self.depth = depth
+        self.learning_rate = learning_rate
+        self.l2_leaf_reg = l2_leaf_reg
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.options = options
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CatBoostRegressorExpert:
+        """Learn from X (n, d) of any columns, y (n,) and weights (n,)."""
+        y = np.asarray(y, dtype=np.float64)
+        self.mean_ = float(np.average(y, weights=sample_weight))
+        scale = float(np.sqrt(np.average((y - self.mean_) ** 2, weights=sample_weight)))
+        self.constant_ = scale <= 1e-12 * abs(self.mean_)  # CatBoost refuses a target without variation
+        self.scale_ = 1.0 if self.constant_ else scale
+        self.columns_ = NativeColumns().fit(X)
+        self.n_features_in_ = self.columns_.n_features
+        if not self.constant_:
+            self.model_ = catboost.CatBoostRegressor(**_parameters(self))
+            self.model_.fit(self.columns_.pool(X, (y - self.mean_) / self.scale_, sample_weight))
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Answer the rows of X (n, d): (n,)."""
+        check_is_fitted(self)
+        pool = self.columns_.pool(X)
+        if self.constant_:
+            return np.full(pool.num_row(), self.mean_)
+        answers = self.model_.predict(pool, thread_count=self.n_jobs or 1)
+        return np.asarray(answers, dtype=np.float64) * self.scale_ + self.mean_
+
+    def __sklearn_tags__(self) -> Tags:
+        return _any_columns(super().__sklearn_tags__())
+
+
+class CatBoostClassifierExpert(ClassifierMixin, BaseEstimator):
+    """CatBoost's classifier, for labels of any kind.
+
+    Parameters
+    ----------
+    iterations, depth, learning_rate, l2_leaf_reg, random_state, n_jobs, options
+        As for `CatBoostRegressorExpert`.
+
+    Examples
+    --------
+    >>> X, y = [["a"], ["a"], ["b"], ["b"]], ["no", "no", "yes", "yes"]
+    >>> model = CatBoostClassifierExpert(iterations=20).fit(X, y)
+    >>> model.predict_proba([["b"]]).shape
+    (1, 2)
+    """
+
+    def __init__(
+        self,
+        iterations: int = 300,
+        depth: int = 6,
+        learning_rate: float | None = None,
+        l2_leaf_reg: float = 3.0,
+        random_state: int | None = None,
+        n_jobs: int | None = 1,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self.iterations = iterations
+        self.depth = depth
+        self.learning_rate = learning_rate
+        self.l2_leaf_reg = l2_leaf_reg
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.options = options
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CatBoostClassifierExpert:
+        """Learn from X (n, d) of any columns, labels y (n,) and weights (n,)."""
+        self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"All rows are of the class {self.classes_[0]!r}; CatBoost needs at least two classes."
+            )
+        self.columns_ = NativeColumns().fit(X)
+        self.n_features_in_ = self.columns_.n_features
+        loss = "Logloss" if len(self.classes_) == 2 else "MultiClass"
+        self.model_ = catboost.CatBoostClassifier(**{"loss_function": loss} | _parameters(self))
+        self.model_.fit(self.columns_.pool(X, codes, sample_weight))
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Most probable label of the rows of X (n, d): (n,)."""
+        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (n, C), in the order of `classes_`."""
+        check_is_fitted(self)
+        return np.asarray(self.model_.predict_proba(self.columns_.pool(X), thread_count=self.n_jobs or 1))
+
+    def __sklearn_tags__(self) -> Tags:
+        return _any_columns(super().__sklearn_tags__())
+
+
+def _parameters(expert: Any) -> dict[str, Any]:
+    given = {"iterations": expert.iterations, "depth": expert.depth, "l2_leaf_reg": expert.l2_leaf_reg}
+    if expert.learning_rate is not None:
+        given["learning_rate"] = expert.learning_rate
+    quiet = {"verbose": False, "allow_writing_files": False}
+    seed = {"random_seed": expert.random_state, "thread_count": expert.n_jobs or 1}
+    return given | quiet | seed | (expert.options or {})
+
+
+def _any_columns(tags: Tags) -> Tags:
+    tags.input_tags.allow_nan = True
+    tags.input_tags.string = True
+    tags.input_tags.categorical = True
+    tags.input_tags.sparse = True
+    return tags

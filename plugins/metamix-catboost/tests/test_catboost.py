@@ -1,0 +1,56 @@
+"""The plugin keeps metamix's contracts, and stands without metamix."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import metamix_catboost
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+
+from metamix.testing import check_plugin
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), [pytest.param(n, c, id=n) for n, c in check_plugin("metamix-catboost")]
+)
+def test_contract(name: str, check: Callable[[], None]) -> None:
+    check()
+
+
+def test_imports_nothing_of_metamix() -> None:
+    code = "import sys, metamix_catboost; sys.exit('metamix' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_categories_are_native_and_unseen_values_do() -> None:
+    rng = np.random.default_rng(0)
+    city = rng.choice([f"city {i}" for i in range(30)], size=600)
+    level = {name: i % 2 * 10.0 for i, name in enumerate(sorted(set(city)))}
+    X = pd.DataFrame({"noise": rng.normal(size=600), "city": city})
+    y = np.array([level[name] for name in city]) + rng.normal(size=600)
+    model = metamix_catboost.regressor(iterations=200).fit(X[:400], y[:400])
+    assert np.sqrt(np.mean((model.predict(X[400:]) - y[400:]) ** 2)) < 2.0
+    assert np.isfinite(model.predict(pd.DataFrame({"noise": [0.0], "city": ["elsewhere"]}))).all()
+
+
+def test_three_classes_and_a_constant_target() -> None:
+    X, y = load_iris(return_X_y=True)
+    model = metamix_catboost.classifier(iterations=50).fit(X, np.array(["c", "a", "b"])[y])
+    assert list(model.classes_) == ["a", "b", "c"]
+    assert (model.predict(X) == np.array(["c", "a", "b"])[y]).mean() > 0.95
+    assert metamix_catboost.regressor().fit(X, np.full(150, 3.5)).predict(X[:2]).tolist() == [3.5, 3.5]
+
+
+def test_writes_no_files_and_prints_nothing(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(str(tmp_path))
+    X, y = load_iris(return_X_y=True)
+    metamix_catboost.classifier(iterations=20).fit(X, y)
+    assert capfd.readouterr() == ("", "")
+    assert not any(__import__("pathlib").Path(str(tmp_path)).iterdir())

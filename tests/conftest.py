@@ -1,0 +1,30 @@
+"""What every test relies on: one thread per library, no window, the same examples each time."""
+
+import os
+
+# Before numpy is imported: some libraries read these once. Two threads on a busy machine are slower
+# than one, and change the last bit of some learners.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# The same examples in every run, and no clock: the machine may be busy.
+hypothesis.settings.register_profile(
+    "metamix", deadline=None, derandomize=True, max_examples=50, database=None
+)
+hypothesis.settings.load_profile("metamix")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of tables and acceptance cases that lies beside the repository."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder shared/ with its tables does not lie beside this repository")
+    return SHARED
