@@ -17,10 +17,10 @@ from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.checks import check_rows, check_weights, check_X
 from metamix.fitting import Data, Entry, Workshop, prepare
 from metamix.folds import Folds, make_folds
+from metamix.judging import Judge, paired
+from metamix.objectives import LogScore, SquaredError
 from metamix.progress import Event, emit
 from metamix.tables import n_rows, recognise_task, take_rows
-from metamix.training.judging import Judge, paired
-from metamix.training.objectives import LogScore, SquaredError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare"]
 
 Array = NDArray[np.float64]
+WORDS = {"best single": "the best single expert", "average": "the plain average", "mixture": "the mixture"}
 COMBINATIONS = ("best single", "average", "convex", "stacking", "mixture", "oracle")
 
 
@@ -331,8 +332,13 @@ def _sentence(judge: Judge, losses: dict[str, Array], measure: str) -> str:
             gap = paired(losses[name] - losses[winner], judge.weight)
             whole = abs(judge.mean(losses[name])) or 1.0
             share, error = 100 * gap.mean / whole, 100 * gap.standard_error / whole
-            what = {"best single": "the best single expert", "average": "the plain average"}.get(name, name)
-            parts.append(f"{abs(share):.2g}% (± {error:.1g}%) {'below' if share >= 0 else 'above'} {what}")
-    who = {"best single": "One expert is enough", "average": "Plain averaging is enough", "convex": "A convex blend is enough",
-           "stacking": "Stacking is enough", "mixture": "Trust the mixture"}[winner]  # fmt: skip
+            what = WORDS.get(name, name)
+            parts.append(f"{abs(share):.2g}% (± {error:.2g}%) {'below' if share >= 0 else 'above'} {what}")
+    who = {
+        "best single": "One expert is enough",
+        "average": "Plain averaging is enough",
+        "convex": "A convex blend is enough",
+        "stacking": "Stacking is enough",
+        "mixture": "Trust the mixture",
+    }[winner]
     return f"{who}: {measure} {loss:.4g}, {', '.join(parts[:-1])} and {parts[-1]}."

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.pipeline import make_pipeline
 
 from metamix.columns import ColumnEncoder
 from metamix.tables import is_frame, take_rows
 
-__all__ = ["GateFeatures"]
+__all__ = ["GateFeatures", "StackColumns"]
 
 Array = NDArray[np.float64]
 
@@ -27,6 +29,8 @@ class GateFeatures(BaseEstimator):
         logits, entropy and margin for classes.
     raw : bool
         Hand X over as it came; for a plain classifier that the user chose as gate.
+    most_columns : int or None
+        Rotate wider X to so many principal components; for gates chosen by name.
 
     Examples
     --------
@@ -35,9 +39,10 @@ class GateFeatures(BaseEstimator):
     array([[3.]])
     """
 
-    def __init__(self, kind: Any = "x", raw: bool = False) -> None:
+    def __init__(self, kind: Any = "x", raw: bool = False, most_columns: int | None = None) -> None:
         self.kind = kind
         self.raw = raw
+        self.most_columns = most_columns
 
     @property
     def asks_experts(self) -> bool:
@@ -52,15 +57,34 @@ class GateFeatures(BaseEstimator):
                 "or a transformer."
             )
         self.encoder_ = None
-        if isinstance(self.kind, str) or isinstance(self.kind, list | tuple | np.ndarray):
+        if isinstance(self.kind, str | list | tuple | np.ndarray):
             self.columns_ = None if isinstance(self.kind, str) else list(self.kind)
             X = X if self.columns_ is None else _take_columns(X, self.columns_)
-            if self.kind != "predictions" and not self.raw and not _is_plain(X):
-                self.encoder_ = ColumnEncoder().fit(X)
+            if self.kind != "predictions" and not self.raw:
+                self._learn(X)
         else:
             self.columns_ = None
             self.encoder_ = clone(self.kind).fit(X, y)
         return self
+
+    def _learn(self, X: Any) -> None:
+        """Encode what is not plain numbers, and rotate what is wider than a gate can use."""
+        encoder = None if _is_plain(X) else ColumnEncoder().fit(X)
+        self.encoder_ = encoder
+        if self.most_columns is None:
+            return
+        if encoder is None:
+            if X.shape[1] <= self.most_columns:
+                return
+            encoder = ColumnEncoder().fit(X)
+        wide: Any = encoder.transform(X)
+        if wide.shape[1] <= self.most_columns:
+            return
+        if sparse.issparse(wide):
+            rotation = TruncatedSVD(self.most_columns, random_state=0).fit(wide)
+        else:
+            rotation = PCA(min(self.most_columns, len(wide)), svd_solver="covariance_eigh").fit(wide)
+        self.encoder_ = make_pipeline(encoder, rotation)
 
     def base(self, X: Any) -> Any:
         """The part that comes from X alone, n rows; X itself, not a copy, where it is plain numbers."""
@@ -119,3 +143,33 @@ def _from_answers(predictions: Array) -> Array:
     top = np.sort(p, axis=2)[:, :, -2:]
     logits = np.log(p) - np.log1p(-np.minimum(p, 1 - 1e-6))
     return np.column_stack([logits[:, :, 1:].reshape(len(p), -1), entropy, top[:, :, 1] - top[:, :, 0]])
+
+
+class StackColumns(BaseEstimator):
+    """Columns of X as numbers, for a stack whose weights may bend with them.
+
+    Parameters
+    ----------
+    most_sparse : int
+        Sparse X with more columns than this is left alone: a stack needs them dense.
+
+    Examples
+    --------
+    >>> StackColumns().fit(np.array([["a"], ["b"]], dtype=object)).dense(np.array([["b"]], dtype=object))
+    array([[0., 1.]])
+    """
+
+    def __init__(self, most_sparse: int = 50) -> None:
+        self.most_sparse = most_sparse
+
+    def fit(self, X: Any, y: Any = None) -> StackColumns:
+        """Learn how columns are encoded."""
+        self.encoder_ = None if _is_plain(X) else ColumnEncoder().fit(X)
+        return self
+
+    def dense(self, X: Any) -> Array | None:
+        """Columns (n, q); X itself where it is plain numbers, None where it is sparse and wide."""
+        X = X if self.encoder_ is None else self.encoder_.transform(X)
+        if not sparse.issparse(X):
+            return np.asarray(X)
+        return np.asarray(X.toarray(), dtype=np.float64) if X.shape[1] <= self.most_sparse else None

@@ -169,12 +169,12 @@ def make_folds(
         return Folds(n, ((everything, everything),), in_sample=True)
     if isinstance(cv, Integral) and not isinstance(cv, bool):
         splitter = _splitter(int(cv), n, y, groups, stratify, random_state)
-    elif hasattr(cv, "split"):
+    elif hasattr(cv, "split") and not isinstance(cv, str | bytes):
         # A copy: splitting may advance a random state that belongs to the user.
         splitter = copy.deepcopy(cv)
         if getattr(splitter, "random_state", 0) is None and getattr(splitter, "shuffle", True):
             splitter.random_state = random_state
-    elif isinstance(cv, Iterable) and not isinstance(cv, str):
+    elif isinstance(cv, Iterable) and not isinstance(cv, str | bytes):
         pairs = [_rows_of(pair, n) for pair in cv]
         if not pairs:
             raise ValueError("cv is an empty list of folds; give at least one (train, test) pair, or cv=5.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,9 +11,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["Event", "emit", "listen", "mute"]
+__all__ = ["Event", "emit", "listen", "mute", "narrate"]
 
 _logger = logging.getLogger("metamix")
+_logger.addHandler(logging.NullHandler())
 _WORTH_A_WARNING = frozenset({"failure", "retry"})
 
 
@@ -120,3 +122,23 @@ def mute() -> Iterator[None]:
         yield
     finally:
         _listeners.reset(token)
+
+
+def narrate(event: Event) -> None:
+    """A listener that writes a line per round and per failure to standard error.
+
+    Parameters
+    ----------
+    event : Event
+
+    Examples
+    --------
+    >>> with listen(narrate):
+    ...     emit(Event("start", "not a round"))
+    """
+    if event.kind in ("round", "failure", "retry"):
+        numbers = [
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in event.detail.items()
+        ]
+        sys.stderr.write(f"{event.label}: {', '.join(numbers)}\n")

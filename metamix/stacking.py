@@ -1,89 +1,310 @@
-"""Final estimators of the stack: how out-of-fold answers become one answer, whatever the row."""
+"""Final estimators of the stack: out-of-fold answers in, one answer out, and that answer out of fold too."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
+from scipy.optimize import minimize, nnls
+from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["LinearStack", "LogitStack"]
+__all__ = ["FeatureWeightedStack", "LogOpinionPool"]
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+Pairs = Sequence[tuple[Rows, Rows]]
+
+# A stack has some hundred coefficients: more rows than this change nothing but the time.
+MOST_ROWS = 100_000
+BLOCK = 10_000
 
 
-class LinearStack(BaseEstimator):
-    """Ridge regression of y on the experts' answers, in standard units, penalty by leave-one-out.
+def _drawn(rows: Rows) -> Rows:
+    """At most `MOST_ROWS` of them, the same ones every time."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    return np.asarray(rows[np.sort(np.random.default_rng(0).choice(len(rows), MOST_ROWS, replace=False))])
 
-    Weights may be negative, so a bias that all experts share can be undone (Breiman 1996).
+
+def _blocks(rows: Rows) -> Iterator[Rows]:
+    for begin in range(0, len(rows), BLOCK):
+        yield rows[begin : begin + BLOCK]
+
+
+class _Modulators:
+    """Columns that the weights of a stack may depend on: x, mean and spread of the answers, and squares.
+
+    x is standardised and, where it is wide, rotated to its leading principal components; everything is
+    clipped at two standard deviations, so that a stack never runs away far from its training rows.
+    """
+
+    def __init__(self, predictions: Array, features: Array | None, most: int, clip: float) -> None:
+        self.clip, self.rotation = clip, None
+        if features is not None and features.shape[1]:
+            self.centre, scale = features.mean(axis=0), features.std(axis=0)
+            varies = scale > 1e-9 * np.abs(features).max(axis=0, initial=0)
+            self.scale = np.where(varies, scale, np.inf)
+            if features.shape[1] > most:
+                x = np.clip((features - self.centre) / self.scale, -5, 5)
+                self.rotation = eigh(x.T @ x)[1][:, ::-1][:, :most]
+        raw = self._raw(predictions, features)
+        self.mean, spread = raw.mean(axis=0), raw.std(axis=0)
+        self.spread = np.where(spread > 1e-12 * np.abs(raw).max(axis=0, initial=0), spread, np.inf)
+        self.curved = np.array([len(np.unique(column)) > 2 for column in raw.T])
+
+    def _raw(self, predictions: Array, features: Array | None) -> Array:
+        x = np.empty((len(predictions), 0))
+        if features is not None and features.shape[1]:
+            x = np.clip((features - self.centre) / self.scale, -5, 5)
+            x = x if self.rotation is None else x @ self.rotation
+        return np.column_stack([x, predictions.mean(axis=1), predictions.std(axis=1)])
+
+    def __call__(self, predictions: Array, features: Array | None) -> Array:
+        columns = np.clip((self._raw(predictions, features) - self.mean) / self.spread, -self.clip, self.clip)
+        return np.column_stack([columns, 0.5 * (columns[:, self.curved] ** 2 - 1)])
+
+
+class FeatureWeightedStack(BaseEstimator):
+    """Linear stacking whose weights may bend with x, as far as held-out rows allow.
+
+    Around the best convex blend a(x), the answer is a ridge regression on a, on the experts' deviations
+    c_k from a, on modulators m_j (columns of x, mean and spread of the answers, their squares) and on the
+    products m_j c_k and m_j a. The effects of a and c are free; everything else is penalised, along a
+    path of penalties that ends in infinity, which is ordinary linear stacking. The penalty with the
+    smallest out-of-fold error is taken.
+
+    Parameters
+    ----------
+    most_columns : int, default 20
+        Wider x is rotated to so many principal components.
+    clip : float, default 2.0
+        Modulators are cut off at so many standard deviations.
+    free : float, default 1e-4
+        Penalty on the effects of a and c, relative to that on the others.
+
+    Attributes
+    ----------
+    oof_ : ndarray of shape (n,)
+        Its own answers, out of fold; NaN for rows that no pair judges.
+    alpha_ : float
+        The penalty taken.
+
+    References
+    ----------
+    Breiman (1996), Stacked regressions; Sill, Takács, Mackey & Lin (2009), Feature-weighted linear stacking.
 
     Examples
     --------
-    >>> answers = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 3.0], [3.0, 2.0]])
-    >>> LinearStack().fit(answers, 2 * answers[:, 0]).predict(answers).round(2)
-    array([0., 2., 4., 6.])
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.normal(size=60)
+    >>> answers = y[:, None] / 2 + rng.normal(scale=0.01, size=(60, 2))
+    >>> halves = [(np.arange(30), np.arange(30, 60)), (np.arange(30, 60), np.arange(30))]
+    >>> stack = FeatureWeightedStack().fit(answers, y, halves)
+    >>> bool(np.abs(stack.predict(answers) - y).max() < 0.1)
+    True
     """
 
-    def __init__(self, alphas: Any = tuple(np.logspace(-4, 4, 17))) -> None:
-        self.alphas = alphas
+    def __init__(self, most_columns: int = 20, clip: float = 2.0, free: float = 1e-4) -> None:
+        self.most_columns = most_columns
+        self.clip = clip
+        self.free = free
 
-    def fit(self, predictions: Array, y: Array, sample_weight: Array | None = None) -> Self:
-        """Learn from predictions (n, K), y (n,) and weights (n,)."""
+    def fit(
+        self,
+        predictions: Array,
+        y: Array,
+        pairs: Pairs,
+        *,
+        sample_weight: Array | None = None,
+        features: Array | None = None,
+    ) -> Self:
+        """Learn from predictions (n, K), y (n,), weights (n,) and features (n, q).
+
+        `pairs` are (rows to learn from, rows to judge); the final fit learns from every judged row.
+        """
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        # Powers of the standard deviation of y: predictions live on its scale, and units must not matter.
-        self.centre_ = float(np.average(y, weights=weight))
-        self.unit_ = float(np.sqrt(np.average((y - self.centre_) ** 2, weights=weight))) or 1.0
-        scaled = (predictions - self.centre_) / self.unit_
-        self.ridge_ = RidgeCV(alphas=self.alphas)
-        self.ridge_.fit(scaled, (y - self.centre_) / self.unit_, sample_weight=sample_weight)
+        rows = np.sort(np.concatenate([test for _, test in pairs]))
+        rows = _drawn(rows[weight[rows] > 0])
+        share = weight[rows] / weight[rows].sum()
+        self.centre_ = float(share @ y[rows])
+        self.unit_ = float(np.sqrt(share @ (y[rows] - self.centre_) ** 2)) or 1.0
+        self._anchor(predictions[rows], y[rows], share)
+        dense = None if features is None else features[rows]
+        self.modulators_ = _Modulators(predictions[rows], dense, self.most_columns, self.clip)
+        chosen = np.zeros(len(y), dtype=bool)
+        chosen[rows] = True
+        everything = self._gram(predictions, y, weight, features, rows)
+        K = predictions.shape[1] + 1
+        alphas = np.logspace(-3, 4, 15)
+        losses, oof = np.zeros(len(alphas) + 1), np.full((len(y), len(alphas) + 1), np.nan)
+        for learn, test in pairs:
+            left_out = chosen.copy()
+            left_out[learn] = False
+            gram = everything - self._gram(predictions, y, weight, features, np.flatnonzero(left_out))
+            if gram[0, 0] <= 0:
+                continue
+            slopes, level = self._path(gram, K, alphas)
+            for block in _blocks(test):
+                some = None if features is None else features[block]
+                oof[block] = self._design(predictions[block], some)[:, 1:] @ slopes + level
+                truth = (y[block] - self.centre_) / self.unit_
+                losses += weight[block] @ (oof[block] - truth[:, None]) ** 2
+        best = int(losses.argmin())
+        self.alpha_ = float([*alphas, np.inf][best])
+        slopes, level = self._path(everything, K, alphas)
+        self.slopes_, self.level_ = slopes[:, best], float(level[best])
+        self.oof_ = self.centre_ + self.unit_ * oof[:, best]
         return self
 
-    def predict(self, predictions: Array) -> Array:
-        """Answers (n,) from predictions (n, K)."""
+    def predict(self, predictions: Array, features: Array | None = None) -> Array:
+        """Answers (n,) from predictions (n, K) and features (n, q)."""
         check_is_fitted(self)
+        answers = np.empty(len(predictions))
+        for block in _blocks(np.arange(len(predictions))):
+            some = None if features is None else features[block]
+            design = self._design(predictions[block], some)[:, 1:]
+            answers[block] = self.centre_ + self.unit_ * (design @ self.slopes_ + self.level_)
+        return answers
+
+    def _anchor(self, predictions: Array, y: Array, share: Array) -> None:
+        """The blend that deviations are measured from, and the units of both."""
         scaled = (predictions - self.centre_) / self.unit_
-        return np.asarray(self.centre_ + self.unit_ * self.ridge_.predict(scaled))
+        root = np.sqrt(share)
+        weights = nnls(root[:, None] * scaled, root * (y - self.centre_) / self.unit_)[0]
+        K = predictions.shape[1]
+        self.blend_ = weights / weights.sum() if weights.sum() > 1e-9 else np.full(K, 1 / K)
+        blend = predictions @ self.blend_
+        self.blend_mean_ = float(share @ blend)
+        self.blend_scale_ = float(np.sqrt(share @ (blend - self.blend_mean_) ** 2)) or 1.0
+        self.deviation_ = float(np.sqrt((share @ (predictions - blend[:, None]) ** 2).mean())) or 1.0
+
+    def _design(self, predictions: Array, features: Array | None) -> Array:
+        blend = predictions @ self.blend_
+        away = (predictions - blend[:, None]) / self.deviation_
+        blend = ((blend - self.blend_mean_) / self.blend_scale_)[:, None]
+        modulators = self.modulators_(predictions, features)
+        loud = self.free**-0.5
+        products = (modulators[:, :, None] * away[:, None, :]).reshape(len(blend), -1)
+        return np.column_stack(
+            [np.ones(len(blend)), loud * blend, loud * away, products, modulators * blend, modulators]
+        )
+
+    def _gram(self, predictions: Array, y: Array, weight: Array, features: Array | None, rows: Rows) -> Array:
+        """Weighted cross-products of the design with itself and with y, summed over blocks of rows."""
+        total: Any = 0.0
+        for block in _blocks(rows):
+            design = self._design(predictions[block], None if features is None else features[block])
+            truth = (y[block] - self.centre_) / self.unit_
+            total = total + (design * weight[block, None]).T @ np.column_stack([design, truth])
+        if len(rows):
+            return np.asarray(total)
+        size = self._design(predictions[:1], None if features is None else features[:1]).shape[1]
+        return np.zeros((size, size + 1))
+
+    def _path(self, gram: Array, K: int, alphas: Array) -> tuple[Array, Array]:
+        """Slopes (p, A + 1) and levels (A + 1,) of ridge regressions, the last one with infinite penalty."""
+        n = gram[0, 0]
+        mean, level = gram[0, 1:-1] / n, gram[0, -1] / n
+        inner = gram[1:, 1:-1] / n - np.outer(mean, mean)
+        outer = gram[1:, -1] / n - mean * level
+        values, vectors = eigh(inner)
+        slopes = vectors @ ((vectors.T @ outer)[:, None] / (np.maximum(values, 0)[:, None] + alphas))
+        plain = np.zeros(len(outer))
+        plain[:K] = np.linalg.solve(inner[:K, :K] + 1e-6 / self.free * np.eye(K), outer[:K])
+        slopes = np.column_stack([slopes, plain])
+        return slopes, level - mean @ slopes
 
 
-class LogitStack(BaseEstimator):
-    """Ridge-penalised logistic regression on the experts' log probabilities.
+class LogOpinionPool(BaseEstimator):
+    """Product of the experts' probabilities to learned powers, times a factor for each class.
+
+    log p_c ∝ Σ_k β_k log p_kc + b_c: one power for each expert, whatever the class, so that K + C numbers
+    are learned, not K·C², by penalised maximum likelihood. The penalty pulls β towards 1/K.
+
+    Parameters
+    ----------
+    penalty : float, default 1e-3
+        On the powers, in units of the mean log-loss.
+    eps : float, default 1e-3
+        Probabilities are clipped to at least this before the logarithm.
+
+    Attributes
+    ----------
+    oof_ : ndarray of shape (n, C)
+        Its own answers, out of fold; NaN for rows that no pair judges.
+    powers_ : ndarray of shape (K,)
+    bias_ : ndarray of shape (C,)
+
+    References
+    ----------
+    Genest & Zidek (1986), Combining probability distributions; Hinton (2002) on products of experts.
 
     Examples
     --------
     >>> answers = np.array([[[0.9, 0.1]], [[0.2, 0.8]], [[0.7, 0.3]], [[0.1, 0.9]]])
-    >>> LogitStack().fit(answers, np.array([0, 1, 0, 1])).predict(answers).argmax(axis=1)
+    >>> pairs = [(np.arange(4), np.arange(4))]
+    >>> LogOpinionPool().fit(answers, np.array([0, 1, 0, 1]), pairs).predict(answers).argmax(axis=1)
     array([0, 1, 0, 1])
     """
 
-    def __init__(self, C: float = 0.01, eps: float = 1e-3) -> None:
-        self.C = C
+    def __init__(self, penalty: float = 1e-3, eps: float = 1e-3) -> None:
+        self.penalty = penalty
         self.eps = eps
 
-    def fit(self, predictions: Array, y: NDArray[np.intp], sample_weight: Array | None = None) -> Self:
-        """Learn from predictions (n, K, C), codes y (n,) and weights (n,)."""
-        self.n_classes_ = predictions.shape[2]
-        self.classes_ = np.unique(y)
-        if len(self.classes_) > 1:
-            self.model_ = LogisticRegression(C=self.C, max_iter=300)
-            self.model_.fit(self._logits(predictions), y, sample_weight=sample_weight)
+    def fit(
+        self,
+        predictions: Array,
+        y: NDArray[np.intp],
+        pairs: Pairs,
+        *,
+        sample_weight: Array | None = None,
+        features: Array | None = None,
+    ) -> Self:
+        """Learn from predictions (n, K, C), codes y (n,) and weights (n,); features are not looked at."""
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        rows = np.sort(np.concatenate([test for _, test in pairs]))
+        K, C = predictions.shape[1:]
+        start = np.concatenate([np.full(K, 1 / K), np.zeros(C)])
+        found = self._descend(predictions, y, weight, _drawn(rows), start)
+        self.oof_ = np.full((len(y), C), np.nan)
+        for learn, test in pairs:
+            self._set(self._descend(predictions, y, weight, _drawn(learn), found), K)
+            self.oof_[test] = self.predict(predictions[test])
+        return self._set(found, K)
+
+    def predict(self, predictions: Array, features: Array | None = None) -> Array:
+        """Probabilities (n, C) from predictions (n, K, C)."""
+        check_is_fitted(self, "powers_")
+        return np.asarray(softmax(np.einsum("nkc,k->nc", self._logs(predictions), self.powers_) + self.bias_, axis=1))
+
+    def _set(self, found: Array, K: int) -> Self:
+        self.powers_, self.bias_ = found[:K], found[K:]
         return self
 
-    def predict(self, predictions: Array) -> Array:
-        """Probabilities (n, C) from predictions (n, K, C)."""
-        check_is_fitted(self, "classes_")
-        answers = np.zeros((len(predictions), self.n_classes_))
-        if len(self.classes_) == 1:
-            answers[:, self.classes_] = 1.0
-        else:
-            answers[:, self.classes_] = self.model_.predict_proba(self._logits(predictions))
-        return answers
+    def _logs(self, predictions: Array) -> Array:
+        clipped = np.maximum(predictions, self.eps)
+        return np.asarray(np.log(clipped / clipped.sum(axis=2, keepdims=True)))
 
-    def _logits(self, predictions: Array) -> Array:
-        p = np.clip(predictions, self.eps, 1 - self.eps)
-        logits = np.log(p)
-        if self.n_classes_ == 2:
-            return np.asarray(logits[:, :, 1] - logits[:, :, 0])
-        return np.asarray((logits - logits.mean(axis=2, keepdims=True)).reshape(len(p), -1))
+    def _descend(self, predictions: Array, y: Any, weight: Array, rows: Rows, start: Array) -> Array:
+        logs, labels = self._logs(predictions[rows]), y[rows]
+        K, C = logs.shape[1:]
+        share = weight[rows] / weight[rows].sum()
+        hit = np.zeros((len(rows), C))
+        hit[np.arange(len(rows)), labels] = 1
+        pull = np.concatenate([np.full(K, self.penalty), np.full(C, 1e-4)])
+        anchor = np.concatenate([np.full(K, 1 / K), np.zeros(C)])
+
+        def loss(point: Array) -> tuple[float, Array]:
+            scores = log_softmax(np.einsum("nkc,k->nc", logs, point[:K]) + point[K:], axis=1)
+            error = share[:, None] * (np.exp(scores) - hit)
+            gradient = np.concatenate([np.einsum("nc,nkc->k", error, logs), error.sum(axis=0)])
+            away = point - anchor
+            value = -share @ scores[np.arange(len(rows)), labels] + 0.5 * pull @ away**2
+            return float(value), gradient + pull * away
+
+        return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options={"gtol": 1e-6}).x)

@@ -14,9 +14,7 @@ import hypothesis
 import pytest
 
 # The same examples in every run, and no clock: the machine may be busy.
-hypothesis.settings.register_profile(
-    "metamix", deadline=None, derandomize=True, max_examples=50, database=None
-)
+hypothesis.settings.register_profile("metamix", deadline=None, derandomize=True, max_examples=50, database=None)
 hypothesis.settings.load_profile("metamix")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -16,17 +16,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 GROUND = {
     "answers", "cells", "columns", "datasets", "devices", "distributions", "engines", "features", "folds",
-    "frames", "progress", "protocols", "recombination", "registry", "tables",
+    "frames", "judging", "objectives", "progress", "protocols", "recombination", "registry", "tables",
 }  # fmt: skip
 PARTS = {"experts", "gates", "likelihoods", "stacking"}
 # Training is handed its parts, resolved: it must not even be able to look one up.
 BELOW_TRAINING = (GROUND - {"registry"}) | {"fitting"}
-SHARED = {"training.objectives", "training.judging", "training.gating"}
+SHARED = {"training.gating"}
 TRAINING = {
     "training": set(),
-    "training.objectives": set(),
-    "training.judging": {"training.objectives"},
-    "training.gating": {"training.objectives", "training.judging"},
+    "training.gating": set(),
     "training.em": SHARED,
     "training.proxies": set(),
     "training.starts": SHARED | {"training.em", "training.proxies"},
@@ -207,9 +205,7 @@ def wrong_underscore(source: Source) -> Iterator[str]:
         if any(part.startswith("_") for part in dotted):
             yield f"line {item.line}: {'.'.join(dotted)} is private to another library"
         foreign.add(item.name or item.library)
-    aliases = {
-        a.asname for n in ast.walk(source.tree) if isinstance(n, ast.Import) for a in n.names if a.asname
-    }
+    aliases = {a.asname for n in ast.walk(source.tree) if isinstance(n, ast.Import) for a in n.names if a.asname}
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             private = node.attr.startswith("_") and not node.attr.startswith("__")
@@ -289,9 +285,7 @@ RULES = [
 
 
 def report(rule, sources) -> str:
-    return "\n".join(
-        dict.fromkeys(f"{source.module}: {wrong}" for source in sources for wrong in rule(source))
-    )
+    return "\n".join(dict.fromkeys(f"{source.module}: {wrong}" for source in sources for wrong in rule(source)))
 
 
 @pytest.mark.parametrize("rule", RULES)

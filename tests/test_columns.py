@@ -59,13 +59,9 @@ def test_equals_a_column_transformer(categories, scale):
     reference = make_column_transformer(
         (numbers, ["size", "rooms"]), (coder, ["city", "state"]), ("passthrough", ["garden"])
     ).fit(frame)
-    encoder = ColumnEncoder(categories=categories, scale=scale, missing_indicator=False).fit(
-        frame.drop(columns="sold")
-    )
+    encoder = ColumnEncoder(categories=categories, scale=scale, missing_indicator=False).fit(frame.drop(columns="sold"))
     for X in (frame, new):
-        np.testing.assert_allclose(
-            encoder.transform(X.drop(columns="sold")), reference.transform(X), atol=1e-12
-        )
+        np.testing.assert_allclose(encoder.transform(X.drop(columns="sold")), reference.transform(X), atol=1e-12)
 
 
 def test_indicators_are_scikit_learns():
@@ -116,9 +112,7 @@ def test_numeric_arrays_and_frames_agree():
 
 def test_dates_are_those_of_pandas():
     when = pd.Series(pd.date_range("1969-12-30 22:00", periods=400, freq="317h", tz="Europe/Rome"))
-    frame = pd.DataFrame(
-        {"when": when.mask(when.index == 7), "day": when.dt.tz_localize(None).dt.normalize()}
-    )
+    frame = pd.DataFrame({"when": when.mask(when.index == 7), "day": when.dt.tz_localize(None).dt.normalize()})
     encoder = ColumnEncoder(scale=False, missing="keep").fit(frame)
     names = [
         *(f"when{p}" for p in ("", " (month)", " (weekday)", " (hour)")),
@@ -129,9 +123,7 @@ def test_dates_are_those_of_pandas():
     assert list(encoder.get_feature_names_out()) == names
     out = pd.DataFrame(encoder.transform(frame), columns=names)
     local = frame["when"].dt.tz_localize(None)
-    pd.testing.assert_series_equal(
-        out["when"], (local - pd.Timestamp(0)).dt.total_seconds(), check_names=False
-    )
+    pd.testing.assert_series_equal(out["when"], (local - pd.Timestamp(0)).dt.total_seconds(), check_names=False)
     for part, expected in {
         "month": local.dt.month,
         "weekday": local.dt.day_of_week,
@@ -192,9 +184,7 @@ def test_the_unit_of_a_column_does_not_matter(values, power):
 
 
 def test_constant_and_empty_columns_are_harmless():
-    frame = pd.DataFrame(
-        {"c": [0.1 + 0.2, 0.3, 0.3], "none": [None] * 3, "nan": [np.nan] * 3, "t": ["a"] * 3}
-    )
+    frame = pd.DataFrame({"c": [0.1 + 0.2, 0.3, 0.3], "none": [None] * 3, "nan": [np.nan] * 3, "t": ["a"] * 3})
     encoder = ColumnEncoder().fit(frame)
     new = pd.DataFrame({"c": [1e9], "none": ["text"], "nan": [1e9], "t": ["b"]})
     assert encoder.transform(new).tolist() == [[0, 0, 0, 0]]
@@ -273,9 +263,7 @@ def test_bad_input_is_named():
 def test_copies_and_containers():
     frame = mixed()
     encoder = ColumnEncoder().fit(frame)
-    np.testing.assert_array_equal(
-        pickle.loads(pickle.dumps(encoder)).transform(frame), encoder.transform(frame)
-    )
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(encoder)).transform(frame), encoder.transform(frame))
     assert not hasattr(clone(encoder), "kinds_")
     named = clone(encoder).set_output(transform="pandas").fit_transform(frame)
     assert list(named.columns) == list(encoder.get_feature_names_out())

@@ -125,7 +125,5 @@ def test_the_mixed_example_has_everything():
 
 
 def test_unknown_examples():
-    with pytest.raises(
-        ValueError, match=r"did you mean 'diabetes'.*the examples are diabetes, breast_cancer"
-    ):
+    with pytest.raises(ValueError, match=r"did you mean 'diabetes'.*the examples are diabetes, breast_cancer"):
         load_example("diabetis")

@@ -25,9 +25,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "plugins").glob("*/README.md")])
 
 # A fenced block and, right before it, the comment that says why it is not run.
-BLOCK = re.compile(
-    r"(?:<!-- skip: (?P<skip>[^>]+) -->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```", re.M | re.S
-)
+BLOCK = re.compile(r"(?:<!-- skip: (?P<skip>[^>]+) -->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```", re.M | re.S)
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,7 @@ def test_blocks_run_in_order(path, desk):
 
 
 def test_blocks_are_found_and_skipped():
-    text = (
-        "# T\n\n```python\na = 1\n```\n\n<!-- skip: needs a GPU -->\n```bash\nmetamix \\\n  demo  # x\n```\n"
-    )
+    text = "# T\n\n```python\na = 1\n```\n\n<!-- skip: needs a GPU -->\n```bash\nmetamix \\\n  demo  # x\n```\n"
     found = blocks(text)
     assert [(block.language, block.skip) for block in found] == [("python", None), ("bash", "needs a GPU")]
     assert found[0].line == 3
@@ -108,10 +104,7 @@ def test_blocks_are_found_and_skipped():
 def test_readme_begins_with_the_two_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     first = [
-        words
-        for block in blocks(text)
-        if block.language in ("bash", "console", "sh")
-        for words in commands(block)
+        words for block in blocks(text) if block.language in ("bash", "console", "sh") for words in commands(block)
     ]
     assert first[:2] == [["python3", "tasks.py", "demo"], ["python3", "tasks.py", "test"]]
 
@@ -140,9 +133,7 @@ def kernel_of_this_interpreter(folder: Path) -> str:
 def execute(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
     """Run every cell; an error in one is an error here."""
     kernel = kernel_of_this_interpreter(folder)
-    client = NotebookClient(
-        notebook, timeout=240, kernel_name=kernel, resources={"metadata": {"path": str(folder)}}
-    )
+    client = NotebookClient(notebook, timeout=240, kernel_name=kernel, resources={"metadata": {"path": str(folder)}})
     return client.execute()
 
 
@@ -168,7 +159,5 @@ def test_notebooks_are_there_and_stored_without_results():
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        assert not [cell for cell in code if cell.outputs or cell.execution_count], (
-            f"clear the results of {path.name}"
-        )
+        assert not [cell for cell in code if cell.outputs or cell.execution_count], f"clear the results of {path.name}"
         assert notebook.cells[0].cell_type == "markdown"

@@ -58,9 +58,7 @@ def test_ridge_at_one_penalty_is_scikit_learns(n: int, d: int, alpha: float) -> 
     variance = (w[:, None] * centred**2).sum() / d
     expected = Ridge(alpha=alpha * variance).fit(X, y, w).predict(X)
     np.testing.assert_allclose(RidgeByGcv([alpha]).fit(X, y, w).predict(X), expected, atol=1e-10)
-    np.testing.assert_allclose(
-        RidgeByGcv([alpha]).fit(sparse.csr_matrix(X), y, w).predict(X), expected, atol=1e-10
-    )
+    np.testing.assert_allclose(RidgeByGcv([alpha]).fit(sparse.csr_matrix(X), y, w).predict(X), expected, atol=1e-10)
 
 
 @settings(max_examples=20, deadline=None)
@@ -241,9 +239,7 @@ def test_encoded_labels_let_xgboost_take_any() -> None:
 
 
 @pytest.mark.parametrize(("module", "name"), [(regressors, "xgboost"), (classifiers, "lightgbm")])
-def test_an_absent_library_is_named_with_its_extra(
-    module: Any, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_absent_library_is_named_with_its_extra(module: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)  # Python's own way of saying: not installed
     with pytest.raises(ImportError, match=rf"pip install metamix\[{name}\]"):
         getattr(module, name)()

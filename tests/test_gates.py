@@ -327,9 +327,7 @@ def test_few_rows_are_drawn_towards_the_pooled_covariance():
     labels[0] = [0.0, 0.0, 1.0]
     gate = GaussianGate().fit(X, labels)
     assert np.isfinite(gate.predict_proba(X)).all()
-    assert (
-        np.linalg.eigvalsh(gate.covariances_[2]).min() > 0.1 * np.linalg.eigvalsh(gate.covariances_[0]).min()
-    )
+    assert np.linalg.eigvalsh(gate.covariances_[2]).min() > 0.1 * np.linalg.eigvalsh(gate.covariances_[0]).min()
     pooled = GaussianGate(shrinkage=1.0).fit(X, labels).covariances_
     assert np.allclose(pooled[0], pooled[2])
 

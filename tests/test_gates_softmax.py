@@ -106,9 +106,7 @@ def test_gradients_are_derivatives(as_sparse):
             return loss(point[:9].reshape(3, 3), point[9:])[0]
 
         _, by_slope, by_intercept = loss(point[:9].reshape(3, 3), point[9:])
-        assert np.allclose(
-            np.r_[by_slope.ravel(), by_intercept], approx_fprime(point, value, 1e-7), atol=1e-5
-        )
+        assert np.allclose(np.r_[by_slope.ravel(), by_intercept], approx_fprime(point, value, 1e-7), atol=1e-5)
 
 
 def test_an_infinite_penalty_is_constant_weights():

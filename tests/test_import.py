@@ -28,9 +28,7 @@ def modules_after(statement: str) -> set[str]:
     """Names of the modules that a fresh interpreter holds after one statement."""
     code = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
     root = Path(__file__).resolve().parents[1]
-    answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     return set(json.loads(answer.stdout))
 
 
@@ -43,9 +41,7 @@ def test_the_probe_sees_what_is_imported():
     assert "json.tool" in modules_after("import json.tool")
 
 
-@pytest.mark.parametrize(
-    "name", ["MixtureRegressor", "MixtureClassifier", "compare", "registry", "use_engine"]
-)
+@pytest.mark.parametrize("name", ["MixtureRegressor", "MixtureClassifier", "compare", "registry", "use_engine"])
 def test_asking_for_a_name_brings_in_no_expert_library(name):
     brought = modules_after(f"import metamix; metamix.{name}")
     assert brought.isdisjoint(["torch", "xgboost", "lightgbm", "catboost", "matplotlib"])

@@ -30,9 +30,7 @@ def test_scale_maximises_the_weighted_likelihood():
     fitted = Gaussian().fit(y, predictions, responsibilities)
     for k in range(3):
         best = minimize_scalar(
-            lambda log_scale, k=k: (
-                -responsibilities[:, k] @ stats.norm.logpdf(y, predictions[:, k], np.exp(log_scale))
-            ),
+            lambda log_scale, k=k: -responsibilities[:, k] @ stats.norm.logpdf(y, predictions[:, k], np.exp(log_scale)),
             bounds=(-5, 5),
             method="bounded",
             options={"xatol": 1e-10},

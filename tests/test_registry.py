@@ -71,9 +71,7 @@ def test_listing_imports_no_part() -> None:
 
 def test_a_plugin_is_found_after_refresh(install: Install) -> None:
     assert "planted" not in registry.regressors
-    install(
-        "my-plugin", {"regressors": ["planted = planted_ok:make"]}, "planted_ok", "def make(a=1): return a"
-    )
+    install("my-plugin", {"regressors": ["planted = planted_ok:make"]}, "planted_ok", "def make(a=1): return a")
     assert "planted" in registry.regressors
     assert "planted_ok" not in sys.modules
     assert registry.regressors["planted"](a=5) == 5

@@ -59,9 +59,7 @@ def test_an_environment_up_to_date_is_used_again(clone, capsys):
     assert "up to date" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "changed", ["requirements.txt", "pyproject.toml", "plugins/metamix-example/pyproject.toml"]
-)
+@pytest.mark.parametrize("changed", ["requirements.txt", "pyproject.toml", "plugins/metamix-example/pyproject.toml"])
 def test_changed_requirements_make_another_stamp(clone, changed):
     tasks = installed(clone)
     before = tasks.wanted_stamp()
@@ -113,9 +111,7 @@ def test_every_command_runs_even_after_one_failed_and_the_exit_code_tells(clone,
 
 
 def test_arguments_and_exit_code_pass_through(clone):
-    run = subprocess.run(
-        [sys.executable, "tasks.py", "dance"], cwd=clone, capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([sys.executable, "tasks.py", "dance"], cwd=clone, capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert "python3 tasks.py demo" in run.stdout
     tasks = installed(clone)

@@ -61,9 +61,7 @@ def test_own_gates_are_gates(gate: Any) -> None:
 class Poisson(BaseEstimator):
     """Counts; written here, so that the checks are not only tried on numbers."""
 
-    def fit(
-        self, y: Any, predictions: Any, responsibilities: Any, scale: Any = None, X: Any = None
-    ) -> Poisson:
+    def fit(self, y: Any, predictions: Any, responsibilities: Any, scale: Any = None, X: Any = None) -> Poisson:
         return self
 
     def log_prob(self, y: Any, predictions: Any, scale: Any = None, X: Any = None) -> Any:

@@ -14,6 +14,7 @@ import click
 from metamix.cli.demo import demo
 from metamix.cli.models import compare, fit, predict
 from metamix.cli.parts import check, parts
+from metamix.cli.screens import say
 
 __all__ = ["main"]
 
@@ -30,9 +31,7 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog="Begin with: metamix demo, or metamix compare TABLE --target COLUMN",
 )
-@click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
-)
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks and warnings (METAMIX_DEBUG=1).")
 def commands() -> None:
     """Learn which combination of models to trust on a table, and by how much."""
@@ -76,6 +75,9 @@ def _run(words: list[str], debug: bool) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else commands.get_help(click.Context(commands)))
         return 2
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "metamix"
+        return _say(f"{error.format_message().rstrip('.')} ({path} --help says more)", error.exit_code)
     except click.ClickException as error:
         return _say(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -90,7 +92,7 @@ def _run(words: list[str], debug: bool) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    click.echo(f"metamix: {click.style('error', fg='red')}: {' '.join(text.split())}", err=True)
+    say(f"metamix: error: {' '.join(text.split())}", err=True)
     return code
 
 

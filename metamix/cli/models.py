@@ -139,7 +139,8 @@ def _known_columns(table: str, mixture: Any) -> Any:
     if names is None:  # fitted on an array: columns have no names
         if frame.shape[1] != mixture.n_features_in_:
             raise TableError(
-                f"{table} has {frame.shape[1]} columns, and the mixture was fitted on {mixture.n_features_in_} without names"
+                f"{table} has {frame.shape[1]} columns, and the mixture was fitted on "
+                f"{mixture.n_features_in_} without names"
             )
         return frame.to_numpy()
     absent = [name for name in names if name not in frame.columns]

@@ -30,7 +30,8 @@ def parts(context: click.Context, words: tuple[str, ...]) -> None:
         return
     if len(words) > 1 or (words and words[0] not in KINDS):
         raise click.UsageError(
-            f"metamix parts takes one of {', '.join(KINDS)}, or check NAME, not {' '.join(words)!r}{near(words[0], KINDS)}"
+            f"metamix parts takes one of {', '.join(KINDS)}, or check NAME, not {' '.join(words)!r}"
+            f"{near(words[0], KINDS)}"
         )
     rows = [
         (row.name, row.kind.removesuffix("s"), f"{row.distribution} {row.version}")

@@ -18,7 +18,13 @@ MIXTURE_WEIGHT = 8
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Echo a sentence; wrapped on a terminal, one line where somebody else reads it."""
+    """Echo a sentence; wrapped on a terminal, one line where somebody else reads it.
+
+    Examples
+    --------
+    >>> say("Trust the mixture.")
+    Trust the mixture.
+    """
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
         width = min(shutil.get_terminal_size().columns, WIDTH)
@@ -26,17 +32,22 @@ def say(text: str, *, err: bool = False) -> None:
     click.echo(text, err=err)
 
 
-def number(value: float) -> str:
-    """Four significant digits, no exponent where there need be none.
+def number(value: float, smallest: float | None = None) -> str:
+    """A number with as many decimals as give the smallest of its column three digits, so that they line up.
 
     Examples
     --------
-    >>> number(3046.466), number(0.0761881), number(12345678.0), number(float("nan"))
-    ('3046', '0.07619', '1.235e+07', '–')
+    >>> number(3046.466), number(0.0761881), number(11.7, smallest=0.9167), number(float("nan"))
+    ('3046', '0.0762', '11.700', '–')
+    >>> number(1.5e9), number(2e-7)
+    ('1.5e+09', '2e-07')
     """
-    if not math.isfinite(value):
+    smallest = abs(value) if smallest is None else smallest
+    if not (math.isfinite(value) and math.isfinite(smallest)):
         return "–"
-    return f"{value:.0f}" if 1e4 <= abs(value) < 1e6 else f"{value:.4g}"
+    if not 1e-4 <= smallest < 1e7 or abs(value) >= 1e7:
+        return f"{value:.3g}"
+    return f"{value:.{max(2 - math.floor(math.log10(smallest)), 0)}f}"
 
 
 def seconds(value: float) -> str:
@@ -44,14 +55,16 @@ def seconds(value: float) -> str:
 
     Examples
     --------
-    >>> seconds(0.0042), seconds(3.728), seconds(142.3), seconds(float("nan"))
-    ('4 ms', '3.7 s', '142 s', '–')
+    >>> seconds(0.0042), seconds(3.728), seconds(142.3), seconds(9000.0), seconds(float("nan"))
+    ('4 ms', '3.7 s', '142 s', '2.5 h', '–')
     """
     if not math.isfinite(value):
         return "–"
     if value < 0.0995:
         return f"{1000 * value:.0f} ms"
-    return f"{value:.1f} s" if value < 99.95 else f"{value:.0f} s"
+    if value < 99.95:
+        return f"{value:.1f} s"
+    return f"{value:.0f} s" if value < 6000 else f"{value / 3600:.1f} h"
 
 
 def change(difference: float, error: float, base: float) -> tuple[str, str]:
@@ -76,11 +89,13 @@ def comparison_lines(rows: Sequence[dict[str, Any]], measure: str) -> Iterator[s
     base = next((row["loss"] for row in rows if row["name"] == "stacking"), math.nan)
     honest = [row for row in rows if row["kind"] == "combination" and row["name"] != "oracle"]
     best = min(honest, key=lambda row: row["loss"])["name"] if honest else None
+    smallest = min((abs(row["loss"]) for row in honest if row["loss"]), default=math.nan)
     cells = [
-        (short(row["name"], 26), number(row["loss"]), *change(row["difference"], row["standard_error"], base),
+        (short(row["name"], 22), number(row["loss"], smallest), *change(row["difference"], row["standard_error"], base),
          seconds(row["fit_seconds"]), seconds(row["predict_seconds"]))
         for row in rows
     ]  # fmt: skip
+    measure = short(measure, 14)
     heads = ("", measure, "vs stacking", "", "fit", "predict")
     widths = [max(len(head), *(len(line[i]) for line in cells)) for i, head in enumerate(heads)]
     widths[2] = max(len(line[2]) for line in cells)  # this heading spans a difference and its error
@@ -93,9 +108,11 @@ def comparison_lines(rows: Sequence[dict[str, Any]], measure: str) -> Iterator[s
         if row["kind"] != kind:
             kind = row["kind"]
             yield ""
-        line = f"  {name:{widths[0]}}  {loss:>{widths[1]}}   {gap:>{widths[2]}} {error:<{widths[3]}}   "
+        line = f"  {name:{widths[0]}}  {loss:>{widths[1]}}   {gap:>{widths[2]}} {error:>{widths[3]}}   "
         line += f"{fitted:>{widths[4]}}  {asked:>{widths[5]}}"
-        yield click.style(line.rstrip(), bold=True if row["name"] == best else None, dim=row["name"] == "oracle" or None)
+        yield click.style(
+            line.rstrip(), bold=True if row["name"] == best else None, dim=row["name"] == "oracle" or None
+        )
 
 
 def short(text: str, most: int) -> str:
@@ -114,7 +131,7 @@ def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str
 
     Examples
     --------
-    >>> list(columns(["part", "of"], [["ridge", "metamix"]]))
+    >>> [click.unstyle(line) for line in columns(["part", "of"], [["ridge", "metamix"]])]
     ['part   of', 'ridge  metamix']
     """
     lines = [list(heads), *map(list, rows)]
@@ -152,8 +169,8 @@ def progress(label: str, cv: int, *, outer: bool) -> Iterator[None]:
     from metamix.progress import Event, listen
 
     current = ""
-    bar = click.progressbar(
-        length=1000, label=f"{short(label, 24):24}", file=sys.stderr, width=24, show_eta=False,
+    bar: Any = click.progressbar(
+        length=1000, label=f"{short(label, 16):16}", file=sys.stderr, width=24, show_eta=False,
         item_show_func=lambda _: short(current, 22), update_min_steps=1,
     )  # fmt: skip
     total, done = 0, 0

@@ -138,10 +138,8 @@ def _check_scorer(name: str) -> None:
 def _kinds(about: Any) -> str:
     """How columns were read: 3 numbers, 1 text; 2 columns have gaps."""
     counts = about["kind"].value_counts()
-    words = [
-        f"{count} {kind if count == 1 or kind in ('text', 'empty') else {'category': 'categorie'}.get(kind, kind) + 's'}"
-        for kind, count in counts.items()
-    ]
+    several = {"number": "numbers", "boolean": "booleans", "category": "categories", "date": "dates"}
+    words = [f"{count} {kind if count == 1 else several.get(kind, kind)}" for kind, count in counts.items()]
     gaps = int((about["missing"] > 0).sum())
     text = ", ".join(words)
     return text if not gaps else f"{text}; {gaps} {'column has' if gaps == 1 else 'columns have'} gaps"

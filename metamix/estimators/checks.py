@@ -62,9 +62,9 @@ def check_numbers(estimator: Any, y: Any) -> NDArray[np.float64]:
     array([1., 2.])
     """
     _there(estimator, y)
-    y = _no_sparse(y)
-    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-        raise ValueError(f"y has shape {np.shape(y)}: several targets at once are not supported yet; fit one each.")
+    y = np.asarray(_no_sparse(y))
+    if y.ndim == 2 and y.shape[1] > 1:
+        raise ValueError(f"y has shape {y.shape}: several targets at once are not supported yet; fit one each.")
     y = column_or_1d(y, warn=True)
     if y.dtype.kind in "OUST":
         y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")

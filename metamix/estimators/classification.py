@@ -13,7 +13,7 @@ from metamix import registry
 from metamix.estimators.checks import check_classes
 from metamix.estimators.mixture import Array, Mixture
 from metamix.recombination import combine
-from metamix.stacking import LogitStack
+from metamix.stacking import LogOpinionPool
 
 
 class MixtureClassifier(ClassifierMixin, Mixture):
@@ -45,7 +45,7 @@ class MixtureClassifier(ClassifierMixin, Mixture):
         return ("logistic", "naive_bayes", "neighbours", "extra_trees", "boosting")
 
     def _likelihood_and_stacker(self) -> tuple[Any, Any]:
-        return registry.likelihoods["categorical"](), LogitStack()
+        return registry.likelihoods["categorical"](), LogOpinionPool()
 
     def _target(self, y: Any) -> tuple[NDArray[Any], int | None]:
         self.classes_, codes = check_classes(self, y)
@@ -65,4 +65,5 @@ class MixtureClassifier(ClassifierMixin, Mixture):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each row, (n,)."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        likely = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[likely])

@@ -19,11 +19,12 @@ from metamix.answers import Answers
 from metamix.engines import current_engine
 from metamix.estimators.checks import check_rows, check_weights, check_X
 from metamix.estimators.parts import accepts, choice, name_experts, resolve_experts, resolve_gate
+from metamix.estimators.state import packed, unpacked
 from metamix.estimators.walks import Beginning, Learned, fit_plain, fit_table
-from metamix.features import GateFeatures
+from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Data, Entry, Fitted, Workshop, prepare
 from metamix.folds import Folds, make_folds
-from metamix.progress import Event, listen
+from metamix.progress import listen, narrate
 from metamix.recombination import keep_top, posterior
 from metamix.tables import n_rows, take_rows
 from metamix.training.em import Parts
@@ -33,16 +34,9 @@ Array = NDArray[np.float64]
 
 # A row with less responsibility than this is left out when an expert is refitted.
 NEGLIGIBLE = 0.01
+# A gate by name looks at so many principal components where x is wider.
+MOST_GATE_COLUMNS = 40
 Known = tuple[Folds, list[int], Answers, dict[int, Fitted]]
-
-
-def _print(event: Event) -> None:
-    """A line per round and per failure on standard error, for verbose=1."""
-    import click
-
-    if event.kind in ("round", "failure"):
-        numbers = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in event.detail.items()}
-        click.echo(f"{event.label}: " + ", ".join(f"{key} {value}" for key, value in numbers.items()), err=True)
 
 
 class Mixture(BaseEstimator, ABC):
@@ -189,7 +183,8 @@ class Mixture(BaseEstimator, ABC):
         entries = [Entry(name, prepare(expert, int(s))) for (name, expert), s in zip(named, seeds, strict=False)]
         gate, raw = resolve_gate(self.gate)
         likelihood, stacker = self._likelihood_and_stacker()
-        features = GateFeatures(self.gate_features, raw).fit(X, target)
+        by_name = isinstance(self.gate, str)
+        features = GateFeatures(self.gate_features, raw, MOST_GATE_COLUMNS if by_name else None).fit(X, target)
         parts = Parts(
             prepare(gate, gate_seed), registry.gates["constant"](), likelihood, features,
             registry.gates["softmax"](penalty=0.01, max_iter=50, tol=1e-3), self.objective, self.top_k,
@@ -197,7 +192,7 @@ class Mixture(BaseEstimator, ABC):
         stratify = n_classes is not None
         with ExitStack() as stack:
             if self.verbose:
-                stack.enter_context(listen(_print))
+                stack.enter_context(listen(narrate))
             folds = (
                 known[0] if known else make_folds(self.cv, X, target, groups, stratify=stratify, random_state=fold_seed)
             )
@@ -214,11 +209,12 @@ class Mixture(BaseEstimator, ABC):
                 how = Beginning(self.start, self.n_experts, alike, int(rounds), start_seed)
                 learned = fit_plain(workshop, parts, how, self.refit)
             else:
+                columns = None if n_classes else StackColumns().fit(X)  # the pool of classifiers looks at answers
                 table = Table(
                     data, folds, features.base(X), features, parts.gate, parts.constant, stacker, likelihood,
-                    self.objective, self.top_k, getattr(self, "classes_", None), self.scoring,
+                    self.objective, self.top_k, getattr(self, "classes_", None), self.scoring, columns and columns.dense(X),
                 )  # fmt: skip
-                learned = fit_table(workshop, len(named), table, self.refit, known[1:] if known else None)
+                learned = fit_table(workshop, len(named), table, self.refit, columns, known[1:] if known else None)
         self._keep(learned, folds)
         return self
 
@@ -254,9 +250,7 @@ class Mixture(BaseEstimator, ABC):
 
         self._learned = learned
         self.n_experts_ = len(learned.names)
-        models = [column.model for column in learned.columns]
-        self.experts_ = models if learned.stacker is None else [*models, learned.stacker]
-        self.named_experts_ = Bunch(**dict(zip(learned.names, self.experts_, strict=True)))
+        self._show_experts()
         self.gate_, self.likelihood_ = learned.gate, learned.likelihood
         self.oof_predictions_ = learned.predictions
         self.responsibilities_ = learned.responsibilities
@@ -271,10 +265,26 @@ class Mixture(BaseEstimator, ABC):
         if learned.selection is not None:
             self.candidates_ = pd.DataFrame(learned.selection.candidates)
             self.verdict_ = learned.selection.verdict
+        if isinstance(self.named_experts_.get("mixture"), Mixture):
+            self.history_, self.n_experts_ = self.mixture_.history_, self.mixture_.n_experts_
+
+    def _show_experts(self) -> None:
+        """Set what shows the experts, all of it read off `_learned`."""
+        learned = self._learned
+        models = [column.model for column in learned.columns]
+        self.experts_ = models if learned.stacker is None else [*models, learned.stacker]
+        self.named_experts_ = Bunch(**dict(zip(learned.names, self.experts_, strict=True)))
         mixture = self.named_experts_.get("mixture")
         if isinstance(mixture, Mixture):
             self.mixture_ = mixture
-            self.history_, self.n_experts_ = mixture.history_, mixture.n_experts_
+
+    def __getstate__(self) -> dict[str, Any]:
+        return packed(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(unpacked(state))
+        if "_learned" in state:
+            self._show_experts()
 
     def gate_weights(self, X: Any) -> Array:
         """Whom the mixture trusts in each row.
@@ -329,16 +339,20 @@ class Mixture(BaseEstimator, ABC):
 
     def _every_answer(self, X: Any) -> Array:
         answers = np.stack([column.answer(X) for column in self._learned.columns], axis=1)
-        return self._with_stack(answers)
+        return self._with_stack(X, answers)
 
-    def _with_stack(self, answers: Array) -> Array:
+    def _with_stack(self, X: Any, answers: Array) -> Array:
         stacker = self._learned.stacker
         if stacker is None:
             return answers
         known = np.isfinite(answers).reshape(len(answers), -1).all(axis=1)
         stacked = np.full((len(answers), 1, *answers.shape[2:]), np.nan)
         if known.any():
-            stacked[known, 0] = stacker.predict(answers[known])
+            columns = self._learned.stack_columns
+            features = (
+                None if columns is None else columns.dense(X if known.all() else take_rows(X, np.flatnonzero(known)))
+            )
+            stacked[known, 0] = stacker.predict(answers[known], features)
         return np.concatenate([answers, stacked], axis=1)
 
     def _weighed(self, X: Any) -> tuple[Array, Array]:
@@ -361,7 +375,7 @@ class Mixture(BaseEstimator, ABC):
                 collected = np.full((n, len(columns), *given.shape[1:]), np.nan)
             collected[rows, k] = given
         assert collected is not None
-        return weights, self._with_stack(collected)
+        return weights, self._with_stack(X, collected)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

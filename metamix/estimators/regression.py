@@ -14,7 +14,7 @@ from metamix.estimators.checks import check_numbers
 from metamix.estimators.mixture import Array, Mixture
 from metamix.estimators.parts import resolve_likelihood
 from metamix.recombination import combine, spread
-from metamix.stacking import LinearStack
+from metamix.stacking import FeatureWeightedStack
 
 
 class MixtureRegressor(RegressorMixin, Mixture):
@@ -127,7 +127,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         return ("ridge", "splines", "neighbours", "extra_trees", "boosting")
 
     def _likelihood_and_stacker(self) -> tuple[Any, Any]:
-        return resolve_likelihood(self.likelihood), LinearStack()
+        return resolve_likelihood(self.likelihood), FeatureWeightedStack()
 
     def _target(self, y: Any) -> tuple[NDArray[Any], int | None]:
         return check_numbers(self, y), None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamix.answers import Answers, Failure
-from metamix.features import GateFeatures
+from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Fitted, FoldAverage, Workshop
 from metamix.training.em import Alternation, Parts, alternate, drop_experts, final_gate
 from metamix.training.pools import choose_types, prune
@@ -29,6 +29,7 @@ class Learned:
     names: list[str]
     columns: list[Any]  # Fitted or FoldAverage, each with answer(X); the stack is not among them
     stacker: Any
+    stack_columns: StackColumns | None
     gate: Any
     likelihood: Any
     features: GateFeatures
@@ -88,6 +89,7 @@ def fit_plain(workshop: Workshop, parts: Parts, how: Beginning, refit: bool) -> 
     return Learned(
         best.answers.names,
         columns,
+        None,
         None,
         learned.gate,
         best.likelihood,
@@ -149,6 +151,7 @@ def fit_table(
     n_experts: int,
     table: Table,
     refit: bool,
+    stack_columns: StackColumns | None,
     known: tuple[list[int], Answers, dict[int, Fitted]] | None = None,
 ) -> Learned:
     """One honest table of experts, plain mixture and stack, and the last gate over it.
@@ -161,6 +164,8 @@ def fit_table(
     table : Table
         With everything but `answers` filled in.
     refit : bool
+    stack_columns : StackColumns or None
+        Encodes X for the stack, where it looks at X.
     known : (positions, Answers, fitted), optional
         Answers and fits on all rows that are there already.
 
@@ -201,6 +206,7 @@ def fit_table(
         [*answers.names, "stack"],
         columns,
         chosen.stacker,
+        stack_columns,
         chosen.learned.gate,
         chosen.likelihood,
         table.features,

@@ -72,7 +72,7 @@ def neighbours(**parameters: Any) -> Pipeline:
 def svm(**parameters: Any) -> Pipeline:
     """Support vectors with a radial kernel, calibrated on held-out rows (Platt 1999); parameters of SVC.
 
-    Its time grows as n²: minutes at 50,000 rows. Every class needs two rows.
+    Its time grows as n²: minutes at 50,000 rows. Every class needs three rows.
 
     Examples
     --------

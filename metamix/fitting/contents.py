@@ -38,6 +38,7 @@ class Data:
 
     @property
     def n(self) -> int:
+        """Number of rows."""
         return len(self.y)
 
     @property

@@ -11,6 +11,7 @@ from sklearn import get_config
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -23,6 +24,8 @@ Array = NDArray[np.float64]
 
 # Rows are left out of a fit only where at least so many are left.
 FEWEST_ROWS = 20
+# Methods that scikit-learn routes metadata to.
+SIMPLE_METHODS = ("fit", "partial_fit", "transform", "predict", "predict_proba", "score")
 THREAD_PARAMETERS = ("n_jobs", "nthread", "thread_count", "num_threads")
 
 
@@ -57,16 +60,31 @@ def _weight_arguments(estimator: Any, weight: Array) -> dict[str, Array] | None:
         return {path: weight}
     if not get_config()["enable_metadata_routing"]:
         return {path: weight}
-    # With routing on, composites ask their innermost estimator whether it wants the weights. A mixture
-    # cannot do without them, so the question is answered here, on our own clone.
-    inner = estimator
-    while not has_fit_parameter(inner, "sample_weight") or isinstance(inner, Pipeline):
-        if isinstance(inner, Pipeline):
-            inner = inner.steps[-1][1]
-        else:
-            inner = getattr(inner, "regressor", None) or inner.estimator
+    # With routing on, composites ask each part whether it wants the weights. A mixture cannot do without
+    # them, so on our own clone the innermost estimator says yes, and parts that were not asked say no.
+    inner = _innermost(estimator)
+    for part in [estimator, *estimator.get_params(deep=True).values()]:
+        for method in SIMPLE_METHODS:
+            request = getattr(part, f"set_{method}_request", None)
+            if request is None or isinstance(part, type):
+                continue
+            asked = part.get_metadata_routing()
+            wanted = getattr(asked, method, None)
+            if wanted is None or wanted.requests.get("sample_weight", False) is not None:
+                continue
+            request(sample_weight=part is inner and method == "fit")
     inner.set_fit_request(sample_weight=True)
     return {"sample_weight": weight}
+
+
+def _innermost(estimator: Any) -> Any:
+    """The estimator at the end of pipelines, searches and transformed targets."""
+    while not has_fit_parameter(estimator, "sample_weight") or isinstance(estimator, Pipeline):
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        else:
+            estimator = getattr(estimator, "regressor", None) or estimator.estimator
+    return estimator
 
 
 def prepare(estimator: Any, seed: int, device: str = "cpu") -> Any:
@@ -96,10 +114,13 @@ def prepare(estimator: Any, seed: int, device: str = "cpu") -> Any:
         )
     expert = clone(estimator)
     changes: dict[str, Any] = {}
-    for name, value in expert.get_params(deep=True).items():
-        last = name.rpartition("__")[2]
+    parameters = expert.get_params(deep=True)
+    for name, value in parameters.items():
+        inside, _, last = name.rpartition("__")
         if value is None and last == "random_state":
             changes[name] = seed
+        elif isinstance(parameters.get(inside, expert), LogisticRegression):
+            continue  # its n_jobs does nothing any more, and warns when set
         elif value is None and last in THREAD_PARAMETERS:
             changes[name] = 1
         elif last == "device" and device != "cpu" and isinstance(value, str | None):
@@ -185,7 +206,7 @@ def _draw(weight: Array, seed: int) -> NDArray[np.intp]:
     Systematic sampling takes row i either floor or ceil of its expected number of times, so weights
     of 0 and 1 come out exactly, and noise is as small as draws allow (Kitagawa 1996).
     """
-    size = max(int(round(weight.sum() ** 2 / np.square(weight).sum())), 1)
+    size = max(round(float(weight.sum() ** 2 / np.square(weight).sum())), 1)
     edges = np.cumsum(weight) / weight.sum()
     points = (np.arange(size) + np.random.default_rng(seed).random()) / size
     return np.minimum(np.searchsorted(edges, points, side="right"), len(weight) - 1)

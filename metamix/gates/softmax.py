@@ -212,7 +212,8 @@ class SoftmaxGate(BaseEstimator):
                 least = np.log(np.maximum(level, np.finfo(float).tiny))
                 gates[i]._set(np.zeros((q, K)), least, 0)
                 continue
-            tol = self.tol if penalties[i] == 0 else 100 * self.tol
+            # A path only ranks its penalties, which takes fewer digits than coefficients one reports.
+            tol = self.tol if penalties[i] == 0 else self.tol * (1e4 if len(penalties) > 1 else 100)
             current, steps = descend(loss, conditioning, current, penalties[i], tol=tol, max_iter=self.max_iter)
             gates[i]._set(*columns.to_units_of_x(current.slopes, current.intercept), steps)
         return gates

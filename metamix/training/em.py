@@ -13,10 +13,11 @@ from sklearn.base import clone
 from metamix.answers import Answers, Failure
 from metamix.features import GateFeatures
 from metamix.fitting import Workshop
+from metamix.judging import paired
+from metamix.objectives import LogScore, SquaredError
 from metamix.progress import Event, emit
 from metamix.recombination import combine, posterior
 from metamix.training.gating import LearnedGate, fit_on_responsibilities, learn_gate
-from metamix.training.objectives import LogScore, SquaredError
 
 __all__ = ["Alternation", "Parts", "Round", "alternate", "drop_experts", "final_gate"]
 
@@ -26,6 +27,8 @@ Array = NDArray[np.float64]
 FLOOR = 1e-3
 # Scales and gate settle on the answers of a round before the experts are fitted again: they are cheap.
 SETTLING = 3
+# Experts are not fitted again for responsibilities that moved less than this (0 to 2, mean over rows).
+STILL = 0.1
 # Classical EM stops when the log-likelihood gains less than this share of itself.
 TOLERANCE = 1e-8
 
@@ -62,8 +65,10 @@ class Round:
     seconds: float
 
     def mean_loss(self, sample_weight: Array) -> float:
+        """Mean of the losses of judged rows; infinity where none has any weight."""
         judged = self.learned.judged
-        return float(np.average(self.row_loss[judged], weights=sample_weight[judged]))
+        total = float(sample_weight[judged].sum())
+        return float(self.row_loss[judged] @ sample_weight[judged]) / total if total > 0 else np.inf
 
 
 @dataclass
@@ -140,6 +145,8 @@ def alternate(
             earned = False
         if not earned or (in_sample and abs(gain) <= TOLERANCE * abs(previous)):
             break
+        if not in_sample and np.abs(this.responsibilities - weights).sum(axis=1).mean() < STILL:
+            break
         weights = this.responsibilities if in_sample else (1 - FLOOR) * this.responsibilities + FLOOR / len(alive)
     assert best is not None
     result.best = best
@@ -195,7 +202,7 @@ def _expectation(
                 sample_weight,
                 penalty=penalty,
             )
-            penalty = learned.penalty
+            penalty = learned.penalty if learned.penalty is not None else penalty
         responsibilities, density = posterior(learned.weights, log_prob)
     assert learned is not None
     if not rows.all():
@@ -223,10 +230,10 @@ def row_loss(parts: Parts, y: Array, predictions: Array, weights: Array, log_pro
 def _earned(best: Round, this: Round, sample_weight: Array) -> bool:
     """Whether a round betters the best one by a standard error of the paired difference."""
     judged = best.learned.judged & this.learned.judged
-    share = sample_weight[judged] / sample_weight[judged].sum()
-    gain = best.row_loss[judged] - this.row_loss[judged]
-    mean = float(share @ gain)
-    return mean > float(np.sqrt(np.square(share) @ np.square(gain - mean)))
+    if not sample_weight[judged].any():
+        return False
+    gain = paired(best.row_loss[judged] - this.row_loss[judged], sample_weight[judged])
+    return gain.mean > gain.standard_error
 
 
 def final_gate(workshop: Workshop, parts: Parts, base: Any, best: Round) -> LearnedGate:

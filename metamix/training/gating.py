@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from metamix.folds import Folds
+from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import posterior
 from metamix.tables import take_rows
-from metamix.training.objectives import LogScore, SquaredError
 
 __all__ = ["PENALTIES", "LearnedGate", "fit_on_responsibilities", "learn_gate", "one_standard_error"]
 
@@ -22,7 +22,7 @@ Objective = LogScore | SquaredError
 
 # Penalty on the slopes of standardised columns, in units of the mean loss of constant weights; the path
 # ends in infinity, which is constant stacking.
-PENALTIES = (np.inf, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+PENALTIES = (np.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 # A penalty is one number and a gate has few parameters: beyond these many rows more change nothing.
 PATH_ROWS, GATE_ROWS = 20_000, 200_000
 
@@ -112,7 +112,6 @@ def learn_gate(
     *,
     penalty: float | None = None,
     top: Callable[[Array], Array] = lambda weights: weights,
-    criterion: Objective | None = None,
 ) -> LearnedGate:
     """Fit a gate to answers that are already out of fold, and judge it out of fold too.
 
@@ -128,13 +127,12 @@ def learn_gate(
     Z : array, sparse matrix or frame, n rows
         Gate features.
     folds : Folds
-    objective, criterion : objective over all n rows
-        What is descended on; what out-of-fold losses are compared by (`objective` by default).
+    objective : objective over all n rows
     log_prob : ndarray of shape (n, K)
         Log density of each expert's answer, for gates that learn responsibilities.
     sample_weight : ndarray of shape (n,)
     penalty : float, optional
-        Use this one instead of a path.
+        Take this one of the path.
     top : callable
         What is done to weights before they are judged: keep the k largest.
 
@@ -142,72 +140,82 @@ def learn_gate(
     -------
     LearnedGate
     """
-    K, criterion = log_prob.shape[1], criterion or objective
+    K = log_prob.shape[1]
     if K == 1:
-        one = clone(constant).fit(Z, np.ones((folds.n, 1)), sample_weight=sample_weight)
+        one = clone(constant).fit(np.empty((1, 0)), np.ones((1, 1)))
         return LearnedGate(one, np.ones((folds.n, 1)), folds.honest.copy(), None)
-
-    def constants(rows: NDArray[np.intp]) -> Any:
-        Z_rows = np.empty((len(rows), 0))
-        return clone(constant).fit_objective(Z_rows, objective.take(rows), sample_weight=sample_weight[rows])
-
-    def level(fitted: Any) -> Array:
-        return np.asarray(fitted.predict_proba(np.empty((1, 0))))[0]
-
-    honest = np.flatnonzero(folds.honest)
-    overall = constants(honest)
+    lesson = _Lesson(gate, constant, Z, folds, objective, log_prob, sample_weight)
     has_path = getattr(gate, "penalty", None) == "path"
-    descends = hasattr(gate, "fit_objective")
-    penalties: Sequence[float | None]
-    penalties = [penalty] if penalty is not None else PENALTIES if has_path else [None]
-    weights = np.tile(level(overall), (folds.n, 1))
-    judged = np.zeros(folds.n, dtype=bool)
-    paths = np.repeat(weights[None], len(penalties), axis=0) if len(penalties) > 1 else weights[None].copy()
-    plain = weights.copy()
-    start_responsibilities = None if descends else posterior(weights, log_prob)[0]
-    for _ in range(1 if descends else 3):
-        for f in range(len(folds)):
-            rows, test = folds.learners(f), folds.judged(f)
-            if len(rows) < 2 * K or not len(test):
-                continue
-            rows = _rows_to_learn(rows, PATH_ROWS if len(penalties) > 1 else GATE_ROWS if descends else len(rows))
-            here, Z_test = constants(rows), take_rows(Z, test)
-            plain[test], judged[test] = level(here), True
-            if descends:
-                fitted = _fits(
-                    gate,
-                    take_rows(Z, rows),
-                    objective.take(rows),
-                    penalties,
-                    level(here),
-                    sample_weight[rows],
-                )
-            else:
-                fitted = [fit_on_responsibilities(gate, Z, start_responsibilities, sample_weight, rows)]
-            for p, one in enumerate(fitted):
-                paths[p, test] = one.predict_proba(Z_test)
-        if not descends:
-            start_responsibilities = posterior(paths[0], log_prob)[0]
-    fixed = penalty is not None or (isinstance(getattr(gate, "penalty", None), int | float))
-    ranked = paths if (has_path and penalty is None) or fixed else np.stack([plain, paths[0]])
-    losses = np.stack([criterion(top(one))[0] for one in ranked], axis=1)
-    chosen = one_standard_error(losses[judged], sample_weight[judged]) if judged.any() else 0
-    weights = ranked[chosen]
-    if has_path and penalty is None:
-        penalty = PENALTIES[chosen]
-    if chosen == 0 and ((has_path and np.isinf(penalty or 0)) or ranked is not paths):
-        return LearnedGate(overall, weights, judged, np.inf)
-    if not descends:
-        return LearnedGate(
-            fit_on_responsibilities(gate, Z, start_responsibilities, sample_weight, honest),
-            weights,
-            judged,
-            None,
+    fixed = isinstance(getattr(gate, "penalty", None), int | float)
+    penalties: Sequence[float | None] = [None]
+    if has_path:
+        penalties = PENALTIES if penalty is None else [penalty]
+    constants, paths, judged = lesson.out_of_fold(penalties)
+    ranked = paths if has_path or fixed else np.stack([constants, paths[0]])
+    losses = np.stack([objective(top(one))[0] for one in ranked], axis=1)
+    chosen = one_standard_error(losses[judged], sample_weight[judged]) if sample_weight[judged].any() else 0
+    if has_path:
+        penalty = penalties[chosen]
+    if (has_path and np.isinf(penalty or 0)) or (ranked is not paths and chosen == 0):
+        return LearnedGate(lesson.overall, ranked[chosen], judged, penalty if has_path else None)
+    return LearnedGate(lesson.final(penalty if has_path else None), ranked[chosen], judged, penalty)
+
+
+class _Lesson:
+    """One gate, what it is taught and on which rows."""
+
+    def __init__(
+        self, gate: Any, constant: Any, Z: Any, folds: Folds, objective: Objective, log_prob: Array, weight: Array
+    ) -> None:
+        self.gate, self.constant, self.Z, self.folds = gate, constant, Z, folds
+        self.objective, self.log_prob, self.weight = objective, log_prob, weight
+        self.descends = hasattr(gate, "fit_objective")
+        self.honest = np.flatnonzero(folds.honest)
+        self.overall = self._level(self.honest)
+        self.responsibilities: Array | None = None
+
+    def out_of_fold(self, penalties: Sequence[float | None]) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Constant weights (n, K), those of each penalty (P, n, K), and which rows are out of fold (n,)."""
+        folds = self.folds
+        constants = np.tile(self._weights(self.overall), (folds.n, 1))
+        judged = np.zeros(folds.n, dtype=bool)
+        paths = np.repeat(constants[None], len(penalties), axis=0)
+        # A gate that learns soft labels needs a few rounds of them; each is out of fold, so they stay soft.
+        for _ in range(1 if self.descends else 3):
+            self.responsibilities = posterior(paths[0], self.log_prob)[0]
+            for f in range(len(folds)):
+                rows, test = folds.learners(f), folds.judged(f)
+                if len(rows) < 2 * constants.shape[1] or not len(test) or not self.weight[rows].any():
+                    continue
+                if self.descends:
+                    rows = _rows_to_learn(rows, PATH_ROWS if len(penalties) > 1 else GATE_ROWS)
+                level, Z_test = self._level(rows), take_rows(self.Z, test)
+                constants[test], judged[test] = self._weights(level), True
+                for p, fitted in enumerate(self._taught(rows, penalties, level)):
+                    paths[p, test] = fitted.predict_proba(Z_test)
+        return constants, paths, judged
+
+    def final(self, penalty: float | None) -> Any:
+        """The gate, taught on every honest row."""
+        rows = _rows_to_learn(self.honest, GATE_ROWS) if self.descends else self.honest
+        return self._taught(rows, [penalty], self.overall)[0]
+
+    def _taught(self, rows: NDArray[np.intp], penalties: Sequence[float | None], level: Any) -> list[Any]:
+        if not self.descends:
+            return [fit_on_responsibilities(self.gate, self.Z, self.responsibilities, self.weight, rows)]
+        Z = self.Z if len(rows) == self.folds.n else take_rows(self.Z, rows)
+        return _fits(self.gate, Z, self.objective.take(rows), penalties, self._weights(level), self.weight[rows])
+
+    def _level(self, rows: NDArray[np.intp]) -> Any:
+        """Constant weights learned from some rows."""
+        start = np.full(self.log_prob.shape[1], 1 / self.log_prob.shape[1])
+        empty = np.empty((len(rows), 0))
+        return clone(self.constant).fit_objective(
+            empty, self.objective.take(rows), start=start, sample_weight=self.weight[rows]
         )
-    rows = _rows_to_learn(honest, GATE_ROWS)
-    Z_rows = Z if len(rows) == folds.n else take_rows(Z, rows)
-    final = _fits(gate, Z_rows, objective.take(rows), [penalty], level(overall), sample_weight[rows])[0]
-    return LearnedGate(final, weights, judged, penalty)
+
+    def _weights(self, level: Any) -> Array:
+        return np.asarray(level.predict_proba(np.empty((1, 0)))[0])
 
 
 def fit_on_responsibilities(

@@ -14,13 +14,15 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from metamix.columns import ColumnEncoder
 from metamix.recombination import posterior
+from metamix.tables import take_rows
 
 __all__ = ["ProxyMixture", "proxy_responsibilities"]
 
 Array = NDArray[np.float64]
 
-STARTS, ALLOCATIONS, ROUNDS, FINALISTS = 16, 10, 12, 3
-MOST_ROWS, MOST_COLUMNS, MOST_TERMS = 2000, 40, 70
+STARTS, ALLOCATIONS, ROUNDS, FINALISTS = 12, 8, 8, 2
+MOST_ROWS, SEARCH_ROWS, MOST_COLUMNS, MOST_TERMS = 2000, 1000, 40, 70
+BLOCK = 20_000
 RIDGE = 1e-3
 # Regimes are claimed only where held-out rows say so by as many standard errors.
 STANDARD_ERRORS = 2.0
@@ -83,24 +85,31 @@ def proxy_responsibilities(
     True
     """
     rng = np.random.default_rng(seed)
-    Z, basis = _basis(X, rng)
     Y = Y - np.average(Y, axis=0, weights=weight)
     Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
-    rows = rng.permutation(len(Y))[: 4 * MOST_ROWS // 3]
-    train, held = rows[len(rows) // 4 :], rows[: len(rows) // 4]
+    rows = rng.permutation(np.flatnonzero(weight > 0))[: 4 * MOST_ROWS // 3]
+    terms = _Terms(take_rows(X, rows), rng)
+    held, train = np.arange(len(rows) // 4), np.arange(len(rows) // 4, len(rows))
+    Z, basis = terms(take_rows(X, rows))
+    target, trust = Y[rows], weight[rows]
     counts = [1, 2, 3, 4] if n_regimes is None else [n_regimes]
     counts = [K for K in counts if K == 1 or len(train) >= 3 * K * min(basis.shape[1], 10)] or counts[:1]
     best: dict[int, tuple[ProxyMixture, Array]] = {}
     for K in counts:
-        found = _search(basis, Z, Y, weight, train, gate, K, rng)
-        scored = [(mixture, mixture.responsibilities(basis[held], Z[held], Y[held])[1]) for mixture in found]
-        best[K] = max(scored, key=lambda pair: float(np.average(pair[1], weights=weight[held])))
+        found = _search(basis[train], Z[train], target[train], trust[train], gate, K, rng)
+        scored = [(mixture, mixture.responsibilities(basis[held], Z[held], target[held])[1]) for mixture in found]
+        best[K] = max(scored, key=lambda pair: float(np.average(pair[1], weights=trust[held])))
     ranking = [
-        {"start": f"proxy, {K} regimes", "score": -float(np.average(density, weights=weight[held]))}
+        {"start": f"proxy, {K} regimes", "score": -float(np.average(density, weights=trust[held]))}
         for K, (_, density) in best.items()
     ]
-    chosen = _fewest([(K, density) for K, (_, density) in best.items()], weight[held])
-    return best[chosen][0].responsibilities(basis, Z, Y)[0], sorted(ranking, key=lambda row: row["score"])
+    winner = best[_fewest([(K, density) for K, (_, density) in best.items()], trust[held])][0]
+    responsibilities = np.empty((len(Y), len(winner.scale)))
+    for begin in range(0, len(Y), BLOCK):
+        block = np.arange(begin, min(begin + BLOCK, len(Y)))
+        Z, basis = terms(take_rows(X, block))
+        responsibilities[block] = winner.responsibilities(basis, Z, Y[block])[0]
+    return responsibilities, sorted(ranking, key=lambda row: row["score"])
 
 
 def _fewest(densities: list[tuple[int, Array]], weight: Array) -> int:
@@ -115,15 +124,25 @@ def _fewest(densities: list[tuple[int, Array]], weight: Array) -> int:
     return winner
 
 
-def _basis(X: Any, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Gate columns (n, q), standardised, and the terms (n, p) of the ridge experts, with an intercept."""
-    Z = ColumnEncoder().fit_transform(X)
-    if sparse.issparse(Z) or Z.shape[1] > MOST_COLUMNS:
-        # Random directions keep distances (Johnson & Lindenstrauss 1984) and take dense or sparse columns.
-        Z = np.asarray(Z @ rng.standard_normal((Z.shape[1], MOST_COLUMNS)) / np.sqrt(Z.shape[1]))
-    q = Z.shape[1]
-    degree = 2 if (q + 1) * (q + 2) // 2 <= MOST_TERMS and len(Z) >= 4 * (q + 1) * (q + 2) // 2 else 1
-    return Z, PolynomialFeatures(degree).fit_transform(np.clip(Z, -4, 4))
+class _Terms:
+    """From rows of X to gate columns (n, q), standardised, and terms (n, p) of the ridge experts."""
+
+    def __init__(self, X: Any, rng: np.random.Generator) -> None:
+        self.encoder = ColumnEncoder().fit(X)
+        Z = self.encoder.transform(X)
+        self.projection: Array | None = None
+        q = Z.shape[1]
+        if sparse.issparse(Z) or q > MOST_COLUMNS:
+            # Random directions keep distances (Johnson & Lindenstrauss 1984) and take dense or sparse columns.
+            self.projection = rng.standard_normal((q, MOST_COLUMNS)) / np.sqrt(q)
+            q = MOST_COLUMNS
+        size = (q + 1) * (q + 2) // 2
+        self.degree = 2 if size <= MOST_TERMS and Z.shape[0] >= 4 * size else 1
+
+    def __call__(self, X: Any) -> tuple[Array, Array]:
+        Z = self.encoder.transform(X)
+        Z = np.asarray(Z if self.projection is None else Z @ self.projection)
+        return Z, PolynomialFeatures(self.degree).fit_transform(np.clip(Z, -4, 4))
 
 
 def _log_prob(basis: Array, Y: Array, coefficients: Array, scale: Array) -> Array:
@@ -147,13 +166,13 @@ def _ridge(basis: Array, Y: Array, mass: Array) -> tuple[Array, Array]:
 
 
 def _search(
-    basis: Array, Z: Array, Y: Array, weight: Array, rows: NDArray[np.intp], gate: Any, K: int,
-    rng: np.random.Generator,
-) -> list[ProxyMixture]:  # fmt: skip
-    """The best few mixtures of K ridge experts from random starts, on some rows."""
-    basis, Z, Y, weight = basis[rows], Z[rows], Y[rows], weight[rows]
+    basis: Array, Z: Array, Y: Array, weight: Array, gate: Any, K: int, rng: np.random.Generator
+) -> list[ProxyMixture]:
+    """The best few mixtures of K ridge experts from random starts."""
     if K == 1:
         return [ProxyMixture(*_ridge(basis, Y, weight[:, None]), None)]
+    everything = basis, Z, Y, weight
+    basis, Z, Y, weight = (part[:SEARCH_ROWS] for part in everything)
     finalists = []
     lines = np.column_stack([np.ones(len(Z)), Z])
     for number in range(STARTS):
@@ -164,22 +183,23 @@ def _search(
             direction = Z @ rng.standard_normal(Z.shape[1])
             labels = np.searchsorted(np.quantile(direction, np.arange(1, K) / K), direction)
         responsibilities = 0.9 * np.eye(K)[labels] + 0.1 / K
-        density = np.zeros(len(Y))
         for _ in range(ALLOCATIONS):
             log_prob = _log_prob(terms, Y, *_ridge(terms, Y, responsibilities * weight[:, None]))
             shares = np.broadcast_to(responsibilities.mean(axis=0), responsibilities.shape)
-            responsibilities, density = posterior(shares, log_prob, floor=1e-3)
-        learned = clone(gate).fit(Z, responsibilities, sample_weight=weight)
-        density = posterior(learned.predict_proba(Z), log_prob)[1]
-        finalists.append((float(weight @ density), number, responsibilities))
-    finalists.sort(key=lambda entry: -entry[0])
-    return [_with_gate(basis, Z, Y, weight, gate, start) for _, _, start in finalists[:FINALISTS]]
-
-
-def _with_gate(basis: Array, Z: Array, Y: Array, weight: Array, gate: Any, responsibilities: Array) -> ProxyMixture:
-    """EM with a gate, from responsibilities."""
-    for _ in range(ROUNDS):
+            responsibilities = posterior(shares, log_prob, floor=1e-3)[0]
         mixture = ProxyMixture(*_ridge(basis, Y, responsibilities * weight[:, None]), clone(gate))
         mixture.gate.fit(Z, responsibilities, sample_weight=weight)
-        responsibilities = (1 - 1e-3) * mixture.responsibilities(basis, Z, Y)[0] + 1e-3 / responsibilities.shape[1]
+        density = mixture.responsibilities(basis, Z, Y)[1]
+        finalists.append((float(weight @ density), number, mixture))
+    finalists.sort(key=lambda entry: -entry[0])
+    return [_with_gate(*everything, gate, mixture) for _, _, mixture in finalists[:FINALISTS]]
+
+
+def _with_gate(basis: Array, Z: Array, Y: Array, weight: Array, gate: Any, mixture: ProxyMixture) -> ProxyMixture:
+    """EM with a gate, from a mixture that was learned on fewer rows."""
+    for _ in range(ROUNDS):
+        responsibilities = mixture.responsibilities(basis, Z, Y)[0]
+        responsibilities = (1 - 1e-3) * responsibilities + 1e-3 / responsibilities.shape[1]
+        mixture = ProxyMixture(*_ridge(basis, Y, responsibilities * weight[:, None]), clone(gate))
+        mixture.gate.fit(Z, responsibilities, sample_weight=weight)
     return mixture

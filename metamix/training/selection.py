@@ -13,10 +13,10 @@ from metamix.answers import Answers
 from metamix.features import GateFeatures
 from metamix.fitting import Data
 from metamix.folds import Folds
+from metamix.judging import Judge, Verdict, paired, simplest_winner
+from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, keep_top, posterior
 from metamix.training.gating import LearnedGate, learn_gate
-from metamix.training.judging import Judge, Verdict, paired, simplest_winner
-from metamix.training.objectives import LogScore, SquaredError
 
 __all__ = ["Selection", "Table", "select"]
 
@@ -39,6 +39,8 @@ class Table:
     top_k : int or None
     classes : ndarray of shape (C,) or None
     scoring : None, str or callable
+    stack_features : ndarray of shape (n, q) or None
+        What the stack may look at besides the answers.
     answers : Answers
         Out of fold; the experts first, then the plain mixture where there is one.
     n_experts : int
@@ -57,6 +59,7 @@ class Table:
     top_k: int | None = None
     classes: NDArray[Any] | None = None
     scoring: Any = None
+    stack_features: Array | None = None
     answers: Answers = field(default_factory=Answers.empty)
     n_experts: int = 0
 
@@ -98,12 +101,13 @@ def select(table: Table) -> Selection:
     """
     K, values = table.n_experts, table.answers.values
     experts = values[:, :K]
-    stacked, stacker = _stack(table, experts)
+    plain, _ = _stack(table, experts, None)  # sees the experts alone, as scikit-learn's does
+    stacked, stacker = _stack(table, experts, table.stack_features)
     simple = _learn(table, _append(experts, stacked))
-    candidates = {"constant": _constant(table, experts), "stack": stacked, "gated": simple.answers}
+    candidates = {"constant": _constant(table, experts), "stack": plain, "gated": simple.answers}
     whole = simple
     if values.shape[1] > K:
-        joined, stacker = _stack(table, values)
+        joined, stacker = _stack(table, values, table.stack_features)
         whole = _learn(table, _append(values, joined))
         candidates["specialised"] = whole.answers
     fold = np.where(whole.learned.judged & simple.learned.judged, table.folds.partition, -1)
@@ -127,19 +131,19 @@ def _append(values: Array, column: Array) -> Array:
     return np.concatenate([values, column[:, None]], axis=1)
 
 
-def _stack(table: Table, values: Array) -> tuple[Array, Any]:
+def _stack(table: Table, values: Array, features: Array | None) -> tuple[Array, Any]:
     """The final estimator's answers, out of fold, and the estimator fitted on every honest row."""
     data, folds = table.data, table.folds
-    shape = (data.n,) if values.ndim == 2 else (data.n, values.shape[2])
-    answers = np.full(shape, np.nan)
-    answers[folds.honest] = values[folds.honest].mean(axis=1)  # where no fold can learn, the plain average
-    for f in range(len(folds)):
-        rows, test = folds.learners(f), folds.judged(f)
-        if len(rows) > values.shape[1] + 1 and len(test):
-            fitted = clone(table.stacker).fit(values[rows], data.y[rows], sample_weight=data.weight[rows])
-            answers[test] = fitted.predict(values[test])
-    rows = np.flatnonzero(folds.honest)
-    return answers, clone(table.stacker).fit(values[rows], data.y[rows], sample_weight=data.weight[rows])
+    pairs = [(folds.learners(f), folds.judged(f)) for f in range(len(folds))]
+    pairs = [(learn, test) for learn, test in pairs if len(test) and data.weight[learn].sum() > 0 and len(learn) > 1]
+    honest = np.flatnonzero(folds.honest)
+    answers = np.asarray(values.mean(axis=1))  # where no fold can learn, the plain average
+    if not pairs:
+        pairs = [(honest, honest)]
+    fitted = clone(table.stacker).fit(values, data.y, pairs, sample_weight=data.sample_weight, features=features)
+    known = np.isfinite(fitted.oof_).reshape(data.n, -1).all(axis=1)
+    answers[known] = fitted.oof_[known]
+    return answers, fitted
 
 
 def _objectives(table: Table, predictions: Array, log_prob: Array) -> LogScore | SquaredError:

@@ -126,9 +126,7 @@ class CatBoostClassifierExpert(ClassifierMixin, BaseEstimator):
         """Learn from X (n, d) of any columns, labels y (n,) and weights (n,)."""
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(
-                f"All rows are of the class {self.classes_[0]!r}; CatBoost needs at least two classes."
-            )
+            raise ValueError(f"All rows are of the class {self.classes_[0]!r}; CatBoost needs at least two classes.")
         self.columns_ = NativeColumns().fit(X)
         self.n_features_in_ = self.columns_.n_features
         loss = "Logloss" if len(self.classes_) == 2 else "MultiClass"

@@ -15,9 +15,7 @@ from sklearn.datasets import load_iris
 from metamix.testing import check_plugin
 
 
-@pytest.mark.parametrize(
-    ("name", "check"), [pytest.param(n, c, id=n) for n, c in check_plugin("metamix-catboost")]
-)
+@pytest.mark.parametrize(("name", "check"), [pytest.param(n, c, id=n) for n, c in check_plugin("metamix-catboost")])
 def test_contract(name: str, check: Callable[[], None]) -> None:
     check()
 

@@ -15,18 +15,15 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import is_dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.estimators import MixtureClassifier, MixtureRegressor
+from metamix.persistence.trust import check_arrays, is_known, is_there
 
 __all__ = ["FORMAT", "ModelFileError", "UntrustedTypesError", "load", "place", "replacing", "save", "untrusted_types"]
 
@@ -37,50 +34,6 @@ ALWAYS = ("numpy", "scipy", "scikit-learn", "skops")
 DAMAGE = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NotImplementedError, RuntimeError,
     TypeError, ValueError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-
-# Rooms of metamix whose estimators and data classes a mixture is made of.
-ROOMS = (
-    "columns",
-    "estimators",
-    "experts",
-    "features",
-    "fitting",
-    "gates",
-    "likelihoods",
-    "stacking",
-    "training",
-)
-TREES = ("sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
-# What scikit-learn's own estimators hold beside the types that skops trusts: plain state, no behaviour of
-# the file's choosing. skops leaves the two kinds of trees to its caller, since numbers in a forged one can
-# point outside its arrays; `_check_trees` looks at those.
-KNOWN = frozenset(
-    {
-        *TREES,
-        "collections.OrderedDict",
-        "numpy.dtype",
-        "sklearn.utils._bunch.Bunch",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    }
-    | {
-        f"sklearn.model_selection._split.{name}"
-        for name in (
-            "GroupKFold", "GroupShuffleSplit", "KFold", "LeaveOneGroupOut", "LeaveOneOut", "PredefinedSplit",
-            "RepeatedKFold", "RepeatedStratifiedKFold", "ShuffleSplit", "StratifiedGroupKFold", "StratifiedKFold",
-            "StratifiedShuffleSplit", "TimeSeriesSplit",
-        )
-    }
-    | {
-        f"sklearn.gaussian_process.kernels.{name}"
-        for name in (
-            "ConstantKernel", "DotProduct", "Exponentiation", "ExpSineSquared", "Hyperparameter", "Matern",
-            "Product", "RBF", "RationalQuadratic", "Sum", "WhiteKernel",
-        )
-    }
 )  # fmt: skip
 
 
@@ -138,7 +91,7 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
         types = io.get_untrusted_types(data=model)
     except Exception as error:  # experts of any kind: whatever their state makes skops raise
         raise ModelFileError(f"this mixture cannot be saved: {_line(error)}") from error
-    lost = [name for name in types if not _is_there(name)]
+    lost = [name for name in types if not is_there(name)]
     if lost:
         raise ModelFileError(
             f"this mixture cannot be saved, since {', '.join(lost)} could not be found again by name: define "
@@ -189,7 +142,7 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
         raise ModelFileError(f"trusted={trusted!r}: a list of type names would do, such as [{str(trusted)!r}]")
     path, allowed = Path(path), set(trusted or ())
     manifest, model, found = _open(path)
-    types = [name for name in found if not _is_known(name)]
+    types = [name for name in found if not is_known(name)]
     missing = [name for name in types if name not in allowed]
     if missing:
         raise UntrustedTypesError(
@@ -209,7 +162,7 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
     if not isinstance(mixture, MixtureRegressor | MixtureClassifier):
         raise ModelFileError(f"{path} holds a {type(mixture).__name__}, not a mixture")
     try:
-        _check_trees(mixture)
+        check_arrays(mixture)
     except DAMAGE as error:
         raise ModelFileError(f"{path} is damaged ({_line(error)}) and must not be used") from error
     return mixture
@@ -238,7 +191,7 @@ def untrusted_types(path: str | os.PathLike[str]) -> list[str]:
     ...
     metamix.persistence.ModelFileError: nowhere.mix does not exist
     """
-    return [name for name in _open(Path(path))[2] if not _is_known(name)]
+    return [name for name in _open(Path(path))[2] if not is_known(name)]
 
 
 @contextmanager
@@ -309,7 +262,7 @@ def _manifest(mixture: Any, types: list[str]) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in dict.fromkeys(libraries) if name != "metamix"},
-        "types": [name for name in types if not _is_known(name)],
+        "types": [name for name in types if not is_known(name)],
         "experts": list(mixture.named_experts_),
         "columns": [str(name) for name in getattr(mixture, "feature_names_in_", ())] or mixture.n_features_in_,
         "verdict": None if mixture.verdict_ is None else str(mixture.verdict_),
@@ -340,83 +293,6 @@ def _open(path: Path) -> tuple[dict[str, Any], bytes, list[str]]:
     except DAMAGE as error:
         kind = "is damaged" if zipfile.is_zipfile(path) else "is not a file that metamix wrote"
         raise ModelFileError(f"{path} {kind}: a file from metamix.save or metamix fit would do") from error
-
-
-def _is_known(name: str) -> bool:
-    """Whether a type is inert: one of those listed, or an estimator or data class that metamix defines.
-
-    A prefix would not do: skops may *call* what it trusts, and through a module of ours a file could reach
-    any function that the module imports.
-    """
-    module, _, attribute = name.rpartition(".")
-    if name in KNOWN or not any(f"{module}.".startswith(f"metamix.{room}.") for room in ROOMS):
-        return name in KNOWN
-    try:
-        kind = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError):
-        return False
-    return (
-        isinstance(kind, type) and kind.__module__ == module and (issubclass(kind, BaseEstimator) or is_dataclass(kind))
-    )
-
-
-def _is_there(name: str) -> bool:
-    """Whether a type or function can be found by its name, so that `load` will find it; methods pass."""
-    parts = name.split(".")
-    for end in range(len(parts) - 1, 0, -1):
-        try:
-            found = import_module(".".join(parts[:end]))
-        except ImportError:
-            continue
-        for part in parts[end:]:
-            found = getattr(found, part, None)
-        return found is not None
-    return False
-
-
-def _check_trees(mixture: Any) -> None:
-    """ValueError where a decision tree points outside its own nodes or outside the columns it is shown."""
-    seen: dict[int, Any] = {}
-    waiting: list[tuple[Any, Any]] = [(mixture, None)]
-    while waiting:
-        one, owner = waiting.pop()
-        if id(one) in seen or isinstance(one, str | bytes | int | float | type(None)):
-            continue
-        seen[id(one)] = one
-        name = f"{type(one).__module__}.{type(one).__qualname__}"
-        if name == TREES[0]:
-            inner = one.children_left != -1
-            _check_nodes(inner, one.children_left, one.children_right, one.feature, owner.n_features_in_)
-        elif name == TREES[1]:
-            nodes = one.nodes
-            inner = nodes["is_leaf"] == 0
-            _check_nodes(inner, nodes["left"], nodes["right"], nodes["feature_idx"], owner.n_features_in_)
-            if (nodes["bitset_idx"][inner & (nodes["is_categorical"] != 0)] >= len(one.raw_left_cat_bitsets)).any():
-                raise ValueError("a tree asks for categories it does not have")
-        elif isinstance(one, dict):
-            waiting += [(value, owner) for value in one.values()]
-        elif isinstance(one, list | tuple | set) or (isinstance(one, np.ndarray) and one.dtype == object):
-            waiting += [(value, owner) for value in (one.ravel() if isinstance(one, np.ndarray) else one)]
-        elif hasattr(one, "__dict__") and not isinstance(one, type):
-            # Forests and boosting check the width of X themselves and hand it to their trees unchecked.
-            gives = (
-                getattr(owner, "n_features_in_", None)
-                if type(owner).__module__.startswith("sklearn.ensemble.")
-                else None
-            )
-            if hasattr(one, "tree_") and gives not in (None, one.n_features_in_):
-                raise ValueError("a tree and its ensemble disagree about the number of columns")
-            inside = one if hasattr(one, "n_features_in_") else owner
-            waiting += [(value, inside) for value in vars(one).values()]
-
-
-def _check_nodes(inner: Any, left: Any, right: Any, feature: Any, width: int) -> None:
-    at = np.flatnonzero(inner)
-    for child in (left[inner].astype(np.int64), right[inner].astype(np.int64)):
-        if (child <= at).any() or (child >= len(inner)).any():  # children come after their parents, so no circles
-            raise ValueError("a tree points outside its nodes")
-    if (feature[inner].astype(np.int64) < 0).any() or (feature[inner].astype(np.int64) >= width).any():
-        raise ValueError("a tree asks for a column it does not have")
 
 
 def _line(error: BaseException) -> str:

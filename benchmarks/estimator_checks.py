@@ -1,0 +1,97 @@
+"""scikit-learn's own estimator checks on both estimators as they come, with the default pool and parameters.
+
+python benchmarks/estimator_checks.py [regressor] [classifier] [--quick]
+
+Prints the checks that fail or take long as they end, and last how many passed, failed, were skipped, and failed
+as expected, with the reason. Each estimator takes half an hour or so: run the two in a process each. `--quick`
+takes two cheap experts, cv=2 and specialize=False instead of the defaults: half a minute.
+"""
+
+from __future__ import annotations
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import argparse
+import time
+import warnings
+from collections import Counter
+from typing import Any
+
+import sklearn
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.utils.estimator_checks import check_estimator
+
+from metamix import MixtureClassifier, MixtureRegressor
+
+# Both call every method they know with X alone; what they ask of the other methods is asked by the tests.
+NEEDS_Y = dict.fromkeys(
+    ("check_methods_sample_order_invariance", "check_methods_subset_invariance"),
+    "score_samples(X, y) is the log density of y given x; the check calls it without y",
+)
+SLOW_SECONDS = 60.0
+
+
+def candidate(name: str, quick: bool) -> Any:
+    """The estimator with its defaults, or with what is cheap."""
+    face = MixtureRegressor if name == "regressor" else MixtureClassifier
+    if not quick:
+        return face()
+    pool = (
+        [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))]
+        if name == "regressor"
+        else [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
+    )
+    return face(pool, cv=2, specialize=False, random_state=0)
+
+
+def run(name: str, quick: bool = False) -> Counter[str]:
+    """How many checks ended in which way; what is worth a line is printed as it happens."""
+    counts: Counter[str] = Counter()
+    started = last = time.perf_counter()
+
+    def tell(*, check_name: str, status: str, exception: Any, **rest: Any) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        seconds, last = now - last, now
+        counts[status] += 1
+        if status == "failed":
+            print(f"  FAILED {check_name} ({seconds:.0f} s): {type(exception).__name__}: {exception}", flush=True)
+        elif status == "xfail":
+            print(f"  expected to fail: {check_name}: {rest.get('expected_to_fail_reason')}", flush=True)
+        elif status == "skipped":
+            print(f"  skipped {check_name}: {exception}", flush=True)
+        elif seconds > SLOW_SECONDS:
+            print(f"  {check_name} took {seconds:.0f} s", flush=True)
+
+    estimator = candidate(name, quick)
+    print(f"{type(estimator).__name__}, {'cheap experts' if quick else 'defaults'}, scikit-learn {sklearn.__version__}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_estimator(estimator, expected_failed_checks=NEEDS_Y, on_fail=None, on_skip=None, callback=tell)
+    summary = ", ".join(
+        f"{counts[status]} {said}"
+        for status, said in [
+            ("passed", "passed"), ("failed", "failed"), ("skipped", "skipped"), ("xfail", "failed as expected")
+        ]
+    )  # fmt: skip
+    print(f"{type(estimator).__name__}: {summary}; {time.perf_counter() - started:.0f} s", flush=True)
+    return counts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=["regressor", "classifier"], metavar="NAME")
+    parser.add_argument("--quick", action="store_true", help="cheap experts, cv=2, specialize=False")
+    options = parser.parse_args()
+    unknown = set(options.names) - {"regressor", "classifier"}
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))} is no estimator here; give regressor, classifier, or both.")
+    return int(any(run(name, options.quick)["failed"] for name in options.names))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

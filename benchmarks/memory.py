@@ -1,0 +1,251 @@
+"""Peak memory of a mixture of four ridge experts, against one weighted fit of one of them on one fold.
+
+python benchmarks/memory.py [--rows 1000000] [--cv 5] [--quick]
+
+Each measurement has a process of its own, with the same libraries loaded and the same table (rows × 20, float64)
+and target in place before anything is counted. Figures are in tables: 160 MB each with a million rows. Serially
+the peak is the kernel's (ru_maxrss), and a thread that samples every 10 ms says in which phase memory grew to what.
+In parallel (two worker processes) it is sampled: what lies in the folder that the workers map, how often
+it was written, and the memory that is each worker's own (USS: pages shared with nobody).
+"""
+
+from __future__ import annotations
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+COLUMNS = 20
+INTERVAL = 0.01
+
+
+class Sampler(threading.Thread):
+    """Calls a function over and over until told to stop."""
+
+    def __init__(self, look: Callable[[], None], interval: float) -> None:
+        super().__init__(daemon=True)
+        self.look, self.interval, self.over = look, interval, threading.Event()
+
+    def __enter__(self) -> Sampler:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self.over.wait(self.interval):
+            self.look()
+
+
+def planted(n: int) -> tuple[Any, Any]:
+    """Columns (n, 20) and a target that is linear in each of four corners of the first two columns."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, COLUMNS))
+    slopes = rng.standard_normal((COLUMNS, 4))
+    regime = 2 * (X[:, 0] > 0) + (X[:, 1] > 0)
+    y = (X @ slopes)[np.arange(n), regime] + 0.5 * rng.standard_normal(n)
+    return X, y
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory now."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def highest() -> int:
+    """Bytes of this process that were in memory at most, by the kernel's count."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def one_fit(n: int, folds: int) -> dict[str, Any]:
+    """One weighted fit of one expert on the training rows of one fold."""
+    import numpy as np
+    import pandas  # noqa: F401
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import KFold
+
+    import metamix.estimators.regression  # noqa: F401  (the same libraries in both processes)
+
+    X, y = planted(n)
+    weight = np.random.default_rng(1).random(n)
+    train = next(KFold(folds, shuffle=True, random_state=0).split(X))[0]
+    level = resident()
+    Ridge().fit(X[train], y[train], sample_weight=weight[train])
+    return {"peak": highest() - level}
+
+
+def whole_fit(n: int, folds: int) -> dict[str, Any]:
+    """The mixture, serially; and the highest level in each phase, by the event that ended it."""
+    import pandas  # noqa: F401
+    from sklearn.linear_model import Ridge
+
+    from metamix import MixtureRegressor
+    from metamix.progress import Event, listen
+
+    X, y = planted(n)
+    level, began = resident(), time.perf_counter()
+    top = 0
+    phases: list[tuple[str, int]] = []
+
+    def look() -> None:
+        nonlocal top
+        top = max(top, resident())
+
+    def heard(event: Event) -> None:
+        nonlocal top
+        phases.append((event.label, top - level))
+        top = 0
+
+    pool = [(f"ridge {k}", Ridge()) for k in range(4)]
+    mixture = MixtureRegressor(pool, specialize=True, max_rounds=2, cv=folds, random_state=0)
+    with Sampler(look, INTERVAL), listen(heard):
+        mixture.fit(X, y)
+    phases.append(("the end", top - level))
+    error = float(((mixture.predict(X[:10_000]) - y[:10_000]) ** 2).mean() / y.var())
+    return {
+        "peak": highest() - level,
+        "phases": phases,
+        "seconds": time.perf_counter() - began,
+        "rounds": len(mixture.history_),
+        "unexplained": error,
+    }
+
+
+def parallel_fit(n: int, folds: int) -> dict[str, Any]:
+    """The mixture with two worker processes."""
+    import pandas  # noqa: F401
+    import psutil
+    from sklearn.linear_model import Ridge
+
+    from metamix import MixtureRegressor
+
+    X, y = planted(n)
+    level = resident()
+    folder = Path(tempfile.mkdtemp())
+    os.environ["JOBLIB_TEMP_FOLDER"] = str(folder)
+    me, own, idle = psutil.Process(), {}, {}
+    driver, written, folders = 0, 0, set()
+
+    def look() -> None:
+        nonlocal driver, written
+        driver = max(driver, me.memory_info().rss)
+        for child in me.children(recursive=True):
+            try:
+                if "loky" not in " ".join(child.cmdline()) or "resource_tracker" in " ".join(child.cmdline()):
+                    continue
+                uss = child.memory_full_info().uss
+            except psutil.Error:
+                continue
+            own[child.pid] = max(own.get(child.pid, 0), uss)
+            idle[child.pid] = uss
+        shares = [path for path in folder.rglob("buffers") if path.is_file()]
+        folders.update(str(path) for path in shares)
+        for path in shares:
+            try:
+                written = max(written, path.stat().st_size)
+            except OSError:
+                continue
+
+    pool = [(f"ridge {k}", Ridge()) for k in range(4)]
+    mixture = MixtureRegressor(pool, specialize=True, max_rounds=2, cv=folds, random_state=0, n_jobs=2)
+    with Sampler(look, INTERVAL):
+        mixture.fit(X, y)
+    return {
+        "driver": driver - level,
+        "workers": sorted(own.values()),
+        "written": written,
+        "times": len(folders),
+    }
+
+
+def bare_worker(n: int, folds: int) -> dict[str, Any]:
+    """What a worker has of its own after one small fit: libraries, no data."""
+    import psutil
+    from sklearn.linear_model import Ridge
+
+    from metamix import MixtureRegressor
+
+    X, y = planted(1000)
+    pool = [(f"ridge {k}", Ridge()) for k in range(4)]
+    MixtureRegressor(pool, specialize=True, max_rounds=2, cv=folds, random_state=0, n_jobs=2).fit(X, y)
+    found = [
+        child.memory_full_info().uss
+        for child in psutil.Process().children(recursive=True)
+        if "resource_tracker" not in " ".join(child.cmdline())
+    ]
+    return {"own": max(found)}
+
+
+PARTS = {"one": one_fit, "whole": whole_fit, "parallel": parallel_fit, "bare": bare_worker}
+
+
+def measured(part: str, n: int, folds: int) -> dict[str, Any]:
+    """A part in a fresh process."""
+    words = [sys.executable, __file__, "--part", part, "--rows", str(n), "--cv", str(folds)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def report(n: int, folds: int) -> dict[str, float]:
+    """Print the comparison; the figures, in tables."""
+    table = n * COLUMNS * 8
+    one, whole = measured("one", n, folds), measured("whole", n, folds)
+    print(
+        f"{n} rows × {COLUMNS} columns, one table is {table / 1e6:.0f} MB; cv={folds}, four ridge experts, two rounds"
+    )
+    print(f"one weighted fit on one fold      {one['peak'] / table:6.2f} tables")
+    print(f"the whole fit, serial             {whole['peak'] / table:6.2f} tables   ({whole['seconds']:.0f} s, "
+          f"{whole['rounds']} rounds, {whole['unexplained']:.3f} of the variance unexplained)")  # fmt: skip
+    over = (whole["peak"] - one["peak"]) / table
+    print(f"above one fit                     {over:6.2f} tables   (to reach: at most 1)")
+    print("  by phase, named by what ended it:")
+    ranked = sorted(whole["phases"], key=lambda phase: -phase[1])[:6]
+    for label, size in ranked:
+        print(f"    {size / table:6.2f}  {label}")
+    parallel, bare = measured("parallel", n, folds), measured("bare", n, folds)
+    most = (max(parallel["workers"], default=0) - bare["own"]) / table
+    print(f"n_jobs=2: written for the workers {parallel['written'] / table:6.2f} tables, {parallel['times']} time(s)")
+    print(f"          own memory of a worker  {most:6.2f} tables above an idle one, at most")
+    print(f"          driver                  {parallel['driver'] / table:6.2f} tables")
+    return {"over": over, "written": parallel["written"] / table, "times": parallel["times"], "worker": most}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--cv", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="20,000 rows, where libraries outweigh the table")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    n = 20_000 if options.quick else options.rows
+    if options.part:
+        print(json.dumps(PARTS[options.part](n, options.cv)))
+    else:
+        report(n, options.cv)
+
+
+if __name__ == "__main__":
+    main()
