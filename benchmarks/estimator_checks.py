@@ -15,6 +15,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 import argparse
+import logging
 import time
 import warnings
 from collections import Counter
@@ -32,7 +33,15 @@ NEEDS_Y = dict.fromkeys(
     ("check_methods_sample_order_invariance", "check_methods_subset_invariance"),
     "score_samples(X, y) is the log density of y given x; the check calls it without y",
 )
+# Of the default pool, and not of the mixture: the same check passes with experts for which it holds (the tests).
+NOT_REPEATED = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "the default experts are no better: nearest neighbours take no weights, and scikit-learn declares the same "
+        "failure for HistGradientBoosting, whose bins and smallest leaves count rows"
+    ),
+}
 SLOW_SECONDS = 60.0
+logging.getLogger("metamix").setLevel(logging.ERROR)  # experts that fail on a handful of rows, by the thousand
 
 
 def candidate(name: str, quick: bool) -> Any:
@@ -69,9 +78,10 @@ def run(name: str, quick: bool = False) -> Counter[str]:
 
     estimator = candidate(name, quick)
     print(f"{type(estimator).__name__}, {'cheap experts' if quick else 'defaults'}, scikit-learn {sklearn.__version__}")
+    expected = NEEDS_Y if quick else {**NEEDS_Y, **NOT_REPEATED}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        check_estimator(estimator, expected_failed_checks=NEEDS_Y, on_fail=None, on_skip=None, callback=tell)
+        check_estimator(estimator, expected_failed_checks=expected, on_fail=None, on_skip=None, callback=tell)
     summary = ", ".join(
         f"{counts[status]} {said}"
         for status, said in [

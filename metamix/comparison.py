@@ -147,98 +147,99 @@ def compare(
     named = face._resolved()
     seeds = check_random_state(seed).randint(np.iinfo(np.int32).max, size=len(named))
     entries = [Entry(name, prepare(expert, int(s))) for (name, expert), s in zip(named, seeds, strict=True)]
-    board = _Board(data, [name for name, _ in named])
+    board = _Board(data, [name for name, _ in named], scoring)
     engine = current_engine(n_jobs)
     for f in range(len(folds)):
         emit(Event("start", f"outer fold {f + 1} of {len(folds)}", f, len(folds)))
-        _outer_fold(board, face, entries, data, folds, f, engine, seed, classes)
+        _outer_fold(board, face, entries, data, folds, f, engine, seed)
     emit(Event("end", "comparison", len(folds), len(folds)))
     judge = Judge(target, data.weight, folds.partition, classes, scoring)
     return board.comparison(judge)
 
 
 def _outer_fold(
-    board: _Board, face: Any, entries: list[Entry], data: Data, folds: Folds, f: int, engine: Engine, seed: int,
-    classes: Any,
-) -> None:  # fmt: skip
+    board: _Board, face: Any, entries: list[Entry], data: Data, folds: Folds, f: int, engine: Engine, seed: int
+) -> None:
     """Everything that is learned on the training rows of one outer fold, asked about its test rows."""
     rows, test = folds.pairs[f]
+    present, y = None, data.y[rows]
+    if data.n_classes is not None:  # training rows may lack a class
+        present, y = np.unique(y, return_inverse=True)
     part = Data(
         take_rows(data.X, rows),
-        data.y[rows],
+        y,
         None if data.sample_weight is None else data.sample_weight[rows],
         None if data.groups is None else data.groups[rows],
-        data.n_classes,
+        None if present is None else len(present),
     )
     inner = folds.inside(f, part.X, part.y, part.groups, seed)
     X_test = take_rows(data.X, test)
     with Workshop(entries, part, inner, engine) as workshop:
         alive, answers = workshop.cross_fit()
-        fitted, failures = workshop.fit_all(alive)
-    kept = [k for k in alive if k in fitted]
-    answers = answers.take([alive.index(k) for k in kept])
+        found, failures = workshop.fit_all(alive)
+    fitted = {alive[j]: one for j, one in found.items()}
+    answers = answers.take(list(found))
     board.failures += answers.failures + failures
-    started = time.perf_counter()
-    given = []
-    for j, k in enumerate(kept):
+    given, seconds = [], []
+    for k, one in fitted.items():
         began = time.perf_counter()
-        given.append(fitted[k].answer(X_test))
-        asked = time.perf_counter() - began
-        board.add(entries[k].name, test, given[-1], fitted[k].seconds, asked)
-        answers.predict_seconds[j] = asked
-    shared = float(answers.fit_seconds.sum() + sum(fitted[k].seconds for k in kept))
-    asking = time.perf_counter() - started
-    values = np.stack(given, axis=1)
-    _combinations(board, part, inner, answers, values, test, shared, asking)
+        given.append(one.answer(X_test))
+        seconds.append(time.perf_counter() - began)
+        board.add(entries[k].name, test, given[-1], present, (one.seconds, seconds[-1]))
+    answers.predict_seconds = np.array(seconds)
+    shared = float(answers.fit_seconds.sum() + sum(one.seconds for one in fitted.values()))
+    part_of = _Part(part, inner, answers, np.stack(given, axis=1), test, present, shared)
+    _combinations(board, part_of)
     began = time.perf_counter()
     mixture = type(face)(**face.get_params(deep=False))
-    mixture._fit(part.X, part.y if classes is None else classes[part.y], part.sample_weight, part.groups,
-                 known=(inner, kept, answers, dict(fitted)))  # fmt: skip
+    mixture._fit(part.X, part.y, part.sample_weight, part.groups, known=(inner, list(fitted), answers, fitted))
     fit_seconds = shared + time.perf_counter() - began
     began = time.perf_counter()
-    answer = mixture.predict(X_test) if classes is None else _aligned(mixture, X_test, classes)
-    board.add("mixture", test, answer, fit_seconds, time.perf_counter() - began)
+    answer = mixture.predict(X_test) if present is None else mixture.predict_proba(X_test)
+    board.add("mixture", test, answer, present, (fit_seconds, time.perf_counter() - began))
     board.mixtures.append(mixture)
 
 
-def _aligned(mixture: Any, X: Any, classes: NDArray[Any]) -> Array:
-    answer = np.zeros((n_rows(X), len(classes)))
-    answer[:, np.searchsorted(classes, mixture.classes_)] = mixture.predict_proba(X)
-    return answer
+@dataclass(frozen=True)
+class _Part:
+    """What one outer fold's combinations are made of."""
+
+    data: Data  # training rows
+    inner: Folds
+    answers: Answers
+    values: Array  # the experts' answers to the test rows
+    test: NDArray[np.intp]
+    present: NDArray[np.intp] | None
+    shared: float  # seconds that every combination costs
 
 
-def _combinations(
-    board: _Board,
-    part: Data,
-    inner: Folds,
-    answers: Answers,
-    values: Array,
-    test: Any,
-    shared: float,
-    asking: float,
-) -> None:
+def _combinations(board: _Board, part: _Part) -> None:
     """Best single, average, convex blend, scikit-learn's stacking and the oracle, from known answers."""
-    honest = np.flatnonzero(inner.honest)
-    known, y, weight = answers.values[honest], part.y[honest], part.weight[honest]
-    judge = Judge(y, weight, np.zeros(len(y), dtype=np.intp))
-    if part.n_classes is not None:
-        judge = Judge(y, weight, np.zeros(len(y), dtype=np.intp), np.arange(part.n_classes))
-    losses = [judge.mean(judge.losses(known[:, k])) for k in range(known.shape[1])]
-    best = int(np.argmin(losses))
-    board.add("best single", test, values[:, best], shared, float(answers.predict_seconds[best]))
-    board.add("average", test, values.mean(axis=1), shared, asking)
-    weights = _convex(part, known, y, weight)
-    board.add("convex", test, np.einsum("k,nk...->n...", weights, values), shared, asking)
+    honest = np.flatnonzero(part.inner.honest)
+    known, y, weight = part.answers.values[honest], part.data.y[honest], part.data.weight[honest]
+    codes = None if part.present is None else np.arange(len(part.present))
+    judge = Judge(y, weight, part.inner.partition[honest], codes, board.scoring)
+    best = int(np.argmin([judge.mean(judge.losses(known[:, k])) for k in range(known.shape[1])]))
+    values, asking = part.values, part.answers.predict_seconds
+    rows = np.arange(len(values))
+
+    def add(name: str, answer: Array, more: float = 0.0, seconds: float | None = None) -> None:
+        asked = float(asking.sum()) if seconds is None else seconds
+        board.add(name, part.test, answer, part.present, (part.shared + more, asked))
+
+    add("best single", values[:, best], seconds=float(asking[best]))
+    add("average", values.mean(axis=1))
+    add("convex", np.einsum("k,nk...->n...", _convex(part.data, known, y, weight), values))
     began = time.perf_counter()
-    stacked, predict = _sklearn_stack(part, known, y, None if part.sample_weight is None else weight)
-    learned = time.perf_counter() - began
-    board.add("stacking", test, predict(stacked, values), shared + learned, asking)
-    truth = board.data.y[test]
-    if part.n_classes is None:
+    stacked, predict = _sklearn_stack(part.data, known, y, None if part.data.sample_weight is None else weight)
+    add("stacking", predict(stacked, values), time.perf_counter() - began)
+    truth = board.data.y[part.test]
+    if part.present is None:
         choice = np.argmin((values - truth[:, None]) ** 2, axis=1)
     else:
-        choice = np.argmax(values[np.arange(len(test)), :, truth], axis=1)
-    board.add("oracle", test, values[np.arange(len(test)), choice], np.nan, asking)
+        place = np.minimum(np.searchsorted(part.present, truth), len(part.present) - 1)
+        choice = np.argmax(values[rows, :, place], axis=1)
+    add("oracle", values[rows, choice], np.nan)
 
 
 def _convex(part: Data, known: Array, y: Any, weight: Array) -> Array:
@@ -274,20 +275,31 @@ def _sklearn_stack(part: Data, known: Array, y: Any, weight: Array | None) -> tu
 class _Board:
     """Collects answers and seconds under each name, fold by fold."""
 
-    def __init__(self, data: Data, names: list[str]) -> None:
-        self.data, self.names = data, names
+    def __init__(self, data: Data, names: list[str], scoring: Any) -> None:
+        self.data, self.names, self.scoring = data, names, scoring
         self.answers: dict[str, Array] = {}
-        self.times: dict[str, int] = {}
         self.seconds: dict[str, tuple[float, float]] = {}
         self.failures: list[Failure] = []
         self.mixtures: list[Any] = []
 
-    def add(self, name: str, rows: Any, answer: Array, fit_seconds: float, predict_seconds: float) -> None:
-        shape = (self.data.n,) if self.data.n_classes is None else (self.data.n, self.data.n_classes)
-        table = self.answers.setdefault(name, np.full(shape, np.nan))
+    def add(
+        self,
+        name: str,
+        rows: NDArray[np.intp],
+        answer: Array,
+        present: NDArray[np.intp] | None,
+        seconds: tuple[float, float],
+    ) -> None:
+        """Note an answer to some rows, over the classes present, and what fitting and asking took."""
+        C = self.data.n_classes
+        table = self.answers.setdefault(name, np.full((self.data.n,) if C is None else (self.data.n, C), np.nan))
+        if present is not None:
+            everything = np.zeros((len(rows), table.shape[1]))
+            everything[:, present] = answer
+            answer = everything
         table[rows] = np.where(np.isnan(table[rows]), answer, table[rows])
         before = self.seconds.get(name, (0.0, 0.0))
-        self.seconds[name] = (before[0] + fit_seconds, before[1] + predict_seconds)
+        self.seconds[name] = (before[0] + seconds[0], before[1] + seconds[1])
 
     def comparison(self, judge: Judge) -> Comparison:
         judged = judge.fold >= 0

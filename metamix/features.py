@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.pipeline import make_pipeline
 
 from metamix.columns import ColumnEncoder
-from metamix.tables import is_frame, take_rows
+from metamix.tables import is_frame
 
 __all__ = ["GateFeatures", "StackColumns"]
 
@@ -104,10 +104,6 @@ class GateFeatures(BaseEstimator):
         if sparse.issparse(base):
             return sparse.hstack([base, answers], format="csr")
         return np.hstack([np.asarray(base, dtype=np.float64), answers])
-
-    def rows(self, base: Any, mask: NDArray[np.bool_]) -> Any:
-        """Some rows of `base`; None where the gate looks at answers only."""
-        return None if base is None else take_rows(base, np.flatnonzero(mask))
 
 
 def _take_columns(X: Any, columns: list[Any]) -> Any:

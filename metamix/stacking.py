@@ -36,6 +36,12 @@ def _blocks(rows: Rows) -> Iterator[Rows]:
         yield rows[begin : begin + BLOCK]
 
 
+def _moments(columns: Array, share: Array) -> tuple[Array, Array]:
+    """Weighted mean and standard deviation of columns."""
+    mean = share @ columns
+    return mean, np.sqrt(share @ np.square(columns - mean))
+
+
 class _Modulators:
     """Columns that the weights of a stack may depend on: x, mean and spread of the answers, and squares.
 
@@ -43,17 +49,17 @@ class _Modulators:
     clipped at two standard deviations, so that a stack never runs away far from its training rows.
     """
 
-    def __init__(self, predictions: Array, features: Array | None, most: int, clip: float) -> None:
+    def __init__(self, predictions: Array, features: Array | None, share: Array, most: int, clip: float) -> None:
         self.clip, self.rotation = clip, None
         if features is not None and features.shape[1]:
-            self.centre, scale = features.mean(axis=0), features.std(axis=0)
+            self.centre, scale = _moments(features, share)
             varies = scale > 1e-9 * np.abs(features).max(axis=0, initial=0)
             self.scale = np.where(varies, scale, np.inf)
             if features.shape[1] > most:
                 x = np.clip((features - self.centre) / self.scale, -5, 5)
-                self.rotation = eigh(x.T @ x)[1][:, ::-1][:, :most]
+                self.rotation = eigh(x.T @ (share[:, None] * x))[1][:, ::-1][:, :most]
         raw = self._raw(predictions, features)
-        self.mean, spread = raw.mean(axis=0), raw.std(axis=0)
+        self.mean, spread = _moments(raw, share)
         self.spread = np.where(spread > 1e-12 * np.abs(raw).max(axis=0, initial=0), spread, np.inf)
         self.curved = np.array([len(np.unique(column)) > 2 for column in raw.T])
 
@@ -135,7 +141,7 @@ class FeatureWeightedStack(BaseEstimator):
         self.unit_ = float(np.sqrt(share @ (y[rows] - self.centre_) ** 2)) or 1.0
         self._anchor(predictions[rows], y[rows], share)
         dense = None if features is None else features[rows]
-        self.modulators_ = _Modulators(predictions[rows], dense, self.most_columns, self.clip)
+        self.modulators_ = _Modulators(predictions[rows], dense, share, self.most_columns, self.clip)
         chosen = np.zeros(len(y), dtype=bool)
         chosen[rows] = True
         everything = self._gram(predictions, y, weight, features, rows)

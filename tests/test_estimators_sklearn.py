@@ -26,13 +26,16 @@ NEEDS_Y = dict.fromkeys(
 )
 
 
+# Two regimes and one round instead of a search over their number: an eighth of the time, the same code.
+BRIEF = {"n_experts": 2, "max_rounds": 1}
+
+
 def _checked():
-    for specialize in (True, False, "auto"):
-        yield MixtureRegressor(NUMBERS, cv=2, specialize=specialize, random_state=0)
     for specialize in (True, False):
+        yield MixtureRegressor(NUMBERS, cv=2, specialize=specialize, random_state=0)
         yield MixtureClassifier(CLASSES, cv=2, specialize=specialize, random_state=0)
-    # Looking for regimes by cheap mixtures takes two seconds a fit for classes; the regressor does it here.
-    yield MixtureClassifier(CLASSES, cv=2, specialize="auto", n_experts=2, start="kmeans", random_state=0)
+    yield MixtureRegressor(NUMBERS, cv=2, specialize="auto", random_state=0, **BRIEF)
+    yield MixtureClassifier(CLASSES, cv=2, specialize="auto", start="kmeans", random_state=0, **BRIEF)
 
 
 @pytest.mark.filterwarnings("ignore")  # the checks feed integers as floats, one row, one feature, on purpose

@@ -65,7 +65,7 @@ def test_cluster_starts_find_clusters():
 
 
 def test_more_clusters_than_rows_is_no_error():
-    assert make_start("kmeans", np.zeros((2, 1)) + [[0], [1]], np.zeros(2), 4, seed=0).shape == (2, 4)
+    assert make_start("kmeans", np.array([[0.0], [1.0]]), np.zeros(2), 4, seed=0).shape == (2, 4)
 
 
 def test_the_users_start():
@@ -110,7 +110,7 @@ def test_cheap_mixtures_find_regimes_that_clusters_cannot_see(unit):
     X, y, regime = _regimes(300)
     gate = SoftmaxGate(penalty=0.01)
     found, ranking = proxy_responsibilities(unit * X + unit, unit * y[:, None], np.ones(300), gate, None, seed=0)
-    found = prune(found)
+    found = prune(found, np.ones(len(found)))
     assert found.shape == (300, 2), "two regimes were planted"
     assert _agreement(found, regime) > 0.9
     assert ranking[0]["score"] <= ranking[-1]["score"]
@@ -137,10 +137,10 @@ def test_rows_of_weight_zero_do_not_move_the_proxies():
 
 def test_starving_regimes_are_pruned():
     share = np.column_stack([np.full(100, 0.6), np.full(100, 0.37), np.full(100, 0.03)])
-    np.testing.assert_allclose(prune(share), share[:, :2] / 0.97)
-    assert prune(np.full((5, 3), 1 / 3)).shape == (5, 1)
+    np.testing.assert_allclose(prune(share, np.ones(len(share))), share[:, :2] / 0.97)
+    assert prune(np.full((5, 3), 1 / 3), np.ones(5)).shape == (5, 1)
     lonely = np.eye(2)[np.r_[np.zeros(99, int), 1]]
-    np.testing.assert_array_equal(prune(lonely), np.ones((100, 1)))
+    np.testing.assert_array_equal(prune(lonely, np.ones(100)), np.ones((100, 1)))
 
 
 def _workshop(data, *estimators, cv=3, **more):

@@ -94,7 +94,8 @@ def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) == 1:
-        raise ValueError(f"y has one class only, {classes[0]!r}; a classifier needs at least two to tell apart.")
+        only = classes[:1].tolist()[0]
+        raise ValueError(f"y has one class only, {only!r}; a classifier needs at least two to tell apart.")
     return classes, codes
 
 

@@ -18,7 +18,7 @@ from metamix import registry
 from metamix.answers import Answers
 from metamix.engines import current_engine
 from metamix.estimators.checks import check_rows, check_weights, check_X
-from metamix.estimators.parts import accepts, choice, name_experts, resolve_experts, resolve_gate
+from metamix.estimators.parts import accepts, check_parameters, name_experts, resolve_experts, resolve_gate
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.walks import Beginning, Learned, fit_plain, fit_table
 from metamix.features import GateFeatures, StackColumns
@@ -163,18 +163,13 @@ class Mixture(BaseEstimator, ABC):
         return self._fit(X, y, sample_weight, groups)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any, known: Known | None = None) -> Self:
-        specialize = choice("specialize", self.specialize, (True, False, "auto"))
-        choice("objective", self.objective, ("prediction", "likelihood"))
-        choice("on_error", self.on_error, ("drop", "raise"))
-        choice("device", self.device, ("auto", "cpu"))
-        self._check_count()
+        check_parameters(self)
+        specialize = True if self.cv is None else self.specialize
         X = check_X(self, X, reset=True)
         target, n_classes = self._target(y)
         groups = check_rows(X, target, groups)
         data = Data(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
         named = self._resolved()
-        if self.cv is None:
-            specialize = True
         components = self.n_experts if isinstance(self.n_experts, int) else len(named)
         if components > data.n:
             raise ValueError(f"{components} experts need at least as many rows, got n_samples = {data.n}.")
@@ -198,7 +193,7 @@ class Mixture(BaseEstimator, ABC):
             )
             if not folds.honest.any():
                 raise ValueError("no row is ever held out by these folds, so nothing could be judged; give others.")
-            if specialize == "auto" and len(named) > 1:
+            if specialize == "auto":
                 entries.append(Entry("mixture", self._plain(start_seed), self._fold_params(data, folds, fold_seed)))
             engine = current_engine(self.n_jobs)
             negligible = 0.0 if folds.in_sample else NEGLIGIBLE
@@ -212,7 +207,8 @@ class Mixture(BaseEstimator, ABC):
                 columns = None if n_classes else StackColumns().fit(X)  # the pool of classifiers looks at answers
                 table = Table(
                     data, folds, features.base(X), features, parts.gate, parts.constant, stacker, likelihood,
-                    self.objective, self.top_k, getattr(self, "classes_", None), self.scoring, columns and columns.dense(X),
+                    self.objective, self.top_k, getattr(self, "classes_", None), self.scoring,
+                    None if columns is None else columns.dense(X),
                 )  # fmt: skip
                 learned = fit_table(workshop, len(named), table, self.refit, columns, known[1:] if known else None)
         self._keep(learned, folds)
@@ -223,15 +219,6 @@ class Mixture(BaseEstimator, ABC):
         plain: Mixture = clone(self)
         n_experts = "auto" if self.n_experts is None else self.n_experts
         return plain.set_params(specialize=True, n_experts=n_experts, random_state=seed, n_jobs=None, verbose=0)
-
-    def _check_count(self) -> None:
-        K = self.n_experts
-        if K is None or (isinstance(K, str) and K == "auto"):
-            return
-        if isinstance(K, bool) or not isinstance(K, int | np.integer) or K < 1:
-            raise ValueError(f"n_experts={K!r} is no number of regimes; give 1, 2, ..., 'auto', or None.")
-        if self.cv is None:
-            raise ValueError("n_experts chooses experts out of fold, which cv=None has none of; set cv=5.")
 
     def _fold_params(self, data: Data, folds: Folds, seed: int) -> list[dict[str, Any]]:
         """What the plain mixture is told in each fold, and last for all rows: folds and start of its rows."""
@@ -266,7 +253,8 @@ class Mixture(BaseEstimator, ABC):
             self.candidates_ = pd.DataFrame(learned.selection.candidates)
             self.verdict_ = learned.selection.verdict
         if isinstance(self.named_experts_.get("mixture"), Mixture):
-            self.history_, self.n_experts_ = self.mixture_.history_, self.mixture_.n_experts_
+            self.history_, self.starts_ = self.mixture_.history_, self.mixture_.starts_
+            self.n_experts_ = self.mixture_.n_experts_
 
     def _show_experts(self) -> None:
         """Set what shows the experts, all of it read off `_learned`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -12,7 +13,7 @@ from sklearn.utils import get_tags
 from metamix import registry
 from metamix.gates import ClassifierGate
 
-__all__ = ["accepts", "choice", "name_experts", "resolve_experts", "resolve_gate", "resolve_likelihood"]
+__all__ = ["accepts", "check_parameters", "name_experts", "resolve_experts", "resolve_gate", "resolve_likelihood"]
 
 RESERVED = ("mixture", "stack")
 
@@ -111,13 +112,13 @@ def resolve_gate(gate: Any) -> tuple[Any, bool]:
     """
     if isinstance(gate, str):
         return registry.gates[gate](), False
-    if is_classifier(gate):
-        return ClassifierGate(gate), True
     if isinstance(gate, type) or not (hasattr(gate, "fit") and hasattr(gate, "predict_proba")):
         raise ValueError(
             f"gate={gate!r} is no gate; give a name ({', '.join(registry.gates)}), a gate of metamix.gates, "
             "or any scikit-learn classifier."
         )
+    if hasattr(gate, "__sklearn_tags__") and is_classifier(gate):
+        return ClassifierGate(gate), True
     return gate, isinstance(gate, ClassifierGate)
 
 
@@ -136,17 +137,45 @@ def resolve_likelihood(likelihood: Any) -> Any:
     return likelihood
 
 
-def choice(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
-    """The value, or a ValueError that says what would do.
+def check_parameters(mixture: Any) -> None:
+    """Refuse parameters that no fit could make sense of, saying what would do.
+
+    Raises
+    ------
+    ValueError
 
     Examples
     --------
-    >>> choice("on_error", "drop", ("drop", "raise"))
-    'drop'
+    >>> from metamix import MixtureRegressor
+    >>> check_parameters(MixtureRegressor(max_rounds=0))
+    Traceback (most recent call last):
+    ...
+    ValueError: max_rounds=0 is no number of rounds; give 1, 2, ... or 'auto'.
     """
-    if any(value is one or (type(value) is type(one) and value == one) for one in allowed):
-        return value
-    raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(map(repr, allowed))}.")
+    allowed: dict[str, tuple[Any, ...]] = {
+        "specialize": (True, False, "auto"),
+        "objective": ("prediction", "likelihood"),
+        "on_error": ("drop", "raise"),
+        "device": ("auto", "cpu"),
+        "refit": (True, False),
+    }
+    for name, values in allowed.items():
+        value = getattr(mixture, name)
+        if not any(type(value) is type(one) and value == one for one in values):
+            raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(map(repr, values))}.")
+    for name, what, other in (
+        ("max_rounds", "number of rounds", ("auto",)),
+        ("n_experts", "number of regimes", ("auto", None)),
+        ("top_k", "number of experts to keep", (None,)),
+    ):
+        value = getattr(mixture, name)
+        if (value is None and None in other) or (isinstance(value, str) and value in other):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            listed = " or ".join(map(repr, other))
+            raise ValueError(f"{name}={value!r} is no {what}; give 1, 2, ... or {listed}.")
+    if mixture.cv is None and mixture.n_experts is not None:
+        raise ValueError("n_experts chooses experts out of fold, which cv=None has none of; set cv=5.")
 
 
 def accepts(estimator: Any, tag: str) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metamix.answers import Answers, Failure
 from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Fitted, FoldAverage, Workshop
-from metamix.training.em import Alternation, Parts, alternate, drop_experts, final_gate
+from metamix.training.em import FLOOR, Alternation, Parts, alternate, drop_experts, final_gate
 from metamix.training.pools import choose_types, prune
 from metamix.training.proxies import proxy_responsibilities
 from metamix.training.selection import Selection, Table, select
@@ -78,7 +78,8 @@ def fit_plain(workshop: Workshop, parts: Parts, how: Beginning, refit: bool) -> 
     components = list(range(len(workshop.entries)))
     failures: list[Failure] = []
     if how.n_experts is not None:
-        begin = prune(begin)
+        begin = prune(begin, data.weight)
+        begin = (1 - FLOOR) * begin + FLOOR / begin.shape[1]
         components, failures = choose_types(workshop, begin)
     keep = not refit and not folds.in_sample
     result = alternate(workshop, parts, base, components, begin, how.max_rounds, keep=keep)
@@ -116,7 +117,7 @@ def _begin(workshop: Workshop, parts: Parts, base: Any, how: Beginning) -> tuple
     if K is None:
         raise ValueError(f"n_experts='auto' counts regimes with cheap mixtures; start={how.start!r} needs a number.")
     names = candidates(in_sample) if how.start == "auto" else [(how.start, 0)]
-    listed = [(name, make_start(name, clusters, target[:, 0], K, how.seed + s)) for name, s in names]
+    listed = [(name, make_start(name, clusters, target[:, 0], K, how.seed + s, data.weight)) for name, s in names]
     components = list(range(pool))
 
     def score(first: Array) -> float:
@@ -180,14 +181,14 @@ def fit_table(
         alive, answers, fitted = known
         more = [k for k in range(len(workshop.entries)) if k not in alive and k >= n_experts]
         if more:
-            also, others = workshop.cross_fit(more, keep=not refit)
+            also, others = workshop.cross_fit(more, keep=not refit, needed=False)
             alive, answers = alive + [more[j] for j in also], answers.join(others)
     failures = list(answers.failures)
     if not any(k < n_experts for k in alive):
         workshop.raise_all_failed(failures)
     if refit:
         missing = [k for k in alive if k not in fitted]
-        rest, more_failures = workshop.fit_all(missing)
+        rest, more_failures = workshop.fit_all(missing, needed=False)
         fitted, failures = (
             {**fitted, **{missing[j]: one for j, one in rest.items()}},
             failures + more_failures,

@@ -131,6 +131,7 @@ class Workshop:
         *,
         keep: bool = False,
         only: Sequence[int] | None = None,
+        needed: bool = True,
     ) -> tuple[list[int], Answers]:
         """Out-of-fold answers of some experts.
 
@@ -144,6 +145,8 @@ class Workshop:
             Keep the fold models in the answers.
         only : sequence of int, optional
             Folds to answer; all by default.
+        needed : bool
+            Whether it is an error if none is left.
 
         Returns
         -------
@@ -179,11 +182,11 @@ class Workshop:
         with np.errstate(invalid="ignore"):
             values /= times.reshape((n,) + (1,) * (values.ndim - 1))
         table = Answers(names, values, fit_seconds, predict_seconds, failures, models)
-        kept = self._kept(which, failed, failures)
+        kept = self._kept(which, failed, failures, needed)
         return kept, table if len(kept) == len(which) else table.take(kept)
 
     def fit_all(
-        self, which: Sequence[int] | None = None, weights: Array | None = None
+        self, which: Sequence[int] | None = None, weights: Array | None = None, *, needed: bool = True
     ) -> tuple[dict[int, Fitted], list[Failure]]:
         """Fit some experts on all rows, once.
 
@@ -191,6 +194,8 @@ class Workshop:
         ----------
         which : sequence of int, optional
         weights : ndarray of shape (n, len(which)), optional
+        needed : bool
+            Whether it is an error if none is left.
 
         Returns
         -------
@@ -206,7 +211,7 @@ class Workshop:
         failed: set[int] = set()
         jobs = [_Job(j, e, -1, None if weights is None else weights[:, j], True) for j, e in enumerate(which)]
         fitted = {job.column: done.fitted for job, done in self._run(jobs, failures, failed) if done.fitted}
-        return {j: fitted[j] for j in self._kept(which, failed, failures)}, failures
+        return {j: fitted[j] for j in self._kept(which, failed, failures, needed)}, failures
 
     def _run(self, jobs: list[_Job], failures: list[Failure], failed: set[int]) -> Iterator[tuple[_Job, _Done]]:
         assert self._session is not None, "open the workshop with a with statement first"
@@ -227,9 +232,9 @@ class Workshop:
             failed.add(job.column)
             emit(Event("failure", name, count, len(jobs), {"error": text}))
 
-    def _kept(self, which: Sequence[int], failed: set[int], failures: list[Failure]) -> list[int]:
+    def _kept(self, which: Sequence[int], failed: set[int], failures: list[Failure], needed: bool = True) -> list[int]:
         kept = [j for j in range(len(which)) if j not in failed]
-        if which and not kept:
+        if which and needed and not kept:
             self.raise_all_failed(failures)
         return kept
 

@@ -17,6 +17,7 @@ from metamix.judging import paired
 from metamix.objectives import LogScore, SquaredError
 from metamix.progress import Event, emit
 from metamix.recombination import combine, posterior
+from metamix.tables import take_rows
 from metamix.training.gating import LearnedGate, fit_on_responsibilities, learn_gate
 
 __all__ = ["Alternation", "Parts", "Round", "alternate", "drop_experts", "final_gate"]
@@ -206,7 +207,8 @@ def _expectation(
         responsibilities, density = posterior(learned.weights, log_prob)
     assert learned is not None
     if not rows.all():
-        responsibilities[~rows] = learned.gate.predict_proba(parts.features.rows(base, ~rows))
+        unheld = np.flatnonzero(~rows)
+        responsibilities[unheld] = learned.gate.predict_proba(take_rows(Z, unheld))
     loss = row_loss(parts, data.y, answers.values, learned.weights, log_prob)
     total = float(density[rows] @ sample_weight[rows])
     return Round(number, alive, weights, answers, likelihood, learned, responsibilities, loss, total, 0.0)
@@ -242,8 +244,6 @@ def final_gate(workshop: Workshop, parts: Parts, base: Any, best: Round) -> Lear
     The gate of the likelihood stays where it is better out of fold.
     """
     if workshop.data.n_classes is not None or parts.objective != "prediction" or len(best.alive) == 1:
-        return best.learned
-    if not hasattr(parts.gate, "fit_objective"):
         return best.learned
     data, values = workshop.data, best.answers.values
     log_prob = best.likelihood.log_prob(data.y, values)

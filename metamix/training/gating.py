@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ Objective = LogScore | SquaredError
 # ends in infinity, which is constant stacking.
 PENALTIES = (np.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 # A penalty is one number and a gate has few parameters: beyond these many rows more change nothing.
+# A classifier may be quite sure out of fold and wrong, which a log score never forgives.
+FLOOR = 1e-3
 PATH_ROWS, GATE_ROWS = 20_000, 200_000
 
 
@@ -56,6 +58,7 @@ def one_standard_error(losses: Array, sample_weight: Array) -> int:
     losses : ndarray of shape (n, P)
         Row losses of P fits, the simplest first.
     sample_weight : ndarray of shape (n,)
+        Zero for rows that do not count; 0 is returned where none does.
 
     Returns
     -------
@@ -69,12 +72,17 @@ def one_standard_error(losses: Array, sample_weight: Array) -> int:
     >>> one_standard_error(rows, np.ones(3))
     0
     """
+    if not sample_weight.any():
+        return 0
     share = sample_weight / sample_weight.sum()
-    means = share @ losses
-    excess = losses - losses[:, [int(np.argmin(means))]]
-    gap = share @ excess
-    error = np.sqrt(np.square(share) @ np.square(excess - gap))
-    return int(np.flatnonzero(gap <= error)[0])
+    best = int(np.argmin(share @ losses))
+    for simpler in range(best):
+        excess = losses[:, simpler] - losses[:, best]
+        gap = float(share @ excess)
+        excess -= gap
+        if gap <= np.sqrt(np.square(share) @ np.square(excess)):
+            return simpler
+    return best
 
 
 def _fits(
@@ -145,20 +153,20 @@ def learn_gate(
         one = clone(constant).fit(np.empty((1, 0)), np.ones((1, 1)))
         return LearnedGate(one, np.ones((folds.n, 1)), folds.honest.copy(), None)
     lesson = _Lesson(gate, constant, Z, folds, objective, log_prob, sample_weight)
-    has_path = getattr(gate, "penalty", None) == "path"
-    fixed = isinstance(getattr(gate, "penalty", None), int | float)
-    penalties: Sequence[float | None] = [None]
-    if has_path:
-        penalties = PENALTIES if penalty is None else [penalty]
-    constants, paths, judged = lesson.out_of_fold(penalties)
-    ranked = paths if has_path or fixed else np.stack([constants, paths[0]])
-    losses = np.stack([objective(top(one))[0] for one in ranked], axis=1)
-    chosen = one_standard_error(losses[judged], sample_weight[judged]) if sample_weight[judged].any() else 0
-    if has_path:
-        penalty = penalties[chosen]
-    if (has_path and np.isinf(penalty or 0)) or (ranked is not paths and chosen == 0):
-        return LearnedGate(lesson.overall, ranked[chosen], judged, penalty if has_path else None)
-    return LearnedGate(lesson.final(penalty if has_path else None), ranked[chosen], judged, penalty)
+    if getattr(gate, "penalty", None) == "path" and penalty is None:
+        losses, judged = lesson.losses(PENALTIES, top)
+        penalty = PENALTIES[one_standard_error(losses, np.where(judged, sample_weight, 0.0))]
+        del losses
+    if penalty is not None and np.isinf(penalty):
+        constants, judged = lesson.constants()
+        return LearnedGate(lesson.overall, constants, judged, penalty)
+    weights, judged = lesson.out_of_fold(penalty)
+    if penalty is None and not isinstance(getattr(gate, "penalty", None), int | float):
+        constants, _ = lesson.constants()
+        losses = np.column_stack([objective(top(one))[0] for one in (constants, weights)])
+        if one_standard_error(losses, np.where(judged, sample_weight, 0.0)) == 0:
+            return LearnedGate(lesson.overall, constants, judged, None)
+    return LearnedGate(lesson.final(penalty), weights, judged, penalty)
 
 
 class _Lesson:
@@ -174,26 +182,48 @@ class _Lesson:
         self.overall = self._level(self.honest)
         self.responsibilities: Array | None = None
 
-    def out_of_fold(self, penalties: Sequence[float | None]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Constant weights (n, K), those of each penalty (P, n, K), and which rows are out of fold (n,)."""
-        folds = self.folds
-        constants = np.tile(self._weights(self.overall), (folds.n, 1))
-        judged = np.zeros(folds.n, dtype=bool)
-        paths = np.repeat(constants[None], len(penalties), axis=0)
+    def _open(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Rows to learn from and rows to judge, of every fold that has enough of both."""
+        for f in range(len(self.folds)):
+            rows, test = self.folds.learners(f), self.folds.judged(f)
+            if len(rows) >= 2 * self.log_prob.shape[1] and len(test) and self.weight[rows].any():
+                yield rows, test
+
+    def _blank(self) -> tuple[Array, NDArray[np.bool_]]:
+        return np.tile(self._weights(self.overall), (self.folds.n, 1)), np.zeros(self.folds.n, dtype=bool)
+
+    def constants(self) -> tuple[Array, NDArray[np.bool_]]:
+        """Constant weights (n, K), learned on the other folds, and which rows are out of fold (n,)."""
+        weights, judged = self._blank()
+        for rows, test in self._open():
+            weights[test], judged[test] = self._weights(self._level(_rows_to_learn(rows, GATE_ROWS))), True
+        return weights, judged
+
+    def losses(self, penalties: Sequence[float], top: Callable[[Array], Array]) -> tuple[Array, NDArray[np.bool_]]:
+        """Out-of-fold loss (n, P) of each penalty; weights are not kept, which would take P tables."""
+        losses, judged = np.zeros((self.folds.n, len(penalties))), np.zeros(self.folds.n, dtype=bool)
+        for rows, test in self._open():
+            rows = _rows_to_learn(rows, PATH_ROWS)
+            Z_test, objective = take_rows(self.Z, test), self.objective.take(test)
+            for p, fitted in enumerate(self._taught(rows, penalties, self._level(rows))):
+                losses[test, p] = objective(top(fitted.predict_proba(Z_test)))[0]
+            judged[test] = True
+        return losses, judged
+
+    def out_of_fold(self, penalty: float | None) -> tuple[Array, NDArray[np.bool_]]:
+        """The gate's weights (n, K) out of fold, and for which rows (n,)."""
+        weights, judged = self._blank()
         # A gate that learns soft labels needs a few rounds of them; each is out of fold, so they stay soft.
         for _ in range(1 if self.descends else 3):
-            self.responsibilities = posterior(paths[0], self.log_prob)[0]
-            for f in range(len(folds)):
-                rows, test = folds.learners(f), folds.judged(f)
-                if len(rows) < 2 * constants.shape[1] or not len(test) or not self.weight[rows].any():
-                    continue
-                if self.descends:
-                    rows = _rows_to_learn(rows, PATH_ROWS if len(penalties) > 1 else GATE_ROWS)
-                level, Z_test = self._level(rows), take_rows(self.Z, test)
-                constants[test], judged[test] = self._weights(level), True
-                for p, fitted in enumerate(self._taught(rows, penalties, level)):
-                    paths[p, test] = fitted.predict_proba(Z_test)
-        return constants, paths, judged
+            if not self.descends:
+                self.responsibilities = posterior(weights, self.log_prob)[0]
+            for rows, test in self._open():
+                rows = _rows_to_learn(rows, GATE_ROWS) if self.descends else rows
+                level = self._level(rows) if self.descends else None
+                given = self._taught(rows, [penalty], level)[0].predict_proba(take_rows(self.Z, test))
+                floor = 0.0 if self.descends else FLOOR
+                weights[test], judged[test] = (1 - floor) * given + floor / weights.shape[1], True
+        return weights, judged
 
     def final(self, penalty: float | None) -> Any:
         """The gate, taught on every honest row."""

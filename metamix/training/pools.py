@@ -20,16 +20,16 @@ ENOUGH_ROWS = 60
 FEWEST_ROWS = 10.0
 
 
-def prune(responsibilities: Array) -> Array:
+def prune(responsibilities: Array, weight: Array) -> Array:
     """Responsibilities without regimes that starve; their rows go to the others.
 
     Examples
     --------
-    >>> prune(np.array([[0.9, 0.1]] * 50)).shape
+    >>> prune(np.array([[0.9, 0.1]] * 50), np.ones(50)).shape
     (50, 1)
     """
     while responsibilities.shape[1] > 1:
-        mass = responsibilities.sum(axis=0)
+        mass = (weight > 0) @ responsibilities
         least = int(mass.argmin())
         if mass[least] >= FEWEST_ROWS:
             break
@@ -64,7 +64,8 @@ def choose_types(workshop: Workshop, responsibilities: Array) -> tuple[list[int]
     if len(pool) == 1:
         return [0] * K, []
     speaking: list[int] = []
-    while len(speaking) < len(folds) and sum(len(folds.pairs[f][1]) for f in speaking) < ENOUGH_ROWS * K:
+    heard = [np.count_nonzero(data.weight[test]) for _, test in folds.pairs]
+    while len(speaking) < len(folds) and sum(heard[f] for f in speaking) < ENOUGH_ROWS * K:
         speaking.append(len(speaking))
     rows = np.unique(np.concatenate([folds.pairs[f][1] for f in speaking]))
     pairs = [(k, e) for k in range(K) for e in pool]

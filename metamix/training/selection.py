@@ -16,6 +16,7 @@ from metamix.folds import Folds
 from metamix.judging import Judge, Verdict, paired, simplest_winner
 from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, keep_top, posterior
+from metamix.tables import take_rows
 from metamix.training.gating import LearnedGate, learn_gate
 
 __all__ = ["Selection", "Table", "select"]
@@ -180,9 +181,8 @@ def _learn(table: Table, predictions: Array) -> _Learned:
         likelihood, log_prob = likelihood_of(responsibilities)
     responsibilities, _ = posterior(learned.weights, log_prob)
     if not honest.all():
-        responsibilities[~honest] = learned.gate.predict_proba(
-            table.features.rows(Z, ~honest) if table.base is not None else np.empty(((~honest).sum(), 0))
-        )
+        unheld = np.flatnonzero(~honest)
+        responsibilities[unheld] = learned.gate.predict_proba(take_rows(Z, unheld))
     answers = combine(keep_top(learned.weights, table.top_k), predictions)
     return _Learned(predictions, learned, likelihood, responsibilities, answers)
 

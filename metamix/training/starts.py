@@ -12,6 +12,7 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
 from metamix.columns import ColumnEncoder
+from metamix.tables import take_rows
 
 __all__ = ["NAMES", "candidates", "from_user", "make_start", "ranked"]
 
@@ -54,7 +55,7 @@ def from_user(start: Any, n: int, K: int | None) -> Array:
     return np.asarray(given / total)
 
 
-def make_start(name: str, Z: Any, y: Array, K: int, seed: int) -> Array:
+def make_start(name: str, Z: Any, y: Array, K: int, seed: int, weight: Array | None = None) -> Array:
     """Responsibilities (n, K) of one named start.
 
     Parameters
@@ -67,6 +68,8 @@ def make_start(name: str, Z: Any, y: Array, K: int, seed: int) -> Array:
         Joined to the columns by `joint_gmm`.
     K : int
     seed : int
+    weight : ndarray of shape (n,), optional
+        Sample weights; rows without any do not shape the clusters.
 
     Returns
     -------
@@ -92,18 +95,20 @@ def make_start(name: str, Z: Any, y: Array, K: int, seed: int) -> Array:
     if name == "random":
         labels = np.random.default_rng(seed).integers(K, size=n)
         return np.asarray((1 - SOFTNESS) * np.eye(K)[labels] + SOFTNESS / K)
-    rows = ColumnEncoder().fit_transform(Z)
+    weight = np.ones(n) if weight is None else weight
+    counts = np.flatnonzero(weight > 0)
+    rows = ColumnEncoder().fit(take_rows(Z, counts)).transform(Z)
     if name == "joint_gmm":
-        column = ((y - y.mean()) / (y.std() or 1.0))[:, None]
+        column = ((y - y[counts].mean()) / (y[counts].std() or 1.0))[:, None]
         rows = sparse.hstack([rows, column], format="csr") if sparse.issparse(rows) else np.hstack([rows, column])
-    distinct = min(K, n)
+    distinct = min(K, len(counts))
     if name == "kmeans":
-        labels = KMeans(distinct, n_init=4, random_state=seed).fit_predict(rows)
-        return np.asarray((1 - SOFTNESS) * np.eye(K)[labels] + SOFTNESS / K)
+        clusters = KMeans(distinct, n_init=4, random_state=seed).fit(rows[counts], sample_weight=weight[counts])
+        return np.asarray((1 - SOFTNESS) * np.eye(K)[clusters.predict(rows)] + SOFTNESS / K)
     dense = rows.toarray() if sparse.issparse(rows) else rows
     # A full covariance has q² parameters; where rows are too few for that, axes are taken apart.
-    kind = "full" if n > 10 * K * dense.shape[1] else "diag"
-    model = GaussianMixture(distinct, covariance_type=kind, reg_covar=1e-4, random_state=seed).fit(dense)
+    kind = "full" if len(counts) > 10 * K * dense.shape[1] else "diag"
+    model = GaussianMixture(distinct, covariance_type=kind, reg_covar=1e-4, random_state=seed).fit(dense[counts])
     soft = np.zeros((n, K))
     soft[:, :distinct] = model.predict_proba(dense)
     return np.asarray((1 - SOFTNESS) * soft + SOFTNESS / K)

@@ -1,0 +1,304 @@
+"""compare(): every number computed again with scikit-learn alone, on the same outer and inner folds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from metamix import compare, make_regimes
+
+NUMBERS = [
+    ("ridge", Ridge()),
+    ("near", KNeighborsRegressor(5)),
+    ("tree", DecisionTreeRegressor(max_depth=3, random_state=0)),
+]
+CLASSES = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=2, random_state=0))]
+COMBINATIONS = ["best single", "average", "convex", "stacking", "mixture", "oracle"]
+OUTER = KFold(3, shuffle=True, random_state=0)
+
+
+def _inner(pairs, f):
+    """The other outer folds, restricted to the training rows of fold f."""
+    rows = pairs[f][0]
+    place = {row: i for i, row in enumerate(rows)}
+    return [
+        ([place[r] for r in train if r in place], [place[r] for r in test if r in place])
+        for g, (train, test) in enumerate(pairs)
+        if g != f
+    ]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "weighted"])
+def numbers(request):
+    X, y = make_regimes(120, 3, random_state=0)
+    weight = np.random.default_rng(0).uniform(0.2, 2, 120) if request.param else None
+    # Drawing rows for an expert that takes no weights cannot be copied by scikit-learn: one fewer there.
+    pool = [NUMBERS[0], NUMBERS[2]] if request.param else NUMBERS
+    result = compare(X, y, pool, cv=OUTER, sample_weight=weight, random_state=0)
+    return result, result.frame().set_index("name"), X, y, weight, pool, list(OUTER.split(X))
+
+
+def _answers(build, X, y, weight, pairs, method="predict"):
+    answers = None
+    for f, (train, test) in enumerate(pairs):
+        one = build(_inner(pairs, f))
+        one.fit(X[train], y[train], **({} if weight is None else {"sample_weight": weight[train]}))
+        given = getattr(one, method)(X[test])
+        answers = np.empty((len(y), *given.shape[1:])) if answers is None else answers
+        answers[test] = given
+    return answers
+
+
+def test_every_row_is_there(numbers):
+    result, table, _, _, _, pool, _ = numbers
+    assert list(table.index) == [name for name, _ in pool] + COMBINATIONS
+    assert table["kind"].tolist() == ["expert"] * len(pool) + ["combination"] * 6
+    assert list(table.columns) == ["kind", "loss", "difference", "standard_error", "fit_seconds", "predict_seconds"]
+    assert result.measure == "squared error"
+    assert not result.failures
+    assert (table.loc["stacking", ["difference", "standard_error"]] == 0).all()
+    assert table["loss"].idxmin() == "oracle"
+    assert (table["predict_seconds"] > 0).all()
+    assert len(result.mixtures) == 3
+
+
+def test_experts_and_average_are_scikit_learns(numbers):
+    _, table, X, y, weight, pool, pairs = numbers
+    for name, one in pool:
+        expected = _answers(lambda inner, one=one: clone(one), X, y, weight, pairs)
+        assert table["loss"][name] == pytest.approx(mean_squared_error(y, expected, sample_weight=weight))
+    votes = _answers(lambda inner: VotingRegressor(pool), X, y, weight, pairs)
+    assert table["loss"]["average"] == pytest.approx(mean_squared_error(y, votes, sample_weight=weight))
+
+
+def test_stacking_is_scikit_learns(numbers):
+    _, table, X, y, weight, pool, pairs = numbers
+    expected = _answers(lambda inner: StackingRegressor(pool, cv=inner), X, y, weight, pairs)
+    assert table["loss"]["stacking"] == pytest.approx(mean_squared_error(y, expected, sample_weight=weight), rel=1e-6)
+    single = _answers(lambda inner: clone(pool[0][1]), X, y, weight, pairs)
+    row_weight = np.ones(len(y)) if weight is None else weight
+    share = row_weight / row_weight.sum()
+    gap = (single - y) ** 2 - (expected - y) ** 2
+    assert table["difference"][pool[0][0]] == pytest.approx(share @ gap, rel=1e-5)
+    if weight is None:
+        assert table["standard_error"][pool[0][0]] == pytest.approx(gap.std(ddof=1) / np.sqrt(len(y)), rel=1e-5)
+
+
+def test_best_single_and_convex_weights_are_chosen_inside(numbers):
+    _, table, X, y, weight, pool, pairs = numbers
+    best, blend = np.empty(len(y)), np.empty(len(y))
+    for f, (train, test) in enumerate(pairs):
+        w = np.ones(len(train)) if weight is None else weight[train]
+        inner = np.empty((len(train), len(pool)))
+        for a, b in _inner(pairs, f):
+            for k, (_, one) in enumerate(pool):
+                given = {} if weight is None else {"sample_weight": w[a]}
+                inner[b, k] = clone(one).fit(X[train][a], y[train][a], **given).predict(X[train][b])
+        given = {} if weight is None else {"sample_weight": w}
+        outer = np.column_stack([clone(one).fit(X[train], y[train], **given).predict(X[test]) for _, one in pool])
+        best[test] = outer[:, np.argmin(w @ (inner - y[train][:, None]) ** 2)]
+        start, unit = np.full(len(pool), 1 / len(pool)), {"type": "eq", "fun": lambda v: v.sum() - 1}
+        found = minimize(
+            lambda v, inner=inner, w=w, t=y[train]: w @ (inner @ v - t) ** 2 / w.sum(),
+            start,
+            bounds=[(0, 1)] * len(pool),
+            constraints=unit,
+            tol=1e-12,
+        )
+        blend[test] = outer @ found.x
+    assert table["loss"]["best single"] == pytest.approx(mean_squared_error(y, best, sample_weight=weight))
+    assert table["loss"]["convex"] == pytest.approx(mean_squared_error(y, blend, sample_weight=weight), rel=1e-3)
+
+
+def test_the_mixture_is_the_one_users_fit(numbers):
+    result, table, X, y, weight, pool, pairs = numbers
+    answers = np.empty(len(y))
+    for f, (_, test) in enumerate(pairs):
+        answers[test] = result.mixtures[f].predict(X[test])
+    assert table["loss"]["mixture"] == pytest.approx(mean_squared_error(y, answers, sample_weight=weight))
+    train, test = pairs[0]
+    again = clone(result.mixtures[0]).set_params(cv=[tuple(map(np.array, pair)) for pair in _inner(pairs, 0)])
+    again.fit(X[train], y[train], sample_weight=None if weight is None else weight[train])
+    np.testing.assert_allclose(again.predict_experts(X[test])[:, : len(pool)],
+                               result.mixtures[0].predict_experts(X[test])[:, : len(pool)])  # fmt: skip
+    np.testing.assert_allclose(again.predict(X[test]), result.mixtures[0].predict(X[test]), rtol=1e-6)
+
+
+def test_the_sentence_says_what_the_table_says(numbers):
+    result, table, *_ = numbers
+    assert str(result) == result.verdict
+    winner = {"One expert": "best single", "Plain": "average", "A convex": "convex", "Stacking": "stacking",
+              "Trust the mixture": "mixture"}  # fmt: skip
+    name = next(name for words, name in winner.items() if result.verdict.startswith(words))
+    assert f"{table['loss'][name]:.4g}" in result.verdict
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_stacking_of_classes_is_scikit_learns(n_classes):
+    rng = np.random.default_rng(0)
+    y = rng.integers(n_classes, size=150)
+    X = rng.standard_normal((150, 2)) + y[:, None]
+    labels = np.array(["no", "yes", "why"])[y]
+    outer = StratifiedKFold(3)
+    result = compare(X, labels, CLASSES, cv=outer, random_state=0)
+    table = result.frame().set_index("name")
+    pairs = list(outer.split(X, labels))
+    assert list(table.index) == ["logistic", "tree", *COMBINATIONS]
+    assert result.measure == "log-loss"
+    assert table["loss"].idxmin() == "oracle"
+    stacked = _answers(lambda inner: StackingClassifier(CLASSES, cv=inner), X, labels, None, pairs, "predict_proba")
+    assert table["loss"]["stacking"] == pytest.approx(log_loss(labels, stacked), rel=1e-5)
+    alone = _answers(lambda inner: clone(CLASSES[0][1]), X, labels, None, pairs, "predict_proba")
+    assert table["loss"]["logistic"] == pytest.approx(log_loss(labels, alone))
+    assert table["loss"]["mixture"] < 1.1 * table["loss"]["stacking"]
+
+
+def test_a_class_that_a_training_fold_lacks():
+    rng = np.random.default_rng(0)
+    y = np.r_[np.tile([0, 1], 50), np.full(20, 2)]
+    X = rng.standard_normal((120, 2)) + y[:, None]
+    pairs = [(np.arange(0, 100), np.arange(100, 120)), (np.arange(20, 120), np.arange(0, 20)),
+             (np.r_[0:20, 40:120], np.arange(20, 40))]  # fmt: skip
+    result = compare(X, y, CLASSES, cv=pairs, random_state=0)
+    table = result.frame().set_index("name")
+    assert np.isfinite(table["loss"]).all()
+    assert "mixture" in table.index
+
+
+@pytest.mark.parametrize("scoring", ["neg_mean_absolute_error", "r2"])
+def test_scoring_by_name(scoring):
+    X, y = make_regimes(120, 3, random_state=0)
+    result = compare(X, y, NUMBERS[:2], cv=OUTER, scoring=scoring, random_state=0)
+    table = result.frame().set_index("name")
+    assert result.measure == f"minus {scoring}"
+    if scoring == "neg_mean_absolute_error":
+        expected = []
+        for train, test in OUTER.split(X):
+            expected.append(mean_absolute_error(y[test], Ridge().fit(X[train], y[train]).predict(X[test])))
+        assert table["loss"]["ridge"] == pytest.approx(np.mean(expected))
+    with pytest.raises(ValueError, match="no_such"):
+        compare(X, y, NUMBERS[:2], scoring="no_such", cv=2)
+
+
+def test_groups_are_never_split():
+    X, y = make_regimes(120, 3, random_state=0)
+    groups = np.arange(120) % 9
+    met = []
+
+    class Spy(KNeighborsRegressor):
+        def fit(self, X, y):
+            self.met_ = set(X[:, -1])
+            return super().fit(X, y)
+
+        def predict(self, X):
+            met.append(self.met_.isdisjoint(X[:, -1]))
+            return super().predict(X)
+
+    table = compare(np.column_stack([X, groups]), y, [("spy", Spy(weights="distance")), NUMBERS[0]], cv=GroupKFold(3),
+                    groups=groups, random_state=0).frame()  # fmt: skip
+    assert len(table) == 8
+    assert len(met) > 9
+    assert all(met)
+
+
+def test_time_order_judges_what_can_be_judged():
+    X, y = make_regimes(120, 3, random_state=0)
+    outer = TimeSeriesSplit(3)
+    table = compare(X, y, NUMBERS[:2], cv=outer, random_state=0).frame().set_index("name")
+    losses = []
+    for train, test in outer.split(X):
+        losses.append((Ridge().fit(X[train], y[train]).predict(X[test]) - y[test]) ** 2)
+    assert table["loss"]["ridge"] == pytest.approx(np.concatenate(losses).mean())
+
+
+class Broken(RegressorMixin, BaseEstimator):
+    def fit(self, X, y):
+        raise OSError("no file")
+
+    def predict(self, X):
+        return np.zeros(len(X))
+
+
+def test_a_failing_expert_is_left_out_and_recorded():
+    X, y = make_regimes(90, 3, random_state=0)
+    result = compare(X, y, [("bad", Broken()), *NUMBERS[:2]], cv=OUTER, random_state=0)
+    assert result.frame()["name"].tolist() == ["ridge", "near", *COMBINATIONS]
+    assert {failure.expert for failure in result.failures} == {"bad"}
+    alone = compare(X, y, NUMBERS[:2], cv=OUTER, random_state=0)
+    assert result.frame()["loss"][3] == pytest.approx(alone.frame()["loss"][3])
+    with pytest.raises(ValueError, match="no file"):
+        compare(X, y, [("bad", Broken())], cv=OUTER)
+
+
+def test_an_expert_is_fitted_once_for_each_pair_of_folds():
+    X, y = make_regimes(90, 3, random_state=0)
+    fits = []
+
+    class Counted(Ridge):
+        def fit(self, X, y, sample_weight=None):
+            fits.append(sample_weight is None)
+            return super().fit(X, y, sample_weight)
+
+    compare(X, y, [("counted", Counted())], cv=OUTER, random_state=0)
+    assert sum(fits) >= 9
+    # 3 outer folds x (2 inner folds + 1): what the mixture refits by responsibility comes with weights.
+    fits.clear()
+    from metamix import MixtureRegressor
+
+    MixtureRegressor([("counted", Counted())], specialize=False, cv=3).fit(X, y)
+    assert len(fits) == 4
+
+
+def test_the_same_seed_is_the_same_table():
+    X, y = make_regimes(90, 3, random_state=0)
+    frames = [
+        compare(
+            X, y, [NUMBERS[0], ("tree", DecisionTreeRegressor(max_features=1))], cv=3, random_state=4, n_jobs=n_jobs
+        )
+        .frame()
+        .drop(columns=["fit_seconds", "predict_seconds"])
+        for n_jobs in (1, 1)
+    ]
+    pd.testing.assert_frame_equal(*frames)
+
+
+def test_a_frame_with_words_and_experts_by_name():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.standard_normal(90), "word": rng.choice(["x", "y", None], 90)})
+    y = frame["a"] + (frame["word"] == "x")
+    table = compare(frame, y, ["ridge", "neighbours"], cv=2, random_state=0).frame()
+    assert table.set_index("name")["loss"]["ridge"] < 0.2
+
+
+def test_the_plot_has_a_point_for_every_row(numbers):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    result, table, *_ = numbers
+    axes = result.plot()
+    assert [label.get_text() for label in axes.get_yticklabels()] == table.index[::-1].tolist()
+    assert "squared error" in axes.get_xlabel()
+    _, mine = plt.subplots()
+    assert result.plot(mine) is mine
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"task": "clustering"}, "regression"),
+        ({"cv": None}, "in sample"),
+        ({"experts": ["rigde"]}, "ridge"),
+        ({"groups": [1, 2]}, "inconsistent"),
+        ({"sample_weight": [-1.0] * 30}, "sample_weight"),
+    ],
+)
+def test_what_will_not_do(parameters, says):
+    X, y = make_regimes(30, 3, random_state=0)
+    with pytest.raises(ValueError, match=says):
+        compare(X, y, **{"experts": NUMBERS[:2], "cv": 2, **parameters})
