@@ -22,6 +22,8 @@ Pairs = Sequence[tuple[Rows, Rows]]
 # A stack has some hundred coefficients: more rows than this change nothing but the time.
 MOST_ROWS = 100_000
 BLOCK = 10_000
+# Experts that agree to so many standard deviations of y differ by rounding, which is no column to learn from.
+NOISE = 1e-6
 
 
 def _drawn(rows: Rows) -> Rows:
@@ -60,7 +62,7 @@ class _Modulators:
                 self.rotation = eigh(x.T @ (share[:, None] * x))[1][:, ::-1][:, :most]
         raw = self._raw(predictions, features)
         self.mean, spread = _moments(raw, share)
-        self.spread = np.where(spread > 1e-12 * np.abs(raw).max(axis=0, initial=0), spread, np.inf)
+        self.spread = np.where(spread > NOISE * np.abs(raw).max(axis=0, initial=1), spread, np.inf)
         self.curved = np.array([len(np.unique(column)) > 2 for column in raw.T])
 
     def _raw(self, predictions: Array, features: Array | None) -> Array:
@@ -141,7 +143,9 @@ class FeatureWeightedStack(BaseEstimator):
         self.unit_ = float(np.sqrt(share @ (y[rows] - self.centre_) ** 2)) or 1.0
         self._anchor(predictions[rows], y[rows], share)
         dense = None if features is None else features[rows]
-        self.modulators_ = _Modulators(predictions[rows], dense, share, self.most_columns, self.clip)
+        self.modulators_ = _Modulators(
+            (predictions[rows] - self.centre_) / self.unit_, dense, share, self.most_columns, self.clip
+        )
         chosen = np.zeros(len(y), dtype=bool)
         chosen[rows] = True
         everything = self._gram(predictions, y, weight, features, rows)
@@ -187,13 +191,14 @@ class FeatureWeightedStack(BaseEstimator):
         blend = predictions @ self.blend_
         self.blend_mean_ = float(share @ blend)
         self.blend_scale_ = float(np.sqrt(share @ (blend - self.blend_mean_) ** 2)) or 1.0
-        self.deviation_ = float(np.sqrt((share @ (predictions - blend[:, None]) ** 2).mean())) or 1.0
+        deviation = float(np.sqrt((share @ (predictions - blend[:, None]) ** 2).mean()))
+        self.deviation_ = deviation if deviation > NOISE * self.unit_ else np.inf
 
     def _design(self, predictions: Array, features: Array | None) -> Array:
         blend = predictions @ self.blend_
         away = (predictions - blend[:, None]) / self.deviation_
         blend = ((blend - self.blend_mean_) / self.blend_scale_)[:, None]
-        modulators = self.modulators_(predictions, features)
+        modulators = self.modulators_((predictions - self.centre_) / self.unit_, features)
         loud = self.free**-0.5
         products = (modulators[:, :, None] * away[:, None, :]).reshape(len(blend), -1)
         return np.column_stack(

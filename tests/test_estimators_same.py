@@ -187,7 +187,9 @@ def test_a_pipeline_as_gate_sees_the_frame_as_it_came():
 
 
 @pytest.mark.parametrize(
-    "features", ["x", "predictions", "both", [0], FunctionTransformer(lambda X: X[:, :1] > 0)], ids=str
+    "features",
+    ["x", "predictions", "both", [0], FunctionTransformer(lambda X: X[:, :1] > 0)],
+    ids=["x", "predictions", "both", "column", "transformer"],
 )
 def test_what_the_gate_looks_at(features):
     X, y = _lines()

@@ -213,7 +213,7 @@ class SoftmaxGate(BaseEstimator):
                 gates[i]._set(np.zeros((q, K)), least, 0)
                 continue
             # A path only ranks its penalties, which takes fewer digits than coefficients one reports.
-            tol = self.tol if penalties[i] == 0 else self.tol * (1e4 if len(penalties) > 1 else 1)
+            tol = self.tol if penalties[i] == 0 else self.tol * (1e4 if len(penalties) > 1 else 10)
             current, steps = descend(loss, conditioning, current, penalties[i], tol=tol, max_iter=self.max_iter)
             gates[i]._set(*columns.to_units_of_x(current.slopes, current.intercept), steps)
         return gates

@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 # Responsibilities are mixed with this share of the uniform distribution, so that no expert dies.
 FLOOR = 1e-3
 # Scales and gate settle on the answers of a round before the experts are fitted again: they are cheap.
-SETTLING = 3
+SETTLING = 2
 # Experts are not fitted again for responsibilities that moved less than this (0 to 2, mean over rows).
 STILL = 0.1
 # Classical EM stops when the log-likelihood gains less than this share of itself.
