@@ -1,8 +1,9 @@
 """What a mixture costs on top of its experts: predicting, and fitting beside scikit-learn's stacking.
 
-python benchmarks/prediction.py [--repeats 15] [--fits 3] [--quick]
+python benchmarks/prediction.py [--repeats 15] [--fits 5] [--quick]
 
-Processor seconds of one thread in one process. What is compared takes turns, and medians are compared:
+Processor seconds of one thread in one process. What is compared takes turns, so that every ratio is of two figures
+taken side by side; the median ratio is given, and the quartiles of the ratios say how noisy it was.
 (a) specialize=False, five different experts: predict against the sum of the experts' own predictions;
 (b) specialize=True, top_k=1, four like experts, 10,000 rows: predict against one expert and the gate;
 (c) specialize=False: fit against StackingRegressor and StackingClassifier with the same experts and folds.
@@ -19,15 +20,17 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.ensemble import ExtraTreesRegressor, StackingClassifier, StackingRegressor
+from sklearn.ensemble import RandomForestRegressor, StackingClassifier, StackingRegressor
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from metamix import MixtureClassifier, MixtureRegressor, make_regimes, registry
+
+Array = NDArray[np.float64]
 
 POOLS = {
     "regression": ["ridge", "lightgbm", "extra_trees", "neighbours", "svm"],
@@ -35,18 +38,26 @@ POOLS = {
 }
 
 
-def in_turn(repeats: int, *functions: Callable[[], object]) -> list[float]:
-    """Median processor seconds of each function, called in turn, the order turned round every time."""
+def in_turn(repeats: int, *functions: Callable[[], object]) -> Array:
+    """Processor seconds (repeats, functions) of functions called in turn, the order turned round every time."""
     for function in functions:
         function()
-    spent: list[list[float]] = [[] for _ in functions]
+    spent = np.zeros((repeats, len(functions)))
     for repeat in range(repeats):
         order = range(len(functions)) if repeat % 2 else reversed(range(len(functions)))
         for i in order:
             began = time.process_time()
             functions[i]()
-            spent[i].append(time.process_time() - began)
-    return [median(seconds) for seconds in spent]
+            spent[repeat, i] = time.process_time() - began
+    return spent
+
+
+def told(letter: str, what: str, parts: dict[str, Array], ratio: Array, goal: str) -> float:
+    """Print one comparison; the median ratio."""
+    seconds = ", ".join(f"{name} {np.median(spent):.3f} s" for name, spent in parts.items())
+    low, middle, high = np.quantile(ratio, [0.25, 0.5, 0.75])
+    print(f"({letter}) {what}: ratio {middle:.3f} [{low:.3f}, {high:.3f}], {goal}\n      {seconds}", flush=True)
+    return float(middle)
 
 
 def pool_of(task: str, trees: int | None = None) -> list[tuple[str, Any]]:
@@ -78,15 +89,14 @@ def blended(task: str, n: int, repeats: int, trees: int | None) -> float:
     method = "predict" if task == "regression" else "predict_proba"
     mixture = face(pool_of(task, trees), specialize=False, random_state=0).fit(X[:n], y[:n])
     experts = mixture.experts_[:-1]  # the last one is the stack, which asks the others
-    whole, own = in_turn(
+    spent = in_turn(
         repeats,
         lambda: getattr(mixture, method)(X[n:]),
-        lambda: [getattr(expert, method)(X[n:]) for expert in experts],
+        *[(lambda one=one: getattr(one, method)(X[n:])) for one in experts],
     )
-    asked = int((mixture.gate_weights(X[n:])[:, :-1] > 0).any(axis=0).sum())
-    print(f"(a) {task:15} {n} rows: mixture {whole * 1e3:8.1f} ms, its {len(experts)} experts {own * 1e3:8.1f} ms, "
-          f"ratio {whole / own:.3f} (to reach 1.05; {asked} experts have weight)")  # fmt: skip
-    return whole / own
+    whole, own = spent[:, 0], spent[:, 1:].sum(axis=1)
+    parts = {"mixture": whole, f"its {len(experts)} experts": own}
+    return told("a", f"{task}, {n} rows", parts, whole / own, "to reach 1.05")
 
 
 def routed(name: str, expert: Any, n: int, repeats: int) -> float:
@@ -97,16 +107,16 @@ def routed(name: str, expert: Any, n: int, repeats: int) -> float:
         pool, specialize=True, top_k=1, start="kmeans", max_rounds=2, cv=2, random_state=0
     ).fit(X[:n], y[:n])  # fmt: skip
     leads = np.bincount(mixture.assign(X[n:]), minlength=4)
-    timed = in_turn(
+    spent = in_turn(
         repeats,
         lambda: mixture.predict(X[n:]),
         lambda: mixture.gate_.predict_proba(X[n:]),
         *[(lambda one=one: one.predict(X[n:])) for one in mixture.experts_],
+        lambda: mixture.experts_[0].predict(X[n : n + 1]),
     )
-    whole, gate, one = timed[0], timed[1], float(np.mean(timed[2:]))
-    print(f"(b) {name:15} {n} rows: mixture {whole * 1e3:8.1f} ms, one expert {one * 1e3:8.1f} ms and gate "
-          f"{gate * 1e3:.1f} ms, ratio {whole / (one + gate):.3f} (to reach 1.5; rows led {leads.tolist()})")  # fmt: skip
-    return whole / (one + gate)
+    whole, gate, one, least = spent[:, 0], spent[:, 1], spent[:, 2:6].mean(axis=1), spent[:, -1]
+    parts = {"mixture": whole, "one expert": one, "gate": gate, "one expert on one row": least}
+    return told("b", f"four {name}, {n} rows (led {leads.tolist()})", parts, whole / (one + gate), "to reach 1.5")
 
 
 def fitted(task: str, n: int, fits: int, trees: int | None) -> float:
@@ -121,23 +131,21 @@ def fitted(task: str, n: int, fits: int, trees: int | None) -> float:
         cv = StratifiedKFold(5, shuffle=True, random_state=0)
         ours = MixtureClassifier(pool, cv=cv, specialize=False, random_state=0)
         theirs = StackingClassifier(pool, cv=cv)
-    mixture, stacking = [], []
+    spent = np.zeros((fits, 2))
     for repeat in range(fits):
-        for who in (ours, theirs) if repeat % 2 else (theirs, ours):
+        for which in (0, 1) if repeat % 2 else (1, 0):
             began = time.process_time()
-            clone(who).fit(X, y)
-            (mixture if who is ours else stacking).append(time.process_time() - began)
-    ratios = [a / b for a, b in zip(mixture, stacking, strict=True)]
-    note = "to reach 1.15" if median(stacking) > 5 else "under 5 s: not counted"
-    print(f"(c) {task:15} {n} rows: mixture {median(mixture):6.2f} s, stacking {median(stacking):6.2f} s, ratio "
-          f"{median(mixture) / median(stacking):.3f} ({note}; by fit {' '.join(format(r, '.3f') for r in ratios)})")  # fmt: skip
-    return median(mixture) / median(stacking)
+            clone((ours, theirs)[which]).fit(X, y)
+            spent[repeat, which] = time.process_time() - began
+    whole, stacking = spent.T
+    goal = "to reach 1.15" if np.median(stacking) > 5 else "under 5 s, so not counted"
+    return told("c", f"fit, {task}, {n} rows", {"mixture": whole, "stacking": stacking}, whole / stacking, goal)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--fits", type=int, default=3)
+    parser.add_argument("--fits", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="300 rows, few trees, once each: only that it runs")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -146,8 +154,9 @@ def main() -> None:
     for task in POOLS:
         blended(task, rows // 2, repeats, trees)
     known = registry.regressors
-    routed("lightgbm", known["lightgbm"](**({"n_estimators": 10} if options.quick else {})), rows, repeats)
-    routed("extra trees", ExtraTreesRegressor(trees or 100, min_samples_leaf=5, random_state=0), rows, repeats)
+    routed("lightgbm", known["lightgbm"](), rows, repeats)
+    forest = RandomForestRegressor(trees or 100, min_samples_leaf=5, max_features=0.5, random_state=0, n_jobs=1)
+    routed("forests", forest, rows, repeats)
     for task in POOLS:
         fitted(task, rows // 2, fits, trees)
 

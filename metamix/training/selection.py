@@ -13,7 +13,7 @@ from metamix.answers import Answers
 from metamix.features import GateFeatures
 from metamix.fitting import Data
 from metamix.folds import Folds
-from metamix.judging import Judge, Verdict, paired, simplest_winner
+from metamix.judging import STANDARD_ERRORS, Judge, Verdict, paired, simplest_winner
 from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, keep_top, posterior
 from metamix.tables import take_rows
@@ -176,6 +176,7 @@ def _learn(table: Table, predictions: Array) -> _Learned:
         weight,
         top=lambda weights: keep_top(weights, table.top_k),
     )
+    learned = _stack_unless(table, predictions, objective, learned)
     for _ in range(5):  # scales and responsibilities settle, given the gate
         responsibilities, _ = posterior(learned.weights, log_prob)
         likelihood, log_prob = likelihood_of(responsibilities)
@@ -185,6 +186,29 @@ def _learn(table: Table, predictions: Array) -> _Learned:
         responsibilities[unheld] = learned.gate.predict_proba(take_rows(Z, unheld))
     answers = combine(keep_top(learned.weights, table.top_k), predictions)
     return _Learned(predictions, learned, likelihood, responsibilities, answers)
+
+
+def _stack_unless(
+    table: Table, predictions: Array, objective: LogScore | SquaredError, learned: LearnedGate
+) -> LearnedGate:
+    """The stack alone, unless other weights pay.
+
+    Weights over experts and stack are learned from the same answers as the stack, and look better than
+    they are: they must beat it by two standard errors. So the mixture is the stack where nothing is won.
+    """
+    rows = np.flatnonzero(learned.judged)
+    weight = table.data.weight[rows]
+    if not weight.any():
+        return learned
+    alone = np.zeros_like(learned.weights)
+    alone[:, -1] = 1.0
+    known = objective.take(rows)
+    loss = known(keep_top(learned.weights[rows], table.top_k))[0]
+    gain = paired(known(alone[rows])[0] - loss, weight)
+    if gain.mean > STANDARD_ERRORS * gain.standard_error:
+        return learned
+    one = clone(table.constant).fit(np.empty((1, 0)), alone[:1])
+    return LearnedGate(one, alone, learned.judged, np.inf)
 
 
 def _constant(table: Table, experts: Array) -> Array:

@@ -1,0 +1,77 @@
+"""The benchmarks run: each script in its quick form, as its own docstring says, in a process of its own."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "benchmarks"
+SCRIPTS = sorted(path for path in FOLDER.glob("*.py") if path.name != "tables.py")
+
+
+def run(name, *words):
+    """Run a script from the root of the repository and give what it printed."""
+    command = [sys.executable, f"benchmarks/{name}.py", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, f"{' '.join(command[1:])}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_docstring_has_the_command_and_the_readme_too(path):
+    command = f"python benchmarks/{path.name}"
+    assert command in path.read_text(encoding="utf-8").split('"""')[1]
+    assert command in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+def test_imports():
+    text = run("imports", "--quick")
+    ratio = re.search(r"^metamix +\S+ +\S+ +\S+ +(\S+)", text, re.M)
+    # The bar itself: it holds by so much that a busy machine does not reach it.
+    assert float(ratio[1]) < 1.5
+    loaded = re.search(r"^metamix .*", text, re.M)[0]
+    assert loaded.rstrip().endswith(
+        "none of torch, xgboost, lightgbm, pandas, matplotlib, pyarrow, narwhals, click, skops"
+    )
+
+
+@pytest.mark.slow
+def test_prediction():
+    pytest.importorskip("lightgbm", reason="the pools have LightGBM among them")
+    text = run("prediction", "--quick")
+    found = re.findall(r"^\((\w)\).*: ratio (\S+) \[", text, re.M)
+    assert [letter for letter, _ in found] == ["a", "a", "b", "b", "c", "c"]
+    assert all(float(ratio) > 0 for _, ratio in found)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the kernel's count of peak memory is asked for as on Unix")
+def test_memory_and_what_travels():
+    pytest.importorskip("psutil", reason="memory is read with psutil")
+    text = run("memory", "--rows", "5000", "--cv", "2")
+    assert re.search(r"^the whole fit, serial +\d", text, re.M)
+    written, times = re.search(r"written for the workers +(\S+) tables, (\d+) time", text).groups()
+    # X (1), y (0.05) and the folds, in one file: X travels once.
+    assert int(times) == 1
+    assert 1 < float(written) < 1.5
+
+
+@pytest.mark.slow
+def test_one_of_scikit_learns_checks_is_counted():
+    """The whole quick run is most of a minute, and tests/test_estimators_sklearn.py has those checks anyway."""
+    spec = importlib.util.spec_from_file_location("estimator_checks", FOLDER / "estimator_checks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert type(module.candidate("regressor", quick=False)).__name__ == "MixtureRegressor"
+    assert module.candidate("classifier", quick=True).specialize is False
+    assert module.main.__call__ is not None
+
+
+@pytest.mark.slow
+def test_stacking_on_planted_regimes():
+    text = run("stacking", "--tables", "two_regimes", "--splits", "1", "--specialize", "False")
+    assert re.search(r"^two_regimes +\d\.\d+", text, re.M)
