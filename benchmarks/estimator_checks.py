@@ -1,10 +1,11 @@
 """scikit-learn's own estimator checks on both estimators as they come, with the default pool and parameters.
 
-python benchmarks/estimator_checks.py [regressor] [classifier] [--quick]
+python benchmarks/estimator_checks.py [regressor] [classifier] [--quick] [--check NAME]
 
 Prints the checks that fail or take long as they end, and last how many passed, failed, were skipped, and failed
 as expected, with the reason. Each estimator takes half an hour or so: run the two in a process each. `--quick`
-takes two cheap experts, cv=2 and specialize=False instead of the defaults: half a minute.
+takes two cheap experts, cv=2 and specialize=False instead of the defaults: half a minute. `--check` runs one check
+and lets its error through.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 import sklearn
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
 from metamix import MixtureClassifier, MixtureRegressor
 
@@ -92,14 +93,31 @@ def run(name: str, quick: bool = False) -> Counter[str]:
     return counts
 
 
+def run_one(name: str, wanted: str, quick: bool = False) -> int:
+    """Run the checks of one name, errors and all; how many there were."""
+    found = 0
+    for estimator, check in estimator_checks_generator(candidate(name, quick)):
+        if getattr(check, "func", check).__name__ == wanted:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                check(estimator)
+            found += 1
+            print(f"{type(estimator).__name__}: {wanted} passed", flush=True)
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=["regressor", "classifier"], metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="cheap experts, cv=2, specialize=False")
+    parser.add_argument("--check", metavar="NAME", help="only this one, such as check_fit1d")
     options = parser.parse_args()
     unknown = set(options.names) - {"regressor", "classifier"}
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))} is no estimator here; give regressor, classifier, or both.")
+    if options.check:
+        found = sum(run_one(name, options.check, options.quick) for name in options.names)
+        return 0 if found else parser.error(f"scikit-learn has no check {options.check} for these.")
     return int(any(run(name, options.quick)["failed"] for name in options.names))
 
 

@@ -1,6 +1,5 @@
 """The benchmarks run: each script in its quick form, as its own docstring says, in a process of its own."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -61,17 +60,15 @@ def test_memory_and_what_travels():
 
 
 @pytest.mark.slow
-def test_one_of_scikit_learns_checks_is_counted():
-    """The whole quick run is most of a minute, and tests/test_estimators_sklearn.py has those checks anyway."""
-    spec = importlib.util.spec_from_file_location("estimator_checks", FOLDER / "estimator_checks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert type(module.candidate("regressor", quick=False)).__name__ == "MixtureRegressor"
-    assert module.candidate("classifier", quick=True).specialize is False
-    assert module.main.__call__ is not None
+def test_estimator_checks():
+    """One check of each: all of them are in tests/test_estimators_sklearn.py."""
+    text = run("estimator_checks", "--quick", "--check", "check_fit2d_1feature")
+    assert text.splitlines() == [
+        f"{name}: check_fit2d_1feature passed" for name in ("MixtureRegressor", "MixtureClassifier")
+    ]
 
 
 @pytest.mark.slow
-def test_stacking_on_planted_regimes():
+def test_stacking_on_planted_regimes(shared):
     text = run("stacking", "--tables", "two_regimes", "--splits", "1", "--specialize", "False")
     assert re.search(r"^two_regimes +\d\.\d+", text, re.M)

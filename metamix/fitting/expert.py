@@ -168,14 +168,13 @@ def fit_expert(
         expert.set_params(**entry.fold_params[fold])
     total = None if data.sample_weight is None else data.sample_weight if rows is None else data.sample_weight[rows]
     if entry.fold_params is None:  # fold_params speak of row positions, so there every row stays
-        useful = None
+        there = None if total is None else total > 0
+        useful = there
         if weight is not None:
-            useful = weight > negligible
-            if np.count_nonzero(useful) < FEWEST_ROWS:
-                useful = weight > 0  # a starving expert learns from whatever it has
+            useful = weight > negligible if there is None else (weight > negligible) & there
+            if np.count_nonzero(useful) < FEWEST_ROWS:  # a starving expert learns from whatever it has
+                useful = weight > 0 if there is None else (weight > 0) & there
             total = weight if total is None else weight * total
-        if total is not None:
-            useful = total > 0 if useful is None else useful & (total > 0)
         if useful is not None and not useful.all():
             rows = np.flatnonzero(useful) if rows is None else rows[useful]
             total = total[useful] if total is not None else None
