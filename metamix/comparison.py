@@ -146,7 +146,9 @@ def compare(
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
     named = face._resolved()
     seeds = check_random_state(seed).randint(np.iinfo(np.int32).max, size=len(named))
-    entries = [Entry(name, prepare(expert, int(s))) for (name, expert), s in zip(named, seeds, strict=True)]
+    entries = [
+        Entry(name, prepare(expert, int(s)), seed=int(s)) for (name, expert), s in zip(named, seeds, strict=True)
+    ]
     board = _Board(data, [name for name, _ in named], scoring)
     engine = current_engine(n_jobs)
     for f in range(len(folds)):
@@ -181,11 +183,19 @@ def _outer_fold(
     answers = answers.take(list(found))
     board.failures += answers.failures + failures
     given, seconds = [], []
-    for k, one in fitted.items():
+    for k, one in list(fitted.items()):
         began = time.perf_counter()
-        given.append(one.answer(X_test))
+        answer = one.asked(X_test, f)
+        if isinstance(answer, Failure):
+            board.failures.append(answer)
+            answers = answers.take([j for j, other in enumerate(fitted) if other != k])
+            del fitted[k]
+            continue
+        given.append(answer)
         seconds.append(time.perf_counter() - began)
-        board.add(entries[k].name, test, given[-1], present, (one.seconds, seconds[-1]))
+        board.add(entries[k].name, test, answer, present, (one.seconds, seconds[-1]))
+    if not given:
+        workshop.raise_all_failed(board.failures)
     answers.predict_seconds = np.array(seconds)
     shared = float(answers.fit_seconds.sum() + sum(one.seconds for one in fitted.values()))
     part_of = _Part(part, inner, answers, np.stack(given, axis=1), test, present, shared)

@@ -56,7 +56,8 @@ class GateFeatures(BaseEstimator):
                 f"gate_features={self.kind!r} is unknown; give 'x', 'predictions', 'both', a list of columns, "
                 "or a transformer."
             )
-        self.encoder_ = None
+        self.encoder_: Any = None
+        self.fill_: Array | None = None
         if isinstance(self.kind, str | list | tuple | np.ndarray):
             self.columns_ = None if isinstance(self.kind, str) else list(self.kind)
             X = X if self.columns_ is None else _take_columns(X, self.columns_)
@@ -64,13 +65,21 @@ class GateFeatures(BaseEstimator):
                 self._learn(X)
         else:
             self.columns_ = None
-            self.encoder_ = clone(self.kind).fit(X, y)
+            try:
+                self.encoder_ = clone(self.kind).fit(X)
+            except TypeError as error:
+                raise ValueError(
+                    f"gate_features={self.kind!r} cannot be fitted without y; one that saw y would let the gate look "
+                    "at the rows it is judged on. Give a transformer of X alone."
+                ) from error
         return self
 
     def _learn(self, X: Any) -> None:
         """Encode what is not plain numbers, and rotate what is wider than a gate can use."""
         encoder = None if _is_plain(X) else ColumnEncoder().fit(X)
         self.encoder_ = encoder
+        if encoder is None and not sparse.issparse(X):
+            self.fill_ = np.asarray(X.mean(axis=0))
         if self.most_columns is None:
             return
         if encoder is None:
@@ -91,7 +100,13 @@ class GateFeatures(BaseEstimator):
         if isinstance(self.kind, str) and self.kind == "predictions":
             return None
         X = X if self.columns_ is None else _take_columns(X, self.columns_)
-        return X if self.encoder_ is None else self.encoder_.transform(X)
+        return self._without_gaps(X) if self.encoder_ is None else self.encoder_.transform(X)
+
+    def _without_gaps(self, X: Any) -> Any:
+        """Plain numbers as they are; gaps that training rows did not have are filled with column means."""
+        if self.raw or self.fill_ is None or not isinstance(X, np.ndarray) or X.dtype.kind != "f" or _is_plain(X):
+            return X
+        return np.where(np.isnan(X), self.fill_, X)
 
     def join(self, base: Any, predictions: Array | None) -> Any:
         """The gate's input: `base`, the experts' answers (n, K) or (n, K, C), or both side by side."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
 __all__ = ["Folds", "make_folds"]
 
@@ -85,6 +85,25 @@ class Folds:
         """Rows that fold f was the first to hold out: every honest row belongs to one such set."""
         return np.flatnonzero(self.partition == f)
 
+    def second_level(self, y: NDArray[Any], groups: Any = None, seed: int = 0) -> Folds:
+        """Folds for what learns from out-of-fold answers: gates and stacks.
+
+        They are these folds, as long as any of them leaves honest rows to learn from. A single hold-out
+        leaves none, so its honest rows are divided anew, groups kept whole.
+        """
+        usable = any(len(self.learners(f)) > 1 and len(self.judged(f)) for f in range(len(self)))
+        rows = np.flatnonzero(self.honest)
+        if self.in_sample or usable or len(rows) < 2:
+            return self
+        groups = None if groups is None else np.asarray(groups)[rows]
+        most = len(rows) if groups is None else len(np.unique(groups))
+        if most < 2:
+            return self
+        fresh = make_folds(
+            min(5, most), np.empty((len(rows), 0)), y[rows], groups, stratify=self.stratify, random_state=seed
+        )
+        return Folds(self.n, tuple((rows[train], rows[test]) for train, test in fresh.pairs), stratify=self.stratify)
+
     def inside(self, f: int, X: Any, y: NDArray[Any], groups: Any = None, seed: int = 0) -> Folds:
         """Folds for a model that is cross-fitted within the training rows of fold f.
 
@@ -116,8 +135,15 @@ class Folds:
         if not (isinstance(again, Integral) or hasattr(again, "split")):
             # A list of folds has no rule that could be applied again; blocks of neighbouring rows
             # keep a time order roughly and cost nothing.
-            again = KFold(min(3, len(rows))) if groups is None else GroupKFold(2)
-        return make_folds(again, X, y, groups, stratify=self.stratify, random_state=seed)
+            again = None
+        for splitter in (again, TimeSeriesSplit(2) if isinstance(again, TimeSeriesSplit) else None, GroupKFold(2)):
+            if splitter is None or (splitter is not again and isinstance(splitter, GroupKFold) and groups is None):
+                continue
+            try:
+                return make_folds(splitter, X, y, groups, stratify=self.stratify, random_state=seed)
+            except ValueError:  # too few rows, groups or folds for this rule: a simpler one follows
+                continue
+        return make_folds(KFold(min(3, len(rows))), X, y, stratify=self.stratify, random_state=seed)
 
 
 def make_folds(

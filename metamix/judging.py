@@ -104,7 +104,7 @@ class Judge:
         """Weight of each unit: rows (n,), or folds where a scorer judges."""
         if self.scoring is None:
             return np.where(self.fold >= 0, self.sample_weight, 0.0)
-        return np.array([self.sample_weight[self.fold == f].sum() for f in np.unique(self.fold[self.fold >= 0])])
+        return np.array([self.sample_weight[self.fold == f].sum() for f in self._judged()])
 
     def losses(self, answers: Array) -> Array:
         """Loss of each unit, smaller is better; answers are (n,) or (n, C)."""
@@ -118,7 +118,18 @@ class Judge:
                 loss[judged] = -np.log(np.maximum(given, SMALLEST_PROBABILITY))
             return loss
         scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
-        return np.array([self._score(scorer, answers, self.fold == f) for f in np.unique(self.fold[self.fold >= 0])])
+        losses = np.array([self._score(scorer, answers, self.fold == f) for f in self._judged()])
+        if not np.isfinite(losses).all():
+            raise ValueError(f"scoring={self.scoring!r} is not defined on these folds; give fewer, or another score.")
+        return losses
+
+    def _judged(self) -> NDArray[np.intp]:
+        """Folds that a scorer can judge: of classes, those with more than one."""
+        found = np.unique(self.fold[self.fold >= 0])
+        if self.classes is None:
+            return found
+        several = [len(np.unique(self.y[self.fold == f])) > 1 for f in found]
+        return np.asarray(found[several]) if any(several) else found
 
     def mean(self, losses: Array) -> float:
         """Weighted mean of unit losses."""
@@ -172,6 +183,8 @@ class Verdict:
         What the loss is.
     unmeasured : tuple of str
         What the honest table could not see.
+    stack_alone : bool
+        Whether the last gate gives all its weight to the stack.
 
     Examples
     --------
@@ -189,13 +202,14 @@ class Verdict:
     best_single: str
     measure: str
     unmeasured: tuple[str, ...] = field(default=())
+    stack_alone: bool = False
 
     def __str__(self) -> str:
         who = {
             "best single": f"One expert is enough: {self.best_single}",
             "constant": "Constant weights won",
             "stack": "The stack won",
-            "gated": "A gate over the experts won",
+            "gated": "A stack whose weights follow x won" if self.stack_alone else "A gate over the experts won",
             "specialised": "The specialised mixture joined in and won",
         }[self.winner]
         parts = []

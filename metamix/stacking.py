@@ -128,15 +128,17 @@ class FeatureWeightedStack(BaseEstimator):
         y: Array,
         pairs: Pairs,
         *,
+        rows: Rows | None = None,
         sample_weight: Array | None = None,
         features: Array | None = None,
     ) -> Self:
         """Learn from predictions (n, K), y (n,), weights (n,) and features (n, q).
 
-        `pairs` are (rows to learn from, rows to judge); the final fit learns from every judged row.
+        `pairs` are (rows to learn from, rows to judge); the final fit learns from `rows`, by default all
+        that are judged.
         """
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        rows = np.sort(np.concatenate([test for _, test in pairs]))
+        rows = np.sort(np.concatenate([test for _, test in pairs])) if rows is None else rows
         rows = _drawn(rows[weight[rows] > 0])
         share = weight[rows] / weight[rows].sum()
         self.centre_ = float(share @ y[rows])
@@ -164,7 +166,7 @@ class FeatureWeightedStack(BaseEstimator):
                 oof[block] = self._design(predictions[block], some)[:, 1:] @ slopes + level
                 truth = (y[block] - self.centre_) / self.unit_
                 losses += weight[block] @ (oof[block] - truth[:, None]) ** 2
-        best = int(losses.argmin())
+        best = int(losses.argmin()) if losses.any() else len(alphas)  # unjudged: the plain stack
         self.alpha_ = float([*alphas, np.inf][best])
         slopes, level = self._path(everything, K, alphas)
         self.slopes_, self.level_ = slopes[:, best], float(level[best])
@@ -273,12 +275,16 @@ class LogOpinionPool(BaseEstimator):
         y: NDArray[np.intp],
         pairs: Pairs,
         *,
+        rows: Rows | None = None,
         sample_weight: Array | None = None,
         features: Array | None = None,
     ) -> Self:
-        """Learn from predictions (n, K, C), codes y (n,) and weights (n,); features are not looked at."""
+        """Learn from predictions (n, K, C), codes y (n,) and weights (n,); features are not looked at.
+
+        `pairs` and `rows` as for `FeatureWeightedStack`.
+        """
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        rows = np.sort(np.concatenate([test for _, test in pairs]))
+        rows = np.sort(np.concatenate([test for _, test in pairs])) if rows is None else rows
         K, C = predictions.shape[1:]
         start = np.concatenate([np.full(K, 1 / K), np.zeros(C)])
         found = self._descend(predictions, y, weight, _drawn(rows), start)

@@ -1,5 +1,7 @@
 """compare(): every number computed again with scikit-learn alone, on the same outer and inner folds."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeri
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from metamix import compare, make_regimes
+from metamix import MixtureRegressor, compare, make_regimes, use_engine
 
 NUMBERS = [
     ("ridge", Ridge()),
@@ -238,35 +240,45 @@ def test_a_failing_expert_is_left_out_and_recorded():
 
 
 def test_an_expert_is_fitted_once_for_each_pair_of_folds():
-    X, y = make_regimes(90, 3, random_state=0)
-    fits = []
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (90, 2))
+    # Two clear regimes: what the mixture refits by responsibility comes with weights, and is not counted.
+    y = np.where(X[:, 0] > 0, 3 * X[:, 1], 1 - 2 * X[:, 1]) + 0.1 * rng.standard_normal(90)
+    fits = Counter()
 
     class Counted(Ridge):
         def fit(self, X, y, sample_weight=None):
-            fits.append(sample_weight is None)
+            fits[X.tobytes()] += sample_weight is None
             return super().fit(X, y, sample_weight)
 
-    compare(X, y, [("counted", Counted())], cv=OUTER, random_state=0)
-    assert sum(fits) >= 9
-    # 3 outer folds x (2 inner folds + 1): what the mixture refits by responsibility comes with weights.
+    pairs = list(OUTER.split(X))
+    compare(X, y, [("counted", Counted()), NUMBERS[0]], cv=OUTER, random_state=0)
+    expected = Counter(X[train].tobytes() for train, _ in pairs)
+    for f, (train, _) in enumerate(pairs):
+        expected.update(X[train][inner].tobytes() for inner, _ in _inner(pairs, f))
+    assert sum(expected.values()) == 9, "3 outer folds x (2 inner folds + all training rows)"
+    assert {rows: fits[rows] for rows in expected} == dict(expected)
     fits.clear()
-    from metamix import MixtureRegressor
-
-    MixtureRegressor([("counted", Counted())], specialize=False, cv=3).fit(X, y)
-    assert len(fits) == 4
+    MixtureRegressor([("counted", Counted())], specialize=False, cv=OUTER).fit(X, y)
+    assert fits == Counter([X.tobytes(), *(X[train].tobytes() for train, _ in pairs)])
 
 
-def test_the_same_seed_is_the_same_table():
+def _frame(engine="serial", n_jobs=None, random_state=4):
     X, y = make_regimes(90, 3, random_state=0)
-    frames = [
-        compare(
-            X, y, [NUMBERS[0], ("tree", DecisionTreeRegressor(max_features=1))], cv=3, random_state=4, n_jobs=n_jobs
-        )
-        .frame()
-        .drop(columns=["fit_seconds", "predict_seconds"])
-        for n_jobs in (1, 1)
-    ]
-    pd.testing.assert_frame_equal(*frames)
+    pool = [NUMBERS[0], ("tree", DecisionTreeRegressor(max_features=1))]
+    with use_engine(engine, n_jobs=n_jobs):
+        result = compare(X, y, pool, cv=3, random_state=random_state, n_jobs=n_jobs)
+    return result.frame().drop(columns=["fit_seconds", "predict_seconds"])
+
+
+def test_the_same_seed_is_the_same_table_however_it_is_computed():
+    serial = _frame()
+    pd.testing.assert_frame_equal(_frame("threads", 2), serial, check_exact=True)
+    X, y = make_regimes(90, 3, random_state=0)
+    pool = [NUMBERS[0], ("tree", DecisionTreeRegressor(max_features=1))]
+    processes = compare(X, y, pool, cv=3, random_state=4, n_jobs=2).frame()
+    pd.testing.assert_frame_equal(processes[serial.columns], serial, check_exact=True)
+    assert (_frame(random_state=5)["loss"] != serial["loss"]).any(), "an unseeded tree follows the seed"
 
 
 def test_a_frame_with_words_and_experts_by_name():

@@ -27,6 +27,29 @@ PLAIN = {
 }  # regimes without the search for them, which takes a second
 
 
+class Half(RegressorMixin, BaseEstimator):
+    """Right in one half of the table of `_halves`, whatever it was fitted to."""
+
+    def __init__(self, right=True):
+        self.right = right
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return 3 * X[:, 1] if self.right else 1 - 2 * X[:, 1]
+
+
+HALVES = [("right", Half(True)), ("left", Half(False))]
+
+
+def _halves(seed, n=150):
+    """Column 0 says which expert is right, columns 2 and 3 say nothing."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-1, 1, (n, 4))
+    return X, np.where(X[:, 0] > 0, 3 * X[:, 1], 1 - 2 * X[:, 1]) + 0.1 * rng.standard_normal(n)
+
+
 def _fit(specialize=False, task="regression", n=150, weight=None, groups=None, experts=None, **parameters):
     X, y = make_regimes(n, 4, task=task, random_state=1)
     face, pool = (MixtureRegressor, NUMBERS) if task == "regression" else (MixtureClassifier, CLASSES)
@@ -142,8 +165,14 @@ def test_top_one_is_a_hard_choice():
         np.testing.assert_allclose(
             mixture.predict(X), mixture.predict_experts(X)[np.arange(150), mixture.assign(X)], rtol=1e-12
         )
-    two, X, _ = _fit(False, top_k=2)
+    X, y = _halves(0)
+    one = MixtureRegressor(HALVES, specialize=False, top_k=1, cv=3, random_state=0).fit(X, y)
+    clear = np.abs(X[:, 0]) > 0.2
+    assert set(one.assign(X)) >= {0, 1}, "each expert is chosen where it is right"
+    assert ((one.predict(X) - y)[clear] ** 2).mean() < 0.1 * y.var()
+    two = MixtureRegressor(HALVES, specialize=False, top_k=2, cv=3, random_state=0).fit(X, y)
     assert ((two.gate_weights(X) > 0).sum(axis=1) <= 2).all()
+    assert np.ptp(two.gate_weights(X), axis=0).max() > 0.5
 
 
 def test_without_refit_the_fold_models_answer_together():
@@ -309,15 +338,18 @@ def test_planted_regimes_are_found_and_said_so():
     assert ((mixture.predict(X[300:]) - y[300:]) ** 2).mean() < 1.1 * error.min()
 
 
-def test_features_without_information_do_not_make_a_gate():
-    gated = 0
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        X, y = make_regimes(120, 2, n_regimes=1, random_state=seed)
-        X = np.column_stack([X, rng.standard_normal((120, 2))])
-        mixture = MixtureRegressor(NUMBERS[:2], specialize=False, gate_features=[2, 3], cv=3, random_state=seed)
-        gated += mixture.fit(X, y).verdict_.winner == "gated"
-    assert gated <= 2, "5 % are allowed; three of ten would come once in a hundred times by chance"
+def test_only_features_with_information_make_a_gate():
+    """The same table and experts: with the column that says who is right, and with columns that say nothing."""
+    won = {"telling": 0, "noise": 0}
+    for seed in range(20):
+        X, y = _halves(seed, 90)
+        for what, columns in (("telling", [0]), ("noise", [2, 3])):
+            if what == "telling" and seed >= 3:
+                continue
+            mixture = MixtureRegressor(HALVES, specialize=False, gate_features=columns, cv=3, random_state=seed)
+            won[what] += mixture.fit(X, y).verdict_.winner == "gated"
+    assert won["telling"] == 3
+    assert won["noise"] <= 2, "two standard errors let one in forty through"
 
 
 def test_scoring_judges_the_table():

@@ -4,6 +4,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -29,6 +30,23 @@ def _lines(n=150):
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, (n, 2))
     return X, np.where(X[:, 0] > 0, 3 * X[:, 1], 1 - 2 * X[:, 1]) + 0.1 * rng.standard_normal(n)
+
+
+class Half(RegressorMixin, BaseEstimator):
+    """One of the two lines of `_lines`, and so right in one half of its table, whatever it was fitted to."""
+
+    def __init__(self, right=True):
+        self.right = right
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        column = X["x"].to_numpy() if isinstance(X, pd.DataFrame) else X[:, 1]
+        return 3 * column if self.right else 1 - 2 * column
+
+
+HALVES = [("right", Half(True)), ("left", Half(False))]
 
 
 # --- units and order ------------------------------------------------------------------------------------
@@ -73,15 +91,17 @@ def test_regimes_are_found_in_any_unit():
     np.testing.assert_allclose(found[1].predict(1e6 * X) / 1e-6, found[0].predict(X), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("gate", ["softmax", "constant", "gmm"])
+@pytest.mark.parametrize("gate", [SoftmaxGate(penalty=0.01), "softmax", "constant", "gmm"], ids=str)
 def test_experts_permuted_are_weights_permuted(gate):
-    X, y = _rows()
-    pool = [("ridge", Ridge()), ("tree", TREE), ("near", KNeighborsRegressor(5))]
+    X, y = _lines()
+    pool = [*HALVES, ("near", KNeighborsRegressor(5))]
     one = MixtureRegressor(pool, specialize=False, gate=gate, **QUICK).fit(X, y)
     other = MixtureRegressor([pool[2], pool[0], pool[1]], specialize=False, gate=gate, **QUICK).fit(X, y)
-    assert list(other.named_experts_) == ["near", "ridge", "tree", "stack"]
-    np.testing.assert_allclose(other.gate_weights(X)[:, [1, 2, 0, 3]], one.gate_weights(X), atol=1e-3)
-    np.testing.assert_allclose(other.predict(X), one.predict(X), rtol=1e-3, atol=1e-3 * y.std())
+    assert list(other.named_experts_) == ["near", "right", "left", "stack"]
+    weights = one.gate_weights(X)
+    assert (np.ptp(weights, axis=0).max() > 0.5) == (gate != "constant"), "the gate is not thrown away"
+    np.testing.assert_allclose(other.gate_weights(X)[:, [1, 2, 0, 3]], weights, atol=2e-3)
+    np.testing.assert_allclose(other.predict(X), one.predict(X), rtol=1e-3, atol=2e-3 * y.std())
     assert other.verdict_.winner == one.verdict_.winner
 
 
@@ -146,11 +166,7 @@ def test_a_random_state_object_is_drawn_from():
 )  # fmt: skip
 def test_every_kind_of_gate(gate, specialize):
     X, y = _lines()
-    pool = (
-        [("line", LinearRegression()), ("other", LinearRegression())]
-        if specialize
-        else [("line", Ridge()), ("tree", TREE)]
-    )
+    pool = [("line", LinearRegression()), ("other", LinearRegression())] if specialize else HALVES
     mixture = MixtureRegressor(
         pool, gate=gate, specialize=specialize, start=(X[:, 0] > 0).astype(int), max_rounds=3, **QUICK
     )
@@ -158,11 +174,14 @@ def test_every_kind_of_gate(gate, specialize):
     weights = mixture.gate_weights(X)
     np.testing.assert_allclose(weights.sum(axis=1), 1)
     np.testing.assert_allclose(weights, mixture.gate_.predict_proba(X), atol=1e-12)
-    constant = isinstance(gate, ConstantGate) or gate == "constant"
-    if constant:
+    kinds = {"constant": ConstantGate, "softmax": SoftmaxGate, "gmm": GaussianGate}
+    kind = kinds[gate] if isinstance(gate, str) else ClassifierGate if is_classifier(gate) else type(gate)
+    assert isinstance(mixture.gate_, kind), "the gate that was asked for is there"
+    if kind is ConstantGate:
         assert np.ptp(weights, axis=0).max() < 1e-12
-    elif specialize:
-        assert ((mixture.predict(X) - y) ** 2).mean() < 0.3 * y.var(), "the regimes were given as a start"
+        return
+    assert np.ptp(weights, axis=0).max() > 0.5, "it trusts different experts in different rows"
+    assert ((mixture.predict(X) - y) ** 2).mean() < 0.3 * y.var(), "regimes given as a start, or an expert for each"
 
 
 def test_lightgbm_as_a_gate():
@@ -212,9 +231,16 @@ def test_what_the_gate_looks_at(features):
 def test_gate_features_by_the_name_of_a_column():
     X, y = _lines()
     frame = pd.DataFrame(X, columns=["side", "x"])
-    one = MixtureRegressor(["ridge", "neighbours"], gate_features=["side"], specialize=False, **QUICK).fit(frame, y)
-    two = MixtureRegressor(["ridge", "neighbours"], gate_features=[0], specialize=False, **QUICK).fit(frame, y)
-    np.testing.assert_array_equal(one.gate_weights(frame), two.gate_weights(frame))
+    parameters = {"gate": SoftmaxGate(penalty=0.01), "specialize": False, **QUICK}
+    one, two, other = (
+        MixtureRegressor(HALVES, gate_features=columns, **parameters).fit(frame, y).gate_weights(frame)
+        for columns in (["side"], [0], ["x"])
+    )
+    np.testing.assert_array_equal(one, two)
+    assert np.ptp(one, axis=0).max() > 0.5
+    assert np.abs(one - other).max() > 0.3, "another column says something else"
+    order = np.argsort(X[:, 0])
+    assert (np.diff(one[order], axis=0) >= -1e-12).all(axis=0).any(), "weights follow the column that was named"
     with pytest.raises(ValueError, match="sides"):
         MixtureRegressor(["ridge"], gate_features=["sides"], specialize=False, **QUICK).fit(frame, y)
 

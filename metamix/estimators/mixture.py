@@ -29,6 +29,7 @@ from metamix.recombination import keep_top, posterior
 from metamix.tables import n_rows, take_rows
 from metamix.training.em import Parts
 from metamix.training.selection import Table
+from metamix.training.starts import from_user
 
 Array = NDArray[np.float64]
 
@@ -125,6 +126,11 @@ class Mixture(BaseEstimator, ABC):
             name, _, rest = key.partition("__")
             inside.setdefault(name, {})[rest] = params.pop(key)
         for name, values in inside.items():
+            if not hasattr(dict(named)[name], "set_params"):
+                raise ValueError(
+                    f"expert {name!r} is given by name and has no parameters to set yet; give an estimator, "
+                    f"as in experts=[({name!r}, estimator)]."
+                )
             dict(named)[name].set_params(**values)
         super().set_params(**params)
         return self
@@ -168,14 +174,21 @@ class Mixture(BaseEstimator, ABC):
         X = check_X(self, X, reset=True)
         target, n_classes = self._target(y)
         groups = check_rows(X, target, groups)
+        if not isinstance(self.start, str):
+            from_user(self.start, n_rows(X), None)
         data = Data(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
         named = self._resolved()
         components = self.n_experts if isinstance(self.n_experts, int) else len(named)
         if components > data.n:
-            raise ValueError(f"{components} experts need at least as many rows, got n_samples = {data.n}.")
+            raise ValueError(
+                f"{components} experts need at least as many rows, got n_samples = {data.n}; "
+                "name fewer experts, set n_experts lower, or bring more rows."
+            )
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=len(named) + 3)
         gate_seed, fold_seed, start_seed = (int(seed) for seed in seeds[-3:])
-        entries = [Entry(name, prepare(expert, int(s))) for (name, expert), s in zip(named, seeds, strict=False)]
+        entries = [
+            Entry(name, prepare(expert, int(s)), seed=int(s)) for (name, expert), s in zip(named, seeds, strict=False)
+        ]
         gate, raw = resolve_gate(self.gate)
         likelihood, stacker = self._likelihood_and_stacker()
         by_name = isinstance(self.gate, str)
@@ -204,11 +217,13 @@ class Mixture(BaseEstimator, ABC):
                 how = Beginning(self.start, self.n_experts, alike, int(rounds), start_seed)
                 learned = fit_plain(workshop, parts, how, self.refit)
             else:
-                columns = None if n_classes else StackColumns().fit(X)  # the pool of classifiers looks at answers
+                base = features.base(X)
+                # The stack bends with what the gate looks at; the pool of classifiers looks at answers only.
+                columns = None if n_classes or base is None else StackColumns().fit(base)
                 table = Table(
-                    data, folds, features.base(X), features, parts.gate, parts.constant, stacker, likelihood,
-                    self.objective, self.top_k, getattr(self, "classes_", None), self.scoring,
-                    None if columns is None else columns.dense(X),
+                    data, folds.second_level(target, groups, fold_seed), base, features, parts.gate,
+                    parts.constant, stacker, likelihood, self.objective, self.top_k,
+                    getattr(self, "classes_", None), self.scoring, None if columns is None else columns.dense(base),
                 )  # fmt: skip
                 learned = fit_table(workshop, len(named), table, self.refit, columns, known[1:] if known else None)
         self._keep(learned, folds)
@@ -264,7 +279,7 @@ class Mixture(BaseEstimator, ABC):
         self.named_experts_ = Bunch(**dict(zip(learned.names, self.experts_, strict=True)))
         mixture = self.named_experts_.get("mixture")
         if isinstance(mixture, Mixture):
-            self.mixture_ = mixture
+            self.mixture_ = mixture  # with refit=False there is one per fold, and named_experts_ has the list
 
     def __getstate__(self) -> dict[str, Any]:
         return packed(super().__getstate__())
@@ -336,10 +351,8 @@ class Mixture(BaseEstimator, ABC):
         known = np.isfinite(answers).reshape(len(answers), -1).all(axis=1)
         stacked = np.full((len(answers), 1, *answers.shape[2:]), np.nan)
         if known.any():
-            columns = self._learned.stack_columns
-            features = (
-                None if columns is None else columns.dense(X if known.all() else take_rows(X, np.flatnonzero(known)))
-            )
+            rows, columns = X if known.all() else take_rows(X, np.flatnonzero(known)), self._learned.stack_columns
+            features = None if columns is None else columns.dense(self._learned.features.base(rows))
             stacked[known, 0] = stacker.predict(answers[known], features)
         return np.concatenate([answers, stacked], axis=1)
 

@@ -12,6 +12,7 @@ from sklearn.utils import get_tags
 
 from metamix import registry
 from metamix.gates import ClassifierGate
+from metamix.training.starts import NAMES
 
 __all__ = ["accepts", "check_parameters", "name_experts", "resolve_experts", "resolve_gate", "resolve_likelihood"]
 
@@ -174,6 +175,9 @@ def check_parameters(mixture: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             listed = " or ".join(map(repr, other))
             raise ValueError(f"{name}={value!r} is no {what}; give 1, 2, ... or {listed}.")
+    if isinstance(mixture.start, str) and mixture.start not in (*NAMES, "proxy", "auto"):
+        known = ", ".join((*NAMES, "proxy", "auto"))
+        raise ValueError(f"start={mixture.start!r} is unknown; give one of {known}, labels or an (n, K) array.")
     if mixture.cv is None and mixture.n_experts is not None:
         raise ValueError("n_experts chooses experts out of fold, which cv=None has none of; set cv=5.")
 

@@ -112,10 +112,13 @@ def _begin(workshop: Workshop, parts: Parts, base: Any, how: Beginning) -> tuple
     target = data.y[:, None] if data.n_classes is None else np.eye(data.n_classes)[data.y]
     clusters = data.X if base is None else base
     searching = not in_sample and (how.alike or how.n_experts is not None)
-    if how.start == "proxy" or (how.start == "auto" and searching):
-        return proxy_responsibilities(clusters, target.astype(np.float64), data.weight, parts.proxy_gate, K, how.seed)
-    if K is None:
-        raise ValueError(f"n_experts='auto' counts regimes with cheap mixtures; start={how.start!r} needs a number.")
+    if how.start == "proxy" or K is None or (how.start == "auto" and searching):
+        found, ranking = proxy_responsibilities(
+            clusters, target.astype(np.float64), data.weight, parts.proxy_gate, K, how.seed
+        )
+        if how.start in ("proxy", "auto"):
+            return found, ranking
+        K = found.shape[1]  # cheap mixtures count the regimes, the user's start finds them
     names = candidates(in_sample) if how.start == "auto" else [(how.start, 0)]
     listed = [(name, make_start(name, clusters, target[:, 0], K, how.seed + s, data.weight)) for name, s in names]
     components = list(range(pool))

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metamix.answers import Failure
+
 __all__ = ["Data", "Entry", "Fitted", "FoldAverage"]
 
 Array = NDArray[np.float64]
@@ -49,11 +51,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Entry:
-    """A named expert; `fold_params` are set on it for each fold, the last ones for the fit on all rows."""
+    """A named expert; `fold_params` are set on it for each fold, the last ones for the fit on all rows.
+
+    `seed` draws rows for an expert that takes no weights.
+    """
 
     name: str
     estimator: Any
     fold_params: Sequence[Mapping[str, Any]] | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,13 @@ class Fitted:
             bad = int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum())
             raise ValueError(f"answered NaN or infinity for {bad} of {len(values)} rows")
         return values
+
+    def asked(self, X: Any, fold: int) -> Array | Failure:
+        """The answer, or what went wrong, for callers that go on without it."""
+        try:
+            return self.answer(X)
+        except Exception as error:  # a foreign predict may raise anything
+            return Failure(self.name, fold, f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
@@ -44,10 +46,11 @@ def takes_weights(estimator: Any) -> str | None:
         name, last = estimator.steps[-1]
         inner = None if last in (None, "passthrough") else takes_weights(last)
         return None if inner is None else f"{name}__{inner}"
-    for wrapped in ("regressor", "estimator"):  # TransformedTargetRegressor, searches: weights pass through
-        if wrapped in getattr(estimator, "get_params", dict)() and not has_fit_parameter(estimator, "sample_weight"):
-            inner_estimator = getattr(estimator, wrapped)
-            return takes_weights(inner_estimator) if inner_estimator is not None else None
+    # These hand what they do not know on to the estimator inside; others must take weights themselves.
+    if isinstance(estimator, TransformedTargetRegressor):
+        return "sample_weight" if estimator.regressor is None else takes_weights(estimator.regressor)
+    if isinstance(estimator, GridSearchCV | RandomizedSearchCV):
+        return takes_weights(estimator.estimator)
     return "sample_weight" if has_fit_parameter(estimator, "sample_weight") else None
 
 
@@ -184,7 +187,7 @@ def fit_expert(
     if total is not None and np.ptp(total) > 0:
         carried = _weight_arguments(expert, total)
         if carried is None:
-            drawn = _draw(total, int(expert.get_params().get("random_state", 0) or 0))
+            drawn = _draw(total, entry.seed)
             rows = drawn if rows is None else rows[drawn]
         else:
             arguments = carried

@@ -59,14 +59,16 @@ def _one_name_each(names: list[str]) -> list[str]:
     """Names with a number behind those that appear more than once."""
     if len(set(names)) == len(names):
         return names
-    seen: dict[str, int] = {}
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
     count: dict[str, int] = {}
-    unique = []
+    unique: list[str] = []
     for name in names:
-        count[name] = count.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name}-{count[name]}")
+        fresh = name
+        while names.count(name) > 1 or fresh in unique:
+            count[name] = count.get(name, 0) + 1
+            fresh = f"{name}-{count[name]}"
+            if fresh not in unique and fresh not in names:
+                break
+        unique.append(fresh)
     return unique
 
 

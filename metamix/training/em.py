@@ -179,7 +179,8 @@ def _expectation(
     alive: list[int],
 ) -> Round:
     """Likelihood, gate and responsibilities, given the experts' answers."""
-    data, folds = workshop.data, workshop.folds
+    data = workshop.data
+    folds = workshop.folds.second_level(data.y, data.groups)
     rows, sample_weight = folds.honest, data.weight
     Z = parts.features.join(base, answers.values)
     responsibilities, penalty = weights, None
@@ -249,7 +250,13 @@ def final_gate(workshop: Workshop, parts: Parts, base: Any, best: Round) -> Lear
     log_prob = best.likelihood.log_prob(data.y, values)
     Z = parts.features.join(base, values)
     tuned = learn_gate(
-        parts.gate, parts.constant, Z, workshop.folds, SquaredError(data.y, values), log_prob, data.weight
+        parts.gate,
+        parts.constant,
+        Z,
+        workshop.folds.second_level(data.y, data.groups),
+        SquaredError(data.y, values),
+        log_prob,
+        data.weight,
     )
     loss = row_loss(parts, data.y, values, tuned.weights, log_prob)
     both = tuned.judged & best.learned.judged

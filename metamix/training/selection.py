@@ -115,7 +115,8 @@ def select(table: Table) -> Selection:
     if not (fold >= 0).any():
         fold = table.folds.partition
     judge = Judge(table.data.y, table.data.weight, fold, table.classes, table.scoring)
-    rows, verdict = _verdict(table, judge, candidates)
+    alone = bool((simple.learned.weights[:, -1] == 1).all())
+    rows, verdict = _verdict(table, judge, candidates, alone)
     return Selection(whole.predictions, stacker, whole.likelihood, whole.learned, whole.responsibilities, rows, verdict)
 
 
@@ -137,11 +138,11 @@ def _stack(table: Table, values: Array, features: Array | None) -> tuple[Array, 
     data, folds = table.data, table.folds
     pairs = [(folds.learners(f), folds.judged(f)) for f in range(len(folds))]
     pairs = [(learn, test) for learn, test in pairs if len(test) and data.weight[learn].sum() > 0 and len(learn) > 1]
-    honest = np.flatnonzero(folds.honest)
     answers = np.asarray(values.mean(axis=1))  # where no fold can learn, the plain average
-    if not pairs:
-        pairs = [(honest, honest)]
-    fitted = clone(table.stacker).fit(values, data.y, pairs, sample_weight=data.sample_weight, features=features)
+    rows = np.flatnonzero(folds.honest & (data.weight > 0))
+    fitted = clone(table.stacker).fit(
+        values, data.y, pairs, rows=rows, sample_weight=data.sample_weight, features=features
+    )
     known = np.isfinite(fitted.oof_).reshape(data.n, -1).all(axis=1)
     answers[known] = fitted.oof_[known]
     return answers, fitted
@@ -176,7 +177,8 @@ def _learn(table: Table, predictions: Array) -> _Learned:
         weight,
         top=lambda weights: keep_top(weights, table.top_k),
     )
-    learned = _stack_unless(table, predictions, objective, learned)
+    if table.top_k is None and getattr(table.gate, "penalty", None) == "path":  # a gate of the user's stays
+        learned = _stack_unless(table, predictions, objective, learned)
     for _ in range(5):  # scales and responsibilities settle, given the gate
         responsibilities, _ = posterior(learned.weights, log_prob)
         likelihood, log_prob = likelihood_of(responsibilities)
@@ -232,7 +234,9 @@ def _constant(table: Table, experts: Array) -> Array:
     return combine(keep_top(weights, table.top_k), experts)
 
 
-def _verdict(table: Table, judge: Judge, candidates: dict[str, Array]) -> tuple[list[dict[str, Any]], Verdict]:
+def _verdict(
+    table: Table, judge: Judge, candidates: dict[str, Array], stack_alone: bool
+) -> tuple[list[dict[str, Any]], Verdict]:
     K, values = table.n_experts, table.answers.values
     singles = [judge.losses(values[:, k]) for k in range(K)]
     best = int(np.argmin([judge.mean(loss) for loss in singles]))
@@ -270,5 +274,6 @@ def _verdict(table: Table, judge: Judge, candidates: dict[str, Array]) -> tuple[
         table.answers.names[best],
         default if table.scoring is None else f"minus {measure or 'the score'}",
         tuple(unmeasured),
+        stack_alone,
     )
     return rows, verdict
