@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike
 
 from metamix.protocols import FloatArray
 
+#: Rows at a time where intermediate results would outweigh what is returned.
+_BLOCK = 65_536
+
 
 def keep_top(weights: ArrayLike, k: int | None) -> FloatArray:
     """Keep the k largest weights of each row and renormalise; of equal weights the first expert's stays.
@@ -144,6 +147,18 @@ def posterior(weights: ArrayLike, log_prob: ArrayLike, floor: float = 0.0) -> tu
     (array([[0.5, 0.5]]), array([-1000.]))
     """
     weights, log_prob = np.asarray(weights, dtype=np.float64), np.asarray(log_prob, dtype=np.float64)
+    responsibilities, log_density = np.empty(log_prob.shape), np.empty(len(log_prob))
+    for begin in range(0, len(log_prob), _BLOCK):  # what is between takes several times as much as the answer
+        rows = slice(begin, begin + _BLOCK)
+        responsibilities[rows], log_density[rows] = _explained(weights[rows], log_prob[rows])
+    if floor:
+        responsibilities *= 1.0 - floor
+        responsibilities += floor / weights.shape[1]
+    return responsibilities, log_density
+
+
+def _explained(weights: FloatArray, log_prob: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """`posterior` of some rows, without a floor."""
     unanswered = np.isnan(log_prob)
     with np.errstate(divide="ignore"):
         joint = np.log(weights) + np.where(unanswered, -np.inf, log_prob)
@@ -154,6 +169,4 @@ def posterior(weights: ArrayLike, log_prob: ArrayLike, floor: float = 0.0) -> tu
     responsibilities = np.divide(shifted, total, out=weights.copy(), where=explained)
     log_density = (top + np.log(np.where(explained, total, 1.0)))[:, 0]
     log_density[unanswered.all(axis=1)] = np.nan
-    if floor:
-        responsibilities = (1.0 - floor) * responsibilities + floor / weights.shape[1]
     return responsibilities, log_density

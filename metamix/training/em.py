@@ -184,11 +184,15 @@ def _expectation(
     rows, sample_weight = folds.honest, data.weight
     Z = parts.features.join(base, answers.values)
     responsibilities, penalty = weights, None
+    weighted = data.sample_weight is not None
     learned: LearnedGate | None = None
     for _ in range(1 if folds.in_sample else SETTLING):
-        likelihood = clone(parts.likelihood).fit(
-            data.y[rows], answers.values[rows], responsibilities[rows] * sample_weight[rows, None]
-        )
+        log_prob = learned = None  # tables of the last pass go before those of the next come
+        # `...` is a view: masks that take every row would copy every table.
+        seen = ... if rows.all() else rows
+        trust = responsibilities[seen] * sample_weight[seen, None] if weighted else responsibilities[seen]
+        likelihood = clone(parts.likelihood).fit(data.y[seen], answers.values[seen], trust)
+        del trust
         log_prob = likelihood.log_prob(data.y, answers.values)
         if folds.in_sample:
             gate = fit_on_responsibilities(parts.gate, Z, responsibilities, sample_weight)
@@ -206,7 +210,7 @@ def _expectation(
             )
             penalty = learned.penalty if learned.penalty is not None else penalty
         responsibilities, density = posterior(learned.weights, log_prob)
-    assert learned is not None
+    assert learned is not None and log_prob is not None
     if not rows.all():
         unheld = np.flatnonzero(~rows)
         responsibilities[unheld] = learned.gate.predict_proba(take_rows(Z, unheld))

@@ -23,8 +23,6 @@ Objective = LogScore | SquaredError
 # Penalty on the slopes of standardised columns, in units of the mean loss of constant weights; the path
 # ends in infinity, which is constant stacking.
 PENALTIES = (np.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
-# The weak ones take most of the time and are tried only where the last of the first few is the best so far.
-FIRST = 6
 # A penalty is one number and a gate has few parameters: beyond these many rows more change nothing.
 # A classifier may be quite sure out of fold and wrong, which a log score never forgives.
 FLOOR = 1e-3
@@ -156,11 +154,8 @@ def learn_gate(
         return LearnedGate(one, np.ones((folds.n, 1)), folds.honest.copy(), None)
     lesson = _Lesson(gate, constant, Z, folds, objective, log_prob, sample_weight)
     if getattr(gate, "penalty", None) == "path" and penalty is None:
-        losses, judged = lesson.losses(PENALTIES[:FIRST], top)
-        counts = np.where(judged, sample_weight, 0.0)
-        if int(np.argmin(counts @ losses)) == FIRST - 1:
-            losses = np.hstack([losses, lesson.losses(PENALTIES[FIRST:], top)[0]])
-        penalty = PENALTIES[one_standard_error(losses, counts)]
+        losses, judged = lesson.losses(PENALTIES, top)
+        penalty = PENALTIES[one_standard_error(losses, np.where(judged, sample_weight, 0.0))]
         del losses
     if penalty is not None and np.isinf(penalty):
         constants, judged = lesson.constants()
@@ -243,6 +238,7 @@ class _Lesson:
 
     def _level(self, rows: NDArray[np.intp]) -> Any:
         """Constant weights learned from some rows."""
+        rows = _rows_to_learn(rows, GATE_ROWS)
         start = np.full(self.log_prob.shape[1], 1 / self.log_prob.shape[1])
         empty = np.empty((len(rows), 0))
         return clone(self.constant).fit_objective(
