@@ -210,7 +210,8 @@ def _expectation(
             )
             penalty = learned.penalty if learned.penalty is not None else penalty
         responsibilities, density = posterior(learned.weights, log_prob)
-    assert learned is not None and log_prob is not None
+    assert learned is not None
+    assert log_prob is not None
     if not rows.all():
         unheld = np.flatnonzero(~rows)
         responsibilities[unheld] = learned.gate.predict_proba(take_rows(Z, unheld))
