@@ -210,7 +210,9 @@ class Verdict:
             "constant": "Constant weights won",
             "stack": "The stack won",
             "gated": "A stack whose weights follow x won" if self.stack_alone else "A gate over the experts won",
-            "specialised": "The specialised mixture joined in and won",
+            "specialised": "A stack that sees the specialised mixture won"
+            if self.stack_alone
+            else "The specialised mixture joined in and won",
         }[self.winner]
         parts = []
         if self.winner != "best single":

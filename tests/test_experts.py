@@ -27,6 +27,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from metamix.experts import classifiers, regressors
 from metamix.experts.curves import NaturalSplines, PolynomialColumns
 from metamix.experts.models import EncodedLabels, RidgeByGcv, ScaledTarget
+from metamix.fitting import takes_weights
 
 Array = NDArray[np.float64]
 SMALL = {
@@ -178,6 +179,8 @@ def test_classifiers_learn_more_than_the_shares(name: str) -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 4))
     y = np.array(["no", "so", "yes"])[np.digitize(X[:, 0] + 0.3 * rng.normal(size=500), [-0.5, 0.5])]
+    if name == "mlp" and sklearn.__version__.startswith("1.6."):
+        pytest.skip("stopping early on text labels fails in scikit-learn 1.6 itself")
     model = getattr(classifiers, name)().fit(X[:350], y[:350])
     assert list(model.classes_) == ["no", "so", "yes"]
     given_to_truth = model.predict_proba(X[350:])[np.arange(150), np.searchsorted(model.classes_, y[350:])]
@@ -193,6 +196,8 @@ def test_weights_reach_the_model_with_and_without_routing(module: Any, routing: 
         if name == "neighbours":
             continue  # takes no weights
         expert = make(module, name)
+        if takes_weights(expert) is None:
+            continue  # such as a neural network before scikit-learn 1.7
         for parameter in expert.get_params():
             if parameter.endswith("random_state"):
                 expert.set_params(**{parameter: 0})
@@ -208,6 +213,7 @@ def test_weights_reach_the_model_with_and_without_routing(module: Any, routing: 
 
 
 @pytest.mark.parametrize("module", [regressors, classifiers], ids=["regressor", "classifier"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of the network, on few rows
 def test_sparse_columns_do(module: Any) -> None:
     X = sparse.random(90, 12, density=0.3, format="csr", random_state=0)
     y = X.toarray()[:, 0] + X.toarray()[:, 1]

@@ -152,7 +152,7 @@ def test_draws_are_right_on_average_and_fixed_by_the_seed():
     data = Data(np.arange(30.0)[:, None], np.arange(30.0))
 
     def times(seed):
-        one = fit_expert(Entry("one", prepare(Seeded(), seed)), data, None, weight).model
+        one = fit_expert(Entry("one", prepare(Seeded(), seed), seed=seed), data, None, weight).model
         return np.bincount(one.y_.astype(int), minlength=30)
 
     np.testing.assert_array_equal(times(1), times(1))

@@ -37,17 +37,18 @@ def name_experts(experts: Iterable[Any]) -> list[tuple[str, Any]]:
             given.append((None, expert, expert))
         else:
             given.append((None, type(expert).__name__.lower(), expert))
-    total: dict[str, int] = {}
-    for own, word, _ in given:
-        if own is None:
-            total[word] = total.get(word, 0) + 1
-    seen: dict[str, int] = {}
-    named = []
+    words = [word for _, word, _ in given]
+    taken = {own for own, _, _ in given if own is not None}
+    named: list[tuple[str, Any]] = []
     for own, word, expert in given:
-        if own is None and total[word] > 1:
-            seen[word] = seen.get(word, 0) + 1
-            word = f"{word}-{seen[word]}"
-        named.append((word, expert))
+        name = word
+        if own is None and words.count(word) > 1:
+            number = 1
+            while f"{word}-{number}" in taken:
+                number += 1
+            name = f"{word}-{number}"
+        taken.add(name)
+        named.append((name, expert))
     return named
 
 

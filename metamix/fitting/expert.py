@@ -51,6 +51,9 @@ def takes_weights(estimator: Any) -> str | None:
         return "sample_weight" if estimator.regressor is None else takes_weights(estimator.regressor)
     if isinstance(estimator, GridSearchCV | RandomizedSearchCV):
         return takes_weights(estimator.estimator)
+    inner = getattr(estimator, "regressor", getattr(estimator, "classifier", None))
+    if inner is not None and hasattr(inner, "fit") and takes_weights(inner) is None:
+        return None  # a wrapper may take what its inside cannot use
     return "sample_weight" if has_fit_parameter(estimator, "sample_weight") else None
 
 
@@ -86,7 +89,7 @@ def _innermost(estimator: Any) -> Any:
         if isinstance(estimator, Pipeline):
             estimator = estimator.steps[-1][1]
         else:
-            estimator = getattr(estimator, "regressor", None) or estimator.estimator
+            estimator = estimator.regressor if hasattr(estimator, "regressor") else estimator.estimator
     return estimator
 
 

@@ -115,8 +115,7 @@ def select(table: Table) -> Selection:
     if not (fold >= 0).any():
         fold = table.folds.partition
     judge = Judge(table.data.y, table.data.weight, fold, table.classes, table.scoring)
-    alone = bool((simple.learned.weights[:, -1] == 1).all())
-    rows, verdict = _verdict(table, judge, candidates, alone)
+    rows, verdict = _verdict(table, judge, candidates, {"gated": simple, "specialised": whole})
     return Selection(whole.predictions, stacker, whole.likelihood, whole.learned, whole.responsibilities, rows, verdict)
 
 
@@ -164,19 +163,24 @@ def _learn(table: Table, predictions: Array) -> _Learned:
         fitted = clone(table.likelihood).fit(data.y[honest], predictions[honest], share[honest] * weight[honest, None])
         return fitted, fitted.log_prob(data.y, predictions)
 
-    likelihood, log_prob = likelihood_of(responsibilities)
-    objective = _objectives(table, predictions, log_prob)
+    descends = hasattr(table.gate, "fit_objective")
+    if not descends and data.n_classes is None:
+        responsibilities[honest] = _nearest(data.y[honest], predictions[honest], weight[honest])
     Z = table.features.join(table.base, predictions)
-    learned = learn_gate(
-        table.gate,
-        table.constant,
-        Z,
-        table.folds,
-        objective,
-        log_prob,
-        weight,
-        top=lambda weights: keep_top(weights, table.top_k),
-    )
+    for _ in range(1 if descends else 3):  # soft labels need scales, and scales need soft labels
+        likelihood, log_prob = likelihood_of(responsibilities)
+        objective = _objectives(table, predictions, log_prob)
+        learned = learn_gate(
+            table.gate,
+            table.constant,
+            Z,
+            table.folds,
+            objective,
+            log_prob,
+            weight,
+            top=lambda weights: keep_top(weights, table.top_k),
+        )
+        responsibilities, _ = posterior(learned.weights, log_prob)
     if table.top_k is None and getattr(table.gate, "penalty", None) == "path":  # a gate of the user's stays
         learned = _stack_unless(table, predictions, objective, learned)
     for _ in range(5):  # scales and responsibilities settle, given the gate
@@ -188,6 +192,13 @@ def _learn(table: Table, predictions: Array) -> _Learned:
         responsibilities[unheld] = learned.gate.predict_proba(take_rows(Z, unheld))
     answers = combine(keep_top(learned.weights, table.top_k), predictions)
     return _Learned(predictions, learned, likelihood, responsibilities, answers)
+
+
+def _nearest(y: Array, predictions: Array, weight: Array) -> Array:
+    """Who came closest to each row, softly, (n, K): shares under one scale common to all experts."""
+    errors = np.square(predictions - y[:, None])
+    scale = float(np.average(errors.min(axis=1), weights=weight)) or 1.0
+    return posterior(np.full(errors.shape, 1 / errors.shape[1]), -errors / (2 * scale))[0]
 
 
 def _stack_unless(
@@ -235,7 +246,7 @@ def _constant(table: Table, experts: Array) -> Array:
 
 
 def _verdict(
-    table: Table, judge: Judge, candidates: dict[str, Array], stack_alone: bool
+    table: Table, judge: Judge, candidates: dict[str, Array], gates: dict[str, _Learned]
 ) -> tuple[list[dict[str, Any]], Verdict]:
     K, values = table.n_experts, table.answers.values
     singles = [judge.losses(values[:, k]) for k in range(K)]
@@ -255,6 +266,8 @@ def _verdict(
         }
         for i, (name, loss, gain) in enumerate(zip(names, losses, gains, strict=True))
     ]
+    named = gates.get(names[winner])
+    stack_alone = named is not None and bool((named.learned.weights[:, -1] == 1).all())
     unmeasured = []
     unseen = int((judge.fold < 0).sum())
     if unseen:
