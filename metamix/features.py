@@ -124,6 +124,9 @@ class GateFeatures(BaseEstimator):
 def _take_columns(X: Any, columns: list[Any]) -> Any:
     """Some columns, by name or position."""
     if not is_frame(X):
+        outside = [c for c in columns if not isinstance(c, int | np.integer) or not -X.shape[1] <= c < X.shape[1]]
+        if outside:
+            raise ValueError(f"gate_features names {outside}; X is an array with columns 0 to {X.shape[1] - 1}.")
         return X[:, columns]
     import narwhals as nw
 

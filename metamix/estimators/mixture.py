@@ -267,7 +267,10 @@ class Mixture(BaseEstimator, ABC):
         if learned.selection is not None:
             self.candidates_ = pd.DataFrame(learned.selection.candidates)
             self.verdict_ = learned.selection.verdict
-        if isinstance(self.named_experts_.get("mixture"), Mixture):
+        mixture = self.named_experts_.get("mixture")
+        if isinstance(mixture, list):
+            self.n_experts_ = mixture[0].n_experts_
+        elif mixture is not None:
             self.history_, self.starts_ = self.mixture_.history_, self.mixture_.starts_
             self.n_experts_ = self.mixture_.n_experts_
 

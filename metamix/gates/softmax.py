@@ -32,7 +32,7 @@ class SoftmaxGate(BaseEstimator):
     ----------
     penalty : float or "path", default "path"
         0 is plain maximum likelihood, infinity constant weights. "path" leaves the choice to training,
-        which compares `penalties_` out of fold; a gate fitted on its own then uses 0.01.
+        which compares a path of penalties out of fold; a gate fitted on its own then uses 0.01.
     max_iter : int, default 1000
         Most steps of the solver.
     tol : float, default 1e-8

@@ -23,9 +23,9 @@ Objective = LogScore | SquaredError
 # Penalty on the slopes of standardised columns, in units of the mean loss of constant weights; the path
 # ends in infinity, which is constant stacking.
 PENALTIES = (np.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
-# A penalty is one number and a gate has few parameters: beyond these many rows more change nothing.
 # A classifier may be quite sure out of fold and wrong, which a log score never forgives.
 FLOOR = 1e-3
+# A penalty is one number and a gate has few parameters: beyond these many rows more change nothing.
 PATH_ROWS, GATE_ROWS = 20_000, 200_000
 
 
