@@ -74,7 +74,7 @@ def install():
         say("the environment .venv is up to date")
         return 0
     if found[:1] != wanted[:1]:
-        say("making the environment .venv (a minute or two, about 1.5 GB)")
+        say("making the environment .venv (a minute or two, about 2.3 GB)")
         if run([sys.executable, "-m", "venv", "--clear", VENV]):
             say("no virtual environment could be made. On Debian and Ubuntu: apt install python3-venv")
             return 1

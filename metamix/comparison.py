@@ -17,7 +17,7 @@ from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.checks import check_rows, check_weights, check_X
 from metamix.fitting import Data, Entry, Workshop, prepare
 from metamix.folds import Folds, make_folds
-from metamix.judging import Judge, paired
+from metamix.judging import Judge, paired, short, simplest_winner
 from metamix.objectives import LogScore, SquaredError
 from metamix.progress import Event, emit
 from metamix.tables import n_rows, recognise_task, take_rows
@@ -237,6 +237,7 @@ def _combinations(board: _Board, part: _Part) -> None:
         asked = float(asking.sum()) if seconds is None else seconds
         board.add(name, part.test, answer, part.present, (part.shared + more, asked))
 
+    board.best.append(part.answers.names[best])
     add("best single", values[:, best], seconds=float(asking[best]))
     add("average", values.mean(axis=1))
     add("convex", np.einsum("k,nk...->n...", _convex(part.data, known, y, weight), values))
@@ -291,6 +292,7 @@ class _Board:
         self.seconds: dict[str, tuple[float, float]] = {}
         self.failures: list[Failure] = []
         self.mixtures: list[Any] = []
+        self.best: list[str] = []  # the best single expert of each outer fold
 
     def add(
         self,
@@ -336,31 +338,34 @@ class _Board:
         measure = "squared error" if judge.classes is None else "log-loss"
         if judge.scoring is not None:
             measure = f"minus {judge.scoring if isinstance(judge.scoring, str) else 'the score'}"
-        return Comparison(rows, _sentence(judge, losses, measure), self.failures, measure, self.mixtures)
+        return Comparison(
+            rows,
+            _sentence(judge, losses, measure, max(set(self.best), key=self.best.count)),
+            self.failures,
+            measure,
+            self.mixtures,
+        )
 
 
-def _sentence(judge: Judge, losses: dict[str, Array], measure: str) -> str:
-    """Which combination to trust, and by how much it beats the simpler ones."""
+def _sentence(judge: Judge, losses: dict[str, Array], measure: str, single: str) -> str:
+    """Which combination to trust, and by how much it beats the others; `single` is the expert mostly best."""
     order = ["best single", "average", "convex", "stacking", "mixture"]
-    winner = order[0]
-    for name in order[1:]:
-        gain = paired(losses[winner] - losses[name], judge.weight)
-        if gain.mean > 2 * gain.standard_error and gain.mean > 0:
-            winner = name
-    loss = judge.mean(losses[winner])
+    winner = order[simplest_winner(judge, [losses[name] for name in order])]
     parts = []
     for name in order:
         if name != winner and name != "convex":
             gap = paired(losses[name] - losses[winner], judge.weight)
             whole = abs(judge.mean(losses[name])) or 1.0
             share, error = 100 * gap.mean / whole, 100 * gap.standard_error / whole
+            side = "below" if share >= 0 else "above"
             what = WORDS.get(name, name)
-            parts.append(f"{abs(share):.2g}% (± {error:.2g}%) {'below' if share >= 0 else 'above'} {what}")
+            equal = abs(share) < 0.01 and error < 0.01
+            parts.append(f"equal to {what}" if equal else f"{short(abs(share))} % (± {short(error)} %) {side} {what}")
     who = {
-        "best single": "One expert is enough",
+        "best single": f"One expert is enough ({single})",
         "average": "Plain averaging is enough",
         "convex": "A convex blend is enough",
         "stacking": "Stacking is enough",
         "mixture": "Trust the mixture",
     }[winner]
-    return f"{who}: {measure} {loss:.4g}, {', '.join(parts[:-1])} and {parts[-1]}."
+    return f"{who}: {measure} {short(judge.mean(losses[winner]), 4)}, {', '.join(parts[:-1])} and {parts[-1]}."

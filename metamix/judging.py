@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
-__all__ = ["Judge", "Paired", "Verdict", "paired", "simplest_winner"]
+__all__ = ["Judge", "Paired", "Verdict", "paired", "short", "simplest_winner"]
 
 Array = NDArray[np.float64]
 # A later candidate must beat the current winner by this many standard errors.
@@ -163,6 +163,17 @@ def simplest_winner(judge: Judge, losses: list[Array]) -> int:
     return winner
 
 
+def short(value: float, digits: int = 2) -> str:
+    """A number for a sentence: so many digits, and never an exponent because it is large.
+
+    Examples
+    --------
+    >>> short(0.12345), short(1234.5)
+    ('0.12', '1234')
+    """
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Which candidate won, and by how much; prints as a sentence.
@@ -189,8 +200,8 @@ class Verdict:
     Examples
     --------
     >>> print(Verdict("gated", 0.8, 0.2, 0.05, 0.1, 0.02, "ridge", "squared error"))
-    A gate over the experts won: squared error 0.8, 20% (± 5%) below the best single expert (ridge) and \
-11.1% (± 2.2%) below the stack.
+    A gate over the experts won: squared error 0.8, 20 % (± 5 %) below the best single expert (ridge) and \
+11.1 % (± 2.2 %) below the stack.
     """
 
     winner: str
@@ -206,7 +217,7 @@ class Verdict:
 
     def __str__(self) -> str:
         who = {
-            "best single": f"One expert is enough: {self.best_single}",
+            "best single": f"One expert is enough ({self.best_single})",
             "constant": "Constant weights won",
             "stack": "The stack won",
             "gated": "A stack whose weights follow x won" if self.stack_alone else "A gate over the experts won",
@@ -219,10 +230,10 @@ class Verdict:
             parts.append(self._share(self.gain, self.gain_error) + f" the best single expert ({self.best_single})")
         if self.winner != "stack":
             parts.append(self._share(self.stack_gain, self.stack_gain_error) + " the stack")
-        sentence = f"{who}: {self.measure} {self.loss:.4g}, {' and '.join(parts)}."
+        sentence = f"{who}: {self.measure} {short(self.loss, 4)}, {' and '.join(parts)}."
         return " ".join([sentence, *(f"Not measured: {what}." for what in self.unmeasured)])
 
     def _share(self, gain: float, error: float) -> str:
         whole = abs(self.loss + gain) or 1.0
         side = "below" if gain >= 0 else "above"
-        return f"{100 * abs(gain) / whole:.3g}% (± {100 * error / whole:.2g}%) {side}"
+        return f"{short(100 * abs(gain) / whole, 3)} % (± {short(100 * error / whole)} %) {side}"

@@ -182,7 +182,7 @@ def test_a_worker_killed_once_costs_nothing_that_finished(tmp_path):
     runs = {task: len((tmp_path / str(task)).read_text()) for task in range(16)}
     # Six tasks at most were in flight (four, and the two that may have landed meanwhile).
     assert sum(runs.values()) <= 16 + 6
-    assert all(runs[task] == 1 for task in range(8))
+    assert all(runs[task] == 1 for task in range(4)), "what had finished long before stays finished"
     assert {event.kind for event in heard} == {"retry"}
 
 

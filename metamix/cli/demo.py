@@ -41,6 +41,8 @@ def demo(quick: bool, jobs: int) -> None:
         if regimes is not None:
             say(whom_it_trusts(comparison.mixtures[0], X, regimes))
     click.echo()
+    say("± is the standard error of the paired difference; fit of a combination includes its experts.")
+    say("Where a table has no regimes, as the first two, a simpler choice wins and the verdict says so.")
     say("On a table of your own: metamix compare TABLE --target COLUMN")
 
 
