@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from metamix.comparison import Comparison, compare
     from metamix.datasets import load_example, make_regimes
     from metamix.engines import use_engine
-    from metamix.estimators import MixtureClassifier, MixtureRegressor
+    from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor, fit_predictions
     from metamix.persistence import load, save
 
     __version__: str
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _HOME = {
     "Comparison": "comparison",
     "MixtureClassifier": "estimators",
+    "MixtureOfPredictions": "estimators",
     "MixtureRegressor": "estimators",
     "compare": "comparison",
+    "fit_predictions": "estimators",
     "load": "persistence",
     "load_example": "datasets",
     "make_regimes": "datasets",
@@ -48,8 +50,10 @@ _ROOMS = (
 __all__ = [
     "Comparison",
     "MixtureClassifier",
+    "MixtureOfPredictions",
     "MixtureRegressor",
     "compare",
+    "fit_predictions",
     "load",
     "load_example",
     "make_regimes",

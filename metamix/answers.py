@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ class Answers:
     Parameters
     ----------
     names : list of str, length K
-    values : ndarray of shape (n, K) or (n, K, C)
+    values : ndarray of shape (n, K), (n, K, C) or (n, K, T)
         Predictions, or probabilities of C classes; NaN where a row was never held out; averaged over
         repeats.
     fit_seconds, predict_seconds : ndarray of shape (K,)
@@ -36,6 +36,8 @@ class Answers:
     failures : list of Failure
     models : dict from (name, fold) to fitted expert
         Filled where fold models are kept.
+    scale : ndarray of shape (n, K) or (n, K, T), or None
+        The experts' own predictive standard deviation, NaN where an expert has none; None where none has.
 
     Examples
     --------
@@ -50,6 +52,7 @@ class Answers:
     predict_seconds: NDArray[np.float64]
     failures: list[Failure] = field(default_factory=list)
     models: dict[tuple[str, int], Any] = field(default_factory=dict)
+    scale: NDArray[np.float64] | None = None
 
     @classmethod
     def empty(cls) -> Answers:
@@ -66,7 +69,12 @@ class Answers:
             self.predict_seconds[columns],
             self.failures,
             self.models,
+            None if self.scale is None else self.scale[:, columns],
         )
+
+    def target(self, t: int) -> Answers:
+        """Values and scale of target t alone, where there are several."""
+        return replace(self, values=self.values[:, :, t], scale=None if self.scale is None else self.scale[:, :, t])
 
     def join(self, other: Answers) -> Answers:
         """The columns of both tables side by side."""
@@ -77,4 +85,13 @@ class Answers:
             np.concatenate([self.predict_seconds, other.predict_seconds]),
             self.failures + other.failures,
             {**self.models, **other.models},
+            _beside(self, other),
         )
+
+
+def _beside(one: Answers, other: Answers) -> NDArray[np.float64] | None:
+    """Scales of both tables, NaN for experts that have none."""
+    if one.scale is None and other.scale is None:
+        return None
+    parts = [np.full(table.values.shape, np.nan) if table.scale is None else table.scale for table in (one, other)]
+    return np.concatenate(parts, axis=1)

@@ -15,6 +15,7 @@ from metamix.answers import Answers, Failure
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.checks import check_rows, check_weights, check_X
+from metamix.estimators.walks import Known
 from metamix.fitting import Data, Entry, Workshop, prepare
 from metamix.folds import Folds, make_folds
 from metamix.judging import Judge, paired, short, simplest_winner
@@ -129,6 +130,8 @@ def compare(
     >>> compare(X, y, ["ridge", "neighbours"], cv=3, random_state=0).frame()["name"].tolist()[-3:]
     ['stacking', 'mixture', 'oracle']
     """
+    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        raise ValueError(f"y has {np.shape(y)[1]} targets; give one column, such as y[:, 0], and compare them in turn.")
     task = recognise_task(y) if task is None else task
     if task not in ("regression", "classification"):
         raise ValueError(f"task={task!r} is unknown; give 'regression' or 'classification', or leave it out.")
@@ -202,7 +205,7 @@ def _outer_fold(
     _combinations(board, part_of)
     began = time.perf_counter()
     mixture = type(face)(**face.get_params(deep=False))
-    mixture._fit(part.X, part.y, part.sample_weight, part.groups, known=(inner, list(fitted), answers, fitted))
+    mixture._fit(part.X, part.y, part.sample_weight, part.groups, known=Known(inner, list(fitted), answers, fitted))
     fit_seconds = shared + time.perf_counter() - began
     began = time.perf_counter()
     answer = mixture.predict(X_test) if present is None else mixture.predict_proba(X_test)

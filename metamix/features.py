@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.pipeline import make_pipeline
 
 from metamix.columns import ColumnEncoder
+from metamix.derivatives import NoGradientError, jacobian, numbers, spread_gradient
 from metamix.tables import is_frame
 
 __all__ = ["GateFeatures", "StackColumns"]
@@ -120,6 +121,54 @@ class GateFeatures(BaseEstimator):
             return sparse.hstack([base, answers], format="csr")
         return np.hstack([np.asarray(base, dtype=np.float64), answers])
 
+    def base_jacobian(self, X: Any) -> Array | None:
+        """How `base` changes with x: (n, q, d); None where nothing comes from X alone.
+
+        Raises
+        ------
+        NoGradientError
+            If columns are no numbers, X is sparse, or the transformer has no gradient.
+        """
+        if isinstance(self.kind, str) and self.kind == "predictions":
+            return None
+        taken = X if self.columns_ is None else _take_columns(X, self.columns_)
+        d = numbers(X).shape[1] if self.columns_ is None else X.shape[1]
+        chosen = np.eye(d) if self.columns_ is None else np.eye(d)[_positions(X, self.columns_)]
+        if self.encoder_ is not None:
+            return np.asarray(jacobian(self.encoder_, taken) @ chosen)
+        return np.where(np.isnan(numbers(taken)), 0.0, 1.0)[:, :, None] * chosen
+
+    def jacobian(self, X: Any, predictions: Array | None = None, predictions_gradient: Array | None = None) -> Array:
+        """How the gate's input changes with x.
+
+        Parameters
+        ----------
+        X : array or data frame of numbers of shape (n, d)
+        predictions : ndarray of shape (n, K), optional
+            The experts' answers, where the gate looks at them.
+        predictions_gradient : ndarray of shape (n, K, d), optional
+            Their gradients.
+
+        Returns
+        -------
+        ndarray of shape (n, q, d)
+
+        Raises
+        ------
+        NoGradientError
+            If columns are no numbers, X is sparse, the transformer has no gradient, or the gate looks at
+            answers and they are not given or are those of classes.
+        """
+        base = self.base_jacobian(X)
+        if not self.asks_experts:
+            assert base is not None
+            return base
+        if predictions is None or predictions_gradient is None or predictions.ndim != 2:
+            raise NoGradientError(f"gate_features={self.kind!r} needs the answers of regressors and their gradients.")
+        spread = spread_gradient(predictions, predictions_gradient)[:, None, :]
+        answers = np.concatenate([predictions_gradient, spread], axis=1)
+        return answers if base is None else np.concatenate([base, answers], axis=1)
+
 
 def _take_columns(X: Any, columns: list[Any]) -> Any:
     """Some columns, by name or position."""
@@ -136,6 +185,16 @@ def _take_columns(X: Any, columns: list[Any]) -> Any:
     if absent:
         raise ValueError(f"gate_features names {absent}, which X lacks; it has {frame.columns}.")
     return frame.select(names).to_native()
+
+
+def _positions(X: Any, columns: list[Any]) -> list[int]:
+    """Where some columns, by name or position, stand in X."""
+    if not is_frame(X):
+        return columns
+    import narwhals as nw
+
+    names = list(nw.from_native(X).columns)
+    return [int(c) if isinstance(c, int | np.integer) else names.index(c) for c in columns]
 
 
 def _is_plain(X: Any) -> bool:
@@ -187,3 +246,10 @@ class StackColumns(BaseEstimator):
         if not sparse.issparse(X):
             return np.asarray(X)
         return np.asarray(X.toarray(), dtype=np.float64) if X.shape[1] <= self.most_sparse else None
+
+    def jacobian(self, X: Any) -> Array:
+        """How those columns change with X: (n, q, d); NoGradientError where X is sparse or no numbers."""
+        if self.encoder_ is not None:
+            return jacobian(self.encoder_, X)
+        n, d = numbers(X).shape
+        return np.broadcast_to(np.eye(d), (n, d, d))

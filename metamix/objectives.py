@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,10 +65,16 @@ class LogScore:
 
     def __call__(self, weights: Array) -> tuple[Array, Array]:
         """Loss (n,) and its gradient in the weights (n, K)."""
-        top = self.log_prob.max(axis=1, keepdims=True)
-        relative = np.exp(self.log_prob - top)
-        mixed = np.maximum(np.einsum("nk,nk->n", weights, relative), np.finfo(float).tiny)
-        return -np.log(mixed) - top[:, 0], -relative / mixed[:, None]
+        top, relative = self._densities
+        mixed = np.maximum((weights * relative).sum(axis=1), np.finfo(float).tiny)
+        return -np.log(mixed) - top, relative / -mixed[:, None]
+
+    @cached_property
+    def _densities(self) -> tuple[Array, Array]:
+        """Log of the largest density of each row (n,), and densities (n, K) in units of it."""
+        top = self.log_prob.max(axis=1)
+        # experts first in memory: a solver asks hundreds of times, and sums over a short last axis are slow
+        return top, np.exp(np.ascontiguousarray(self.log_prob.T) - top).T
 
     def take(self, rows: Any) -> LogScore:
         """The same objective on some rows."""

@@ -25,7 +25,7 @@ class Event:
     Parameters
     ----------
     kind : str
-        What happened: "start", "task", "round", "end", "failure" or "retry".
+        What happened: "start", "task", "round", "prune", "end", "failure" or "retry".
     label : str
         To what, in words a person recognises: "forest, fold 3".
     done : int

@@ -84,7 +84,13 @@ class PathGate(DifferentiableGate, Protocol):
 class Likelihood(Protocol):
     """How good an answer was, vectorised over experts.
 
-    ``scale`` (n, K) is the experts' own predictive standard deviation, NaN where an expert has none.
+    ``scale`` (n, K) is the experts' own predictive standard deviation, NaN where an expert has none; ``X`` are
+    the rows, for scales that depend on them.
+
+    What more there may be: ``standard_deviation(predictions, scale, X) -> (n, K)`` and
+    ``distribution(predictions, scale, X)``, a frozen scipy distribution or the like, give the mixture its
+    standard deviations, quantiles and draws; ``trust(y, predictions, scale, X) -> (n, K)`` says by how much a
+    row counts when an expert is refitted, which is what makes a likelihood robust.
     """
 
     def fit(

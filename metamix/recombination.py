@@ -117,6 +117,35 @@ def spread(weights: ArrayLike, predictions: ArrayLike, scale: ArrayLike) -> Floa
     return unit * np.sqrt(np.einsum("nk,nk->n", weights, (size / unit[:, None]) ** 2))
 
 
+def variance_parts(weights: ArrayLike, predictions: ArrayLike, scale: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Variance of the mixture, split by the law of total variance; `spread` is the root of their sum.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n, K)
+    predictions : array-like of shape (n, K)
+    scale : array-like of shape (K,) or (n, K)
+        Standard deviation of y around each expert's answer, in the units of y.
+
+    Returns
+    -------
+    within : ndarray of shape (n,)
+        sum_k g_k s_k^2, what no expert knows, in squared units of y.
+    between : ndarray of shape (n,)
+        sum_k g_k (f_k - mean)^2, what the experts disagree about.
+
+    Examples
+    --------
+    >>> variance_parts([[0.5, 0.5]], [[-5.0, 5.0]], [1.0, 2.0])
+    (array([2.5]), array([25.]))
+    """
+    weights, predictions = np.asarray(weights, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
+    answers = _answers_that_count(weights, predictions)
+    own = _answers_that_count(weights, np.broadcast_to(np.asarray(scale, dtype=np.float64), weights.shape))
+    away = np.where(weights == 0, 0.0, answers - combine(weights, answers)[:, None])
+    return np.einsum("nk,nk->n", weights, own**2), np.einsum("nk,nk->n", weights, away**2)
+
+
 def posterior(weights: ArrayLike, log_prob: ArrayLike, floor: float = 0.0) -> tuple[FloatArray, FloatArray]:
     """Who explained each row: responsibilities proportional to weights x density, in logs (the E-step).
 

@@ -13,6 +13,8 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from metamix.derivatives import spread_gradient
+
 __all__ = ["FeatureWeightedStack", "LogOpinionPool"]
 
 Array = NDArray[np.float64]
@@ -75,6 +77,17 @@ class _Modulators:
     def __call__(self, predictions: Array, features: Array | None) -> Array:
         columns = np.clip((self._raw(predictions, features) - self.mean) / self.spread, -self.clip, self.clip)
         return np.column_stack([columns, 0.5 * (columns[:, self.curved] ** 2 - 1)])
+
+    def gradient(self, predictions: Array, features: Array | None, slopes: Array, jacobian: Any) -> Array:
+        """Gradient (n, M, d) of the columns, given that of predictions (n, K, d) and of features (n, q, d)."""
+        parts = [slopes.mean(axis=1, keepdims=True), spread_gradient(predictions, slopes)[:, None, :]]
+        if features is not None and features.shape[1]:
+            inside = (np.abs(features - self.centre) < 5 * self.scale) / self.scale
+            x = inside[:, :, None] * jacobian
+            parts.insert(0, x if self.rotation is None else self.rotation.T @ x)
+        raw = (self._raw(predictions, features) - self.mean) / self.spread
+        own = ((np.abs(raw) < self.clip) / self.spread)[:, :, None] * np.concatenate(parts, axis=1)
+        return np.concatenate([own, (raw[:, :, None] * own)[:, self.curved]], axis=1)
 
 
 class FeatureWeightedStack(BaseEstimator):
@@ -182,6 +195,41 @@ class FeatureWeightedStack(BaseEstimator):
             design = self._design(predictions[block], some)[:, 1:]
             answers[block] = self.centre_ + self.unit_ * (design @ self.slopes_ + self.level_)
         return answers
+
+    def predict_gradient(
+        self,
+        predictions: Array,
+        features: Array | None,
+        predictions_gradient: Array,
+        features_jacobian: Array | None,
+    ) -> Array:
+        """Gradient (n, d) of the answers in x.
+
+        Parameters
+        ----------
+        predictions : ndarray of shape (n, K)
+        features : ndarray of shape (n, q) or None
+        predictions_gradient : ndarray of shape (n, K, d)
+            Gradients of the experts' answers.
+        features_jacobian : ndarray of shape (n, q, d) or None
+            Gradients of the features.
+        """
+        check_is_fitted(self)
+        K, M = predictions.shape[1], (len(self.slopes_) - predictions.shape[1] - 1) // (predictions.shape[1] + 2)
+        plain, products, bent, level = np.split(self.slopes_, np.cumsum([K + 1, M * K, M]))
+        blend = predictions @ self.blend_
+        away = (predictions - blend[:, None]) / self.deviation_
+        blend = (blend - self.blend_mean_) / self.blend_scale_
+        inner = (predictions - self.centre_) / self.unit_
+        modulators = self.modulators_(inner, features)
+        bend = self.modulators_.gradient(inner, features, predictions_gradient / self.unit_, features_jacobian)
+        blend_slope = np.einsum("k,nkd->nd", self.blend_, predictions_gradient)
+        away_slope = (predictions_gradient - blend_slope[:, None, :]) / self.deviation_
+        each, loud = products.reshape(M, K), self.free**-0.5
+        total = (loud * plain[0] + modulators @ bent)[:, None] * blend_slope / self.blend_scale_
+        total += np.einsum("nk,nkd->nd", loud * plain[1:] + modulators @ each, away_slope)
+        total += np.einsum("nm,nmd->nd", away @ each.T + np.outer(blend, bent) + level, bend)
+        return np.asarray(self.unit_ * total)
 
     def _anchor(self, predictions: Array, y: Array, share: Array) -> None:
         """The blend that deviations are measured from, and the units of both."""

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # --- the plan: a new file is a new line here and in ARCHITECTURE.md ------------------
 
 GROUND = {
-    "answers", "cells", "columns", "datasets", "devices", "distributions", "engines", "features", "folds",
+    "answers", "cells", "columns", "datasets", "derivatives", "devices", "distributions", "engines", "features", "folds",
     "frames", "judging", "objectives", "progress", "protocols", "recombination", "registry", "tables",
 }  # fmt: skip
 PARTS = {"experts", "gates", "likelihoods", "stacking"}
@@ -25,10 +25,11 @@ SHARED = {"training.gating"}
 TRAINING = {
     "training": set(),
     "training.gating": set(),
-    "training.em": SHARED,
+    "training.estep": SHARED,
+    "training.em": SHARED | {"training.estep"},
     "training.proxies": set(),
-    "training.starts": SHARED | {"training.em", "training.proxies"},
-    "training.pools": SHARED | {"training.em", "training.starts"},
+    "training.starts": {"training.proxies"},
+    "training.pools": set(),
     "training.selection": SHARED,  # of the alternation it sees the answers, like anybody's
 }
 LIVING = {"estimators", "comparison"}

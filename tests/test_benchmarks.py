@@ -72,3 +72,28 @@ def test_estimator_checks():
 def test_stacking_on_planted_regimes(shared):
     text = run("stacking", "--tables", "two_regimes", "--splits", "1", "--specialize", "False")
     assert re.search(r"^two_regimes +\d\.\d+", text, re.M)
+
+
+@pytest.mark.slow
+def test_cases_in_their_quick_form(shared):
+    pytest.importorskip("xgboost", reason="two of the cases name XGBoost")
+    text = run("cases", "--quick", "--case", "step,three_regimes auto")
+    single, medians = (part.splitlines() for part in text.split("\n\n"))
+    assert re.fullmatch(r"step +0 +\S+ +\S+ +\d+ +\d+\.\d  [a-z ]+", single[1])
+    assert len(single) == len(medians) == 3
+    for line in medians[1:]:
+        default, plain = re.search(r"^\D+? {2,}(\S+) +(\S+) .* (?:reached|missed)$", line).groups()
+        assert 0 < float(default) < 10
+        assert 0 < float(plain) < 10
+    assert medians[2].rstrip().endswith("missed"), "sixty rows do not show three regimes of six columns"
+
+
+@pytest.mark.slow
+def test_small_fits_in_their_quick_form(shared):
+    text = run("small_fits", "--quick")
+    assert re.search(r"^fits: 0 of 3 failed", text, re.M)
+    assert re.search(r"^npreg: log-likelihood -642\.532", text, re.M)
+    assert re.search(r"^tempanomalies: log-likelihood 102\.94", text, re.M)
+    share, draws = re.search(r"^verdicts: gated in (\S+) % of (\d+) draws", text, re.M).groups()
+    assert float(share) == 0
+    assert int(draws) == 3

@@ -270,8 +270,8 @@ def test_lengths_that_differ_are_refused():
         mixture.score_samples(X, y[:-1])
     with pytest.raises(ValueError, match="3 features"):
         mixture.predict(X[:, :3])
-    with pytest.raises(ValueError, match="several targets"):
-        mixture.fit(X, np.column_stack([y, y]))
+    with pytest.raises(ValueError, match="2 targets, the mixture was fitted on 1"):
+        mixture.score_samples(X, np.column_stack([y, y]))
 
 
 def test_more_experts_than_rows_is_refused():

@@ -9,26 +9,25 @@ from scipy import sparse
 from scipy.optimize import nnls
 from sklearn.base import clone
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from metamix.gates import ClassifierGate, ConstantGate, GaussianGate, SoftmaxGate
+from metamix import registry
+from metamix.gates import ClassifierGate, ConstantGate, GaussianGate, NeighboursGate, SoftmaxGate
 from metamix.protocols import DifferentiableGate, Gate, PathGate
 
 GATES = {
     "constant": ConstantGate(),
     "softmax": SoftmaxGate(penalty=0.01),
     "gmm": GaussianGate(),
+    "neighbours": NeighboursGate(),
     "tree": ClassifierGate(DecisionTreeClassifier(max_depth=2, random_state=0)),
+    "tree by name": registry.gates["tree"](random_state=0),
+    "boosting": registry.gates["boosting"](random_state=0),
 }
 every_gate = pytest.mark.parametrize("gate", GATES.values(), ids=GATES.keys())
-NUMERIC = {name: GATES[name] for name in ("softmax", "gmm")}
+NUMERIC = {name: GATES[name] for name in ("softmax", "gmm", "neighbours")}
 numeric_gates = pytest.mark.parametrize("gate", NUMERIC.values(), ids=NUMERIC.keys())
 
 
@@ -349,50 +348,3 @@ def test_shrinkage_is_a_share(shrinkage):
     X, labels = soft_labels(n=20)
     with pytest.raises(ValueError, match="shrinkage"):
         GaussianGate(shrinkage=shrinkage).fit(X, labels)
-
-
-# -- any classifier
-
-
-def test_leaves_of_a_tree_hold_mean_responsibilities():
-    X, labels = soft_labels(n=300, seed=10)
-    weight = np.random.default_rng(10).uniform(size=300)
-    gate = ClassifierGate(DecisionTreeClassifier(max_leaf_nodes=5, random_state=0))
-    weights = gate.fit(X, labels, sample_weight=weight).predict_proba(X)
-    leaf = gate.classifier_.apply(X)
-    for one in np.unique(leaf):
-        expected = np.average(labels[leaf == one], axis=0, weights=weight[leaf == one])
-        assert np.allclose(weights[leaf == one], expected, atol=2e-3)  # the smallest shares are left out
-
-
-def test_weights_reach_a_classifier_inside_a_pipeline():
-    X, labels = soft_labels(seed=11)
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000))
-    piped = ClassifierGate(pipeline).fit(X, labels).predict_proba(X)
-    assert np.allclose(piped, SoftmaxGate(penalty=0).fit(X, labels).predict_proba(X), atol=0.01)
-
-
-def test_a_classifier_without_weights_gets_rows_in_proportion():
-    rng = np.random.default_rng(12)
-    X = rng.standard_normal((3000, 1))
-    labels = np.where(X > 0, [[0.9, 0.1]], [[0.2, 0.8]])
-    gate = ClassifierGate(KNeighborsClassifier(300)).fit(X, labels)
-    assert np.allclose(gate.predict_proba([[-1.0], [1.0]]), [[0.2, 0.8], [0.9, 0.1]], atol=0.07)
-    again = clone(gate).fit(X, labels)
-    assert np.array_equal(gate.predict_proba(X), again.predict_proba(X))
-
-
-def test_columns_stay_with_their_experts():
-    X, _ = soft_labels(n=50)
-    labels = np.zeros((50, 4))
-    labels[np.arange(50), np.where(X[:, 0] > 0, 3, 1)] = 1.0
-    weights = ClassifierGate(RandomForestClassifier(10, random_state=0)).fit(X, labels).predict_proba(X)
-    assert (weights[:, [0, 2]] == 0).all()
-    assert ((weights.argmax(axis=1) == 3) == (X[:, 0] > 0)).mean() > 0.9
-
-
-def test_a_classifier_without_probabilities_is_no_gate():
-    from sklearn.svm import LinearSVC
-
-    with pytest.raises(TypeError, match="predict_proba"):
-        ClassifierGate(LinearSVC()).fit(*soft_labels(n=10))

@@ -19,11 +19,12 @@ from metamix.judging import Judge, paired, simplest_winner
 from metamix.likelihoods import Gaussian
 from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, posterior
-from metamix.training.em import Parts, alternate, drop_experts
+from metamix.training.em import alternate, drop_experts
 from metamix.training.gating import PENALTIES, fit_on_responsibilities, learn_gate, one_standard_error
-from metamix.training.pools import choose_types, prune
+from metamix.training.estep import Parts
+from metamix.training.pools import choose_types
 from metamix.training.proxies import proxy_responsibilities
-from metamix.training.starts import NAMES, candidates, from_user, make_start, ranked
+from metamix.training.starts import NAMES, candidates, from_user, make_start, prune, ranked
 
 
 def _regimes(n=160, seed=0, noise=0.1):
@@ -99,7 +100,7 @@ def test_the_lowest_score_wins_and_ties_keep_their_order():
     best, table = ranked(starts, lambda start: float(start[0, 0]))
     assert best is starts[1][1]
     assert [(row["start"], row["score"]) for row in table] == [("b", 1.0), ("c", 1.0), ("a", 2.0)]
-    assert len(candidates(in_sample=True)) > 5
+    assert len(candidates()) > 5
 
 
 # --- proxies and pools ----------------------------------------------------------------------------------

@@ -48,13 +48,14 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
     )
 
 
-def check_numbers(estimator: Any, y: Any) -> NDArray[np.float64]:
-    """Target of a regression, (n,) floats.
+def check_numbers(estimator: Any, y: Any, n_targets: int | None = -1) -> NDArray[np.float64]:
+    """Target of a regression, (n,) floats, or several, (n, T).
 
     Raises
     ------
     ValueError
-        If y is missing, not one column, not numbers, or holds NaN or infinity.
+        If y is missing, not numbers, holds NaN or infinity, or has not the number of targets that is expected
+        (None: one; -1: any).
 
     Examples
     --------
@@ -63,12 +64,14 @@ def check_numbers(estimator: Any, y: Any) -> NDArray[np.float64]:
     """
     _there(estimator, y)
     y = np.asarray(_no_sparse(y))
-    if y.ndim == 2 and y.shape[1] > 1:
-        raise ValueError(f"y has shape {y.shape}: several targets at once are not supported yet; fit one each.")
-    y = column_or_1d(y, warn=True)
+    if y.ndim != 2 or y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
     if y.dtype.kind in "OUST":
         y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
     assert_all_finite(y, input_name="y")
+    found = y.shape[1] if y.ndim == 2 else None
+    if n_targets not in (-1, found):
+        raise ValueError(f"y has {found or 1} targets, the mixture was fitted on {n_targets or 1}.")
     return np.asarray(y, dtype=np.float64)
 
 

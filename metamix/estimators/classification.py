@@ -60,7 +60,8 @@ class MixtureClassifier(ClassifierMixin, Mixture):
 
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities (n, C), in the order of `classes_`."""
-        mixed = combine(*self._weighed(self._checked(X)))
+        told = self._opinions(X)[0]
+        mixed = combine(told.weights, told.values)
         return np.asarray(mixed / mixed.sum(axis=1, keepdims=True))
 
     def predict(self, X: Any) -> NDArray[Any]:

@@ -6,6 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,21 +16,22 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from metamix import registry
-from metamix.answers import Answers
 from metamix.engines import current_engine
+from metamix.estimators.answering import Opinion, every_answer, opinions, weights_of
 from metamix.estimators.checks import check_rows, check_weights, check_X
 from metamix.estimators.parts import accepts, check_parameters, name_experts, resolve_experts, resolve_gate
 from metamix.estimators.state import packed, unpacked
-from metamix.estimators.walks import Beginning, Learned, fit_plain, fit_table
+from metamix.estimators.walks import Known, Learned, Specialist, fit_plain, fit_table
 from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Data, Entry, Fitted, Workshop, prepare
 from metamix.folds import Folds, make_folds
+from metamix.judging import Verdicts
 from metamix.progress import listen, narrate
-from metamix.recombination import keep_top, posterior
-from metamix.tables import n_rows, take_rows
-from metamix.training.em import Parts
+from metamix.recombination import posterior
+from metamix.tables import n_rows
+from metamix.training.estep import Parts
 from metamix.training.selection import Table
-from metamix.training.starts import from_user
+from metamix.training.starts import Beginning, from_user
 
 Array = NDArray[np.float64]
 
@@ -37,7 +39,6 @@ Array = NDArray[np.float64]
 NEGLIGIBLE = 0.01
 # A gate by name looks at so many principal components where x is wider.
 MOST_GATE_COLUMNS = 40
-Known = tuple[Folds, list[int], Answers, dict[int, Fitted]]
 
 
 class Mixture(BaseEstimator, ABC):
@@ -152,7 +153,7 @@ class Mixture(BaseEstimator, ABC):
         ----------
         X : array, sparse matrix or data frame of shape (n, d)
             Reaches each expert untouched.
-        y : array-like of shape (n,)
+        y : array-like of shape (n,); numbers also (n, T), one gate per target over shared experts
         sample_weight : array-like of shape (n,), optional
         groups : array-like of shape (n,), optional
             Rows of one group are never split between folds.
@@ -170,7 +171,6 @@ class Mixture(BaseEstimator, ABC):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any, known: Known | None = None) -> Self:
         check_parameters(self)
-        specialize = True if self.cv is None else self.specialize
         X = check_X(self, X, reset=True)
         target, n_classes = self._target(y)
         groups = check_rows(X, target, groups)
@@ -187,75 +187,83 @@ class Mixture(BaseEstimator, ABC):
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=len(named) + 3)
         gate_seed, fold_seed, start_seed = (int(seed) for seed in seeds[-3:])
         entries = [
-            Entry(name, prepare(expert, int(s)), seed=int(s)) for (name, expert), s in zip(named, seeds, strict=False)
+            Entry(name, prepare(expert, int(s)), int(s)) for (name, expert), s in zip(named, seeds, strict=False)
         ]
-        gate, raw = resolve_gate(self.gate)
-        likelihood, stacker = self._likelihood_and_stacker()
-        by_name = isinstance(self.gate, str)
-        features = GateFeatures(self.gate_features, raw, MOST_GATE_COLUMNS if by_name else None).fit(X, target)
-        parts = Parts(
-            prepare(gate, gate_seed), registry.gates["constant"](), likelihood, features,
-            registry.gates["softmax"](penalty=0.01, max_iter=50, tol=1e-3), self.objective, self.top_k,
-        )  # fmt: skip
-        stratify = n_classes is not None
+        parts, stacker = self._parts(data, gate_seed)
+        alike = len({repr(expert) for _, expert in named}) < len(named)
+        how = Beginning(self.start, self.n_experts, len(named), alike, start_seed)
+        table = self.cv is not None and self.specialize is not True
+        plain = self._plain(start_seed) if table and self.specialize == "auto" else None
+        if plain is not None:
+            entries.append(Entry("mixture", plain))
         with ExitStack() as stack:
             if self.verbose:
                 stack.enter_context(listen(narrate))
             folds = (
-                known[0] if known else make_folds(self.cv, X, target, groups, stratify=stratify, random_state=fold_seed)
+                known.folds
+                if known
+                else make_folds(self.cv, X, target, groups, stratify=n_classes is not None, random_state=fold_seed)
             )
             if not folds.honest.any():
                 raise ValueError("no row is ever held out by these folds, so nothing could be judged; give others.")
-            if specialize == "auto":
-                entries.append(Entry("mixture", self._plain(start_seed), self._fold_params(data, folds, fold_seed)))
-            engine = current_engine(self.n_jobs)
             negligible = 0.0 if folds.in_sample else NEGLIGIBLE
+            engine = current_engine(self.n_jobs)
             workshop = stack.enter_context(Workshop(entries, data, folds, engine, self.on_error, negligible))
-            if specialize is True:
-                rounds = self.max_rounds if self.max_rounds != "auto" else 1000 if folds.in_sample else 10
-                alike = len({repr(expert) for _, expert in named}) < len(named)
-                how = Beginning(self.start, self.n_experts, alike, int(rounds), start_seed)
-                learned = fit_plain(workshop, parts, how, self.refit)
+            if table:
+                learned = self._fit_table(workshop, parts, stacker, how, plain, known)
             else:
-                base = features.base(X)
-                # The stack bends with what the gate looks at; the pool of classifiers looks at answers only.
-                columns = None if n_classes or base is None else StackColumns().fit(base)
-                table = Table(
-                    data, folds.second_level(target, groups, fold_seed), base, features, parts.gate,
-                    parts.constant, stacker, likelihood, self.objective, self.top_k,
-                    getattr(self, "classes_", None), self.scoring, None if columns is None else columns.dense(base),
-                )  # fmt: skip
-                learned = fit_table(workshop, len(named), table, self.refit, columns, known[1:] if known else None)
+                rounds = self.max_rounds if self.max_rounds != "auto" else 1000 if folds.in_sample else 10
+                learned = fit_plain(workshop, parts, how, int(rounds), self.refit, known)
         self._keep(learned, folds)
         return self
+
+    def _parts(self, data: Data, seed: int) -> tuple[Parts, Any]:
+        """What training is made of, names resolved, and the final estimator of the stack."""
+        gate, raw = resolve_gate(self.gate)
+        likelihood, stacker = self._likelihood_and_stacker()
+        widest = MOST_GATE_COLUMNS if isinstance(self.gate, str) else None
+        features = GateFeatures(self.gate_features, raw, widest).fit(data.X, data.y)
+        softmax = registry.gates["softmax"](penalty=0.01, max_iter=50, tol=1e-3)
+        constant = registry.gates["constant"]()
+        return Parts(prepare(gate, seed), constant, likelihood, features, softmax, self.objective, self.top_k), stacker
+
+    def _fit_table(
+        self, workshop: Workshop, parts: Parts, stacker: Any, how: Beginning, plain: Any, known: Known | None
+    ) -> Learned:
+        data = workshop.data
+        base = parts.features.base(data.X)
+        # The stack bends with what the gate looks at; the pool of classifiers looks at answers only.
+        columns = None if data.n_classes or base is None else StackColumns().fit(base)
+        table = Table(
+            data, workshop.folds.second_level(data.y, data.groups, how.seed), base, parts.features, parts.gate,
+            parts.constant, stacker, parts.likelihood, self.objective, self.top_k,
+            getattr(self, "classes_", None), self.scoring, None if columns is None else columns.dense(base),
+        )  # fmt: skip
+
+        def single(known: Known) -> Fitted:
+            one = clone(plain)._fit(data.X, data.y, data.sample_weight, data.groups, known)
+            classes = None if data.n_classes is None else np.arange(data.n_classes)
+            return Fitted("mixture", one, data.n_classes, classes, n_targets=data.n_targets)
+
+        specialist = None
+        if plain is not None:
+            regimes = "auto" if how.n_experts is None else how.n_experts
+            specialist = Specialist(replace(how, n_experts=regimes), parts.features, parts.proxy_gate, single)
+        return fit_table(workshop, how.pool, table, self.refit, columns, specialist, known)
 
     def _plain(self, seed: int) -> Mixture:
         """The plain mixture of the same parts, to be cross-fitted like any other expert."""
         plain: Mixture = clone(self)
-        n_experts = "auto" if self.n_experts is None else self.n_experts
-        return plain.set_params(specialize=True, n_experts=n_experts, random_state=seed, n_jobs=None, verbose=0)
-
-    def _fold_params(self, data: Data, folds: Folds, seed: int) -> list[dict[str, Any]]:
-        """What the plain mixture is told in each fold, and last for all rows: folds and start of its rows."""
-        params: list[dict[str, Any]] = []
-        for f in range(len(folds)):
-            rows = folds.pairs[f][0]
-            groups = None if data.groups is None else data.groups[rows]
-            inner = folds.inside(f, take_rows(data.X, rows), data.y[rows], groups, seed)
-            params.append({"cv": list(inner.pairs)})
-            if not isinstance(self.start, str):
-                params[-1]["start"] = np.asarray(self.start)[rows]
-        return [*params, {"cv": list(folds.pairs)}]
+        return plain.set_params(specialize=True, random_state=seed, n_jobs=None, verbose=0)
 
     def _keep(self, learned: Learned, folds: Folds) -> None:
         import pandas as pd
 
         self._learned = learned
-        self.n_experts_ = len(learned.names)
+        self.n_experts_ = len(learned.names) if learned.n_regimes is None else learned.n_regimes
         self._show_experts()
-        self.gate_, self.likelihood_ = learned.gate, learned.likelihood
-        self.oof_predictions_ = learned.predictions
-        self.responsibilities_ = learned.responsibilities
+        self.oof_predictions_ = self._stacked([side.predictions for side in learned.sides])
+        self.responsibilities_ = self._stacked([side.responsibilities for side in learned.sides])
         self.fold_of_row_ = folds.fold_of_row
         self.devices_ = dict.fromkeys(learned.names, "cpu")
         self.failures_ = pd.DataFrame(
@@ -263,22 +271,31 @@ class Mixture(BaseEstimator, ABC):
         )
         self.history_ = pd.DataFrame(learned.history)
         self.starts_ = pd.DataFrame(learned.starts, columns=["start", "score"])
+        if hasattr(self, "mixture_"):
+            self.history_, self.mixture_.starts_ = self.mixture_.history_, self.starts_
+        chosen = [side.selection for side in learned.sides if side.selection is not None]
         self.candidates_ = self.verdict_ = None
-        if learned.selection is not None:
-            self.candidates_ = pd.DataFrame(learned.selection.candidates)
-            self.verdict_ = learned.selection.verdict
-        mixture = self.named_experts_.get("mixture")
-        if isinstance(mixture, list):
-            self.n_experts_ = mixture[0].n_experts_
-        elif mixture is not None:
-            self.history_, self.starts_ = self.mixture_.history_, self.mixture_.starts_
-            self.n_experts_ = self.mixture_.n_experts_
+        if chosen:
+            frames = [pd.DataFrame(one.candidates) for one in chosen]
+            several = learned.n_targets is not None
+            self.candidates_ = pd.concat(frames, keys=range(len(frames)), names=["target"]) if several else frames[0]
+            self.verdict_ = Verdicts([one.verdict for one in chosen]) if several else chosen[0].verdict
+
+    def _stacked(self, tables: list[Array]) -> Array:
+        """One table, or the tables of all targets with those on a last axis."""
+        return tables[0] if self._learned.n_targets is None else np.stack(tables, axis=-1)
 
     def _show_experts(self) -> None:
-        """Set what shows the experts, all of it read off `_learned`."""
+        """Set what shows the experts, gates and likelihoods, all of it read off `_learned`."""
         learned = self._learned
-        models = [column.model for column in learned.columns]
-        self.experts_ = models if learned.stacker is None else [*models, learned.stacker]
+        several = learned.n_targets is not None
+        gates, likelihoods, stackers = (
+            [getattr(side, part) for side in learned.sides] for part in ("gate", "likelihood", "stacker")
+        )
+        self.gate_, self.likelihood_ = (gates, likelihoods) if several else (gates[0], likelihoods[0])
+        self.experts_ = [column.model for column in learned.columns]
+        if stackers[0] is not None:
+            self.experts_.append(stackers if several else stackers[0])
         self.named_experts_ = Bunch(**dict(zip(learned.names, self.experts_, strict=True)))
         mixture = self.named_experts_.get("mixture")
         if isinstance(mixture, Mixture):
@@ -301,85 +318,51 @@ class Mixture(BaseEstimator, ABC):
 
         Returns
         -------
-        ndarray of shape (n, K)
-            Rows sum to one; columns in the order of `experts_`.
+        ndarray of shape (n, K), or (n, K, T) with several targets
+            Rows sum to one over K; columns in the order of `experts_`.
         """
         X = self._checked(X)
-        return self._weights(X, self._every_answer(X) if self._learned.features.asks_experts else None)
+        if self._learned.features.asks_experts:
+            return self._stacked([opinion.weights for opinion in opinions(self._learned, X, self.top_k)])
+        return self._stacked(weights_of(self._learned, X, self.top_k))
 
     def predict_experts(self, X: Any) -> Array:
-        """Every expert's answer to every row: (n, K), or probabilities (n, K, C)."""
-        return self._every_answer(self._checked(X))
+        """Every expert's answer to every row: (n, K), probabilities (n, K, C), or (n, K, T)."""
+        return every_answer(self._learned, self._checked(X))[0]
 
     def assign(self, X: Any) -> NDArray[np.intp]:
-        """Index of the leading expert of each row, (n,)."""
+        """Index of the leading expert of each row, (n,) or (n, T)."""
         return np.asarray(self.gate_weights(X).argmax(axis=1))
 
     def responsibilities(self, X: Any, y: Any) -> Array:
-        """Who explained each row once y is seen, (n, K); the E-step of training."""
-        return posterior(*self._weights_and_log_prob(X, y))[0]
+        """Who explained each row once y is seen, (n, K) or (n, K, T); the E-step of training."""
+        return self._stacked([posterior(*pair)[0] for pair in self._weights_and_log_prob(X, y)])
 
     def score_samples(self, X: Any, y: Any) -> Array:
-        """Log density, or log probability of the class, of each row under the mixture, (n,)."""
-        return posterior(*self._weights_and_log_prob(X, y))[1]
+        """Log density, or log probability of the class, of each row under the mixture, (n,) or (n, T)."""
+        return self._stacked([posterior(*pair)[1] for pair in self._weights_and_log_prob(X, y)])
 
     @abstractmethod
     def _codes(self, y: Any) -> NDArray[Any]:
         """Y as the likelihood sees it."""
 
-    def _weights_and_log_prob(self, X: Any, y: Any) -> tuple[Array, Array]:
+    def _weights_and_log_prob(self, X: Any, y: Any) -> list[tuple[Array, Array]]:
         X = self._checked(X)
         codes = self._codes(y)
         check_rows(X, codes)
-        answers = self._every_answer(X)
-        return self._weights(X, answers), self.likelihood_.log_prob(codes, answers)
+        several = self._learned.n_targets is not None
+        return [
+            (opinion.weights, opinion.log_prob(codes[:, t] if several else codes, X))
+            for t, opinion in enumerate(opinions(self._learned, X, self.top_k, scaled=True, everywhere=True))
+        ]
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self)
         return check_X(self, X, reset=False)
 
-    def _weights(self, X: Any, answers: Array | None) -> Array:
-        features = self._learned.features
-        Z = features.join(features.base(X), answers)
-        return keep_top(self.gate_.predict_proba(Z), self.top_k)
-
-    def _every_answer(self, X: Any) -> Array:
-        answers = np.stack([column.answer(X) for column in self._learned.columns], axis=1)
-        return self._with_stack(X, answers)
-
-    def _with_stack(self, X: Any, answers: Array) -> Array:
-        stacker = self._learned.stacker
-        if stacker is None:
-            return answers
-        known = np.isfinite(answers).reshape(len(answers), -1).all(axis=1)
-        stacked = np.full((len(answers), 1, *answers.shape[2:]), np.nan)
-        if known.any():
-            rows, columns = X if known.all() else take_rows(X, np.flatnonzero(known)), self._learned.stack_columns
-            features = None if columns is None else columns.dense(self._learned.features.base(rows))
-            stacked[known, 0] = stacker.predict(answers[known], features)
-        return np.concatenate([answers, stacked], axis=1)
-
-    def _weighed(self, X: Any) -> tuple[Array, Array]:
-        """Weights (n, K) and answers; an expert answers only the rows where it counts, NaN elsewhere."""
-        if self._learned.features.asks_experts:
-            answers = self._every_answer(X)
-            return self._weights(X, answers), answers
-        weights = self._weights(X, None)
-        n, columns = len(weights), self._learned.columns
-        needed = weights[:, : len(columns)] > 0
-        if self._learned.stacker is not None:
-            needed = needed | (weights[:, [-1]] > 0)
-        collected: Array | None = None
-        for k, column in enumerate(columns):
-            rows = np.flatnonzero(needed[:, k])
-            if not len(rows):
-                continue
-            given = column.answer(X if len(rows) == n else take_rows(X, rows))
-            if collected is None:
-                collected = np.full((n, len(columns), *given.shape[1:]), np.nan)
-            collected[rows, k] = given
-        assert collected is not None
-        return weights, self._with_stack(X, collected)
+    def _opinions(self, X: Any, *, scaled: bool = False) -> list[Opinion]:
+        """Weights and answers of each target; an expert answers only the rows where it counts."""
+        return opinions(self._learned, self._checked(X), self.top_k, scaled=scaled)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

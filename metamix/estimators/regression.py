@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
+from sklearn.utils import check_random_state
 
 from metamix import registry
+from metamix.distributions import interval, quantile, sample
 from metamix.estimators.checks import check_numbers
 from metamix.estimators.mixture import Array, Mixture
 from metamix.estimators.parts import resolve_likelihood
-from metamix.recombination import combine, spread
+from metamix.estimators.slopes import mean_gradient
+from metamix.recombination import combine, spread, variance_parts
 from metamix.stacking import FeatureWeightedStack
 
 
@@ -30,10 +32,14 @@ class MixtureRegressor(RegressorMixin, Mixture):
         the entry that fits it best out of fold; "auto" counts the regimes too. None is one component per
         entry with ``specialize=True``, and "auto" with ``specialize="auto"``.
     gate : str, gate or classifier, default "softmax"
-        Whom to trust where: "constant", "softmax", "gmm", a gate of `metamix.gates`, or any classifier.
+        Whom to trust where: "constant", "softmax", "gmm", "neighbours", "tree", "boosting", a gate of
+        `metamix.gates`, or any classifier.
     gate_features : {"x", "predictions", "both"}, list of columns, or transformer
         What the gate looks at.
     likelihood : str or likelihood, default "gaussian"
+        How y scatters around an expert's answer: "gaussian", "student_t", "laplace", "poisson", or one of
+        `metamix.likelihoods`: ``Gaussian(heteroscedastic=True)`` has scales that depend on x, ``Outliers()`` a
+        uniform noise component that takes what no expert explains.
     objective : {"prediction", "likelihood"}
         What the gate is finally tuned for.
     specialize : {"auto", True, False}
@@ -63,9 +69,9 @@ class MixtureRegressor(RegressorMixin, Mixture):
     experts_ : list of K fitted experts
         In the order of the columns of `gate_weights`; `named_experts_` has them by name.
     gate_, likelihood_ : fitted parts
-    oof_predictions_ : ndarray of shape (n, K)
+    oof_predictions_ : ndarray of shape (n, K) or (n, K, T)
         NaN in rows that were never held out; averaged over repeats.
-    responsibilities_ : ndarray of shape (n, K)
+    responsibilities_ : ndarray of shape (n, K) or (n, K, T)
     fold_of_row_ : ndarray of shape (n,), or (n, R) with repeats
     n_experts_ : int
         Number of components.
@@ -133,7 +139,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         return check_numbers(self, y), None
 
     def _codes(self, y: Any) -> NDArray[Any]:
-        return check_numbers(self, y)
+        return check_numbers(self, y, self._learned.n_targets)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """The mixture's answer.
@@ -147,11 +153,105 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
         Returns
         -------
-        ndarray of shape (n,), or a pair of them
+        ndarray of shape (n,) or (n, T), or a pair of them
         """
-        weights, answers = self._weighed(self._checked(X))
-        mean = combine(weights, answers)
+        told = self._opinions(X, scaled=return_std)
+        mean = self._stacked([combine(one.weights, one.values) for one in told])
         if not return_std:
             return mean
-        scale: Array = np.broadcast_to(self.likelihood_.scale_, weights.shape)
-        return mean, spread(weights, answers, scale)
+        return mean, self._stacked([spread(one.weights, one.values, one.deviation(X)) for one in told])
+
+    def predict_variance(self, X: Any) -> tuple[Array, Array]:
+        """The variance of y, split: scatter within experts, and disagreement between them.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame of shape (n, d)
+
+        Returns
+        -------
+        within, between : ndarrays of shape (n,) or (n, T)
+            In squared units of y; they add up to the square of what ``predict(X, return_std=True)`` says.
+        """
+        told = self._opinions(X, scaled=True)
+        parts = [variance_parts(one.weights, one.values, one.deviation(X)) for one in told]
+        return self._stacked([within for within, _ in parts]), self._stacked([between for _, between in parts])
+
+    def predict_quantile(self, X: Any, q: Any) -> Array:
+        """Quantiles of y, from the distribution function of the mixture.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame of shape (n, d)
+        q : float or array-like of shape (m,)
+            Probabilities between 0 and 1.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, m), with a last axis for targets where there are several
+
+        Raises
+        ------
+        ValueError
+            If a probability lies outside 0 and 1.
+
+        Examples
+        --------
+        >>> from metamix import make_regimes
+        >>> X, y = make_regimes(200, random_state=0)
+        >>> mixture = MixtureRegressor(["ridge", "boosting"], specialize=False, random_state=0).fit(X, y)
+        >>> bool((mixture.predict_quantile(X, 0.1) < mixture.predict_quantile(X, 0.9)).all())
+        True
+        """
+        told = self._opinions(X, scaled=True)
+        return self._stacked([quantile(one.weights, one.distribution(X), q) for one in told])
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> Array:
+        """Interval that holds y with probability `coverage`, with equal tails: (n, 2) or (n, 2, T).
+
+        Raises
+        ------
+        ValueError
+            If coverage does not lie between 0 and 1.
+        """
+        told = self._opinions(X, scaled=True)
+        return self._stacked([interval(one.weights, one.distribution(X), coverage) for one in told])
+
+    def sample(self, X: Any, random_state: Any = None) -> Array:
+        """Draws of y, (n,) or (n, T), targets drawn independently given X."""
+        rng = check_random_state(random_state)
+        told = self._opinions(X, scaled=True)
+        return self._stacked([sample(one.weights, one.distribution(X), rng) for one in told])
+
+    def predict_gradient(self, X: Any) -> Array:
+        """How the answer changes with each column of x, by the chain rule through experts, gate and stack.
+
+        Parameters
+        ----------
+        X : array or data frame of numbers of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            In units of y per unit of x.
+
+        Raises
+        ------
+        metamix.derivatives.NoGradientError
+            If an expert that has weight, the gate or its features have no gradient, or y had several targets.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from metamix import MixtureRegressor
+        >>> x = np.linspace(-1, 1, 60)[:, None]
+        >>> bend = MixtureRegressor(["linear", "quadratic"], specialize=False, random_state=0).fit(x, x[:, 0] ** 2)
+        >>> bend.predict_gradient(np.array([[0.5]])).round(2)
+        array([[1.]])
+        """
+        return mean_gradient(self._learned, self._checked(X), self.top_k)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

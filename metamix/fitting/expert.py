@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from metamix.fitting.contents import Data, Entry, Fitted
+from metamix.fitting.contents import Data, Entry, Fitted, PerTarget
 from metamix.tables import take_rows
 
 __all__ = ["fit_expert", "prepare", "takes_weights"]
@@ -139,7 +141,7 @@ def fit_expert(
     data: Data,
     rows: NDArray[np.intp] | None,
     weight: Array | None,
-    fold: int = -1,
+    params: Mapping[str, Any] | None = None,
     negligible: float = 0,
 ) -> Fitted:
     """Fit a clone of one expert on some rows.
@@ -152,8 +154,8 @@ def fit_expert(
         Row positions; None for all.
     weight : ndarray or None
         Responsibilities of those rows, multiplied with their sample weights.
-    fold : int
-        Which of the entry's `fold_params` to set.
+    params : mapping, optional
+        Set on the expert first. They may speak of row positions, so every row stays.
     negligible : float
         Rows with no more responsibility than this are left out: they cost time and teach nothing.
 
@@ -170,10 +172,10 @@ def fit_expert(
     3.0
     """
     expert = clone(entry.estimator)
-    if entry.fold_params is not None:
-        expert.set_params(**entry.fold_params[fold])
+    if params is not None:
+        expert.set_params(**params)
     total = None if data.sample_weight is None else data.sample_weight if rows is None else data.sample_weight[rows]
-    if entry.fold_params is None:  # fold_params speak of row positions, so there every row stays
+    if params is None:
         there = None if total is None else total > 0
         useful = there
         if weight is not None:
@@ -197,7 +199,11 @@ def fit_expert(
     X = data.X if rows is None else take_rows(data.X, rows)
     y = data.y if rows is None else data.y[rows]
     if data.n_classes is None:
-        return Fitted(entry.name, expert.fit(X, y, **arguments))
+        if y.ndim == 2 and not get_tags(expert).target_tags.multi_output:
+            model = PerTarget([clone(expert).fit(X, y[:, t], **arguments) for t in range(y.shape[1])])
+        else:
+            model = expert.fit(X, y, **arguments)
+        return Fitted(entry.name, model, n_targets=data.n_targets)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) == 1:
         # Most classifiers refuse a single class; a fold or a weight may leave no other.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
@@ -19,7 +19,7 @@ from metamix.folds import Folds
 from metamix.progress import Event, emit
 from metamix.tables import take_rows
 
-__all__ = ["AllExpertsFailedError", "Workshop"]
+__all__ = ["AllExpertsFailedError", "Bench", "Workshop"]
 
 Array = NDArray[np.float64]
 
@@ -35,10 +35,11 @@ class _Job:
     fold: int  # -1: all rows
     weight: Array | None = None  # responsibilities of all rows, (n,); a view, sliced where it is used
     keep: bool = False
+    params: Mapping[str, Any] | None = None  # set on the expert before it is fitted
 
 
 @dataclass(frozen=True)
-class _Bench:
+class Bench:
     """What every task shares; travels to a worker once."""
 
     entries: tuple[Entry, ...]
@@ -51,6 +52,7 @@ class _Bench:
 class _Done:
     fitted: Fitted | None
     values: Array | None
+    scale: Array | None
     fit_seconds: float
     predict_seconds: float
 
@@ -72,21 +74,26 @@ def _one_name_each(names: list[str]) -> list[str]:
     return unique
 
 
-def _work(bench: _Bench, job: _Job) -> _Done:
+def _key(job: _Job) -> tuple[Any, ...]:
+    return job.expert, job.fold, None if job.weight is None else job.weight.tobytes()
+
+
+def _work(bench: Bench, job: _Job) -> _Done:
     """One task: fit one expert on one fold, answer for the held-out rows. Runs in a worker."""
     train, test = (None, None) if job.fold < 0 else bench.folds.pairs[job.fold]
     if bench.folds.in_sample:
         train = None
     started = time.perf_counter()
     weight = job.weight if job.weight is None or train is None else job.weight[train]
-    fitted = fit_expert(bench.entries[job.expert], bench.data, train, weight, job.fold, bench.negligible)
+    fitted = fit_expert(bench.entries[job.expert], bench.data, train, weight, job.params, bench.negligible)
     fit_seconds = time.perf_counter() - started
     fitted = replace(fitted, seconds=fit_seconds)
-    values = None
+    values = scale = None
     started = time.perf_counter()
     if test is not None:
-        values = fitted.answer(bench.data.X if bench.folds.in_sample else take_rows(bench.data.X, test))
-    return _Done(fitted if job.keep else None, values, fit_seconds, time.perf_counter() - started)
+        X = bench.data.X if bench.folds.in_sample else take_rows(bench.data.X, test)
+        values, scale = fitted.answer_with_scale(X)
+    return _Done(fitted if job.keep else None, values, scale, fit_seconds, time.perf_counter() - started)
 
 
 @dataclass
@@ -116,9 +123,10 @@ class Workshop:
     negligible: float = 0.0
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _session: Session | None = field(default=None, repr=False)
+    _remembered: dict[tuple[Any, ...], _Done] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> Workshop:
-        bench = _Bench(tuple(self.entries), self.data, self.folds, self.negligible)
+        bench = Bench(tuple(self.entries), self.data, self.folds, self.negligible)
         self._session = self._stack.enter_context(self.engine.open(bench))
         return self
 
@@ -134,6 +142,8 @@ class Workshop:
         keep: bool = False,
         only: Sequence[int] | None = None,
         needed: bool = True,
+        remember: bool = False,
+        params: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> tuple[list[int], Answers]:
         """Out-of-fold answers of some experts.
 
@@ -149,6 +159,10 @@ class Workshop:
             Folds to answer; all by default.
         needed : bool
             Whether it is an error if none is left.
+        remember : bool
+            The next call shall not repeat fits of the same expert, fold and weights.
+        params : mapping from fold to mapping, optional
+            Parameters to set on the experts before they are fitted on a fold.
 
         Returns
         -------
@@ -162,8 +176,9 @@ class Workshop:
         """
         which = list(range(len(self.entries))) if which is None else list(which)
         only = range(len(self.folds)) if only is None else only
-        n, C = self.data.n, self.data.n_classes
-        values = np.zeros((n, len(which)) if C is None else (n, len(which), C))
+        n, depth = self.data.n, self.data.n_classes or self.data.n_targets
+        values = np.zeros((n, len(which)) if depth is None else (n, len(which), depth))
+        scale: Array | None = None
         times = np.zeros(n)
         for f in only:
             times[self.folds.pairs[f][1]] += 1
@@ -171,24 +186,66 @@ class Workshop:
         models: dict[tuple[str, int], Any] = {}
         names = _one_name_each([self.entries[e].name for e in which])
         jobs = [
-            _Job(j, e, f, None if weights is None else weights[:, j], keep) for f in only for j, e in enumerate(which)
+            _Job(j, e, f, None if weights is None else weights[:, j], keep, (params or {}).get(f))
+            for f in only
+            for j, e in enumerate(which)
         ]
         failures: list[Failure] = []
         failed: set[int] = set()
-        for job, done in self._run(jobs, failures, failed):
-            values[self.folds.pairs[job.fold][1], job.column] += done.values
+        for job, done in self._known_or_run(jobs, failures, failed, remember):
+            test = self.folds.pairs[job.fold][1]
+            values[test, job.column] += done.values
+            if done.scale is not None:
+                scale = np.full(values.shape, np.nan) if scale is None else scale
+                scale[test, job.column] = np.nan_to_num(scale[test, job.column]) + done.scale
             fit_seconds[job.column] += done.fit_seconds
             predict_seconds[job.column] += done.predict_seconds
             if keep:
                 models[names[job.column], job.fold] = done.fitted
         with np.errstate(invalid="ignore"):
-            values /= times.reshape((n,) + (1,) * (values.ndim - 1))
-        table = Answers(names, values, fit_seconds, predict_seconds, failures, models)
+            share = times.reshape((n,) + (1,) * (values.ndim - 1))
+            values /= share
+            if scale is not None:
+                scale /= share
+        table = Answers(names, values, fit_seconds, predict_seconds, failures, models, scale)
         kept = self._kept(which, failed, failures, needed)
         return kept, table if len(kept) == len(which) else table.take(kept)
 
+    def _known_or_run(
+        self, jobs: list[_Job], failures: list[Failure], failed: set[int], remember: bool
+    ) -> Iterator[tuple[_Job, _Done]]:
+        """What the last call left, then what must be done."""
+        known, self._remembered = self._remembered, {}
+        ahead = []
+        for job in jobs:
+            done = known.get(_key(job)) if known else None
+            if done is None or (job.keep and done.fitted is None):
+                ahead.append(job)
+            else:
+                yield job, done
+        for job, done in self._run(ahead, failures, failed):
+            if remember:
+                self._remembered[_key(job)] = done
+            yield job, done
+
+    def each(self, function: Callable[[Bench, Any], Any], jobs: Sequence[Any], names: Sequence[str]) -> list[Any]:
+        """What `function(bench, job)` returns for each job, worked off by the engine; it must not fail."""
+        assert self._session is not None, "open the workshop with a with statement first"
+        found: list[Any] = [None] * len(jobs)
+        for count, outcome in enumerate(self._session.run(function, list(jobs), list(names)), start=1):
+            if outcome.error is not None:
+                raise outcome.error
+            found[outcome.index] = outcome.value
+            emit(Event("task", names[outcome.index], count, len(jobs)))
+        return found
+
     def fit_all(
-        self, which: Sequence[int] | None = None, weights: Array | None = None, *, needed: bool = True
+        self,
+        which: Sequence[int] | None = None,
+        weights: Array | None = None,
+        *,
+        needed: bool = True,
+        params: Mapping[str, Any] | None = None,
     ) -> tuple[dict[int, Fitted], list[Failure]]:
         """Fit some experts on all rows, once.
 
@@ -198,6 +255,8 @@ class Workshop:
         weights : ndarray of shape (n, len(which)), optional
         needed : bool
             Whether it is an error if none is left.
+        params : mapping, optional
+            Parameters to set on the experts before they are fitted.
 
         Returns
         -------
@@ -211,7 +270,7 @@ class Workshop:
         which = list(range(len(self.entries))) if which is None else list(which)
         failures: list[Failure] = []
         failed: set[int] = set()
-        jobs = [_Job(j, e, -1, None if weights is None else weights[:, j], True) for j, e in enumerate(which)]
+        jobs = [_Job(j, e, -1, None if weights is None else weights[:, j], True, params) for j, e in enumerate(which)]
         fitted = {job.column: done.fitted for job, done in self._run(jobs, failures, failed) if done.fitted}
         return {j: fitted[j] for j in self._kept(which, failed, failures, needed)}, failures
 

@@ -3,6 +3,8 @@
 from metamix.gates.classifier import ClassifierGate
 from metamix.gates.constant import ConstantGate
 from metamix.gates.gaussian import GaussianGate
+from metamix.gates.neighbours import NeighboursGate
 from metamix.gates.softmax import SoftmaxGate
+from metamix.gates.trees import boosting, tree
 
-__all__ = ["ClassifierGate", "ConstantGate", "GaussianGate", "SoftmaxGate"]
+__all__ = ["ClassifierGate", "ConstantGate", "GaussianGate", "NeighboursGate", "SoftmaxGate", "boosting", "tree"]

@@ -75,7 +75,8 @@ class ClassifierGate(BaseEstimator):
         """
         n = count_rows(X)
         labels = check_responsibilities(responsibilities, n)
-        shares = n * check_row_weights(sample_weight, n)[:, None] * labels
+        weight = check_row_weights(sample_weight, n)
+        shares = np.count_nonzero(weight) * weight[:, None] * labels
         if not hasattr(self.classifier, "predict_proba"):
             raise TypeError(
                 f"{type(self.classifier).__name__} cannot be a gate: weights come from predict_proba, which it lacks."

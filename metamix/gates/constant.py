@@ -110,6 +110,11 @@ class ConstantGate(BaseEstimator):
         check_is_fitted(self)
         return np.tile(self.weights_, (count_rows(X), 1))
 
+    def weights_gradient(self, X: Any) -> FloatArray:
+        """Zeros (n, K, q) for the rows of X (n, q): the weights do not change with x."""
+        check_is_fitted(self)
+        return np.zeros((count_rows(X), self.n_experts_, np.shape(X)[1]))
+
     def _set(self, weights: FloatArray) -> Self:
         self.weights_, self.n_experts_ = weights, len(weights)
         return self

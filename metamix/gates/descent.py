@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -121,14 +122,25 @@ class Conditioning:
     """Directions of the columns and how much they vary, so that descent is equally steep along each.
 
     Curvature of the mean loss along a direction of variance v is about c v + penalty with
-    c = g (1 - g): one decomposition serves a whole path of penalties.
+    c = g (1 - g): one decomposition serves a whole path of penalties. With a relevance r_j for each column
+    what is penalised are the slopes divided by r_j: columns of little relevance stay flat.
     """
 
     def __init__(self, columns: StandardisedColumns) -> None:
-        self._directions: FloatArray | None = None
-        self._variance = np.ones(columns.q)
-        if 0 < columns.q <= _WIDE:
-            self._variance, self._directions = np.linalg.eigh(columns.correlation())
+        self._correlation = columns.correlation() if 0 < columns.q <= _WIDE else None
+        self._set(np.ones((columns.q, 1)))
+
+    def reweighted(self, relevance: FloatArray) -> Conditioning:
+        """The same columns with other relevances (q,), all positive."""
+        other = copy.copy(self)
+        other._set(relevance[:, None])
+        return other
+
+    def _set(self, relevance: FloatArray) -> None:
+        self._relevance, self._directions = relevance, None
+        self._variance = np.square(relevance[:, 0])
+        if self._correlation is not None:
+            self._variance, self._directions = np.linalg.eigh(relevance * self._correlation * relevance.T)
 
     def steps(self, penalty: float, curvature: float) -> FloatArray:
         """Length (q, 1) of one unit along each direction; 0 where the columns do not vary."""
@@ -138,11 +150,17 @@ class Conditioning:
 
     def forward(self, along: FloatArray) -> FloatArray:
         """From coordinates along the directions (q, K) to slopes (q, K)."""
-        return along if self._directions is None else self._directions @ along
+        return self._relevance * (along if self._directions is None else self._directions @ along)
 
-    def back(self, slopes: FloatArray) -> FloatArray:
+    def along(self, slopes: FloatArray) -> FloatArray:
         """From slopes (q, K) to coordinates along the directions (q, K)."""
-        return slopes if self._directions is None else self._directions.T @ slopes
+        scaled = slopes / self._relevance
+        return scaled if self._directions is None else self._directions.T @ scaled
+
+    def back(self, gradient: FloatArray) -> FloatArray:
+        """From a gradient in the slopes (q, K) to one in the coordinates (q, K)."""
+        scaled = self._relevance * gradient
+        return scaled if self._directions is None else self._directions.T @ scaled
 
 
 def descend(
@@ -154,7 +172,7 @@ def descend(
     tol: float,
     max_iter: int,
 ) -> tuple[Coefficients, int]:
-    """Minimise mean loss + penalty / 2 · ‖slopes‖², intercepts free, by L-BFGS (Liu & Nocedal 1989).
+    """Minimise mean loss + penalty / 2 · ‖slopes / relevance‖², intercepts free, by L-BFGS (Liu & Nocedal 1989).
 
     Returns
     -------
@@ -190,7 +208,7 @@ def descend(
         by_along = steps * (conditioning.back(by_slope) + penalty * along)
         return value, np.concatenate([by_along.ravel(), level * by_intercept])
 
-    along = np.divide(conditioning.back(initial.slopes), steps, out=np.zeros((q, K)), where=steps > 0)
+    along = np.divide(conditioning.along(initial.slopes), steps, out=np.zeros((q, K)), where=steps > 0)
     found = minimize(
         penalised,
         np.concatenate([along.ravel(), initial.intercept / level]),

@@ -7,10 +7,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.linalg import solve_triangular
+from scipy.linalg import cho_solve, solve_triangular
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from metamix.derivatives import softmax_gradient
 from metamix.gates.descent import softmax
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, mean_responsibilities
 from metamix.gates.standardised import column_moments, row_blocks
@@ -127,6 +128,18 @@ class GaussianGate(BaseEstimator):
                 logits[:, k] = prior[k] - volumes[k] - 0.5 * np.einsum("in,in->n", away, away)
             weights[rows] = softmax(logits)[0]
         return weights
+
+    def weights_gradient(self, X: Any) -> FloatArray:
+        """How the weights change with each column: (n, K, q) for the rows of X (n, q), in the units of X."""
+        weights = self.predict_proba(X)
+        X = self._check(X, reset=False)
+        slopes = np.zeros((X.shape[0], self.n_experts_, X.shape[1]))
+        Z = self._standardised(X)
+        inside = (np.abs(Z) < _FAR) / self._unit[self._varies]
+        for k in range(self.n_experts_):
+            away = (np.clip(Z, -_FAR, _FAR) - self._locations[k]).T
+            slopes[:, k, self._varies] = -inside * cho_solve((self._factors[k], True), away).T
+        return softmax_gradient(weights, slopes)
 
     def _moments(self, X: Any, labels: FloatArray, row_weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Means (K, q) and covariances (K, q, q) of the standardised columns that vary."""

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from metamix.derivatives import softmax_gradient
 from metamix.gates.descent import Coefficients, Conditioning, cross_entropy, descend, objective_loss, softmax
 from metamix.gates.simplex import count_experts, simplex_weights
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, mean_responsibilities
@@ -18,6 +19,8 @@ from metamix.protocols import FloatArray, Objective
 
 #: No expert starts with less than this share of an even weight: at zero it could never come back.
 _LEAST_START = 0.02
+#: No column's slopes are penalised by more than the square of this tells.
+_LEAST_RELEVANCE = 1e-3
 
 
 class SoftmaxGate(BaseEstimator):
@@ -33,6 +36,9 @@ class SoftmaxGate(BaseEstimator):
     penalty : float or "path", default "path"
         0 is plain maximum likelihood, infinity constant weights. "path" leaves the choice to training,
         which compares a path of penalties out of fold; a gate fitted on its own then uses 0.01.
+    reweight : int, default 0
+        How often the penalty of each column is set anew, in inverse proportion to the square of the slopes it
+        had, so that columns of no use fade (adaptive ridge, Grandvalet 1998).
     max_iter : int, default 1000
         Most steps of the solver.
     tol : float, default 1e-8
@@ -52,6 +58,7 @@ class SoftmaxGate(BaseEstimator):
     References
     ----------
     Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm.
+    Grandvalet (1998), Least absolute shrinkage is equivalent to quadratic penalization.
 
     Examples
     --------
@@ -69,10 +76,13 @@ class SoftmaxGate(BaseEstimator):
     n_experts_: int
     n_iter_: int
 
-    def __init__(self, penalty: float | str = "path", max_iter: int = 1000, tol: float = 1e-8) -> None:
+    def __init__(
+        self, penalty: float | str = "path", max_iter: int = 1000, tol: float = 1e-8, reweight: int = 0
+    ) -> None:
         self.penalty = penalty
         self.max_iter = max_iter
         self.tol = tol
+        self.reweight = reweight
 
     def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Minimise the cross-entropy between responsibilities and weights.
@@ -136,6 +146,7 @@ class SoftmaxGate(BaseEstimator):
         penalties: Sequence[float] | None = None,
         start: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        begin: SoftmaxGate | None = None,
     ) -> list[Self]:
         """One fitted gate per penalty, each descended from the solution of the next larger penalty.
 
@@ -148,6 +159,8 @@ class SoftmaxGate(BaseEstimator):
         start : array-like of shape (K,) or None
             Constant weights to begin with; of no use with responsibilities.
         sample_weight : array-like of shape (n,) or None
+        begin : SoftmaxGate or None
+            A fitted gate over the same columns to descend from.
 
         Returns
         -------
@@ -169,7 +182,7 @@ class SoftmaxGate(BaseEstimator):
         for gate in gates[1:]:
             gate._copy_columns(gates[0])
         labels = target if callable(target) else check_responsibilities(target, X.shape[0])
-        return self._fit_path(X, labels, asked, start, sample_weight, gates)
+        return self._fit_path(X, labels, asked, start, sample_weight, gates, begin)
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Weights (n, K); finite and summing to one however far X (n, q) lies from the training rows."""
@@ -181,6 +194,10 @@ class SoftmaxGate(BaseEstimator):
             weights[rows] = softmax(np.nan_to_num(logits, posinf=1e300, neginf=-1e300))[0]
         return weights
 
+    def weights_gradient(self, X: Any) -> FloatArray:
+        """How the weights change with each column: (n, K, q) for the rows of X (n, q), in the units of X."""
+        return softmax_gradient(self.predict_proba(X), self.coef_.T[None])
+
     def _fit_path(
         self,
         X: Any,
@@ -189,6 +206,7 @@ class SoftmaxGate(BaseEstimator):
         start: ArrayLike | None,
         sample_weight: ArrayLike | None,
         gates: list[Self] | None = None,
+        warm: SoftmaxGate | None = None,
     ) -> list[Self]:
         """Solve from the largest penalty to the smallest; gates[i] takes the solution of penalties[i]."""
         gates = [self] if gates is None else gates
@@ -202,6 +220,9 @@ class SoftmaxGate(BaseEstimator):
         if finite:
             columns = StandardisedColumns(X, row_weights)
             conditioning = Conditioning(columns)
+            if warm is not None:
+                intercept = warm.intercept_ + columns.mean @ warm.coef_
+                current = Coefficients(columns.deviation[:, None] * warm.coef_, intercept)
             loss = (
                 objective_loss(columns, target, row_weights, level)
                 if callable(target)
@@ -213,8 +234,12 @@ class SoftmaxGate(BaseEstimator):
                 gates[i]._set(np.zeros((q, K)), least, 0)
                 continue
             # A path only ranks its penalties, which takes fewer digits than coefficients one reports.
-            tol = self.tol if penalties[i] == 0 else self.tol * (1e4 if len(penalties) > 1 else 10)
-            current, steps = descend(loss, conditioning, current, penalties[i], tol=tol, max_iter=self.max_iter)
+            tol = self.tol if penalties[i] == 0 else self.tol * (1e4 if len(penalties) > 1 or warm else 10)
+            times = max(self.reweight, 1) if current.slopes.any() else 1 + self.reweight
+            for _ in range(times):
+                if self.reweight and current.slopes.any():
+                    conditioning = conditioning.reweighted(_relevance(current.slopes))
+                current, steps = descend(loss, conditioning, current, penalties[i], tol=tol, max_iter=self.max_iter)
             gates[i]._set(*columns.to_units_of_x(current.slopes, current.intercept), steps)
         return gates
 
@@ -238,6 +263,12 @@ class SoftmaxGate(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _relevance(slopes: FloatArray) -> FloatArray:
+    """Size (q,) of the slopes (q, K) of each column, in sizes of the largest; never zero, so that none is lost."""
+    size = np.linalg.norm(slopes, axis=1)
+    return np.maximum(size / size.max(), _LEAST_RELEVANCE)
 
 
 def check_penalty(penalty: Any) -> float:

@@ -22,12 +22,13 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.estimators import MixtureClassifier, MixtureRegressor
+from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor
 from metamix.persistence.trust import check_arrays, is_known, is_there
 
 __all__ = ["FORMAT", "ModelFileError", "UntrustedTypesError", "load", "place", "replacing", "save", "untrusted_types"]
 
 FORMAT = 1
+KINDS = (MixtureRegressor, MixtureClassifier, MixtureOfPredictions)
 MANIFEST, MODEL = "manifest.json", "model.skops"
 ALWAYS = ("numpy", "scipy", "scikit-learn", "skops")
 # What a damaged or foreign file makes zipfile, json, numpy, skops and scikit-learn raise.
@@ -54,7 +55,7 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    mixture : MixtureRegressor or MixtureClassifier
+    mixture : MixtureRegressor, MixtureClassifier or MixtureOfPredictions
         Fitted.
     path : str or path
         Any name; nothing is added to it.
@@ -81,9 +82,9 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
     """
     from skops import io
 
-    if not isinstance(mixture, MixtureRegressor | MixtureClassifier):
+    if not isinstance(mixture, KINDS):
         raise ModelFileError(
-            f"save got a {type(mixture).__name__}: a fitted MixtureRegressor or MixtureClassifier would do"
+            f"save got a {type(mixture).__name__}: a fitted MixtureRegressor, MixtureClassifier or MixtureOfPredictions would do"
         )
     check_is_fitted(mixture)
     try:
@@ -159,7 +160,7 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
         ) from error
     except DAMAGE as error:
         raise ModelFileError(f"{path} is damaged and cannot be read ({_line(error)})") from error
-    if not isinstance(mixture, MixtureRegressor | MixtureClassifier):
+    if not isinstance(mixture, KINDS):
         raise ModelFileError(f"{path} holds a {type(mixture).__name__}, not a mixture")
     try:
         check_arrays(mixture)

@@ -129,6 +129,20 @@ def objective_is_not_made_worse(make: Make) -> None:
     demand(after <= before * 1.001 + 1e-12, f"fit_objective raises the loss from {before:.4g} to {after:.4g}")
 
 
+def gradient_is_the_slope_of_the_weights(make: Make) -> None:
+    """A gate with weights_gradient agrees with central differences."""
+    if not hasattr(make(), "weights_gradient"):
+        return
+    X, shares = _table()
+    gate = _made(make).fit(X, shares)
+    found = np.asarray(gate.weights_gradient(X))
+    demand(found.shape == (N, 3, 2), f"weights_gradient has the shape {found.shape}; (n, K, q) is {(N, 3, 2)}")
+    for j, step in enumerate(1e-4 * np.eye(2)):
+        slope = (_weights(gate, X + step, 3) - _weights(gate, X - step, 3)) / 2e-4
+        gap = np.abs(found[:, :, j] - slope).max() / max(1.0, np.abs(slope).max())
+        demand(gap < 1e-3, f"weights_gradient is {gap:.2g} away from central differences in column {j}")
+
+
 GATE_CHECKS = (
     weights_follow_responsibilities,
     weights_stay_finite_far_away,
@@ -139,4 +153,5 @@ GATE_CHECKS = (
     leaves_its_input_alone,
     same_seed_same_weights,
     objective_is_not_made_worse,
+    gradient_is_the_slope_of_the_weights,
 )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import integrate
 
 from metamix.testing.demands import Make, demand
 
@@ -135,6 +136,86 @@ def scales_of_experts_are_taken(make: Make) -> None:
     demand(np.isfinite(_log_prob(fitted, case.y, case.predictions, scale)).all(), "scale makes log_prob NaN")
 
 
+def weights_are_repeated_rows(make: Make) -> None:
+    """A row of weight three counts like three rows."""
+    case = _case(make)
+    times = np.random.default_rng(1).integers(0, 4, N)
+    repeated = [np.repeat(array, times, axis=0) for array in case[:3]]
+    weighted = make().fit(case.y, case.predictions, times[:, None] * case.responsibilities)
+    values = _log_prob(weighted, case.y, case.predictions)
+    other = _log_prob(make().fit(*repeated), case.y, case.predictions)
+    demand(np.allclose(values, other, rtol=1e-3, atol=1e-3), "a row of weight three is not three rows")
+
+
+def units_of_y_do_not_matter(make: Make) -> None:
+    """One with ``follows_units`` shifts its log density by a constant when y and answers change their unit."""
+    case = _case(make)
+    if not getattr(make(), "follows_units", False):
+        return
+    plain = _log_prob(make().fit(*case[:3]), case.y, case.predictions)
+    for factor, shift in ((1e6, 0.0), (1e-6, 0.0), (1.0, -50.0)):
+        y, answers = factor * case.y + shift, factor * case.predictions + shift
+        moved = _log_prob(make().fit(y, answers, case.responsibilities), y, answers)
+        gap = float(np.abs(moved + np.log(factor) - plain).max())
+        demand(gap < 1e-3, f"y times {factor:g} plus {shift:g} changes log_prob by {gap:.2g} too much")
+
+
+def standard_deviations_are_finite(make: Make) -> None:
+    """``standard_deviation``, where there is one, is (n, K), finite and positive, and NaN only with the answer."""
+    case = _case(make)
+    fitted = make().fit(*case[:3])
+    if not hasattr(fitted, "standard_deviation"):
+        return
+    values = np.asarray(fitted.standard_deviation(case.predictions))
+    demand(values.shape == (N, K), f"standard_deviation has the shape {values.shape}, not (n, K)")
+    demand((np.isfinite(values) & (values > 0)).all(), "standard_deviation is not finite and positive")
+
+
+def distribution_agrees_with_log_prob(make: Make) -> None:
+    """``distribution``, where there is one, has the cdf of log_prob's density and draws that follow it."""
+    case = _case(make)
+    fitted = make().fit(*case[:3])
+    if not hasattr(fitted, "distribution"):
+        return
+    components = fitted.distribution(case.predictions)
+    for low, high in ((-4.0, 3.0), (2.0, 7.0), (6.0, 40.0)):
+        below = np.asarray(components.cdf(high)) - np.asarray(components.cdf(low))
+        demand(below.shape == (N, K), f"cdf of the distribution has the shape {below.shape}, not (n, K)")
+        gap = float(np.abs(below - _between(fitted, case.predictions, low, high)).max())
+        demand(gap < 2e-3, f"cdf and log_prob differ by {gap:.2g} between {low:g} and {high:g}")
+    draws = np.asarray(components.rvs(size=(N, K), random_state=np.random.RandomState(0)))
+    levels = np.sort(components.cdf(draws), axis=None)
+    demand(draws.shape == (N, K), f"draws have the shape {draws.shape}, not (n, K)")
+    # Kolmogorov's distance of 180 draws is below 0.15 but once in a thousand; of counts, cdf is above its level.
+    demand((levels - np.arange(N * K) / (N * K)).min() > -0.15, "draws do not follow the distribution")
+
+
+def _between(fitted: Any, predictions: Array, low: float, high: float) -> Array:
+    """Probability (n, K) of more than low and at most high, by log_prob."""
+    if getattr(fitted, "discrete", False):
+        counts = np.arange(max(low + 1, 0.0), high + 1)
+        return np.asarray(sum(np.exp(_log_prob(fitted, np.full(N, y), predictions)) for y in counts))
+    points = np.linspace(low, high, 401)
+    densities = [np.exp(_log_prob(fitted, np.full(N, y), predictions)) for y in points]
+    return np.asarray(integrate.simpson(densities, x=points, axis=0))
+
+
+def trust_falls_with_the_error(make: Make) -> None:
+    """``trust``, where there is one, is finite, at least 0, and no larger where the answer is farther off."""
+    case = _case(make)
+    fitted = make().fit(*case[:3])
+    if not hasattr(fitted, "trust"):
+        return
+    holes = case.predictions.copy()
+    holes[:5, 1] = np.nan
+    for answers in (case.predictions, holes):
+        values = np.asarray(fitted.trust(case.y, answers))
+        demand(values.shape == (N, K), f"trust has the shape {values.shape}, not (n, K)")
+        demand((np.isfinite(values) & (values >= 0)).all(), "trust is not a finite number of at least 0")
+    near, far = (np.asarray(fitted.trust(case.y, case.y[:, None] + np.full(K, gap))) for gap in (0.5, 50.0))
+    demand((far <= near).all(), "rows far from the answer are trusted more than those near it")
+
+
 LIKELIHOOD_CHECKS = (
     log_prob_is_finite,
     probabilities_add_to_one,
@@ -143,4 +224,9 @@ LIKELIHOOD_CHECKS = (
     rows_without_responsibility_do_not_count,
     missing_answers_stay_missing,
     scales_of_experts_are_taken,
+    weights_are_repeated_rows,
+    units_of_y_do_not_matter,
+    standard_deviations_are_finite,
+    distribution_agrees_with_log_prob,
+    trust_falls_with_the_error,
 )

@@ -8,68 +8,73 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from metamix.answers import Answers, Failure
-from metamix.features import GateFeatures
 from metamix.fitting import Workshop
 from metamix.judging import paired
-from metamix.objectives import LogScore, SquaredError
 from metamix.progress import Event, emit
-from metamix.recombination import combine, posterior
-from metamix.tables import take_rows
-from metamix.training.gating import LearnedGate, fit_on_responsibilities, learn_gate
+from metamix.training.estep import Face, Parts, expectation, tuned
+from metamix.training.gating import LearnedGate
 
-__all__ = ["Alternation", "Parts", "Round", "alternate", "drop_experts", "final_gate"]
+__all__ = ["Alternation", "Round", "alternate", "drop_experts", "final_gates", "single"]
 
 Array = NDArray[np.float64]
 
 # Responsibilities are mixed with this share of the uniform distribution, so that no expert dies.
 FLOOR = 1e-3
-# Scales and gate settle on the answers of a round before the experts are fitted again: they are cheap.
-SETTLING = 2
 # Experts are not fitted again for responsibilities that moved less than this (0 to 2, mean over rows).
 STILL = 0.1
+# A component that explains fewer rows than this is given up: it cannot teach an expert.
+FEWEST_ROWS = 10.0
 # Classical EM stops when the log-likelihood gains less than this share of itself.
 TOLERANCE = 1e-8
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What the alternation is made of, resolved and unfitted."""
-
-    gate: Any
-    constant: Any
-    likelihood: Any
-    features: GateFeatures
-    proxy_gate: Any = None
-    objective: str = "prediction"
-    top_k: int | None = None
-
-
 @dataclass
 class Round:
-    """One round: what the experts were trained with, what they answered, who was trusted.
+    """One round: what the experts were trained with, what they answered, who was trusted for each target.
 
-    `weights` (n, K) trained the experts; `responsibilities` (n, K) are what followed.
+    `weights` (n, K) trained the experts.
     """
 
     number: int
     alive: list[int]
     weights: Array
     answers: Answers
-    likelihood: Any
-    learned: LearnedGate
-    responsibilities: Array
+    faces: list[Face]
     row_loss: Array
     log_likelihood: float
-    seconds: float
+    seconds: float = 0.0
+
+    @property
+    def learned(self) -> LearnedGate:
+        """The gate of the first target."""
+        return self.faces[0].learned
+
+    @property
+    def likelihood(self) -> Any:
+        """The likelihood of the first target."""
+        return self.faces[0].likelihood
+
+    @property
+    def responsibilities(self) -> Array:
+        """Who explained each row, averaged over targets, (n, K)."""
+        return _mean([face.responsibilities for face in self.faces])
+
+    @property
+    def teaching(self) -> Array:
+        """What the next round's experts are trained with, (n, K)."""
+        return _mean([face.teaching for face in self.faces])
 
     def mean_loss(self, sample_weight: Array) -> float:
         """Mean of the losses of judged rows; infinity where none has any weight."""
         judged = self.learned.judged
         total = float(sample_weight[judged].sum())
         return float(self.row_loss[judged] @ sample_weight[judged]) / total if total > 0 else np.inf
+
+
+def _mean(tables: list[Array]) -> Array:
+    return tables[0] if len(tables) == 1 else np.asarray(np.mean(tables, axis=0))
 
 
 @dataclass
@@ -90,6 +95,7 @@ def alternate(
     max_rounds: int,
     *,
     keep: bool = False,
+    prune: bool = False,
 ) -> Alternation:
     """Alternate between experts and gate from a start.
 
@@ -112,6 +118,8 @@ def alternate(
     max_rounds : int
     keep : bool
         Keep the fold models of the best round.
+    prune : bool
+        Give up components that starve.
 
     Returns
     -------
@@ -122,44 +130,70 @@ def alternate(
     AllExpertsFailedError
         If no expert is left.
     """
-    in_sample = workshop.folds.in_sample
-    alive = list(components)
-    weights, best, result = start, None, Alternation(best=None)  # type: ignore[arg-type]
-    previous = -np.inf
+    in_sample, sample_weight = workshop.folds.in_sample, workshop.data.weight
+    alive, weights, previous = list(components), start, -np.inf
+    best: Round | None = None
+    history: list[dict[str, Any]] = []
+    failures: list[Failure] = []
     for number in range(1, max_rounds + 1):
         started = time.perf_counter()
         uniform = not in_sample and bool(np.ptp(weights) < 1e-12)
         kept, answers = workshop.cross_fit(alive, None if uniform else weights, keep=keep or in_sample)
-        result.failures += answers.failures
+        failures += answers.failures
         if len(kept) < len(alive):
             weights, alive, best = _without(weights, kept), [alive[j] for j in kept], None
-        this = _expectation(workshop, parts, base, weights, answers, number, alive)
+        this = _judged(workshop, parts, base, weights, answers, number, alive)
         this.seconds = time.perf_counter() - started
-        result.history.append(_row_of(this, workshop))
-        emit(Event("round", f"round {number}", number, max_rounds, result.history[-1]))
-        gain = this.log_likelihood - previous
-        previous = this.log_likelihood
-        if best is None or in_sample or this.mean_loss(workshop.data.weight) < best.mean_loss(workshop.data.weight):
-            earned = best is None or in_sample or _earned(best, this, workshop.data.weight)
-            best = this
-        else:
-            earned = False
+        history.append(_row_of(this, workshop))
+        emit(Event("round", f"round {number}", number, max_rounds, history[-1]))
+        gain, previous = this.log_likelihood - previous, this.log_likelihood
+        better = best is None or in_sample or this.mean_loss(sample_weight) < best.mean_loss(sample_weight)
+        earned = best is None or in_sample or (better and _earned(best, this, sample_weight))
+        best = this if better else best
         if not earned or (in_sample and abs(gain) <= TOLERANCE * abs(previous)):
             break
-        if not in_sample and np.abs(this.responsibilities - weights).sum(axis=1).mean() < STILL:
-            break
-        weights = this.responsibilities if in_sample else (1 - FLOOR) * this.responsibilities + FLOOR / len(alive)
+        if not in_sample:
+            teaching = this.teaching
+            feeding = _feeding(this, workshop) if prune else list(range(len(alive)))
+            if len(feeding) < len(alive):
+                weights, alive = _without(teaching, feeding), [alive[j] for j in feeding]
+                emit(Event("prune", f"{len(feeding)} components left", number, max_rounds))
+                continue
+            if np.abs(teaching - weights).sum(axis=1).mean() < STILL:
+                break
+            weights = (1 - FLOOR) * teaching + FLOOR / len(alive)
+        else:
+            weights = this.teaching
     assert best is not None
-    result.best = best
-    return result
+    return Alternation(best, history, failures)
+
+
+def single(workshop: Workshop, parts: Parts, base: Any, entry: int, answers: Answers) -> Alternation:
+    """One regime, whose expert has answered already: nothing to alternate, scales alone are learned."""
+    this = _judged(workshop, parts, base, np.ones((workshop.data.n, 1)), answers, 1, [entry])
+    return Alternation(this, [_row_of(this, workshop)], [])
 
 
 def drop_experts(workshop: Workshop, parts: Parts, base: Any, best: Round, kept: list[int]) -> Round:
     """The same round without experts that failed afterwards: gate and scales are estimated anew."""
     alive = [best.alive[j] for j in kept]
-    return _expectation(
-        workshop, parts, base, _without(best.weights, kept), best.answers.take(kept), best.number, alive
-    )
+    return _judged(workshop, parts, base, _without(best.weights, kept), best.answers.take(kept), best.number, alive)
+
+
+def final_gates(workshop: Workshop, parts: Parts, base: Any, best: Round) -> list[LearnedGate]:
+    """The best round's gate for each target, tuned for the combined answer where that is better."""
+    data, several = workshop.data, workshop.data.n_targets
+    folds = workshop.folds.second_level(data.y, data.groups)
+    return [
+        tuned(parts, data.target(t), folds, base, best.answers.target(t) if several else best.answers, face)
+        for t, face in enumerate(best.faces)
+    ]
+
+
+def _feeding(this: Round, workshop: Workshop) -> list[int]:
+    """Components that still explain enough rows; the largest always does."""
+    mass = (workshop.data.weight > 0) @ this.responsibilities
+    return [k for k in range(len(mass)) if mass[k] >= min(FEWEST_ROWS, float(mass.max()))]
 
 
 def _without(weights: Array, kept: list[int]) -> Array:
@@ -169,70 +203,25 @@ def _without(weights: Array, kept: list[int]) -> Array:
     return np.where(total > 0, left / np.where(total > 0, total, 1), 1 / len(kept))
 
 
-def _expectation(
-    workshop: Workshop,
-    parts: Parts,
-    base: Any,
-    weights: Array,
-    answers: Answers,
-    number: int,
-    alive: list[int],
+def _judged(
+    workshop: Workshop, parts: Parts, base: Any, weights: Array, answers: Answers, number: int, alive: list[int]
 ) -> Round:
-    """Likelihood, gate and responsibilities, given the experts' answers."""
+    """A round: likelihood, gate and responsibilities for every target, given the experts' answers."""
     data = workshop.data
     folds = workshop.folds.second_level(data.y, data.groups)
-    rows, sample_weight = folds.honest, data.weight
-    Z = parts.features.join(base, answers.values)
-    responsibilities, penalty = weights, None
-    weighted = data.sample_weight is not None
-    learned: LearnedGate | None = None
-    for _ in range(1 if folds.in_sample else SETTLING):
-        log_prob = learned = None  # tables of the last pass go before those of the next come
-        # `...` is a view: masks that take every row would copy every table.
-        seen = ... if rows.all() else rows
-        trust = responsibilities[seen] * sample_weight[seen, None] if weighted else responsibilities[seen]
-        likelihood = clone(parts.likelihood).fit(data.y[seen], answers.values[seen], trust)
-        del trust
-        log_prob = likelihood.log_prob(data.y, answers.values)
-        if folds.in_sample:
-            gate = fit_on_responsibilities(parts.gate, Z, responsibilities, sample_weight)
-            learned = LearnedGate(gate, gate.predict_proba(Z), rows, None)
-        else:
-            learned = learn_gate(
-                parts.gate,
-                parts.constant,
-                Z,
-                folds,
-                LogScore(log_prob),
-                log_prob,
-                sample_weight,
-                penalty=penalty,
-            )
-            penalty = learned.penalty if learned.penalty is not None else penalty
-        responsibilities, density = posterior(learned.weights, log_prob)
-    assert learned is not None
-    assert log_prob is not None
-    if not rows.all():
-        unheld = np.flatnonzero(~rows)
-        responsibilities[unheld] = learned.gate.predict_proba(take_rows(Z, unheld))
-    loss = row_loss(parts, data.y, answers.values, learned.weights, log_prob)
-    total = float(density[rows] @ sample_weight[rows])
-    return Round(number, alive, weights, answers, likelihood, learned, responsibilities, loss, total, 0.0)
-
-
-def row_loss(parts: Parts, y: Array, predictions: Array, weights: Array, log_prob: Array) -> Array:
-    """What a round is judged by, (n,): squared error of the combined answer, or its negative log density.
-
-    Examples
-    --------
-    >>> parts = Parts(None, None, None, GateFeatures("x"))
-    >>> one = np.ones((1, 1))
-    >>> row_loss(parts, np.array([3.0]), one, one, -one)
-    array([4.])
-    """
-    if predictions.ndim == 2 and parts.objective == "prediction":
-        return np.asarray((combine(weights, predictions) - y) ** 2)
-    return LogScore(log_prob)(weights)[0]
+    if data.n_targets is None:
+        faces = [expectation(parts, data, folds, base, answers, weights)]
+        loss = faces[0].row_loss
+    else:
+        targets = range(data.n_targets)
+        faces = [expectation(parts, data.target(t), folds, base, answers.target(t), weights) for t in targets]
+        # Squared errors of different targets have different units; log densities do not mind.
+        unit = np.maximum(data.y.var(axis=0), np.finfo(float).tiny)
+        if parts.objective != "prediction":
+            unit = np.ones(data.n_targets)
+        loss = np.mean([face.row_loss / unit[t] for t, face in enumerate(faces)], axis=0)
+    total = float(sum(data.weight @ face.density for face in faces))
+    return Round(number, alive, weights, answers, faces, loss, total)
 
 
 def _earned(best: Round, this: Round, sample_weight: Array) -> bool:
@@ -244,34 +233,9 @@ def _earned(best: Round, this: Round, sample_weight: Array) -> bool:
     return gain.mean > gain.standard_error
 
 
-def final_gate(workshop: Workshop, parts: Parts, base: Any, best: Round) -> LearnedGate:
-    """Tune the best round's gate for what it will be asked: the combined answer, where it can descend on that.
-
-    The gate of the likelihood stays where it is better out of fold.
-    """
-    if workshop.data.n_classes is not None or parts.objective != "prediction" or len(best.alive) == 1:
-        return best.learned
-    data, values = workshop.data, best.answers.values
-    log_prob = best.likelihood.log_prob(data.y, values)
-    Z = parts.features.join(base, values)
-    tuned = learn_gate(
-        parts.gate,
-        parts.constant,
-        Z,
-        workshop.folds.second_level(data.y, data.groups),
-        SquaredError(data.y, values),
-        log_prob,
-        data.weight,
-    )
-    loss = row_loss(parts, data.y, values, tuned.weights, log_prob)
-    both = tuned.judged & best.learned.judged
-    better = data.weight[both] @ (best.row_loss[both] - loss[both]) > 0
-    return tuned if better else best.learned
-
-
 def _row_of(this: Round, workshop: Workshop) -> dict[str, Any]:
     """A row of the history."""
-    weights = this.learned.weights
+    weights = _mean([face.learned.weights for face in this.faces])
     with np.errstate(divide="ignore", invalid="ignore"):
         entropy = -np.nansum(np.where(weights > 0, weights * np.log(weights), 0), axis=1)
     share = {f"share_{name}": float(s) for name, s in zip(this.answers.names, weights.mean(axis=0), strict=True)}

@@ -15,7 +15,7 @@ from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import posterior
 from metamix.tables import take_rows
 
-__all__ = ["PENALTIES", "LearnedGate", "fit_on_responsibilities", "learn_gate", "one_standard_error"]
+__all__ = ["PENALTIES", "LearnedGate", "fit_on_responsibilities", "learn_gate", "one_standard_error", "sharpen_gate"]
 
 Array = NDArray[np.float64]
 Objective = LogScore | SquaredError
@@ -27,6 +27,10 @@ PENALTIES = (np.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 FLOOR = 1e-3
 # A penalty is one number and a gate has few parameters: beyond these many rows more change nothing.
 PATH_ROWS, GATE_ROWS = 20_000, 200_000
+# Weak penalties take most of the time and are tried, two at a time, only while the weakest so far is the best.
+FIRST, MORE = 6, 2
+# A gate is sharpened by steps of ten, down to here.
+SHARPEST = 1e-7
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,15 @@ class LearnedGate:
         Rows whose weights are out of fold.
     penalty : float or None
         What the path chose.
+    members : tuple of fitted gates
+        One for each fold that could learn, where they can be descended from again.
     """
 
     gate: Any
     weights: Array
     judged: NDArray[np.bool_]
     penalty: float | None
+    members: tuple[Any, ...] = ()
 
 
 def one_standard_error(losses: Array, sample_weight: Array) -> int:
@@ -92,15 +99,22 @@ def _fits(
     penalties: Sequence[float | None],
     start: Array,
     sample_weight: Array,
+    begin: Any = None,
 ) -> list[Any]:
     """One fitted gate for each penalty, from strong to weak, each begun where the last one ended if it can."""
-    if hasattr(gate, "fit_path") and len(penalties) > 1:
-        return list(clone(gate).fit_path(Z, objective, penalties, start=start, sample_weight=sample_weight))
+    if hasattr(gate, "fit_path") and (len(penalties) > 1 or begin is not None):
+        more = {} if begin is None else {"begin": begin}
+        return list(clone(gate).fit_path(Z, objective, penalties, start=start, sample_weight=sample_weight, **more))
     fitted = []
     for penalty in penalties:
         one = clone(gate) if penalty is None else clone(gate).set_params(penalty=penalty)
         fitted.append(one.fit_objective(Z, objective, start=start, sample_weight=sample_weight))
     return fitted
+
+
+def _begins(gate: Any) -> bool:
+    """Whether a gate descends from where another one ended, and can be sharpened."""
+    return hasattr(gate, "fit_path") and hasattr(gate, "reweight")
 
 
 def _rows_to_learn(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
@@ -119,6 +133,7 @@ def learn_gate(
     sample_weight: Array,
     *,
     penalty: float | None = None,
+    begin: LearnedGate | None = None,
     top: Callable[[Array], Array] = lambda weights: weights,
 ) -> LearnedGate:
     """Fit a gate to answers that are already out of fold, and judge it out of fold too.
@@ -141,6 +156,8 @@ def learn_gate(
     sample_weight : ndarray of shape (n,)
     penalty : float, optional
         Take this one of the path.
+    begin : LearnedGate, optional
+        Take its penalty, and descend from it where the gate can: the same answers with other scales.
     top : callable
         What is done to weights before they are judged: keep the k largest.
 
@@ -153,20 +170,70 @@ def learn_gate(
         one = clone(constant).fit(np.empty((1, 0)), np.ones((1, 1)))
         return LearnedGate(one, np.ones((folds.n, 1)), folds.honest.copy(), None)
     lesson = _Lesson(gate, constant, Z, folds, objective, log_prob, sample_weight)
+    penalty = penalty if begin is None else begin.penalty
+    members: tuple[Any, ...] = () if begin is None or penalty is None else begin.members
     if getattr(gate, "penalty", None) == "path" and penalty is None:
-        losses, judged = lesson.losses(PENALTIES, top)
-        penalty = PENALTIES[one_standard_error(losses, np.where(judged, sample_weight, 0.0))]
-        del losses
+        penalty, members = lesson.choose(top)
     if penalty is not None and np.isinf(penalty):
         constants, judged = lesson.constants()
         return LearnedGate(lesson.overall, constants, judged, penalty)
-    weights, judged = lesson.out_of_fold(penalty)
+    weights, judged, members = lesson.out_of_fold(penalty, members, trained=begin is None)
     if penalty is None and not isinstance(getattr(gate, "penalty", None), int | float):
         constants, _ = lesson.constants()
         losses = np.column_stack([objective(top(one))[0] for one in (constants, weights)])
+        losses[~judged] = 0.0  # rows never held out have no loss: NaN times a weight of zero would be NaN
         if one_standard_error(losses, np.where(judged, sample_weight, 0.0)) == 0:
             return LearnedGate(lesson.overall, constants, judged, None)
-    return LearnedGate(lesson.final(penalty), weights, judged, penalty)
+    return LearnedGate(lesson.final(penalty, members), weights, judged, penalty, members)
+
+
+def sharpen_gate(
+    learned: LearnedGate,
+    gate: Any,
+    constant: Any,
+    Z: Any,
+    folds: Folds,
+    objective: Objective,
+    log_prob: Array,
+    sample_weight: Array,
+    judge: Callable[[Array], Array],
+) -> LearnedGate:
+    """A learned gate with ever weaker penalties, columns of no use faded, if that pays out of fold.
+
+    Where regimes have a border, the penalty that one standard error allows leaves the gate too soft at it, and
+    slopes of columns that say nothing tilt it. From the gate's own solution the penalty falls by tens, each
+    column's in inverse proportion to the square of its slope, while the judged loss falls.
+
+    Parameters
+    ----------
+    learned : LearnedGate
+        From `learn_gate`, with the same arguments.
+    gate, constant, Z, folds, objective, log_prob, sample_weight
+        As in `learn_gate`.
+    judge : callable
+        weights (n, K) -> loss (n,): what the gate is for.
+
+    Returns
+    -------
+    LearnedGate
+        The sharpest that pays, where its gain exceeds a standard error; else the one given.
+    """
+    if learned.penalty is None or np.isinf(learned.penalty) or not learned.members:
+        return learned
+    lesson = _Lesson(clone(gate).set_params(reweight=1), constant, Z, folds, objective, log_prob, sample_weight)
+    counts = np.where(learned.judged, sample_weight, 0.0)
+    base = judge(learned.weights)
+    best, best_loss, members, final = learned, base, learned.members, learned.gate
+    penalty = learned.penalty / 10
+    while penalty >= SHARPEST:
+        weights, judged, members = lesson.out_of_fold(penalty, members)
+        final = lesson.final(penalty, (final,))
+        loss = judge(weights)
+        if counts @ loss >= counts @ best_loss:
+            break
+        best, best_loss = LearnedGate(final, weights, judged, penalty, members), loss
+        penalty /= 10
+    return best if one_standard_error(np.column_stack([base, best_loss]), counts) else learned
 
 
 class _Lesson:
@@ -199,42 +266,72 @@ class _Lesson:
             weights[test], judged[test] = self._weights(self._level(_rows_to_learn(rows, GATE_ROWS))), True
         return weights, judged
 
-    def losses(self, penalties: Sequence[float], top: Callable[[Array], Array]) -> tuple[Array, NDArray[np.bool_]]:
+    def choose(self, top: Callable[[Array], Array]) -> tuple[float, tuple[Any, ...]]:
+        """The penalty of the path, and the gate of each fold that was taught with it."""
+        counts, losses = self.weight, np.empty((self.folds.n, 0))
+        paths: list[list[Any]] = [[] for _ in self._open()]
+        while losses.shape[1] < len(PENALTIES):
+            tried = losses.shape[1]
+            penalties = PENALTIES[tried : tried + (MORE if tried else FIRST)]
+            if tried and int(np.argmin(counts @ losses)) < tried - 1:
+                break
+            more, judged = self._losses(penalties, top, paths)
+            losses, counts = np.hstack([losses, more]), np.where(judged, self.weight, 0.0)
+        chosen = one_standard_error(losses, counts)
+        return PENALTIES[chosen], tuple(path[chosen] for path in paths) if _begins(self.gate) else ()
+
+    def _losses(
+        self, penalties: Sequence[float], top: Callable[[Array], Array], paths: list[list[Any]]
+    ) -> tuple[Array, NDArray[np.bool_]]:
         """Out-of-fold loss (n, P) of each penalty; weights are not kept, which would take P tables."""
         losses, judged = np.zeros((self.folds.n, len(penalties))), np.zeros(self.folds.n, dtype=bool)
-        for rows, test in self._open():
+        for path, (rows, test) in zip(paths, self._open(), strict=True):
             rows = _rows_to_learn(rows, PATH_ROWS)
             Z_test, objective = take_rows(self.Z, test), self.objective.take(test)
-            for p, fitted in enumerate(self._taught(rows, penalties, self._level(rows))):
+            begin = path[-1] if path and _begins(self.gate) else None
+            path += self._taught(rows, penalties, self._level(rows), begin)
+            for p, fitted in enumerate(path[-len(penalties) :]):
                 losses[test, p] = objective(top(fitted.predict_proba(Z_test)))[0]
             judged[test] = True
         return losses, judged
 
-    def out_of_fold(self, penalty: float | None) -> tuple[Array, NDArray[np.bool_]]:
-        """The gate's weights (n, K) out of fold, and for which rows (n,)."""
+    def out_of_fold(
+        self, penalty: float | None, members: tuple[Any, ...] = (), *, trained: bool = False
+    ) -> tuple[Array, NDArray[np.bool_], tuple[Any, ...]]:
+        """The gate's weights (n, K) out of fold, for which rows (n,), and the gate of each fold.
+
+        `members` are gates of the folds to descend from; `trained` says that they are the answer.
+        """
         weights, judged = self._blank()
+        fitted: list[Any] = []
         # A gate that learns soft labels needs a few rounds of them; each is out of fold, so they stay soft.
         for _ in range(1 if self.descends else 3):
             if not self.descends:
                 self.responsibilities = posterior(weights, self.log_prob)[0]
-            for rows, test in self._open():
-                rows = _rows_to_learn(rows, GATE_ROWS) if self.descends else rows
-                level = self._level(rows) if self.descends else None
-                given = self._taught(rows, [penalty], level)[0].predict_proba(take_rows(self.Z, test))
+            for f, (rows, test) in enumerate(self._open()):
+                begin = members[f] if members else None
+                if begin is None or not trained or len(rows) > PATH_ROWS:
+                    rows = _rows_to_learn(rows, GATE_ROWS) if self.descends else rows
+                    level = self._level(rows) if self.descends else None
+                    begin = self._taught(rows, [penalty], level, begin)[0]
+                fitted.append(begin)
                 floor = 0.0 if self.descends else FLOOR
+                given = begin.predict_proba(take_rows(self.Z, test))
                 weights[test], judged[test] = (1 - floor) * given + floor / weights.shape[1], True
-        return weights, judged
+        return weights, judged, tuple(fitted) if _begins(self.gate) and penalty is not None else ()
 
-    def final(self, penalty: float | None) -> Any:
-        """The gate, taught on every honest row."""
+    def final(self, penalty: float | None, members: tuple[Any, ...] = ()) -> Any:
+        """The gate, taught on every honest row, from where one of the folds ended."""
         rows = _rows_to_learn(self.honest, GATE_ROWS) if self.descends else self.honest
-        return self._taught(rows, [penalty], self.overall)[0]
+        return self._taught(rows, [penalty], self.overall, members[0] if members else None)[0]
 
-    def _taught(self, rows: NDArray[np.intp], penalties: Sequence[float | None], level: Any) -> list[Any]:
+    def _taught(
+        self, rows: NDArray[np.intp], penalties: Sequence[float | None], level: Any, begin: Any = None
+    ) -> list[Any]:
         if not self.descends:
             return [fit_on_responsibilities(self.gate, self.Z, self.responsibilities, self.weight, rows)]
         Z = self.Z if len(rows) == self.folds.n else take_rows(self.Z, rows)
-        return _fits(self.gate, Z, self.objective.take(rows), penalties, self._weights(level), self.weight[rows])
+        return _fits(self.gate, Z, self.objective.take(rows), penalties, self._weights(level), self.weight[rows], begin)
 
     def _level(self, rows: NDArray[np.intp]) -> Any:
         """Constant weights learned from some rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ Array = NDArray[np.float64]
 STARTS, ALLOCATIONS, ROUNDS, FINALISTS = 12, 8, 8, 2
 MOST_ROWS, SEARCH_ROWS, MOST_COLUMNS, MOST_TERMS = 2000, 1000, 40, 70
 BLOCK = 20_000
+# Bumps along each column bend the experts that count regimes; they settle in a few rounds.
+BUMPS, FEWEST_BUMPS, MOST_RICH, RICH_ROUNDS = 10, 4, 140, 4
 RIDGE = 1e-3
 # Regimes are claimed only where held-out rows say so by as many standard errors.
 STANDARD_ERRORS = 2.0
@@ -30,31 +33,66 @@ STANDARD_ERRORS = 2.0
 
 @dataclass
 class ProxyMixture:
-    """K ridge experts on a quadratic (or linear) basis under a softmax gate, for one number of regimes."""
+    """K ridge experts on one basis under a softmax gate."""
 
     coefficients: Array  # (K, p, m)
     scale: Array  # (K, m)
     gate: Any
+    rich: bool = False
 
-    def log_prob(self, basis: Array, Y: Array) -> Array:
-        """Log density (n, K) of Y (n, m) under each expert."""
-        return _log_prob(basis, Y, self.coefficients, self.scale)
+    def log_prob(self, rows: _Rows) -> Array:
+        """Log density (n, K) of the target under each expert."""
+        return _log_prob(rows.basis(self.rich), rows.Y, self.coefficients, self.scale)
 
-    def responsibilities(self, basis: Array, Z: Array, Y: Array) -> tuple[Array, Array]:
+    def weights(self, rows: _Rows) -> Array:
+        """Weights (n, K) of the gate."""
+        return np.ones((len(rows.Y), 1)) if len(self.scale) == 1 else self.gate.predict_proba(rows.looks(self.rich))
+
+    def responsibilities(self, rows: _Rows) -> tuple[Array, Array]:
         """Responsibilities (n, K) and log density (n,)."""
-        K = len(self.scale)
-        weights = np.ones((len(Y), 1)) if K == 1 else self.gate.predict_proba(Z)
-        return posterior(weights, self.log_prob(basis, Y))
+        return posterior(self.weights(rows), self.log_prob(rows))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows as the proxies see them: gate columns (n, q), two bases, target (n, m) and weight (n,)."""
+
+    Z: Array
+    plain: Array
+    bumps: Array | None
+    Y: Array
+    weight: Array
+
+    def take(self, rows: Any) -> _Rows:
+        """Some of the rows."""
+        bumps = None if self.bumps is None else self.bumps[rows]
+        return _Rows(self.Z[rows], self.plain[rows], bumps, self.Y[rows], self.weight[rows])
+
+    def looks(self, rich: bool) -> Array:
+        """What the gate looks at: columns, or with squares and products, since borders bend too."""
+        return self.plain[:, 1:] if rich else self.Z
+
+    def basis(self, rich: bool) -> Array:
+        """Terms (n, p) of the ridge experts: a polynomial, or with bumps along each column."""
+        return np.hstack([self.plain, self.bumps]) if rich and self.bumps is not None else self.plain
 
 
 def proxy_responsibilities(
-    X: Any, Y: Array, weight: Array, gate: Any, n_regimes: int | None, seed: int
+    X: Any,
+    Y: Array,
+    weight: Array,
+    gate: Any,
+    n_regimes: int | None,
+    seed: int,
+    starts: Callable[[int, NDArray[np.intp]], Mapping[str, Array]] | None = None,
+    by_error: bool = True,
 ) -> tuple[Array, list[dict[str, Any]]]:
-    """Responsibilities found by cheap mixtures, their number of regimes chosen on held-out rows.
+    """Responsibilities found by cheap mixtures, ranked on held-out rows.
 
     Random soft starts are first reallocated by error alone (Späth 1979), the best few go through EM with a
-    gate, and the mixture with the best held-out log density wins. Without `n_regimes`, one regime stays
-    unless more explain the held-out rows better by two standard errors.
+    gate, and the mixture with the best held-out log density wins. Without `n_regimes` they are counted from
+    one up, by mixtures whose experts bend along every column, so that a curve is not taken for two regimes:
+    another regime stays only if held-out rows say so by two standard errors.
 
     Parameters
     ----------
@@ -68,12 +106,18 @@ def proxy_responsibilities(
     n_regimes : int or None
         None chooses among 1, 2, 3 and 4.
     seed : int
+    starts : callable, optional
+        (K, positions) -> other first responsibilities by name, each (len(positions), K), which go through
+        EM as well and are ranked with the random ones.
+    by_error : bool
+        Another regime must also lower the held-out squared error of the combined answer, by one standard
+        error: two regimes that no column tells apart are of no use to it.
 
     Returns
     -------
     responsibilities : ndarray of shape (n, K)
     ranking : list of dict
-        Held-out loss (minus the mean log density) of each number of regimes.
+        Held-out loss (minus the mean log density) of each start.
 
     Examples
     --------
@@ -87,41 +131,102 @@ def proxy_responsibilities(
     rng = np.random.default_rng(seed)
     Y = Y - np.average(Y, axis=0, weights=weight)
     Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
-    rows = rng.permutation(np.flatnonzero(weight > 0))[: 4 * MOST_ROWS // 3]
-    terms = _Terms(take_rows(X, rows), rng)
-    held, train = np.arange(len(rows) // 4), np.arange(len(rows) // 4, len(rows))
-    Z, basis = terms(take_rows(X, rows))
-    target, trust = Y[rows], weight[rows]
-    counts = [1, 2, 3, 4] if n_regimes is None else [n_regimes]
-    counts = [K for K in counts if K == 1 or len(train) >= 3 * K * min(basis.shape[1], 10)] or counts[:1]
-    best: dict[int, tuple[ProxyMixture, Array]] = {}
-    for K in counts:
-        found = _search(basis[train], Z[train], target[train], trust[train], gate, K, rng)
-        scored = [(mixture, mixture.responsibilities(basis[held], Z[held], target[held])[1]) for mixture in found]
-        best[K] = max(scored, key=lambda pair: float(np.average(pair[1], weights=trust[held])))
-    ranking = [
-        {"start": f"proxy, {K} regimes", "score": -float(np.average(density, weights=trust[held]))}
-        for K, (_, density) in best.items()
-    ]
-    winner = best[_fewest([(K, density) for K, (_, density) in best.items()], trust[held])][0]
-    responsibilities = np.empty((len(Y), len(winner.scale)))
+    positions = rng.permutation(np.flatnonzero(weight > 0))[: 4 * MOST_ROWS // 3]
+    terms = _Terms(take_rows(X, positions), rng)
+    known = terms(take_rows(X, positions), Y[positions], weight[positions])
+    hold = len(positions) // 4
+    trial = _Trial(known.take(slice(hold, None)), known.take(slice(0, hold)), gate, by_error, rng)
+    winner = trial.count() if n_regimes is None else trial.search(n_regimes)
+    K = len(winner.scale)
+    if starts is not None and K > 1:
+        for name, first in starts(K, positions[hold:]).items():
+            winner = trial.better(winner, trial.enter(name, trial.begin(_floored(first))))
+    responsibilities = np.empty((len(Y), K))
     for begin in range(0, len(Y), BLOCK):
         block = np.arange(begin, min(begin + BLOCK, len(Y)))
-        Z, basis = terms(take_rows(X, block))
-        responsibilities[block] = winner.responsibilities(basis, Z, Y[block])[0]
-    return responsibilities, sorted(ranking, key=lambda row: row["score"])
+        rows = terms(take_rows(X, block), Y[block], weight[block])
+        responsibilities[block] = winner.responsibilities(rows)[0]
+    return responsibilities, sorted(trial.ranking, key=lambda row: row["score"])
 
 
-def _fewest(densities: list[tuple[int, Array]], weight: Array) -> int:
-    """The fewest regimes that more of them do not better by two standard errors."""
-    share = weight / weight.sum()
-    winner, density = densities[0]
-    for K, other in densities[1:]:
-        gain = other - density
-        mean = float(share @ gain)
-        if mean > STANDARD_ERRORS * np.sqrt(np.square(share) @ np.square(gain - mean)):
-            winner, density = K, other
-    return winner
+class _Trial:
+    """Mixtures taught on some rows and ranked on others."""
+
+    def __init__(self, train: _Rows, held: _Rows, gate: Any, by_error: bool, rng: np.random.Generator) -> None:
+        self.by_error = by_error
+        self.train, self.held, self.gate, self.rng = train, held, gate, rng
+        self.share = held.weight / held.weight.sum()
+        self.ranking: list[dict[str, Any]] = []
+
+    def count(self) -> ProxyMixture:
+        """The mixture with the fewest regimes that one more does not better by two standard errors."""
+        best = self.search(1)
+        for K in (2, 3, 4):
+            if len(self.train.Y) < 3 * K * min(self.train.plain.shape[1], 10):
+                break
+            rival = self.search(K)
+            gain = self.gain(self.density(rival) - self.density(best))
+            nearer = self.gain(self.errors(best) - self.errors(rival)) if self.by_error else gain
+            if gain > STANDARD_ERRORS and nearer > 1:
+                best = rival
+            elif min(gain, nearer) < 1:
+                break
+        return best
+
+    def gain(self, gains: Array) -> float:
+        """Mean of paired gains (n,) on held-out rows, in standard errors."""
+        mean = float(self.share @ gains)
+        error = float(np.sqrt(np.square(self.share) @ np.square(gains - mean)))
+        return mean / error if error > 0 else 0.0
+
+    def errors(self, mixture: ProxyMixture) -> Array:
+        """Held-out squared error (n,) of the combined answer."""
+        answers = self.held.basis(mixture.rich) @ mixture.coefficients
+        combined = np.einsum("nk,knm->nm", mixture.weights(self.held), answers)
+        return np.asarray(np.square(self.held.Y - combined).sum(axis=1))
+
+    def search(self, K: int) -> ProxyMixture:
+        """The best mixture of K regimes from random starts."""
+        if K == 1:
+            ones = np.ones((len(self.train.Y), 1))
+            return self.enter("uniform", self.better(self.fit(ones), self.fit(ones, rich=True)))
+        found = _search(self.train, self.gate, K, self.rng)
+        best = max(found, key=self.score)
+        if self.train.bumps is not None:
+            best = self.better(best, self.refine(best, RICH_ROUNDS, rich=True))
+        return self.enter(f"proxy, {K} regimes", best)
+
+    def begin(self, first: Array) -> ProxyMixture:
+        """A few rounds of EM from first responsibilities (n, K)."""
+        rich = self.train.bumps is not None
+        return self.refine(self.fit(first, rich), RICH_ROUNDS, rich)
+
+    def refine(self, mixture: ProxyMixture, rounds: int, rich: bool = False) -> ProxyMixture:
+        """EM with a gate, from a mixture."""
+        for _ in range(rounds):
+            mixture = self.fit(_floored(mixture.responsibilities(self.train)[0]), rich)
+        return mixture
+
+    def fit(self, responsibilities: Array, rich: bool = False) -> ProxyMixture:
+        """Experts and gate from responsibilities (n, K)."""
+        return _fit(self.train, responsibilities, self.gate, rich)
+
+    def density(self, mixture: ProxyMixture) -> Array:
+        """Held-out log density (n,)."""
+        return mixture.responsibilities(self.held)[1]
+
+    def score(self, mixture: ProxyMixture) -> float:
+        """Mean held-out log density."""
+        return float(self.share @ self.density(mixture))
+
+    def better(self, one: ProxyMixture, other: ProxyMixture) -> ProxyMixture:
+        """The one with the better score; the first of equals."""
+        return other if self.score(other) > self.score(one) else one
+
+    def enter(self, name: str, mixture: ProxyMixture) -> ProxyMixture:
+        """The same mixture, entered in the ranking."""
+        self.ranking.append({"start": name, "score": -self.score(mixture)})
+        return mixture
 
 
 class _Terms:
@@ -138,11 +243,23 @@ class _Terms:
             q = MOST_COLUMNS
         size = (q + 1) * (q + 2) // 2
         self.degree = 2 if size <= MOST_TERMS and Z.shape[0] >= 4 * size else 1
+        self.centres: Array | None = None
+        self.widths = np.ones(q)
+        size = size if self.degree == 2 else q + 1
+        bumps = 0 if self.projection is not None or not q else (min(MOST_RICH, Z.shape[0] // 6) - size) // q
+        if bumps >= FEWEST_BUMPS:
+            self.centres = np.quantile(Z, np.linspace(0.02, 0.98, min(bumps, BUMPS)), axis=0)
+            self.widths = np.maximum((self.centres[-1] - self.centres[0]) / (len(self.centres) - 1), 1e-3)
 
-    def __call__(self, X: Any) -> tuple[Array, Array]:
+    def __call__(self, X: Any, Y: Array, weight: Array) -> _Rows:
         Z = self.encoder.transform(X)
         Z = np.asarray(Z if self.projection is None else Z @ self.projection)
-        return Z, PolynomialFeatures(self.degree).fit_transform(np.clip(Z, -4, 4))
+        plain = PolynomialFeatures(self.degree).fit_transform(np.clip(Z, -4, 4))
+        bent = None
+        if self.centres is not None:
+            away = (Z[:, None, :] - self.centres) / self.widths
+            bent = np.exp(-0.5 * np.square(away)).reshape(len(Z), -1)
+        return _Rows(Z, plain, bent, Y, weight)
 
 
 def _log_prob(basis: Array, Y: Array, coefficients: Array, scale: Array) -> Array:
@@ -165,41 +282,41 @@ def _ridge(basis: Array, Y: Array, mass: Array) -> tuple[Array, Array]:
     return np.stack(coefficients), np.stack(scale)
 
 
-def _search(
-    basis: Array, Z: Array, Y: Array, weight: Array, gate: Any, K: int, rng: np.random.Generator
-) -> list[ProxyMixture]:
+def _fit(rows: _Rows, responsibilities: Array, gate: Any, rich: bool = False) -> ProxyMixture:
+    """Experts and gate from responsibilities (n, K)."""
+    coefficients, scale = _ridge(rows.basis(rich), rows.Y, responsibilities * rows.weight[:, None])
+    if responsibilities.shape[1] == 1:
+        return ProxyMixture(coefficients, scale, None, rich)
+    taught = clone(gate).fit(rows.looks(rich), responsibilities, sample_weight=rows.weight)
+    return ProxyMixture(coefficients, scale, taught, rich)
+
+
+def _floored(responsibilities: Array) -> Array:
+    """Responsibilities that let no expert die."""
+    return (1 - 1e-3) * responsibilities + 1e-3 / responsibilities.shape[1]
+
+
+def _search(rows: _Rows, gate: Any, K: int, rng: np.random.Generator) -> list[ProxyMixture]:
     """The best few mixtures of K ridge experts from random starts."""
-    if K == 1:
-        return [ProxyMixture(*_ridge(basis, Y, weight[:, None]), None)]
-    everything = basis, Z, Y, weight
-    basis, Z, Y, weight = (part[:SEARCH_ROWS] for part in everything)
+    few = rows.take(slice(0, SEARCH_ROWS))
     finalists = []
-    lines = np.column_stack([np.ones(len(Z)), Z])
+    lines = np.column_stack([np.ones(len(few.Z)), few.Z])
     for number in range(STARTS):
         # Half of the starts see straight lines only: fewer coefficients tell regimes apart with fewer rows.
-        terms = lines if number % 4 < 2 else basis
-        labels = rng.integers(K, size=len(Y))
+        terms = lines if number % 4 < 2 else few.plain
+        labels = rng.integers(K, size=len(few.Y))
         if number % 2:  # every other start cuts along a random direction
-            direction = Z @ rng.standard_normal(Z.shape[1])
+            direction = few.Z @ rng.standard_normal(few.Z.shape[1])
             labels = np.searchsorted(np.quantile(direction, np.arange(1, K) / K), direction)
         responsibilities = 0.9 * np.eye(K)[labels] + 0.1 / K
         for _ in range(ALLOCATIONS):
-            log_prob = _log_prob(terms, Y, *_ridge(terms, Y, responsibilities * weight[:, None]))
+            log_prob = _log_prob(terms, few.Y, *_ridge(terms, few.Y, responsibilities * few.weight[:, None]))
             shares = np.broadcast_to(responsibilities.mean(axis=0), responsibilities.shape)
             responsibilities = posterior(shares, log_prob, floor=1e-3)[0]
-        mixture = ProxyMixture(*_ridge(basis, Y, responsibilities * weight[:, None]), clone(gate))
-        mixture.gate.fit(Z, responsibilities, sample_weight=weight)
-        density = mixture.responsibilities(basis, Z, Y)[1]
-        finalists.append((float(weight @ density), number, mixture))
+        mixture = _fit(few, responsibilities, gate)
+        finalists.append((float(few.weight @ mixture.responsibilities(few)[1]), number, mixture))
     finalists.sort(key=lambda entry: -entry[0])
-    return [_with_gate(*everything, gate, mixture) for _, _, mixture in finalists[:FINALISTS]]
-
-
-def _with_gate(basis: Array, Z: Array, Y: Array, weight: Array, gate: Any, mixture: ProxyMixture) -> ProxyMixture:
-    """EM with a gate, from a mixture that was learned on fewer rows."""
+    best = [mixture for _, _, mixture in finalists[:FINALISTS]]
     for _ in range(ROUNDS):
-        responsibilities = mixture.responsibilities(basis, Z, Y)[0]
-        responsibilities = (1 - 1e-3) * responsibilities + 1e-3 / responsibilities.shape[1]
-        mixture = ProxyMixture(*_ridge(basis, Y, responsibilities * weight[:, None]), clone(gate))
-        mixture.gate.fit(Z, responsibilities, sample_weight=weight)
-    return mixture
+        best = [_fit(rows, _floored(mixture.responsibilities(rows)[0]), gate) for mixture in best]
+    return best

@@ -13,7 +13,7 @@ from metamix.answers import Answers
 from metamix.features import GateFeatures
 from metamix.fitting import Data
 from metamix.folds import Folds
-from metamix.judging import STANDARD_ERRORS, Judge, Verdict, paired, simplest_winner
+from metamix.judging import STANDARD_ERRORS, Judge, Verdict, headroom, paired, simplest_winner
 from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, keep_top, posterior
 from metamix.tables import take_rows
@@ -64,6 +64,13 @@ class Table:
     answers: Answers = field(default_factory=Answers.empty)
     n_experts: int = 0
 
+    def targets(self) -> list[Table]:
+        """A table for each target."""
+        if self.data.n_targets is None:
+            return [self]
+        several = range(self.data.n_targets)
+        return [replace(self, data=self.data.target(t), answers=self.answers.target(t)) for t in several]
+
     def with_answers(self, answers: Answers, n_experts: int) -> Table:
         """The same table, filled in."""
         return replace(self, answers=answers, n_experts=n_experts)
@@ -104,12 +111,13 @@ def select(table: Table) -> Selection:
     experts = values[:, :K]
     plain, _ = _stack(table, experts, None)  # sees the experts alone, as scikit-learn's does
     stacked, stacker = _stack(table, experts, table.stack_features)
-    simple = _learn(table, _append(experts, stacked))
+    own = table.answers.scale
+    simple = _learn(table, _append(experts, stacked), None if own is None else own[:, :K])
     candidates = {"constant": _constant(table, experts), "stack": plain, "gated": simple.answers}
     whole = simple
     if values.shape[1] > K:
         joined, stacker = _stack(table, values, table.stack_features)
-        whole = _learn(table, _append(values, joined))
+        whole = _learn(table, _append(values, joined), own)
         candidates["specialised"] = whole.answers
     fold = np.where(whole.learned.judged & simple.learned.judged, table.folds.partition, -1)
     if not (fold >= 0).any():
@@ -153,15 +161,23 @@ def _objectives(table: Table, predictions: Array, log_prob: Array) -> LogScore |
     return LogScore(log_prob)
 
 
-def _learn(table: Table, predictions: Array) -> _Learned:
-    """The gate over some columns, their likelihood given that gate, and who explained each row."""
+def _learn(table: Table, predictions: Array, own: Array | None) -> _Learned:
+    """The gate over some columns, their likelihood given that gate, and who explained each row.
+
+    `own` (n, K - 1) are the experts' standard deviations; the stack, which comes last, has none.
+    """
     data, honest = table.data, table.folds.honest
     weight = data.weight
+    scale = None if own is None else _append(own, np.full(len(own), np.nan))
+    seen = ... if honest.all() else honest
+    X = data.X if honest.all() else take_rows(data.X, np.flatnonzero(honest))
     responsibilities = np.full((data.n, predictions.shape[1]), 1 / predictions.shape[1])
 
     def likelihood_of(share: Array) -> tuple[Any, Array]:
-        fitted = clone(table.likelihood).fit(data.y[honest], predictions[honest], share[honest] * weight[honest, None])
-        return fitted, fitted.log_prob(data.y, predictions)
+        trust = share[seen] * weight[seen, None]
+        given = None if scale is None else scale[seen]
+        fitted = clone(table.likelihood).fit(data.y[seen], predictions[seen], trust, scale=given, X=X)
+        return fitted, fitted.log_prob(data.y, predictions, scale=scale, X=data.X)
 
     descends = hasattr(table.gate, "fit_objective")
     if not descends and data.n_classes is None:
@@ -226,10 +242,9 @@ def _stack_unless(
 
 def _constant(table: Table, experts: Array) -> Array:
     """Convex weights over the experts, cross-fitted: answers (n,) or (n, C)."""
-    log_prob = (
-        clone(table.likelihood).fit(table.data.y, experts, np.ones(experts.shape[:2])).log_prob(table.data.y, experts)
-    )
-    objective = _objectives(table, experts, log_prob)
+    data = table.data
+    fitted = clone(table.likelihood).fit(data.y, experts, np.ones(experts.shape[:2]), X=data.X)
+    objective = _objectives(table, experts, fitted.log_prob(data.y, experts, X=data.X))
     start = np.full(experts.shape[1], 1 / experts.shape[1])
     weights = np.tile(start, (table.data.n, 1))
     for f in range(len(table.folds)):
@@ -288,5 +303,6 @@ def _verdict(
         default if table.scoring is None else f"minus {measure or 'the score'}",
         tuple(unmeasured),
         stack_alone,
+        headroom(table.data.y, values[:, :K], table.data.weight),
     )
     return rows, verdict

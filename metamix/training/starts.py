@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,23 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
 from metamix.columns import ColumnEncoder
+from metamix.features import GateFeatures
+from metamix.fitting import Bench, Data
 from metamix.tables import take_rows
+from metamix.training.proxies import proxy_responsibilities
 
-__all__ = ["NAMES", "candidates", "from_user", "make_start", "ranked"]
+__all__ = [
+    "NAMES", "Beginning", "Scouting", "begin", "candidates", "from_user", "make_start", "prune", "ranked", "scout",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
+Ranking = list[dict[str, Any]]
 
 NAMES = ("uniform", "kmeans", "gmm", "joint_gmm", "random")
 # A random start leaves a tenth of each row to the other experts, so that none sees a hard cut.
 SOFTNESS = 0.1
+# A regime with fewer effective rows than this cannot teach an expert.
+FEWEST_ROWS = 10.0
 
 
 def from_user(start: Any, n: int, K: int | None) -> Array:
@@ -114,23 +123,123 @@ def make_start(name: str, Z: Any, y: Array, K: int, seed: int, weight: Array | N
     return np.asarray((1 - SOFTNESS) * soft + SOFTNESS / K)
 
 
-def candidates(in_sample: bool) -> list[tuple[str, int]]:
-    """The (name, seed) pairs that ``start="auto"`` looks at where no cheap mixtures are asked.
+@dataclass(frozen=True)
+class Beginning:
+    """How a plain mixture is to begin.
 
-    Experts that differ break the symmetry of a uniform start by themselves. In sample, where a round is
-    cheap, clusters and random soft starts compete (Biernacki, Celeux & Govaert 2003).
+    Parameters
+    ----------
+    start : str, labels (n,) or weights (n, K)
+    n_experts : int, "auto" or None
+        None: one component for each of `pool` experts.
+    pool : int
+        Number of experts.
+    alike : bool
+        Whether some experts are equal, so that a uniform start could not tell them apart.
+    seed : int
+    """
+
+    start: Any
+    n_experts: Any
+    pool: int
+    alike: bool
+    seed: int
+
+    @property
+    def searches(self) -> bool:
+        """Whether regimes are looked for, which then belong to no expert in particular."""
+        return isinstance(self.start, str) and self.start in ("auto", "proxy")
+
+    def of(self, rows: NDArray[np.intp]) -> Beginning:
+        """The same beginning for some rows: the user's own start is sliced."""
+        return self if isinstance(self.start, str) else replace(self, start=np.asarray(self.start)[rows])
+
+
+def begin(data: Data, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Array, Ranking]:
+    """First responsibilities (n, K), without any fit of the experts, and how the starts were ranked.
+
+    Parameters
+    ----------
+    data : Data
+    columns : array, sparse matrix or frame, n rows
+        What regimes are looked for in.
+    proxy_gate : gate
+        Unfitted, for cheap mixtures.
+    how : Beginning
+
+    Returns
+    -------
+    (ndarray of shape (n, K), list of dict)
+    """
+    K = how.pool if how.n_experts is None else None if how.n_experts == "auto" else int(how.n_experts)
+    if not isinstance(how.start, str):
+        return from_user(how.start, data.n, K), []
+    target = np.eye(data.n_classes)[data.y] if data.n_classes else data.y.reshape(data.n, -1).astype(np.float64)
+    ranking: Ranking = []
+    if how.start == "proxy" or K is None or (how.start == "auto" and (how.alike or how.n_experts is not None)):
+        found, ranking = proxy_responsibilities(columns, target, data.weight, proxy_gate, K, how.seed)
+        if how.start in ("proxy", "auto"):
+            return found, ranking
+        K = found.shape[1]  # cheap mixtures count the regimes, the user's start finds them
+    name = "uniform" if how.start == "auto" else how.start
+    return make_start(name, columns, target[:, 0], K, how.seed, data.weight), ranking or [
+        {"start": name, "score": np.nan}
+    ]
+
+
+@dataclass(frozen=True)
+class Scouting:
+    """A task: where the responsibilities of one fold's training rows begin; fold -1 has all rows."""
+
+    fold: int
+    features: GateFeatures
+    gate: Any
+    how: Beginning
+
+
+def scout(bench: Bench, job: Scouting) -> tuple[Array, Ranking]:
+    """First responsibilities of one fold's training rows, starving regimes pruned; runs in a worker."""
+    rows = np.arange(bench.data.n) if job.fold < 0 else bench.folds.pairs[job.fold][0]
+    data = bench.data.take(rows)
+    base = job.features.base(data.X)
+    found, ranking = begin(data, data.X if base is None else base, job.gate, job.how.of(rows))
+    return found if job.how.n_experts is None else prune(found, data.weight), ranking
+
+
+def prune(responsibilities: Array, weight: Array) -> Array:
+    """Responsibilities without regimes that starve; their rows go to the others.
 
     Examples
     --------
-    >>> candidates(in_sample=False)
-    [('uniform', 0)]
+    >>> prune(np.array([[0.9, 0.1]] * 50), np.ones(50)).shape
+    (50, 1)
     """
-    if in_sample:
-        return [("kmeans", 0), ("gmm", 0), *(("random", s) for s in range(8))]
-    return [("uniform", 0)]
+    while responsibilities.shape[1] > 1:
+        mass = (weight > 0) @ responsibilities
+        least = int(mass.argmin())
+        if mass[least] >= FEWEST_ROWS:
+            break
+        responsibilities = np.delete(responsibilities, least, axis=1)
+        total = responsibilities.sum(axis=1, keepdims=True)
+        even = 1 / responsibilities.shape[1]
+        responsibilities = np.where(total > 1e-12, responsibilities / np.maximum(total, 1e-12), even)
+    return responsibilities
 
 
-def ranked(starts: Iterable[tuple[str, Array]], score: Callable[[Array], float]) -> tuple[Array, list[dict[str, Any]]]:
+def candidates() -> list[tuple[str, int]]:
+    """The (name, seed) pairs that ``start="auto"`` runs in sample, where a round is cheap.
+
+    Clusters and random soft starts compete (Biernacki, Celeux & Govaert 2003).
+
+    Examples
+    --------
+    >>> candidates()[:3]
+    [('kmeans', 0), ('gmm', 0), ('random', 0)]
+    """
+    return [("kmeans", 0), ("gmm", 0), *(("random", s) for s in range(8))]
+
+
+def ranked(starts: Iterable[tuple[str, Array]], score: Callable[[Array], float]) -> tuple[Array, Ranking]:
     """The start with the lowest score after a short run, and the ranking of all.
 
     Examples

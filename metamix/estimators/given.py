@@ -1,0 +1,386 @@
+"""A gate over answers that somebody else's models gave out of fold: the honest table without an expert to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from metamix import registry
+from metamix.answers import Answers
+from metamix.estimators.checks import check_classes, check_numbers, check_rows, check_weights, check_X
+from metamix.estimators.handed import check_answers, known_rows, read_answers, warn_of_hits
+from metamix.estimators.parts import accepts, resolve_gate, resolve_likelihood
+from metamix.features import GateFeatures, StackColumns
+from metamix.fitting import Data, prepare
+from metamix.folds import Folds, make_folds
+from metamix.recombination import combine, keep_top, posterior
+from metamix.stacking import FeatureWeightedStack, LogOpinionPool
+from metamix.tables import n_rows, recognise_task
+from metamix.training.selection import Selection, Table, select
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MixtureOfPredictions", "fit_predictions"]
+
+Array = NDArray[np.float64]
+
+# A gate by name looks at so many principal components where x is wider.
+MOST_GATE_COLUMNS = 40
+
+
+def _classifies(estimator: MixtureOfPredictions) -> bool:
+    return getattr(estimator, "classes_", None) is not None
+
+
+class MixtureOfPredictions(BaseEstimator):
+    """A gate over the answers of models that were fitted elsewhere; `fit_predictions` makes and fits one.
+
+    Its parameters are those of `fit_predictions`. The columns are the models, in the order of `names_`, and
+    last the stack of them.
+
+    Attributes
+    ----------
+    names_ : list of K + 1 str
+        The models, and "stack".
+    classes_ : ndarray of shape (C,) or None
+    oof_predictions_ : ndarray of shape (n, K + 1) or (n, K + 1, C)
+        What was given, and the stack's own answers out of fold.
+    responsibilities_ : ndarray of shape (n, K + 1)
+        Rows that took no part have the gate's weights.
+    fold_of_row_ : ndarray of shape (n,), or (n, R) with repeats
+        -1 for rows that took no part.
+    gate_, likelihood_, stack_ : fitted parts
+    candidates_ : data frame
+        Best single, constant, stack and gated: honest loss, gain, standard error.
+    verdict_ : Verdict
+
+    Examples
+    --------
+    >>> from metamix import fit_predictions
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.normal(size=60)
+    >>> answers = y[:, None] + rng.normal(size=(60, 2))
+    >>> mixture = fit_predictions(answers, X=y[:, None], y=y, random_state=0)
+    >>> mixture.names_, mixture.gate_weights(y[:5, None], predictions=answers[:5]).shape
+    (['model-1', 'model-2', 'stack'], (5, 3))
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        task: str = "auto",
+        gate: Any = "softmax",
+        gate_features: Any = "x",
+        likelihood: Any = "gaussian",
+        objective: str = "prediction",
+        top_k: int | None = None,
+        cv: Any = 5,
+        scoring: Any = None,
+        random_state: Any = None,
+    ) -> None:
+        self.names = names
+        self.task = task
+        self.gate = gate
+        self.gate_features = gate_features
+        self.likelihood = likelihood
+        self.objective = objective
+        self.top_k = top_k
+        self.cv = cv
+        self.scoring = scoring
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, predictions: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Learn the gate; parameters as for `fit_predictions`."""
+        self._check_parameters()
+        target, n_classes = self._target(y)
+        names, given = read_answers(predictions, self.names)
+        if len(given) != len(target):
+            raise ValueError(f"predictions have {len(given)} rows, y has {len(target)}; give the same rows, in order.")
+        values = check_answers(given, names, self.classes_)
+        self.names_ = [*names, "stack"]
+        X = self._checked_X(X, len(target), reset=True)
+        groups = check_rows(given, target, groups)
+        weight = check_weights(sample_weight, len(target))
+        known = known_rows(values, names)
+        warn_of_hits(values[known], target[known], names)
+        gate_seed, fold_seed = (int(s) for s in check_random_state(self.random_state).randint(2**31 - 1, size=2))
+        gate, raw = resolve_gate(self.gate)
+        most = MOST_GATE_COLUMNS if isinstance(self.gate, str) else None
+        self._features = GateFeatures(self.gate_features, raw, most).fit(X, target)
+        base = self._features.base(X)
+        self._columns = None if n_classes or base is None else StackColumns().fit(base)
+        folds = _folds(self.cv, known, X, target, groups, n_classes is not None, fold_seed)
+        table = Table(
+            data=Data(_rows_of(X, len(target)), target, weight, groups, n_classes),
+            folds=folds.second_level(target, groups, fold_seed),
+            base=base,
+            features=self._features,
+            gate=prepare(gate, gate_seed),
+            constant=registry.gates["constant"](),
+            stacker=LogOpinionPool() if n_classes else FeatureWeightedStack(),
+            likelihood=registry.likelihoods["categorical"]() if n_classes else resolve_likelihood(self.likelihood),
+            objective=self.objective,
+            top_k=self.top_k,
+            classes=self.classes_,
+            scoring=self.scoring,
+            stack_features=None if self._columns is None else self._columns.dense(base),
+        )
+        nothing = np.zeros(len(names))
+        answers = Answers(list(names), values, fit_seconds=nothing, predict_seconds=nothing.copy())
+        self._keep(select(table.with_answers(answers, len(names))), table.folds)
+        return self
+
+    def _keep(self, chosen: Selection, folds: Folds) -> None:
+        self.gate_, self.likelihood_, self.stack_ = chosen.learned.gate, chosen.likelihood, chosen.stacker
+        self.oof_predictions_, self.responsibilities_ = chosen.predictions, chosen.responsibilities
+        self.fold_of_row_ = folds.fold_of_row
+        self.verdict_, self._candidates = chosen.verdict, chosen.candidates
+
+    @property
+    def candidates_(self) -> pd.DataFrame:
+        """Simpler combinations, simplest first, honestly judged: a row each."""
+        import pandas as pd
+
+        check_is_fitted(self, "_candidates")
+        return pd.DataFrame(self._candidates)
+
+    def predict(self, X: Any, predictions: Any = None) -> NDArray[Any]:
+        """The mixture's answer (n,): numbers, or the most probable class.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame of shape (n, d)
+            May be None where the gate looks at the predictions alone.
+        predictions : array-like of shape (n, K) or (n, K, C), data frame, or mapping
+            The models' answers to these rows, in the form that `fit` had them. By name, they may come in any
+            order, and others beside them are left out.
+
+        Raises
+        ------
+        ValueError
+            If an answer is missing, not a number, or of the wrong shape.
+        """
+        if _classifies(self):
+            likely = self.predict_proba(X, predictions).argmax(axis=1)
+            return np.asarray(self.classes_[likely])
+        return combine(*self._weighed(X, predictions))
+
+    @available_if(_classifies)  # type: ignore[untyped-decorator]
+    def predict_proba(self, X: Any, predictions: Any = None) -> Array:
+        """Class probabilities (n, C), in the order of `classes_`."""
+        mixed = combine(*self._weighed(X, predictions))
+        return np.asarray(mixed / mixed.sum(axis=1, keepdims=True))
+
+    def gate_weights(self, X: Any, predictions: Any = None) -> Array:
+        """Whom the mixture trusts in each row, (n, K + 1); rows sum to one.
+
+        `predictions` may be left out where the gate looks at X alone.
+        """
+        if predictions is None and not self._features_asked().asks_experts:
+            X = self._checked_X(X, None)
+            return keep_top(self.gate_.predict_proba(self._features.base(X)), self.top_k)
+        return self._weighed(X, predictions)[0]
+
+    def assign(self, X: Any, predictions: Any = None) -> NDArray[np.intp]:
+        """Index in `names_` of the leading model of each row, (n,)."""
+        return np.asarray(self.gate_weights(X, predictions).argmax(axis=1))
+
+    def responsibilities(self, X: Any, y: Any, predictions: Any = None) -> Array:
+        """Which model explained each row once y is seen, (n, K + 1)."""
+        return self._explained(X, y, predictions)[0]
+
+    def score_samples(self, X: Any, y: Any, predictions: Any = None) -> Array:
+        """Log density, or log probability of the class, of each row under the mixture, (n,)."""
+        return self._explained(X, y, predictions)[1]
+
+    def _explained(self, X: Any, y: Any, predictions: Any) -> tuple[Array, Array]:
+        weights, answers = self._weighed(X, predictions)
+        if _classifies(self):
+            labels = np.asarray(y).ravel()
+            if unknown := sorted({str(label) for label in labels[~np.isin(labels, self.classes_)]}):
+                raise ValueError(f"y has classes that were not seen in fit: {', '.join(unknown)}.")
+            codes: NDArray[Any] = np.searchsorted(self.classes_, labels)
+        else:
+            codes = check_numbers(self, y)
+        check_rows(answers, codes)
+        log_prob = self.likelihood_.log_prob(codes, answers, X=_rows_of(X, len(codes)))
+        return posterior(weights, log_prob)
+
+    def _features_asked(self) -> GateFeatures:
+        check_is_fitted(self, "gate_")
+        return self._features
+
+    def _weighed(self, X: Any, predictions: Any) -> tuple[Array, Array]:
+        """Weights (n, K + 1) and answers, the stack's last."""
+        features = self._features_asked()
+        names = self.names_[:-1]
+        if predictions is None:
+            raise ValueError(
+                f"the mixture has no models of its own: give their answers to these rows as predictions=..., a column "
+                f"for each of {', '.join(names)}."
+            )
+        _, given = read_answers(predictions, names)
+        X = self._checked_X(X, len(given))
+        values = check_answers(given, names, self.classes_, complete=True)
+        base = features.base(X)
+        stacked = self.stack_.predict(values, None if self._columns is None else self._columns.dense(base))
+        answers = np.concatenate([values, stacked[:, None]], axis=1)
+        return keep_top(self.gate_.predict_proba(features.join(base, answers)), self.top_k), answers
+
+    def _check_parameters(self) -> None:
+        for name, values in (
+            ("task", ("auto", "regression", "classification")),
+            ("objective", ("prediction", "likelihood")),
+        ):
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; give one of {', '.join(values)}.")
+        keep_top(np.ones((1, 1)), self.top_k)
+        if self.cv is None:
+            raise ValueError("cv=None would judge the gate on rows it learned from; give cv=5, a splitter or folds.")
+
+    def _target(self, y: Any) -> tuple[NDArray[Any], int | None]:
+        task = recognise_task(y) if self.task == "auto" and y is not None else self.task
+        self.classes_: Any = None
+        if task != "classification":
+            numbers = check_numbers(self, y)
+            if numbers.ndim != 1:
+                raise ValueError(f"y has shape {numbers.shape}; fit one mixture of predictions for each target.")
+            return numbers, None
+        self.classes_, codes = check_classes(self, y)
+        return codes, len(self.classes_)
+
+    def _checked_X(self, X: Any, n: int | None, reset: bool = False) -> Any:
+        """X as the gate will see it; None where the gate looks at predictions alone and nothing is given."""
+        if X is None:
+            if isinstance(self.gate_features, str) and self.gate_features == "predictions":
+                return None
+            raise ValueError("X is None; give the rows' features, or set gate_features='predictions'.")
+        X = check_X(self, X, reset=reset)
+        if n is not None and n_rows(X) != n:
+            what = "y has" if reset else "the predictions have"
+            raise ValueError(f"X has {n_rows(X)} rows, {what} {n}; give the same rows in the same order.")
+        return X
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        try:
+            gate, raw = resolve_gate(self.gate)
+        except Exception:  # fit says what is wrong; looking at tags must not
+            return tags
+        for tag in ("sparse", "allow_nan", "string", "categorical"):
+            setattr(tags.input_tags, tag, accepts(gate.classifier, tag) if raw else True)
+        return tags
+
+
+def _rows_of(X: Any, n: int) -> Any:
+    """X, or n rows without columns where there is none."""
+    return np.empty((n, 0)) if X is None else X
+
+
+def _folds(cv: Any, known: NDArray[np.bool_], X: Any, y: NDArray[Any], groups: Any, stratify: bool, seed: int) -> Folds:
+    """Folds of the rows that every model answered; a number divides these rows, a splitter sees all."""
+    n, rows = len(y), np.flatnonzero(known)
+    if isinstance(cv, Integral):
+        inside = None if groups is None else groups[rows]
+        some = make_folds(cv, np.empty((len(rows), 0)), y[rows], inside, stratify=stratify, random_state=seed)
+        return Folds(n, tuple((rows[train], rows[test]) for train, test in some.pairs), stratify=stratify)
+    every = make_folds(cv, _rows_of(X, n), y, groups, stratify=stratify, random_state=seed)
+    pairs = [(train[known[train]], test[known[test]]) for train, test in every.pairs]
+    kept = tuple((train, test) for train, test in pairs if len(test))
+    if not kept:
+        raise ValueError("these folds hold out no row that every model answered; give others, or cv=5.")
+    return Folds(n, kept, stratify=stratify)
+
+
+def fit_predictions(
+    predictions: Any,
+    X: Any,
+    y: Any,
+    *,
+    names: Sequence[str] | None = None,
+    task: str = "auto",
+    gate: Any = "softmax",
+    gate_features: Any = "x",
+    likelihood: Any = "gaussian",
+    objective: str = "prediction",
+    top_k: int | None = None,
+    cv: Any = 5,
+    scoring: Any = None,
+    sample_weight: Any = None,
+    groups: Any = None,
+    random_state: Any = None,
+) -> MixtureOfPredictions:
+    """Fit a gate over answers that models of any origin gave out of fold; no expert is fitted.
+
+    The answers are one table, as in `MixtureRegressor` with ``specialize=False``: their stack is one more
+    column, and the same gates, candidates and verdict follow.
+
+    Parameters
+    ----------
+    predictions : array-like of shape (n, K) or (n, K, C), data frame, or mapping from name to answers
+        Of numbers, a column for each model. Of classes, probabilities in the order of ``np.unique(y)``; of
+        two classes, (n, K) holds the probability of the second, as ``predict_proba(X)[:, 1]`` does. A
+        mapping holds (n,) or (n, C) for each model. Rows with NaN, which a model did not hold out, take no
+        part. Answers to rows that a model was trained on would make it look better than it is.
+    X : array, sparse matrix or data frame of shape (n, d)
+        What the gate looks at; None with ``gate_features="predictions"``.
+    y : array-like of shape (n,)
+    names : list of K str, optional
+        Of an array's columns, "model-1" and so on by default; of a frame or mapping, which ones to take.
+    task : {"auto", "regression", "classification"}
+        Recognised from y by default.
+    gate, gate_features, likelihood, objective, top_k, scoring
+        As in `MixtureRegressor`.
+    cv : int, splitter or list of (train, test), default 5
+        Folds for gate and stack. Those that the answers came from are best, where they are known.
+    sample_weight, groups : array-like of shape (n,), optional
+    random_state : int, RandomState or None
+
+    Returns
+    -------
+    MixtureOfPredictions
+        Its `predict(X, predictions=...)` takes the models' new answers.
+
+    Raises
+    ------
+    ValueError
+        For parameters or data that will not do; the message says what would.
+
+    Warns
+    -----
+    UserWarning
+        If a model's answers equal y in nearly every row.
+
+    References
+    ----------
+    Wolpert (1992), Stacked generalization; Yao, Pirš, Vehtari & Gelman (2022), Bayesian hierarchical stacking.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn.model_selection import cross_val_predict
+    >>> from sklearn.neighbors import KNeighborsRegressor
+    >>> from metamix import fit_predictions, make_regimes
+    >>> X, y = make_regimes(200, random_state=0)
+    >>> models = {"ridge": Ridge(), "near": KNeighborsRegressor()}
+    >>> given = {name: cross_val_predict(model, X, y) for name, model in models.items()}
+    >>> mixture = fit_predictions(given, X, y, random_state=0)
+    >>> new = {name: model.fit(X, y).predict(X[:3]) for name, model in models.items()}
+    >>> mixture.predict(X[:3], predictions=new).shape
+    (3,)
+    """
+    mixture = MixtureOfPredictions(
+        names, task=task, gate=gate, gate_features=gate_features, likelihood=likelihood, objective=objective,
+        top_k=top_k, cv=cv, scoring=scoring, random_state=random_state,
+    )  # fmt: skip
+    return mixture.fit(X, y, predictions, sample_weight=sample_weight, groups=groups)

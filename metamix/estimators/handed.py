@@ -1,0 +1,195 @@
+"""What other people's models answered, handed in: read with its names, checked, and looked at for leaks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamix.tables import is_frame
+
+__all__ = ["check_answers", "known_rows", "read_answers", "warn_of_hits"]
+
+Array = NDArray[np.float64]
+
+# A model that hits so large a share of the rows this closely (in standard deviations of y, or of a probability
+# from one) has most likely seen them.
+HIT, MOST_HITS = 1e-6, 0.99
+
+
+def read_answers(predictions: Any, names: Sequence[str] | None) -> tuple[list[str], Array]:
+    """Names and answers (n, K) or (n, K, C) from an array, or from a frame or mapping, which has names.
+
+    Raises
+    ------
+    ValueError
+        If there are no columns, not numbers, or names that do not fit them.
+
+    Examples
+    --------
+    >>> read_answers({"b": [1.0, 2.0], "a": [3.0, 4.0]}, names=["a", "b"])
+    (['a', 'b'], array([[3., 1.],
+           [4., 2.]]))
+    """
+    if isinstance(predictions, Mapping) or is_frame(predictions):
+        return _read_by_name(predictions, names)
+    values = _numbers(predictions, "predictions")
+    if values.ndim < 2:
+        raise ValueError(f"predictions have shape {values.shape}; give (n, K), a column for each model.")
+    found = [f"model-{k + 1}" for k in range(values.shape[1])] if names is None else list(names)
+    if len(found) != values.shape[1]:
+        raise ValueError(
+            f"predictions have {values.shape[1]} columns, and there are {len(found)} names ({', '.join(found)}); "
+            "give one column for each, in this order."
+        )
+    _check_names(found)
+    return found, values
+
+
+def _read_by_name(predictions: Any, names: Sequence[str] | None) -> tuple[list[str], Array]:
+    columns: Any = predictions
+    known = list(predictions)
+    if not isinstance(predictions, Mapping):
+        import narwhals as nw
+
+        try:
+            columns = nw.from_native(predictions, eager_only=True)
+        except Exception as error:  # of any library: two columns of one name, most of all
+            raise ValueError(f"the frame of predictions cannot be read ({error}); name each column once.") from error
+        known = columns.columns
+    wanted = known if names is None else list(names)
+    absent = [name for name in wanted if name not in known]
+    if absent or not wanted:
+        raise ValueError(f"predictions lack {absent or 'columns'}; they have {known}.")
+    read = [_numbers(columns[name], f"predictions of {name!r}") for name in wanted]
+    shapes = {one.shape for one in read}
+    if len(shapes) > 1:
+        raise ValueError(f"the models' predictions have different shapes, {sorted(shapes)}; give one for all.")
+    wanted = [str(name) for name in wanted]
+    _check_names(wanted)
+    return wanted, np.stack(read, axis=1)
+
+
+def _numbers(values: Any, what: str) -> Array:
+    try:
+        return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} are not numbers ({error}); of classes, give probabilities.") from error
+
+
+def check_answers(
+    values: Array, names: Sequence[str], classes: NDArray[Any] | None, *, complete: bool = False
+) -> Array:
+    """Answers (n, K), or probabilities (n, K, C) that sum to one; NaN where a model gave none.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, K) or (n, K, C)
+        Of two classes, (n, K) holds the probability of the second.
+    names : list of K str
+    classes : ndarray of shape (C,) or None
+    complete : bool
+        Whether every row needs every answer.
+
+    Raises
+    ------
+    ValueError
+        For another shape, infinity, no probability, or a gap where none may be.
+
+    Examples
+    --------
+    >>> check_answers(np.array([[0.25]]), ["tree"], np.array(["no", "yes"]))
+    array([[[0.75, 0.25]]])
+    """
+    if classes is not None:
+        values = _probabilities(values, names, classes)
+    elif values.ndim != 2:
+        raise ValueError(f"predictions have shape {values.shape}; of numbers, give (n, K): a column for each model.")
+    if np.isinf(values).any():
+        raise ValueError(f"{_first(np.isinf(values), names)!r} answered infinity; give NaN where it has no answer.")
+    if complete and np.isnan(values).any():
+        raise ValueError(
+            f"{_first(np.isnan(values), names)!r} did not answer some rows (NaN); give every row's answer."
+        )
+    return values
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two models are called {twice[0]!r}; give each a name of its own.")
+    if "stack" in names:
+        raise ValueError("a model cannot be called 'stack': that is the mixture's own column; choose another name.")
+
+
+def _first(wrong: NDArray[np.bool_], names: Sequence[str]) -> str:
+    """Name of the first model with something wrong."""
+    return names[int(np.flatnonzero(wrong.reshape(len(wrong), len(names), -1).any(axis=(0, 2)))[0])]
+
+
+def _probabilities(values: Array, names: Sequence[str], classes: NDArray[Any]) -> Array:
+    """Probabilities (n, K, C) that sum to one; of two classes, (n, K) is the second one's."""
+    listed = ", ".join(map(str, classes.tolist()))
+    if values.ndim == 2 and len(classes) == 2:
+        values = np.stack([1 - values, values], axis=2)
+    if values.shape[2:] != (len(classes),):
+        raise ValueError(
+            f"predictions have shape {values.shape}; give probabilities (n, K, {len(classes)}), the classes in the "
+            f"order {listed}" + (", or (n, K) of the last." if len(classes) == 2 else ".")
+        )
+    total = values.sum(axis=2)
+    wrong = (values < -1e-6).any(axis=2) | (np.abs(total - 1) > 1e-3)
+    if wrong.any():
+        raise ValueError(
+            f"{_first(wrong, names)!r} gave something that is no probability, or that does not sum to one over the "
+            f"classes {listed}; give what predict_proba answers, with NaN where there is none."
+        )
+    clipped = np.maximum(values, 0)
+    return np.asarray(clipped / clipped.sum(axis=2, keepdims=True))
+
+
+def known_rows(values: Array, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Rows that every model answered, (n,); the others take no part.
+
+    Examples
+    --------
+    >>> known_rows(np.array([[1.0, 2.0], [np.nan, 3.0]]), ["a", "b"])
+    array([ True, False])
+    """
+    known = np.asarray(np.isfinite(values).reshape(len(values), len(names), -1).all(axis=2))
+    silent = [name for k, name in enumerate(names) if not known[:, k].any()]
+    if silent:
+        raise ValueError(f"{silent[0]!r} answered no row; leave it out, or give its out-of-fold answers.")
+    if not known.all(axis=1).any():
+        raise ValueError("no row was answered by every model, so they cannot be compared; give the same rows for all.")
+    return np.asarray(known.all(axis=1))
+
+
+def warn_of_hits(values: Array, target: NDArray[Any], names: Sequence[str]) -> None:
+    """Warn of models that reproduce y: fitted on these rows, they would get all the trust.
+
+    Examples
+    --------
+    >>> y = np.array([1.0, 2.0])
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_of_hits(y[:, None], y, ["tree"])
+    >>> len(caught)
+    1
+    """
+    if values.ndim == 2:
+        missed = np.abs(values - target[:, None]) / (float(np.std(target)) or 1.0)
+    else:
+        missed = 1 - values[np.arange(len(target)), :, target]
+    hits = (missed <= HIT).mean(axis=0)
+    found = [f"{name} ({share:.0%})" for name, share in zip(names, hits, strict=True) if share >= MOST_HITS]
+    if found and np.ptp(target):
+        warnings.warn(
+            f"answers that equal y in nearly every row: {', '.join(found)}. Either y follows exactly from X, or the "
+            "model was trained on these rows; give out-of-fold answers, as of cross_val_predict.",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,141 @@
+"""Counts: an expert's answer is the rate of a Poisson variable."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from scipy.special import gammaln, xlogy
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from metamix.protocols import FloatArray
+
+
+class Poisson(BaseEstimator):
+    """Counts 0, 1, 2, ... whose rate is the expert's answer; nothing is learned but the smallest rate.
+
+    Experts' own predictive standard deviations are not used: the rate says how much counts scatter.
+
+    Parameters
+    ----------
+    floor : float, default 1e-3
+        Smallest rate, in means of y. Answers below it, negative ones included, count as that rate, so that
+        one row is never infinitely bad.
+
+    Attributes
+    ----------
+    smallest_ : float
+        The smallest rate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, rates = np.array([0.0, 2.0]), np.array([[1.0], [2.0]])
+    >>> Poisson().fit(y, rates, np.ones((2, 1))).log_prob(y, rates).round(4)
+    array([[-1.    ],
+           [-1.3069]])
+    """
+
+    #: Probabilities of whole numbers, not a density.
+    discrete: ClassVar[bool] = True
+
+    def __init__(self, floor: float = 1e-3) -> None:
+        self.floor = floor
+
+    def fit(
+        self,
+        y: ArrayLike,
+        predictions: FloatArray,
+        responsibilities: FloatArray,
+        scale: FloatArray | None = None,
+        X: Any = None,
+    ) -> Self:
+        """Learn how small a rate may be.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,)
+            Whole numbers, none negative.
+        predictions : ndarray of shape (n, K)
+        responsibilities : ndarray of shape (n, K)
+            Multiplied by row weights where there are any.
+        scale, X : ignored
+
+        Returns
+        -------
+        Poisson
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If y holds anything but whole numbers of at least 0.
+        """
+        y = _counts(y)
+        weights = np.nansum(responsibilities, axis=1)
+        weights = weights if weights.sum() > 0 else np.ones_like(y)
+        mean = float(np.average(y, weights=weights)) if len(y) else 0.0
+        self.smallest_ = self.floor * (mean or 1.0)
+        return self
+
+    def standard_deviation(self, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> FloatArray:
+        """Square root of the rates (n, K); NaN where an expert gave no answer.
+
+        Parameters
+        ----------
+        predictions : ndarray of shape (n, K)
+        scale, X : ignored
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+        """
+        return np.sqrt(self._rates(predictions))
+
+    def distribution(self, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> Any:
+        """Distribution of y given predictions (n, K), as frozen by `scipy.stats`; parameters as in `log_prob`."""
+        return stats.poisson(mu=self._rates(predictions))
+
+    def log_prob(
+        self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None
+    ) -> FloatArray:
+        """Log probability (n, K) of y (n,) under each expert, NaN where it gave no answer.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,)
+            Whole numbers, none negative.
+        predictions : ndarray of shape (n, K)
+            Rates.
+        scale, X : ignored
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+
+        Raises
+        ------
+        ValueError
+            If y holds anything but whole numbers of at least 0.
+        """
+        y, rates = _counts(y)[:, None], self._rates(predictions)
+        return xlogy(y, rates) - rates - gammaln(y + 1.0)
+
+    def _rates(self, predictions: FloatArray) -> FloatArray:
+        check_is_fitted(self)
+        return np.maximum(np.asarray(predictions, dtype=np.float64), self.smallest_)
+
+
+def _counts(y: ArrayLike) -> FloatArray:
+    """Y (n,) as floats, if it holds whole numbers of at least 0."""
+    y = np.asarray(y, dtype=np.float64)
+    wrong = ~(np.isfinite(y) & (y >= 0) & (y == np.floor(y)))
+    if wrong.any():
+        raise ValueError(
+            f'likelihood "poisson" is for counts: y must hold whole numbers of at least 0, but {wrong.sum()} of '
+            f'{len(y)} are none, {y[wrong][0]:g} for one; "gaussian", "laplace" and "student_t" take any number.'
+        )
+    return y

@@ -1,0 +1,157 @@
+"""Given the experts' answers: how good they were, whom to trust where, and who explained each row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from metamix.answers import Answers
+from metamix.features import GateFeatures
+from metamix.fitting import Data
+from metamix.folds import Folds
+from metamix.objectives import LogScore, SquaredError
+from metamix.recombination import combine, posterior
+from metamix.tables import take_rows
+from metamix.training.gating import LearnedGate, fit_on_responsibilities, learn_gate, sharpen_gate
+
+__all__ = ["Face", "Parts", "expectation", "row_loss", "tuned"]
+
+Array = NDArray[np.float64]
+
+# Scales and gate settle on the answers of a round before the experts are fitted again: they are cheap.
+SETTLING = 2
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the alternation is made of, resolved and unfitted."""
+
+    gate: Any
+    constant: Any
+    likelihood: Any
+    features: GateFeatures
+    proxy_gate: Any = None
+    objective: str = "prediction"
+    top_k: int | None = None
+
+
+@dataclass(frozen=True)
+class Face:
+    """One target as the mixture sees it: likelihood, gate, and who explained each row.
+
+    `teaching` (n, K) are the responsibilities times the trust of a robust likelihood in each row: what the
+    experts are refitted with.
+    """
+
+    likelihood: Any
+    learned: LearnedGate
+    responsibilities: Array
+    teaching: Array
+    row_loss: Array
+    density: Array
+
+
+def expectation(parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, weights: Array) -> Face:
+    """The E-step, with the scales and the gate that it rests on, for one target.
+
+    Parameters
+    ----------
+    parts : Parts
+    data : Data
+        With one target.
+    folds : Folds
+        For what learns from out-of-fold answers.
+    base : array, sparse matrix or frame, n rows
+        Gate features that come from X alone.
+    answers : Answers
+        Values and scales of one target.
+    weights : ndarray of shape (n, K)
+        Responsibilities so far.
+
+    Returns
+    -------
+    Face
+    """
+    rows, sample_weight, values, scale = folds.honest, data.weight, answers.values, answers.scale
+    Z = parts.features.join(base, values)
+    responsibilities = weights
+    weighted = data.sample_weight is not None
+    # `...` is a view: masks that take every row would copy every table.
+    seen = ... if rows.all() else rows
+    X = data.X if rows.all() else take_rows(data.X, np.flatnonzero(rows))
+    learned: LearnedGate | None = None
+    for _ in range(1 if folds.in_sample else SETTLING):
+        log_prob = None  # tables of the last pass go before those of the next come
+        share = responsibilities[seen] * sample_weight[seen, None] if weighted else responsibilities[seen]
+        own = None if scale is None else scale[seen]
+        likelihood = clone(parts.likelihood).fit(data.y[seen], values[seen], share, scale=own, X=X)
+        del share
+        log_prob = likelihood.log_prob(data.y, values, scale=scale, X=data.X)
+        if folds.in_sample:
+            gate = fit_on_responsibilities(parts.gate, Z, responsibilities, sample_weight)
+            learned = LearnedGate(gate, gate.predict_proba(Z), rows, None)
+        else:
+            learned = learn_gate(
+                parts.gate,
+                parts.constant,
+                Z,
+                folds,
+                LogScore(log_prob),
+                log_prob,
+                sample_weight,
+                begin=learned,
+            )
+        responsibilities, density = posterior(learned.weights, log_prob)
+    assert learned is not None
+    assert log_prob is not None
+    if not rows.all():
+        unheld = np.flatnonzero(~rows)
+        responsibilities[unheld] = learned.gate.predict_proba(take_rows(Z, unheld))
+    teaching = responsibilities
+    if hasattr(likelihood, "trust"):
+        trust = likelihood.trust(data.y, values, scale=scale, X=data.X)
+        teaching = responsibilities * np.where(np.isfinite(trust), trust, 1.0)
+    loss = row_loss(parts, data.y, values, learned.weights, log_prob)
+    return Face(likelihood, learned, responsibilities, teaching, loss, np.where(rows, density, 0.0))
+
+
+def row_loss(parts: Parts, y: Array, predictions: Array, weights: Array, log_prob: Array) -> Array:
+    """What a round is judged by, (n,): squared error of the combined answer, or its negative log density.
+
+    Examples
+    --------
+    >>> parts = Parts(None, None, None, GateFeatures("x"))
+    >>> one = np.ones((1, 1))
+    >>> row_loss(parts, np.array([3.0]), one, one, -one)
+    array([4.])
+    """
+    if predictions.ndim == 2 and parts.objective == "prediction":
+        return np.asarray((combine(weights, predictions) - y) ** 2)
+    return LogScore(log_prob)(weights)[0]
+
+
+def tuned(parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, face: Face) -> LearnedGate:
+    """A face's gate, tuned for what it will be asked: the combined answer, where it can descend on that.
+
+    The gate of the likelihood stays where it is better out of fold.
+    """
+    learned, values = face.learned, answers.values
+    if values.shape[1] == 1:
+        return learned
+    log_prob = face.likelihood.log_prob(data.y, values, scale=answers.scale, X=data.X)
+    given = parts.gate, parts.constant, parts.features.join(base, values), folds
+
+    def judge(weights: Array) -> Array:
+        return row_loss(parts, data.y, values, weights, log_prob)
+
+    sharp = sharpen_gate(learned, *given, LogScore(log_prob), log_prob, data.weight, judge)
+    if sharp is not learned or data.n_classes is not None or parts.objective != "prediction":
+        return sharp
+    other = learn_gate(*given, SquaredError(data.y, values), log_prob, data.weight)
+    both = other.judged & learned.judged
+    better = data.weight[both] @ (face.row_loss - judge(other.weights))[both] > 0
+    return other if better else learned

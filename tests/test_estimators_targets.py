@@ -1,0 +1,109 @@
+"""Several targets: one gate per target over shared experts."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.svm import SVR
+
+from metamix import MixtureRegressor, compare
+from metamix.recombination import combine
+
+
+def _two_targets(n=240, seed=0):
+    """Both targets follow x1, with a sign that flips where x0 does; the second also has an offset and a large unit."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-1, 1, (n, 3))
+    regime = X[:, 0] > 0
+    law = np.where(regime, 3 * X[:, 1], -3 * X[:, 1])
+    return X, np.column_stack([law, 1000 * (law + X[:, 2])]) + rng.standard_normal((n, 2)) * [0.1, 100]
+
+
+POOL = [("ridge", Ridge()), ("svm", SVR(C=10)), ("trees", ExtraTreesRegressor(20, min_samples_leaf=2))]
+
+
+@pytest.mark.parametrize("specialize", [False, True, "auto"])
+def test_every_answer_has_its_target_on_the_last_axis(specialize):
+    X, Y = _two_targets()
+    mixture = MixtureRegressor([POOL[0], POOL[2]], specialize=specialize, cv=3, random_state=0).fit(X, Y)
+    K = {False: 3, True: 2, "auto": 4}[specialize]
+    weights, answers = mixture.gate_weights(X), mixture.predict_experts(X)
+    assert weights.shape == answers.shape == (240, K, 2)
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    assert mixture.oof_predictions_.shape == mixture.responsibilities_.shape == (240, K, 2)
+    predicted, deviation = mixture.predict(X, return_std=True)
+    for t in range(2):
+        np.testing.assert_allclose(predicted[:, t], combine(weights[:, :, t], answers[:, :, t]))
+    assert deviation.shape == mixture.score_samples(X, Y).shape == mixture.assign(X).shape == (240, 2)
+    assert mixture.responsibilities(X, Y).shape == (240, K, 2)
+    assert mixture.predict_interval(X, 0.9).shape == (240, 2, 2)
+    assert mixture.predict_quantile(X, [0.1, 0.5, 0.9]).shape == (240, 3, 2)
+    assert mixture.sample(X, random_state=0).shape == (240, 2)
+    assert mixture.score(X, Y) > 0.8, "ridge alone has 0.25"
+
+
+def test_targets_of_the_table_do_not_see_each_other():
+    """Experts that fit one target at a time, and a gate for each: the same as fitting the targets one by one."""
+    X, Y = _two_targets()
+    settings = dict(specialize=False, cv=3, random_state=0)
+    together = MixtureRegressor(POOL[:2], **settings).fit(X, Y)
+    for t in range(2):
+        alone = MixtureRegressor(POOL[:2], **settings).fit(X, Y[:, t])
+        np.testing.assert_allclose(together.predict_experts(X)[:, :, t], alone.predict_experts(X), rtol=1e-6)
+        np.testing.assert_allclose(together.candidates_.loc[t]["loss"], alone.candidates_["loss"], rtol=1e-6)
+    assert len(together.verdict_) == 2
+    assert str(together.verdict_).startswith("Target 0: ")
+    assert together.verdict_[1].measure == "squared error"
+
+
+def test_a_regime_seen_in_both_targets_is_found_by_shared_experts():
+    X, Y = _two_targets(400)
+    mixture = MixtureRegressor([("line", LinearRegression())], n_experts=2, specialize=True, cv=3, random_state=0)
+    mixture.fit(X, Y)
+    test, truth = _two_targets(400, seed=1)
+    assert mixture.score(test, truth) > 0.9, "one line has an R² near 0 for the first target"
+    share = mixture.responsibilities_.mean(axis=2)
+    regime = X[:, 0] > 0
+    assert max(np.mean((share[:, 0] > 0.5) == regime), np.mean((share[:, 0] > 0.5) != regime)) > 0.95
+
+
+def test_in_sample_the_likelihood_is_the_sum_over_targets():
+    X, Y = _two_targets()
+    mixture = MixtureRegressor([LinearRegression(), LinearRegression()], cv=None, random_state=0).fit(X, Y)
+    total = 0.0
+    for t in range(2):
+        density = norm.pdf(Y[:, [t]], mixture.predict_experts(X)[:, :, t], mixture.likelihood_[t].scale_)
+        total += np.log((mixture.gate_weights(X)[:, :, t] * density).sum(axis=1)).sum()
+    assert mixture.score_samples(X, Y).sum() == pytest.approx(total)
+    assert mixture.history_["log_likelihood"].iloc[-1] == pytest.approx(total, rel=1e-6)
+
+
+def test_units_of_one_target_do_not_move_the_other():
+    X, Y = _two_targets()
+    make = lambda: MixtureRegressor([("line", LinearRegression())], n_experts=2, specialize=True, cv=3, random_state=0)  # noqa: E731
+    one, other = make().fit(X, Y), make().fit(X, Y * [1.0, 1e-6])
+    np.testing.assert_allclose(other.predict(X)[:, 0], one.predict(X)[:, 0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(1e6 * other.predict(X)[:, 1], one.predict(X)[:, 1], rtol=1e-6, atol=1e-3)
+
+
+def test_an_experts_own_deviation_reaches_the_mixture():
+    """A Gaussian process knows where it has no data; experts without a deviation keep one scale."""
+    rng = np.random.default_rng(0)
+    x = np.r_[rng.uniform(-3, -1, 60), rng.uniform(1, 3, 60)][:, None]
+    y = np.sin(2 * x[:, 0]) + 0.05 * rng.standard_normal(120)
+    process = GaussianProcessRegressor(RBF(0.5, "fixed") + WhiteKernel(0.0025, "fixed"), random_state=0)
+    mixture = MixtureRegressor([("process", process), ("line", Ridge())], specialize=True, cv=3, random_state=0)
+    mixture.fit(x, y)
+    deviation = mixture.predict([[0.0], [2.0]], return_std=True)[1]
+    assert deviation[0] > 3 * deviation[1]
+    expected = process.fit(x, y).predict([[0.0]], return_std=True)[1]
+    assert deviation[0] == pytest.approx(float(mixture.likelihood_.factor_[0] * expected[0]), rel=0.2)
+
+
+def test_comparison_takes_one_target_at_a_time():
+    X, Y = _two_targets(60)
+    with pytest.raises(ValueError, match="2 targets; give one column"):
+        compare(X, Y, POOL[:2], cv=2)

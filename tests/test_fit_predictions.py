@@ -1,0 +1,291 @@
+"""fit_predictions: a gate over somebody else's answers, held to what the mixture makes of the same answers."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit, cross_val_predict
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from metamix import MixtureClassifier, MixtureOfPredictions, MixtureRegressor, fit_predictions, make_regimes
+
+RIDGE, TREE = ("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))
+
+
+def halves(n=600, seed=0, noise=0.3):
+    """Return X, y and two models' answers, each right on its side of x0 = 0 and three times as far off beyond."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.uniform(-1, 1, (n, 2)), rng.normal(size=n)
+    far = np.where(np.column_stack([X[:, 0] < 0, X[:, 0] >= 0]), noise, 1.5)
+    return X, y, y[:, None] + far * rng.normal(size=(n, 2))
+
+
+def numbers(n=200):
+    X, y = make_regimes(n, random_state=0)
+    given = np.column_stack([cross_val_predict(clone(model), X, y) for _, model in (RIDGE, TREE)])
+    return X, y, given
+
+
+# --- the same as the mixture, given the same answers and folds ------------------------
+
+
+@pytest.mark.parametrize("gate", ["softmax", "constant", "gmm", DecisionTreeClassifier(max_depth=2, random_state=0)])
+@pytest.mark.parametrize("features", ["x", "both"])
+def test_regression_is_what_the_mixture_makes_of_the_same_answers(gate, features):
+    X, y = make_regimes(150, random_state=0)
+    pairs = list(KFold(3, shuffle=True, random_state=1).split(X))
+    settings = {"gate": gate, "gate_features": features, "cv": pairs}
+    mixture = MixtureRegressor([RIDGE, TREE], specialize=False, random_state=0, **settings).fit(X, y)
+    given = fit_predictions(mixture.oof_predictions_[:, :-1], X, y, names=["ridge", "tree"], **settings)
+    new = mixture.predict_experts(X)[:, :-1]
+    np.testing.assert_allclose(given.oof_predictions_, mixture.oof_predictions_)
+    np.testing.assert_allclose(given.gate_weights(X, new), mixture.gate_weights(X))
+    np.testing.assert_allclose(given.predict(X, new), mixture.predict(X))
+    np.testing.assert_allclose(given.responsibilities(X, y, new), mixture.responsibilities(X, y))
+    np.testing.assert_allclose(given.score_samples(X, y, new), mixture.score_samples(X, y))
+    pd.testing.assert_frame_equal(given.candidates_, mixture.candidates_)
+    assert str(given.verdict_) == str(mixture.verdict_)
+
+
+def test_classification_is_what_the_mixture_makes_of_the_same_answers():
+    X, y = make_regimes(240, task="classification", random_state=0)
+    labels = np.array(["c", "a", "b"])[y + (X[:, 0] > 0.7)]
+    pool = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
+    pairs = list(StratifiedKFold(3, shuffle=True, random_state=1).split(X, labels))
+    mixture = MixtureClassifier(pool, specialize=False, cv=pairs, random_state=0).fit(X, labels)
+    given = fit_predictions(mixture.oof_predictions_[:, :-1], X, labels, names=["logistic", "tree"], cv=pairs)
+    new = mixture.predict_experts(X)[:, :-1]
+    assert given.classes_.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(given.predict_proba(X, new), mixture.predict_proba(X))
+    np.testing.assert_allclose(given.score_samples(X, labels, new), mixture.score_samples(X, labels))
+    assert (given.predict(X, new) == mixture.predict(X)).all()
+    assert str(given.verdict_) == str(mixture.verdict_)
+
+
+# --- planted truth -------------------------------------------------------------------
+
+
+def test_the_gate_finds_who_is_right_where():
+    X, y, given = halves()
+    mixture = fit_predictions(given, X, y, random_state=0)
+    assert mixture.verdict_.winner == "gated"
+    X_new, y_new, new = halves(seed=1)
+    loss = np.mean((mixture.predict(X_new, new) - y_new) ** 2)
+    # The true gate leaves 0.09 (0.0865 with the best weights), constant weights (0.09 + 2.25) / 4 = 0.585.
+    assert loss < 0.2
+
+
+def test_constant_weights_are_the_inverse_variances():
+    rng = np.random.default_rng(0)
+    y = 10 * rng.normal(size=4000)
+    given = y[:, None] + rng.normal(size=(4000, 2)) * [1.0, 2.0]
+    mixture = fit_predictions(given, rng.normal(size=(4000, 1)), y, random_state=0)
+    loss = mixture.candidates_.set_index("candidate")["loss"]
+    assert loss["best single"] == pytest.approx(1.0, rel=0.06)
+    assert loss["constant"] == pytest.approx(0.8, rel=0.06), "1 / (1 + 1/4), with weights 0.8 and 0.2"
+
+
+def test_noise_to_look_at_is_not_called_gated():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=300)
+    given = y[:, None] + rng.normal(size=(300, 3))
+    assert fit_predictions(given, rng.normal(size=(300, 4)), y, random_state=0).verdict_.winner != "gated"
+
+
+# --- rows, weights, folds ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", ["softmax", "gmm"])
+@pytest.mark.parametrize("gate_features", ["x", "both"])
+def test_rows_without_an_answer_take_no_part(gate, gate_features):
+    X, y, given = halves(200)
+    holes = given.copy()
+    holes[[0, 3, 50], 0] = np.nan
+    holes[[3, 150], 1] = np.nan
+    left = np.isfinite(holes).all(axis=1)
+    settings = {"gate": gate, "gate_features": gate_features, "random_state": 0}
+    mixture = fit_predictions(holes, X, y, **settings)
+    without = fit_predictions(given[left], X[left], y[left], **settings)
+    np.testing.assert_allclose(mixture.predict(X, given), without.predict(X, given), rtol=1e-6)
+    assert (mixture.fold_of_row_ < 0).tolist() == (~left).tolist()
+    assert "4 of 200 rows" in str(mixture.verdict_)
+    np.testing.assert_allclose(mixture.responsibilities_.sum(axis=1), 1)
+
+
+def test_rows_of_weight_zero_do_not_matter():
+    X, y, given = halves(200)
+    weight = np.r_[np.zeros(40), np.ones(160)]
+    spoiled = given.copy()
+    spoiled[:40] += 5
+    one, other = (
+        fit_predictions(table, X, y, gate="constant", sample_weight=weight, random_state=0)
+        for table in (given, spoiled)
+    )
+    np.testing.assert_allclose(one.predict(X, given), other.predict(X, given), rtol=1e-6)
+
+
+def test_groups_and_time_are_kept():
+    X, y, given = halves(120)
+    groups = np.repeat(np.arange(12), 10)
+    grouped = fit_predictions(given, X, y, groups=groups, random_state=0).fold_of_row_
+    assert all(len(set(grouped[groups == g])) == 1 for g in range(12))
+    by_splitter = fit_predictions(given, X, y, groups=groups, cv=GroupKFold(4), random_state=0).fold_of_row_
+    assert len(set(by_splitter)) == 4
+    holes = given.copy()
+    holes[:30] = np.nan
+    ordered = fit_predictions(holes, X, y, cv=TimeSeriesSplit(3)).fold_of_row_
+    assert (np.diff(ordered) >= 0).all()
+    assert (ordered < 0).sum() == 30
+    alone = fit_predictions(given, X, y, cv=[(np.arange(60), np.arange(60, 120))]).fold_of_row_
+    assert (alone[:60] < 0).all()
+    assert (alone[60:] >= 0).all()
+
+
+# --- forms ---------------------------------------------------------------------------
+
+
+def test_array_frame_and_mapping_say_the_same():
+    X, y, given = halves(150)
+    frame = pd.DataFrame(given, columns=["a", "b"])
+    from_array, from_frame, from_mapping = (
+        fit_predictions(one, X, y, names=["a", "b"], random_state=0)
+        for one in (given, frame.assign(more=0.0)[["more", "b", "a"]], {"b": given[:, 1], "a": given[:, 0].tolist()})
+    )
+    wanted = from_array.predict(X, given)
+    assert from_frame.names_ == from_mapping.names_ == ["a", "b", "stack"]
+    np.testing.assert_array_equal(from_frame.predict(X, frame[["b", "a"]]), wanted)
+    np.testing.assert_array_equal(from_frame.predict(X, given), wanted)
+    np.testing.assert_array_equal(from_mapping.predict(X, frame), wanted)
+
+
+def test_polars_frames_have_names_too():
+    pl = pytest.importorskip("polars", reason="polars is one of the kinds of frame, and optional")
+    X, y, given = halves(100)
+    mixture = fit_predictions(pl.DataFrame({"a": given[:, 0], "b": given[:, 1]}), X, y, random_state=0)
+    assert mixture.names_ == ["a", "b", "stack"]
+
+
+def test_of_two_classes_the_second_is_enough():
+    rng = np.random.default_rng(0)
+    y = rng.random(200) < 0.5
+    second = np.clip(0.5 + 0.3 * (2 * y[:, None] - 1) + 0.2 * rng.normal(size=(200, 2)), 0, 1)
+    X = rng.normal(size=(200, 1))
+    both = np.stack([1 - second, second], axis=2)
+    one, other = (fit_predictions(table, X, y, random_state=0) for table in (second, both))
+    assert one.classes_.tolist() == [False, True]
+    np.testing.assert_allclose(one.predict_proba(X, second), other.predict_proba(X, both))
+    np.testing.assert_allclose(one.predict_proba(X, second), one.predict_proba(X, both))
+    assert one.oof_predictions_.shape == (200, 3, 2)
+    assert np.mean(one.predict(X, second) == y) > 0.9
+
+
+def test_whole_numbers_are_amounts_when_said_so():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 100)
+    given = y[:, None] + rng.normal(size=(100, 2))
+    mixture = fit_predictions(given, given, y, task="regression", random_state=0)
+    assert mixture.classes_ is None
+    assert not hasattr(mixture, "predict_proba")
+
+
+def test_x_is_not_needed_where_the_gate_looks_at_answers():
+    X, y, given = halves(150)
+    mixture = fit_predictions(given, None, y, gate_features="predictions", random_state=0)
+    np.testing.assert_array_equal(mixture.predict(None, given), mixture.predict(X, given))
+    with pytest.raises(ValueError, match="gate_features='predictions'"):
+        fit_predictions(given, None, y)
+
+
+def test_mixed_columns_are_fine_for_the_gate():
+    X, y, given = halves(200)
+    frame = pd.DataFrame({"side": np.where(X[:, 0] < 0, "left", "right"), "x": X[:, 1]})
+    frame.loc[5, "x"] = np.nan
+    mixture = fit_predictions(given, frame, y, random_state=0)
+    assert mixture.verdict_.winner == "gated", "the text column says on which side a row is"
+    assert np.mean((mixture.predict(frame, given) - y) ** 2) < 0.2
+
+
+def test_weights_need_no_answers_where_the_gate_looks_at_x():
+    X, y, given = halves(150)
+    mixture = fit_predictions(given, X, y, top_k=1, random_state=0)
+    np.testing.assert_array_equal(mixture.gate_weights(X), mixture.gate_weights(X, given))
+    assert set(np.unique(mixture.gate_weights(X))) <= {0.0, 1.0}
+    assert (mixture.assign(X) == mixture.gate_weights(X).argmax(axis=1)).all()
+
+
+def test_it_is_an_estimator_that_can_be_copied_and_stored():
+    X, y, given = halves(120)
+    mixture = fit_predictions(given, X, y, gate="gmm", scoring="r2", random_state=0)
+    again = clone(mixture).fit(X, y, given)
+    np.testing.assert_array_equal(again.predict(X, given), mixture.predict(X, given))
+    stored = pickle.loads(pickle.dumps(mixture))
+    np.testing.assert_array_equal(stored.predict(X, given), mixture.predict(X, given))
+    with pytest.raises(NotFittedError):
+        MixtureOfPredictions().predict(X, given)
+
+
+# --- what is refused -----------------------------------------------------------------
+
+X, Y, GIVEN = halves(40)
+LABELS = np.where(Y > 0, "yes", "no")
+SHARES = np.full((40, 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "settings", "message"),
+    [
+        (GIVEN[:30], {}, "30 rows, y has 40"),
+        (GIVEN[:, 0], {}, r"shape \(40,\)"),
+        (np.stack([GIVEN, GIVEN], axis=2), {}, "a column for each model"),
+        (GIVEN, {"names": ["a"]}, "2 columns, and there are 1 names"),
+        (GIVEN, {"names": ["a", "a"]}, "two models are called 'a'"),
+        (GIVEN, {"names": ["a", "stack"]}, "cannot be called 'stack'"),
+        (pd.DataFrame(GIVEN, columns=["a", "b"]), {"names": ["a", "c"]}, "lack.*'c'"),
+        (pd.DataFrame(GIVEN, columns=["a", "a"]), {}, "name each column once"),
+        ({}, {}, "lack columns"),
+        ({"a": GIVEN[:, 0], "b": SHARES}, {}, "different shapes"),
+        ({"a": ["yes"] * 40}, {}, "predictions of 'a' are not numbers"),
+        (np.where(GIVEN > 1, np.inf, GIVEN), {}, "infinity"),
+        (GIVEN * [np.nan, 1], {}, "'model-1' answered no row"),
+        (np.where(np.arange(40)[:, None] % 2 == [0, 1], np.nan, GIVEN), {}, "no row was answered by every model"),
+        (GIVEN, {"cv": None}, "cv=None"),
+        (GIVEN, {"objective": "loss"}, "objective='loss'"),
+        (GIVEN, {"task": "ranking"}, "task='ranking'"),
+        (GIVEN, {"top_k": 0}, "top_k=0"),
+        (GIVEN, {"gate": 3}, "gate=3"),
+        (GIVEN, {"y": LABELS}, "no probability"),
+        (np.full((40, 2, 3), 1 / 3), {"y": LABELS}, r"probabilities \(n, K, 2\).*no, yes"),
+        (np.full((40, 2, 2), 0.4), {"y": LABELS}, "does not sum to one"),
+        (SHARES, {"y": LABELS, "sample_weight": np.ones(3)}, "sample_weight"),
+        (GIVEN, {"X": X[:30]}, "X has 30 rows, y has 40"),
+    ],
+)
+def test_what_will_not_do_is_named(predictions, settings, message):
+    settings = {"X": X, "y": Y, **settings}
+    with pytest.raises(ValueError, match=message):
+        fit_predictions(predictions, **settings)
+
+
+def test_predict_says_what_it_needs():
+    mixture = fit_predictions(GIVEN, X, Y, names=["a", "b"], random_state=0)
+    for wrong, message in [
+        (None, "a, b"),
+        (GIVEN[:, :1], "1 columns, and there are 2 names"),
+        (np.where(GIVEN > 1, np.nan, GIVEN), "did not answer some rows"),
+        (GIVEN[:30], "X has 40 rows, the predictions have 30"),
+        (pd.DataFrame({"a": GIVEN[:, 0]}), "lack.*'b'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            mixture.predict(X, wrong)
+
+
+def test_answers_that_equal_y_are_suspect():
+    X, y, given = numbers()
+    seen = DecisionTreeRegressor(random_state=0).fit(X, y).predict(X)
+    with pytest.warns(UserWarning, match=r"model-2 \(100%\).*cross_val_predict"):
+        fit_predictions(np.column_stack([given[:, 0], seen]), X, y, random_state=0)
+    fit_predictions(given, X, y, random_state=0)  # warnings are errors here: honest answers give none
