@@ -130,7 +130,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
     @property
     def _pool(self) -> tuple[str, ...]:
-        return ("ridge", "splines", "neighbours", "extra_trees", "boosting")
+        return ("ridge", "splines", "kriging", "extra_trees", "boosting")
 
     def _likelihood_and_stacker(self) -> tuple[Any, Any]:
         return resolve_likelihood(self.likelihood), FeatureWeightedStack()

@@ -17,12 +17,14 @@ from sklearn.tree import DecisionTreeClassifier
 
 from metamix.columns import ColumnEncoder
 from metamix.experts.curves import DenseColumns
+from metamix.experts.labels import ProcessClassifier
 from metamix.experts.models import EncodedLabels
 
 __all__ = [
     "boosting",
     "extra_trees",
     "forest",
+    "gaussian_process",
     "lightgbm",
     "logistic",
     "mlp",
@@ -84,6 +86,17 @@ def svm(**parameters: Any) -> Pipeline:
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
     calibrated = CalibratedClassifierCV(SVC(**{"cache_size": 500} | parameters), cv=folds, ensemble=False, n_jobs=1)
     return _numbers(EncodedLabels(calibrated))
+
+
+def gaussian_process(**parameters: Any) -> Pipeline:
+    """Gaussian process on the labels, calibrated; parameters of `metamix.experts.labels.ProcessClassifier`.
+
+    Examples
+    --------
+    >>> gaussian_process().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]).predict([[2.9]])
+    array([1])
+    """
+    return _numbers(ProcessClassifier(**parameters), DenseColumns())
 
 
 def tree(**parameters: Any) -> Pipeline:
@@ -168,7 +181,7 @@ def lightgbm(**parameters: Any) -> Pipeline:
 
     Examples
     --------
-    >>> lightgbm(n_estimators=20).named_steps["model"].n_estimators
+    >>> lightgbm(n_estimators=20).named_steps["model"].classifier.n_estimators
     20
     """
     try:
@@ -185,7 +198,8 @@ def lightgbm(**parameters: Any) -> Pipeline:
     # same twice.
     settings |= {"colsample_bytree": 0.8, "num_leaves": 20, "deterministic": True, "force_row_wise": True}
     settings |= {"n_jobs": 1, "verbosity": -1} | parameters
-    return _ranks(LGBMClassifier(**settings))
+    leaf = None if "min_child_samples" in parameters else "min_child_samples"
+    return _ranks(EncodedLabels(LGBMClassifier(**settings), leaf))
 
 
 def mlp(**parameters: Any) -> Pipeline:

@@ -86,6 +86,22 @@ class PolynomialColumns(TransformerMixin, BaseEstimator):
         raw /= self.scale_
         return raw
 
+    def jacobian(self, X: Any) -> Array:
+        """Derivatives of the terms by the columns at the rows of X (n, d): (n, terms, d)."""
+        check_is_fitted(self)
+        X = _dense(validate_data(self, X, accept_sparse="csr", reset=False, dtype=np.float64))
+        clipped, inside = np.clip(X, self.low_, self.high_), (self.low_ < X) & (self.high_ > X)
+        out = np.zeros((len(X), len(self.terms_), X.shape[1]))
+        for column, term in enumerate(self.terms_):
+            if len(term) == 1:
+                out[:, column, term[0]] = 1.0
+                continue
+            for j in set(term):
+                rest = list(term)
+                rest.remove(j)
+                out[:, column, j] = term.count(j) * inside[:, j] * clipped[:, rest].prod(axis=1)
+        return np.asarray(out / self.scale_[:, None])
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -109,6 +125,11 @@ class DenseColumns(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> Array:
         """Rows of X (n, d) as an array."""
         return _dense(X)
+
+    def jacobian(self, X: Any) -> Array:
+        """Derivatives of the columns by themselves at the rows of X (n, d): (n, d, d)."""
+        n, d = X.shape if hasattr(X, "shape") else np.shape(X)
+        return np.broadcast_to(np.eye(d), (n, d, d))
 
 
 class NaturalSplines(TransformerMixin, BaseEstimator):
@@ -147,9 +168,7 @@ class NaturalSplines(TransformerMixin, BaseEstimator):
         for column, knots in zip(X.T, self.knots_, strict=True):
             if len(knots) < 3:
                 continue
-            cubes = np.maximum(column[:, None] - knots, 0.0) ** 3  # (n, knots)
-            slopes = (cubes[:, :-1] - cubes[:, -1:]) / (knots[-1] - knots[:-1])
-            blocks.append(slopes[:, :-1] - slopes[:, -1:])
+            blocks.append(_bends(column, knots, power=3))
         return np.hstack(blocks)
 
     def transform(self, X: Any) -> Array:
@@ -158,10 +177,30 @@ class NaturalSplines(TransformerMixin, BaseEstimator):
         raw = self._basis(_dense(validate_data(self, X, accept_sparse="csr", reset=False, dtype=np.float64)))
         return np.asarray((raw - self.mean_) / self.scale_)
 
+    def jacobian(self, X: Any) -> Array:
+        """Derivatives of the terms by the columns at the rows of X (n, d): (n, terms, d)."""
+        check_is_fitted(self)
+        X = _dense(validate_data(self, X, accept_sparse="csr", reset=False, dtype=np.float64))
+        out = np.zeros((len(X), len(self.mean_), X.shape[1]))
+        out[:, : X.shape[1]] = np.eye(X.shape[1])
+        at = X.shape[1]
+        for j, knots in enumerate(self.knots_):
+            if len(knots) >= 3:
+                out[:, at : at + len(knots) - 2, j] = _bends(X[:, j], knots, power=2)
+                at += len(knots) - 2
+        return np.asarray(out / self.scale_[:, None])
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _bends(column: Array, knots: Array, power: int) -> Array:
+    """The curved terms of one column (n,): (n, knots - 2); with power 2 their derivatives."""
+    cubes = (3.0 if power == 2 else 1.0) * np.maximum(column[:, None] - knots, 0.0) ** power  # (n, knots)
+    slopes = (cubes[:, :-1] - cubes[:, -1:]) / (knots[-1] - knots[:-1])
+    return np.asarray(slopes[:, :-1] - slopes[:, -1:])
 
 
 def _dense(X: Any) -> Array:

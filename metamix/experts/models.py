@@ -16,9 +16,10 @@ from sklearn.base import (
     clone,
 )
 from sklearn.utils import Tags, get_tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-__all__ = ["EncodedLabels", "RidgeByGcv", "ScaledTarget"]
+__all__ = ["EncodedLabels", "RidgeByGcv", "ScaledTarget", "small_leaves"]
 
 Array = NDArray[np.float64]
 
@@ -86,6 +87,12 @@ class RidgeByGcv(RegressorMixin, BaseEstimator):
         X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=np.float64)
         return np.asarray(X @ self.coef_.T + self.intercept_)
 
+    def predict_gradient(self, X: Any) -> Array:
+        """Derivatives of the answer by the columns at the rows of X (n, d): (n, d), or (n, T, d)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=np.float64)
+        return np.broadcast_to(self.coef_, (X.shape[0], *self.coef_.shape)).copy()
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -131,6 +138,10 @@ def _choose(eigenvalues: Array, moments: Array, energy: Array, penalties: Array,
     return np.asarray(score.argmin(axis=0))
 
 
+def _knows_gradient(scaled: Any) -> bool:
+    return hasattr(getattr(scaled, "regressor_", scaled.regressor), "predict_gradient")
+
+
 class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     """A regressor that sees its target with mean zero and standard deviation one, weighted as the fit is.
 
@@ -141,6 +152,9 @@ class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     ----------
     regressor : estimator
         Must take `sample_weight` for weights to be given.
+    leaf : str, optional
+        Parameter of the regressor that says how many rows a leaf needs at least; it is lowered where there
+        are few rows, see `small_leaves`.
 
     Examples
     --------
@@ -149,8 +163,9 @@ class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     array([30.])
     """
 
-    def __init__(self, regressor: Any) -> None:
+    def __init__(self, regressor: Any, leaf: str | None = None) -> None:
         self.regressor = regressor
+        self.leaf = leaf
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ScaledTarget:
         """Learn from X (n, d), y (n,) or (n, T) and weights (n,)."""
@@ -161,13 +176,27 @@ class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         # learned.
         self.scale_ = np.where(scale <= 1e-12 * np.abs(self.mean_), 0.0, scale)
         standard = (y - self.mean_) / np.where(self.scale_ > 0, self.scale_, 1.0)
-        self.regressor_ = _fit_inner(self.regressor, X, standard, sample_weight)
+        self.regressor_ = _fit_inner(small_leaves(self.regressor, self.leaf, len(y)), X, standard, sample_weight)
         return self
 
-    def predict(self, X: Any) -> Array:
-        """Answer the rows of X (n, d), in the target's own unit: (n,) or (n, T)."""
+    def predict(self, X: Any, **parameters: Any) -> Any:
+        """Answer the rows of X (n, d), in the target's own unit: (n,) or (n, T).
+
+        `parameters` go to the regressor; with ``return_std=True`` the standard deviation comes as well.
+        """
         check_is_fitted(self)
-        return np.asarray(self.regressor_.predict(X) * self.scale_ + self.mean_, dtype=np.float64)
+        answer = self.regressor_.predict(X, **parameters)
+        if not isinstance(answer, tuple):
+            return np.asarray(answer * self.scale_ + self.mean_, dtype=np.float64)
+        mean, deviation = answer
+        return np.asarray(mean * self.scale_ + self.mean_), np.asarray(deviation * self.scale_)
+
+    @available_if(_knows_gradient)  # type: ignore[untyped-decorator]
+    def predict_gradient(self, X: Any) -> Array:
+        """Derivatives of the answer by the columns at the rows of X (n, d): (n, d), or (n, T, d)."""
+        check_is_fitted(self)
+        scale = self.scale_[:, None] if np.ndim(self.scale_) else self.scale_
+        return np.asarray(self.regressor_.predict_gradient(X) * scale)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -184,6 +213,8 @@ class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     classifier : estimator
+    leaf : str, optional
+        As for `ScaledTarget`.
 
     Examples
     --------
@@ -193,13 +224,14 @@ class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     array(['yes'], dtype='<U3')
     """
 
-    def __init__(self, classifier: Any) -> None:
+    def __init__(self, classifier: Any, leaf: str | None = None) -> None:
         self.classifier = classifier
+        self.leaf = leaf
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> EncodedLabels:
         """Learn from X (n, d), labels y (n,) and weights (n,)."""
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
-        self.classifier_ = _fit_inner(self.classifier, X, codes, sample_weight)
+        self.classifier_ = _fit_inner(small_leaves(self.classifier, self.leaf, len(codes)), X, codes, sample_weight)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -215,6 +247,28 @@ class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.classifier).input_tags
         return tags
+
+
+def small_leaves(estimator: Any, leaf: str | None, n: int) -> Any:
+    """A clone whose leaves need an eighth of n rows at most, and two at least.
+
+    With twenty rows to a leaf, boosted trees answer forty rows with a constant.
+
+    Parameters
+    ----------
+    estimator : estimator
+    leaf : str or None
+        Name of the parameter; None changes nothing.
+    n : int
+
+    Examples
+    --------
+    >>> from sklearn.tree import DecisionTreeRegressor
+    >>> small_leaves(DecisionTreeRegressor(min_samples_leaf=20), "min_samples_leaf", 40)
+    DecisionTreeRegressor(min_samples_leaf=5)
+    """
+    one = clone(estimator)
+    return one if leaf is None else one.set_params(**{leaf: min(getattr(one, leaf), max(n // 8, 2))})
 
 
 def _fit_inner(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:

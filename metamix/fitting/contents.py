@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 
 from metamix.answers import Failure
@@ -192,8 +193,11 @@ def offers_scale(model: Any) -> bool:
         return offers_scale(model.steps[-1][1])
     if isinstance(model, PerTarget):
         return all(offers_scale(one) for one in model.models)
-    inner = getattr(model, "regressor_", None)
-    if inner is not None and not offers_scale(inner):
-        return False
     predict = getattr(model, "predict", None)
-    return predict is not None and "return_std" in inspect.signature(predict).parameters
+    if predict is None or isinstance(model, TransformedTargetRegressor):  # which cannot hand on a pair
+        return False
+    parameters = inspect.signature(predict).parameters
+    inner = getattr(model, "regressor_", None)
+    if "return_std" not in parameters and inner is not None:  # a wrapper may hand on what it does not know
+        return any(one.kind is one.VAR_KEYWORD for one in parameters.values()) and offers_scale(inner)
+    return "return_std" in parameters
