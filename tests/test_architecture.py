@@ -25,7 +25,8 @@ SHARED = {"training.gating"}
 TRAINING = {
     "training": set(),
     "training.gating": set(),
-    "training.estep": SHARED,
+    "training.sharpening": SHARED,
+    "training.estep": SHARED | {"training.sharpening"},
     "training.em": SHARED | {"training.estep"},
     "training.proxies": set(),
     "training.starts": {"training.proxies"},

@@ -188,3 +188,43 @@ def test_large_tables_are_read_in_blocks_with_the_same_result():
     W = one.coef_ * X.std(axis=0)[:, None]
     Z = (X - X.mean(axis=0)) / X.std(axis=0)
     assert np.abs(Z.T @ residual / len(X) + 0.01 * W).max() < 1e-5
+
+
+def test_columns_of_no_use_fade_when_penalties_are_set_anew():
+    """Adaptive ridge (Grandvalet 1998): of twelve columns one tells the labels, and it alone keeps its slope."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 12))
+    labels = np.eye(2)[(X[:, 0] + 0.5 * rng.standard_normal(300) > 0).astype(int)]
+    plain = SoftmaxGate(penalty=0.003).fit(X, labels)
+    faded = SoftmaxGate(penalty=0.003, reweight=3).fit(X, labels)
+    others = [np.abs(gate.coef_[1:]).max() / np.abs(gate.coef_[0]).max() for gate in (plain, faded)]
+    assert others[1] < 0.3 * others[0]
+
+
+def test_a_path_goes_on_from_a_fitted_gate():
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((200, 3)) * [1.0, 10.0, 0.1] + [0.0, 5.0, 1.0]
+    labels = np.eye(3)[rng.integers(3, size=200)]
+    first = SoftmaxGate().fit_path(X, labels, [1.0, 0.1])[-1]
+    again = SoftmaxGate(tol=1e-12).fit_path(X, labels, [0.1], begin=first)[0]
+    np.testing.assert_allclose(again.predict_proba(X), first.predict_proba(X), atol=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_degree_two_bends_the_border(unit):
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((600, 2))
+    inside = (np.square(X).sum(axis=1) < 1.2).astype(int)
+    gate = SoftmaxGate(penalty=1e-4, degree=2).fit(unit * (X + 3), np.eye(2)[inside])
+    assert np.mean(gate.predict_proba(unit * (X + 3)).argmax(axis=1) == inside) > 0.98
+    assert np.isfinite(gate.predict_proba(1e9 * unit * X)).all()
+    step = 1e-6 * unit
+    moved = [gate.predict_proba(unit * (X + 3) + step * np.eye(2)[j]) for j in (0, 1)]
+    back = [gate.predict_proba(unit * (X + 3) - step * np.eye(2)[j]) for j in (0, 1)]
+    central = np.stack([(m - b) / (2 * step) for m, b in zip(moved, back, strict=True)], axis=2)
+    np.testing.assert_allclose(gate.weights_gradient(unit * (X + 3)) * unit, central * unit, atol=1e-4)
+
+
+def test_degree_two_refuses_sparse_columns():
+    with pytest.raises(ValueError, match="degree=1"):
+        SoftmaxGate(penalty=0.1, degree=2).fit(sparse.csr_matrix(np.eye(3)), np.eye(3)[:, :2] + 0.1)

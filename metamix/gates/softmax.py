@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -14,7 +15,7 @@ from metamix.derivatives import softmax_gradient
 from metamix.gates.descent import Coefficients, Conditioning, cross_entropy, descend, objective_loss, softmax
 from metamix.gates.simplex import count_experts, simplex_weights
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, mean_responsibilities
-from metamix.gates.standardised import StandardisedColumns, row_blocks
+from metamix.gates.standardised import StandardisedColumns, column_moments, row_blocks
 from metamix.protocols import FloatArray, Objective
 
 #: No expert starts with less than this share of an even weight: at zero it could never come back.
@@ -39,6 +40,8 @@ class SoftmaxGate(BaseEstimator):
     reweight : int, default 0
         How often the penalty of each column is set anew, in inverse proportion to the square of the slopes it
         had, so that columns of no use fade (adaptive ridge, Grandvalet 1998).
+    degree : int, default 1
+        2 adds squares and products of the columns, for borders that bend.
     max_iter : int, default 1000
         Most steps of the solver.
     tol : float, default 1e-8
@@ -48,7 +51,8 @@ class SoftmaxGate(BaseEstimator):
     Attributes
     ----------
     coef_ : ndarray of shape (q, K)
-        Slopes in the units of X, summing to zero over experts.
+        Slopes in the units of X, summing to zero over experts; of degree 2 those of x, squares and products,
+        (q + q (q + 1) / 2, K), where x are columns less `centre_` and over `spread_`.
     intercept_ : ndarray of shape (K,)
     n_experts_ : int
     n_iter_ : int
@@ -75,14 +79,17 @@ class SoftmaxGate(BaseEstimator):
     intercept_: FloatArray
     n_experts_: int
     n_iter_: int
+    centre_: FloatArray
+    spread_: FloatArray
 
     def __init__(
-        self, penalty: float | str = "path", max_iter: int = 1000, tol: float = 1e-8, reweight: int = 0
+        self, penalty: float | str = "path", max_iter: int = 1000, tol: float = 1e-8, reweight: int = 0, degree: int = 1
     ) -> None:
         self.penalty = penalty
         self.max_iter = max_iter
         self.tol = tol
         self.reweight = reweight
+        self.degree = degree
 
     def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Minimise the cross-entropy between responsibilities and weights.
@@ -190,13 +197,22 @@ class SoftmaxGate(BaseEstimator):
         X = self._check(X, reset=False)
         weights = np.empty((X.shape[0], self.n_experts_))
         for rows in row_blocks(X.shape[0]):
-            logits = np.asarray(X[rows] @ self.coef_) + self.intercept_
+            logits = np.asarray(self._terms(X[rows]) @ self.coef_) + self.intercept_
             weights[rows] = softmax(np.nan_to_num(logits, posinf=1e300, neginf=-1e300))[0]
         return weights
 
     def weights_gradient(self, X: Any) -> FloatArray:
         """How the weights change with each column: (n, K, q) for the rows of X (n, q), in the units of X."""
-        return softmax_gradient(self.predict_proba(X), self.coef_.T[None])
+        weights = self.predict_proba(X)
+        if self.degree == 1:
+            return softmax_gradient(weights, self.coef_.T[None])
+        Z = (self._check(X, reset=False) - self.centre_) / self.spread_
+        q = Z.shape[1]
+        slopes = np.tile(self.coef_[:q].T, (len(Z), 1, 1))
+        for term, (i, j) in enumerate(zip(*np.triu_indices(q), strict=True)):
+            slopes[:, :, i] += Z[:, [j]] * self.coef_[q + term]
+            slopes[:, :, j] += Z[:, [i]] * self.coef_[q + term]
+        return softmax_gradient(weights, slopes / self.spread_)
 
     def _fit_path(
         self,
@@ -210,8 +226,12 @@ class SoftmaxGate(BaseEstimator):
     ) -> list[Self]:
         """Solve from the largest penalty to the smallest; gates[i] takes the solution of penalties[i]."""
         gates = [self] if gates is None else gates
-        n, q = X.shape
-        row_weights = check_row_weights(sample_weight, n)
+        row_weights = check_row_weights(sample_weight, X.shape[0])
+        if self.degree == 2:
+            for gate in gates:
+                gate._centre(X, row_weights, warm)
+            X = gates[0]._terms(X)
+        q = X.shape[1]
         level = constant_weights(target, start, row_weights)
         K = len(level)
         begin = np.maximum(level, _LEAST_START / K)
@@ -242,6 +262,20 @@ class SoftmaxGate(BaseEstimator):
                 current, steps = descend(loss, conditioning, current, penalties[i], tol=tol, max_iter=self.max_iter)
             gates[i]._set(*columns.to_units_of_x(current.slopes, current.intercept), steps)
         return gates
+
+    def _centre(self, X: Any, row_weights: FloatArray, warm: SoftmaxGate | None) -> None:
+        if sparse.issparse(X):
+            raise ValueError("degree=2 takes no sparse columns; give a dense array or degree=1.")
+        mean, deviation = (warm.centre_, warm.spread_) if warm else column_moments(X, row_weights)
+        self.centre_, self.spread_ = mean, np.where(deviation > 0, deviation, 1.0)
+
+    def _terms(self, X: Any) -> Any:
+        """Columns (n, q) as they are, or of degree 2 standardised, with squares and products."""
+        if self.degree == 1:
+            return X
+        Z = (X - self.centre_) / self.spread_
+        first, second = np.triu_indices(Z.shape[1])
+        return np.hstack([Z, Z[:, first] * Z[:, second]])
 
     def _set(self, coef: FloatArray, intercept: FloatArray, n_iter: int) -> None:
         self.coef_, self.intercept_, self.n_iter_ = coef, intercept, n_iter

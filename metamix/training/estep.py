@@ -16,7 +16,8 @@ from metamix.folds import Folds
 from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, posterior
 from metamix.tables import take_rows
-from metamix.training.gating import LearnedGate, fit_on_responsibilities, learn_gate, sharpen_gate
+from metamix.training.gating import LearnedGate, fit_on_responsibilities, learn_gate
+from metamix.training.sharpening import bend_gate, sharpen_gate
 
 __all__ = ["Face", "Parts", "expectation", "row_loss", "tuned"]
 
@@ -148,7 +149,8 @@ def tuned(parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, f
     def judge(weights: Array) -> Array:
         return row_loss(parts, data.y, values, weights, log_prob)
 
-    sharp = sharpen_gate(learned, *given, LogScore(log_prob), log_prob, data.weight, judge)
+    asked = *given, LogScore(log_prob), log_prob, data.weight, judge
+    sharp = bend_gate(sharpen_gate(learned, *asked), *asked)
     if sharp is not learned or data.n_classes is not None or parts.objective != "prediction":
         return sharp
     other = learn_gate(*given, SquaredError(data.y, values), log_prob, data.weight)

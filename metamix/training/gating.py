@@ -15,7 +15,15 @@ from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import posterior
 from metamix.tables import take_rows
 
-__all__ = ["PENALTIES", "LearnedGate", "fit_on_responsibilities", "learn_gate", "one_standard_error", "sharpen_gate"]
+__all__ = [
+    "PENALTIES",
+    "LearnedGate",
+    "Lesson",
+    "begins",
+    "fit_on_responsibilities",
+    "learn_gate",
+    "one_standard_error",
+]
 
 Array = NDArray[np.float64]
 Objective = LogScore | SquaredError
@@ -29,8 +37,6 @@ FLOOR = 1e-3
 PATH_ROWS, GATE_ROWS = 20_000, 200_000
 # Weak penalties take most of the time and are tried, two at a time, only while the weakest so far is the best.
 FIRST, MORE = 6, 2
-# A gate is sharpened by steps of ten, down to here.
-SHARPEST = 1e-7
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def _fits(
     return fitted
 
 
-def _begins(gate: Any) -> bool:
+def begins(gate: Any) -> bool:
     """Whether a gate descends from where another one ended, and can be sharpened."""
     return hasattr(gate, "fit_path") and hasattr(gate, "reweight")
 
@@ -169,7 +175,7 @@ def learn_gate(
     if K == 1:
         one = clone(constant).fit(np.empty((1, 0)), np.ones((1, 1)))
         return LearnedGate(one, np.ones((folds.n, 1)), folds.honest.copy(), None)
-    lesson = _Lesson(gate, constant, Z, folds, objective, log_prob, sample_weight)
+    lesson = Lesson(gate, constant, Z, folds, objective, log_prob, sample_weight)
     penalty = penalty if begin is None else begin.penalty
     members: tuple[Any, ...] = () if begin is None or penalty is None else begin.members
     if getattr(gate, "penalty", None) == "path" and penalty is None:
@@ -187,56 +193,7 @@ def learn_gate(
     return LearnedGate(lesson.final(penalty, members), weights, judged, penalty, members)
 
 
-def sharpen_gate(
-    learned: LearnedGate,
-    gate: Any,
-    constant: Any,
-    Z: Any,
-    folds: Folds,
-    objective: Objective,
-    log_prob: Array,
-    sample_weight: Array,
-    judge: Callable[[Array], Array],
-) -> LearnedGate:
-    """A learned gate with ever weaker penalties, columns of no use faded, if that pays out of fold.
-
-    Where regimes have a border, the penalty that one standard error allows leaves the gate too soft at it, and
-    slopes of columns that say nothing tilt it. From the gate's own solution the penalty falls by tens, each
-    column's in inverse proportion to the square of its slope, while the judged loss falls.
-
-    Parameters
-    ----------
-    learned : LearnedGate
-        From `learn_gate`, with the same arguments.
-    gate, constant, Z, folds, objective, log_prob, sample_weight
-        As in `learn_gate`.
-    judge : callable
-        weights (n, K) -> loss (n,): what the gate is for.
-
-    Returns
-    -------
-    LearnedGate
-        The sharpest that pays, where its gain exceeds a standard error; else the one given.
-    """
-    if learned.penalty is None or np.isinf(learned.penalty) or not learned.members:
-        return learned
-    lesson = _Lesson(clone(gate).set_params(reweight=1), constant, Z, folds, objective, log_prob, sample_weight)
-    counts = np.where(learned.judged, sample_weight, 0.0)
-    base = judge(learned.weights)
-    best, best_loss, members, final = learned, base, learned.members, learned.gate
-    penalty = learned.penalty / 10
-    while penalty >= SHARPEST:
-        weights, judged, members = lesson.out_of_fold(penalty, members)
-        final = lesson.final(penalty, (final,))
-        loss = judge(weights)
-        if counts @ loss >= counts @ best_loss:
-            break
-        best, best_loss = LearnedGate(final, weights, judged, penalty, members), loss
-        penalty /= 10
-    return best if one_standard_error(np.column_stack([base, best_loss]), counts) else learned
-
-
-class _Lesson:
+class Lesson:
     """One gate, what it is taught and on which rows."""
 
     def __init__(
@@ -278,7 +235,7 @@ class _Lesson:
             more, judged = self._losses(penalties, top, paths)
             losses, counts = np.hstack([losses, more]), np.where(judged, self.weight, 0.0)
         chosen = one_standard_error(losses, counts)
-        return PENALTIES[chosen], tuple(path[chosen] for path in paths) if _begins(self.gate) else ()
+        return PENALTIES[chosen], tuple(path[chosen] for path in paths) if begins(self.gate) else ()
 
     def _losses(
         self, penalties: Sequence[float], top: Callable[[Array], Array], paths: list[list[Any]]
@@ -288,7 +245,7 @@ class _Lesson:
         for path, (rows, test) in zip(paths, self._open(), strict=True):
             rows = _rows_to_learn(rows, PATH_ROWS)
             Z_test, objective = take_rows(self.Z, test), self.objective.take(test)
-            begin = path[-1] if path and _begins(self.gate) else None
+            begin = path[-1] if path and begins(self.gate) else None
             path += self._taught(rows, penalties, self._level(rows), begin)
             for p, fitted in enumerate(path[-len(penalties) :]):
                 losses[test, p] = objective(top(fitted.predict_proba(Z_test)))[0]
@@ -318,7 +275,7 @@ class _Lesson:
                 floor = 0.0 if self.descends else FLOOR
                 given = begin.predict_proba(take_rows(self.Z, test))
                 weights[test], judged[test] = (1 - floor) * given + floor / weights.shape[1], True
-        return weights, judged, tuple(fitted) if _begins(self.gate) and penalty is not None else ()
+        return weights, judged, tuple(fitted) if begins(self.gate) and penalty is not None else ()
 
     def final(self, penalty: float | None, members: tuple[Any, ...] = ()) -> Any:
         """The gate, taught on every honest row, from where one of the folds ended."""

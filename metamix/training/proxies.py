@@ -135,7 +135,7 @@ def proxy_responsibilities(
     terms = _Terms(take_rows(X, positions), rng)
     known = terms(take_rows(X, positions), Y[positions], weight[positions])
     hold = len(positions) // 4
-    trial = _Trial(known.take(slice(hold, None)), known.take(slice(0, hold)), gate, by_error, rng)
+    trial = _Trial(known.take(slice(hold, None)), known.take(slice(0, hold or None)), gate, by_error, rng)
     winner = trial.count() if n_regimes is None else trial.search(n_regimes)
     K = len(winner.scale)
     if starts is not None and K > 1:

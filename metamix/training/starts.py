@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 Ranking = list[dict[str, Any]]
 
 NAMES = ("uniform", "kmeans", "gmm", "joint_gmm", "random")
+CLUSTERS = ("kmeans", "gmm", "joint_gmm")
 # A random start leaves a tenth of each row to the other experts, so that none sees a hard cut.
 SOFTNESS = 0.1
 # A regime with fewer effective rows than this cannot teach an expert.
@@ -177,7 +178,13 @@ def begin(data: Data, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Ar
     target = np.eye(data.n_classes)[data.y] if data.n_classes else data.y.reshape(data.n, -1).astype(np.float64)
     ranking: Ranking = []
     if how.start == "proxy" or K is None or (how.start == "auto" and (how.alike or how.n_experts is not None)):
-        found, ranking = proxy_responsibilities(columns, target, data.weight, proxy_gate, K, how.seed)
+
+        def clusters(regimes: int, rows: NDArray[np.intp]) -> dict[str, Array]:
+            part, first, weight = take_rows(columns, rows), target[rows, 0], data.weight[rows]
+            return {name: make_start(name, part, first, regimes, how.seed, weight) for name in CLUSTERS}
+
+        others = clusters if how.start == "auto" else None
+        found, ranking = proxy_responsibilities(columns, target, data.weight, proxy_gate, K, how.seed, others)
         if how.start in ("proxy", "auto"):
             return found, ranking
         K = found.shape[1]  # cheap mixtures count the regimes, the user's start finds them
