@@ -90,7 +90,8 @@ class Likelihood(Protocol):
     What more there may be: ``standard_deviation(predictions, scale, X) -> (n, K)`` and
     ``distribution(predictions, scale, X)``, a frozen scipy distribution or the like, give the mixture its
     standard deviations, quantiles and draws; ``trust(y, predictions, scale, X) -> (n, K)`` says by how much a
-    row counts when an expert is refitted, which is what makes a likelihood robust.
+    row counts when an expert is refitted, which is what makes a likelihood robust; ``stabilised(y)`` (n,) is y
+    as cheap mixtures with Gaussian errors should see it when they look for regimes.
     """
 
     def fit(

@@ -191,7 +191,7 @@ class Mixture(BaseEstimator, ABC):
         ]
         parts, stacker = self._parts(data, gate_seed)
         alike = len({repr(expert) for _, expert in named}) < len(named)
-        how = Beginning(self.start, self.n_experts, len(named), alike, start_seed)
+        how = Beginning(self.start, self.n_experts, len(named), alike, start_seed, parts.likelihood)
         table = self.cv is not None and self.specialize is not True
         plain = self._plain(start_seed) if table and self.specialize == "auto" else None
         if plain is not None:

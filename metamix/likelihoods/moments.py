@@ -96,3 +96,16 @@ def spread_of(y: FloatArray, weights: FloatArray) -> float:
     if unit <= 1e-12 * size:
         return size or 1.0
     return unit * float(np.sqrt(np.average(((y - centre) / unit) ** 2, weights=weights)))
+
+
+def fenced(y: FloatArray) -> FloatArray:
+    """Numbers (n,) pulled in to the outer fences: three interquartile ranges beyond the quartiles (Tukey 1977).
+
+    Examples
+    --------
+    >>> fenced(np.array([0.0, 1.0, 2.0, 3.0, 100.0]))
+    array([0., 1., 2., 3., 9.])
+    """
+    low, high = np.quantile(y, [0.25, 0.75])
+    reach = 3 * (high - low)
+    return np.asarray(np.clip(y, low - reach, high + reach)) if reach > 0 else y

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from metamix.distributions import choose
 from metamix.likelihoods.gaussian import Gaussian
+from metamix.likelihoods.moments import fenced
 from metamix.protocols import FloatArray
 
 #: The noise reaches beyond the range of y by this part of it on each side.
@@ -116,6 +117,10 @@ class Outliers(BaseEstimator):
             if abs(noise - before) <= _RELATIVE * before + _ABSOLUTE:
                 break
         return self
+
+    def stabilised(self, y: FloatArray) -> FloatArray:
+        """Y (n,) without what lies beyond the outer fences, for cheap mixtures with Gaussian errors."""
+        return fenced(np.asarray(y, dtype=np.float64))
 
     def trust(
         self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None

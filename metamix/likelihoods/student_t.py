@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import digamma, gammaln
 
 from metamix.likelihoods.location_scale import LocationScale
-from metamix.likelihoods.moments import counted
+from metamix.likelihoods.moments import counted, fenced
 from metamix.protocols import FloatArray
 
 #: Degrees of freedom that "auto" looks at: from Cauchy to what cannot be told from normal.
@@ -80,6 +80,10 @@ class StudentT(LocationScale):
         ndarray of shape (n, K)
         """
         return super().standard_deviation(predictions, scale, X)
+
+    def stabilised(self, y: FloatArray) -> FloatArray:
+        """Y (n,) without what lies beyond the outer fences, for cheap mixtures with Gaussian errors."""
+        return fenced(np.asarray(y, dtype=np.float64))
 
     def trust(self, y: Any, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> FloatArray:
         """By how much rows should count when experts are fitted again: (df + 1) / (df + z²).

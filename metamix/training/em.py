@@ -217,7 +217,7 @@ def _judged(
         faces = [expectation(parts, data.target(t), folds, base, answers.target(t), weights) for t in targets]
         # Squared errors of different targets have different units; log densities do not mind.
         unit = np.maximum(data.y.var(axis=0), np.finfo(float).tiny)
-        if parts.objective != "prediction":
+        if not parts.by_error:
             unit = np.ones(data.n_targets)
         loss = np.mean([face.row_loss / unit[t] for t, face in enumerate(faces)], axis=0)
     total = float(sum(data.weight @ face.density for face in faces))

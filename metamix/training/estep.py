@@ -39,6 +39,11 @@ class Parts:
     objective: str = "prediction"
     top_k: int | None = None
 
+    @property
+    def by_error(self) -> bool:
+        """Whether squared errors judge; with a likelihood that doubts rows, they would be ruled by those rows."""
+        return self.objective == "prediction" and not hasattr(self.likelihood, "trust")
+
 
 @dataclass(frozen=True)
 class Face:
@@ -130,7 +135,7 @@ def row_loss(parts: Parts, y: Array, predictions: Array, weights: Array, log_pro
     >>> row_loss(parts, np.array([3.0]), one, one, -one)
     array([4.])
     """
-    if predictions.ndim == 2 and parts.objective == "prediction":
+    if predictions.ndim == 2 and parts.by_error:
         return np.asarray((combine(weights, predictions) - y) ** 2)
     return LogScore(log_prob)(weights)[0]
 
@@ -151,7 +156,7 @@ def tuned(parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, f
 
     asked = *given, LogScore(log_prob), log_prob, data.weight, judge
     sharp = bend_gate(sharpen_gate(learned, *asked), *asked)
-    if sharp is not learned or data.n_classes is not None or parts.objective != "prediction":
+    if sharp is not learned or data.n_classes is not None or not parts.by_error:
         return sharp
     other = learn_gate(*given, SquaredError(data.y, values), log_prob, data.weight)
     both = other.judged & learned.judged

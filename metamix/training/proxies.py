@@ -24,19 +24,24 @@ Array = NDArray[np.float64]
 STARTS, ALLOCATIONS, ROUNDS, FINALISTS = 12, 8, 8, 2
 MOST_ROWS, SEARCH_ROWS, MOST_COLUMNS, MOST_TERMS = 2000, 1000, 40, 70
 BLOCK = 20_000
+# A class says less of its row than a number does: starts go through EM with a gate before they are compared.
+CLASS_ROUNDS = 4
+SHARP = 1e-4  # penalty of the gate in the last rounds for classes
 # Bumps along each column bend the experts that count regimes; they settle in a few rounds.
 BUMPS, FEWEST_BUMPS, MOST_RICH, RICH_ROUNDS = 10, 4, 140, 4
 RIDGE = 1e-3
+# Logistic experts take a few steps at a time, since responsibilities move on; nobody is believed to be certain.
+NEWTON, LOGISTIC_RIDGE, LEAST_CURVATURE, LEAST_PROBABILITY = 2, 3e-3, 0.02, 0.01
 # Regimes are claimed only where held-out rows say so by as many standard errors.
 STANDARD_ERRORS = 2.0
 
 
 @dataclass
 class ProxyMixture:
-    """K ridge experts on one basis under a softmax gate."""
+    """K ridge experts, for classes logistic ones, on one basis under a softmax gate."""
 
     coefficients: Array  # (K, p, m)
-    scale: Array  # (K, m)
+    scale: Array | None  # (K, m); None for classes
     gate: Any
     rich: bool = False
 
@@ -46,7 +51,9 @@ class ProxyMixture:
 
     def weights(self, rows: _Rows) -> Array:
         """Weights (n, K) of the gate."""
-        return np.ones((len(rows.Y), 1)) if len(self.scale) == 1 else self.gate.predict_proba(rows.looks(self.rich))
+        return (
+            np.ones((len(rows.Y), 1)) if len(self.coefficients) == 1 else self.gate.predict_proba(rows.looks(self.rich))
+        )
 
     def responsibilities(self, rows: _Rows) -> tuple[Array, Array]:
         """Responsibilities (n, K) and log density (n,)."""
@@ -62,11 +69,12 @@ class _Rows:
     bumps: Array | None
     Y: Array
     weight: Array
+    classes: bool = False
 
     def take(self, rows: Any) -> _Rows:
         """Some of the rows."""
         bumps = None if self.bumps is None else self.bumps[rows]
-        return _Rows(self.Z[rows], self.plain[rows], bumps, self.Y[rows], self.weight[rows])
+        return _Rows(self.Z[rows], self.plain[rows], bumps, self.Y[rows], self.weight[rows], self.classes)
 
     def looks(self, rich: bool) -> Array:
         """What the gate looks at: columns, or with squares and products, since borders bend too."""
@@ -86,6 +94,7 @@ def proxy_responsibilities(
     seed: int,
     starts: Callable[[int, NDArray[np.intp]], Mapping[str, Array]] | None = None,
     by_error: bool = True,
+    classes: bool = False,
 ) -> tuple[Array, list[dict[str, Any]]]:
     """Responsibilities found by cheap mixtures, ranked on held-out rows.
 
@@ -99,7 +108,7 @@ def proxy_responsibilities(
     X : array, sparse matrix or frame, n rows
         Columns; encoded and standardised here.
     Y : ndarray of shape (n, m)
-        Target, standardised here; one column per class for classes.
+        Target, standardised here; for classes one column of zeros and ones each.
     weight : ndarray of shape (n,)
     gate : gate
         Unfitted; learns soft labels.
@@ -112,6 +121,8 @@ def proxy_responsibilities(
     by_error : bool
         Another regime must also lower the held-out squared error of the combined answer, by one standard
         error: two regimes that no column tells apart are of no use to it.
+    classes : bool
+        Whether the columns of Y are classes, which logistic experts learn.
 
     Returns
     -------
@@ -129,15 +140,16 @@ def proxy_responsibilities(
     True
     """
     rng = np.random.default_rng(seed)
-    Y = Y - np.average(Y, axis=0, weights=weight)
-    Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
+    if not classes:
+        Y = Y - np.average(Y, axis=0, weights=weight)
+        Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
     positions = rng.permutation(np.flatnonzero(weight > 0))[: 4 * MOST_ROWS // 3]
-    terms = _Terms(take_rows(X, positions), rng)
+    terms = _Terms(take_rows(X, positions), rng, classes)
     known = terms(take_rows(X, positions), Y[positions], weight[positions])
     hold = len(positions) // 4
     trial = _Trial(known.take(slice(hold, None)), known.take(slice(0, hold or None)), gate, by_error, rng)
     winner = trial.count() if n_regimes is None else trial.search(n_regimes)
-    K = len(winner.scale)
+    K = len(winner.coefficients)
     if starts is not None and K > 1:
         for name, first in starts(K, positions[hold:]).items():
             winner = trial.better(winner, trial.enter(name, trial.begin(_floored(first))))
@@ -182,6 +194,8 @@ class _Trial:
     def errors(self, mixture: ProxyMixture) -> Array:
         """Held-out squared error (n,) of the combined answer."""
         answers = self.held.basis(mixture.rich) @ mixture.coefficients
+        if self.held.classes:
+            answers = _softmax(answers)
         combined = np.einsum("nk,knm->nm", mixture.weights(self.held), answers)
         return np.asarray(np.square(self.held.Y - combined).sum(axis=1))
 
@@ -189,27 +203,35 @@ class _Trial:
         """The best mixture of K regimes from random starts."""
         if K == 1:
             ones = np.ones((len(self.train.Y), 1))
-            return self.enter("uniform", self.better(self.fit(ones), self.fit(ones, rich=True)))
+            one, bent = self.fit(ones), self.fit(ones, rich=True)
+            if self.train.classes:
+                one, bent = self.refine(one, RICH_ROUNDS), self.refine(bent, RICH_ROUNDS, rich=True)
+            return self.enter("uniform", self.better(one, bent))
         found = _search(self.train, self.gate, K, self.rng)
         best = max(found, key=self.score)
-        if self.train.bumps is not None:
+        if self.train.bumps is not None and not self.train.classes:
             best = self.better(best, self.refine(best, RICH_ROUNDS, rich=True))
+        if self.train.classes and hasattr(self.gate, "penalty"):
+            # Logits of experts are small next to a border: a gate too soft at it hides what regimes gain.
+            soft, self.gate = self.gate, clone(self.gate).set_params(penalty=SHARP)
+            best, self.gate = self.better(best, self.refine(best, RICH_ROUNDS)), soft
         return self.enter(f"proxy, {K} regimes", best)
 
     def begin(self, first: Array) -> ProxyMixture:
         """A few rounds of EM from first responsibilities (n, K)."""
-        rich = self.train.bumps is not None
+        rich = self.train.bumps is not None and not self.train.classes
         return self.refine(self.fit(first, rich), RICH_ROUNDS, rich)
 
     def refine(self, mixture: ProxyMixture, rounds: int, rich: bool = False) -> ProxyMixture:
         """EM with a gate, from a mixture."""
         for _ in range(rounds):
-            mixture = self.fit(_floored(mixture.responsibilities(self.train)[0]), rich)
+            begin = mixture.coefficients if mixture.rich == rich else None
+            mixture = self.fit(_floored(mixture.responsibilities(self.train)[0]), rich, begin)
         return mixture
 
-    def fit(self, responsibilities: Array, rich: bool = False) -> ProxyMixture:
+    def fit(self, responsibilities: Array, rich: bool = False, begin: Array | None = None) -> ProxyMixture:
         """Experts and gate from responsibilities (n, K)."""
-        return _fit(self.train, responsibilities, self.gate, rich)
+        return _fit(self.train, responsibilities, self.gate, rich, begin)
 
     def density(self, mixture: ProxyMixture) -> Array:
         """Held-out log density (n,)."""
@@ -232,7 +254,8 @@ class _Trial:
 class _Terms:
     """From rows of X to gate columns (n, q), standardised, and terms (n, p) of the ridge experts."""
 
-    def __init__(self, X: Any, rng: np.random.Generator) -> None:
+    def __init__(self, X: Any, rng: np.random.Generator, classes: bool) -> None:
+        self.classes = classes
         self.encoder = ColumnEncoder().fit(X)
         Z = self.encoder.transform(X)
         self.projection: Array | None = None
@@ -259,12 +282,43 @@ class _Terms:
         if self.centres is not None:
             away = (Z[:, None, :] - self.centres) / self.widths
             bent = np.exp(-0.5 * np.square(away)).reshape(len(Z), -1)
-        return _Rows(Z, plain, bent, Y, weight)
+        if self.classes:  # a class says little of its row: regimes are told apart by straight logits, one may bend
+            q = Z.shape[1] + 1
+            plain, bent = plain[:, :q], plain[:, q:] if bent is None else np.hstack([plain[:, q:], bent])
+        return _Rows(Z, plain, bent, Y, weight, self.classes)
 
 
-def _log_prob(basis: Array, Y: Array, coefficients: Array, scale: Array) -> Array:
+def _log_prob(basis: Array, Y: Array, coefficients: Array, scale: Array | None) -> Array:
+    if scale is None:
+        given = (_softmax(basis @ coefficients) * Y).sum(axis=2)
+        return np.asarray(np.log(np.clip(given, LEAST_PROBABILITY, 1.0)).T)
     errors = Y[None] - basis @ coefficients
     return np.asarray((-0.5 * np.square(errors / scale[:, None]) - np.log(scale)[:, None]).sum(axis=2).T)
+
+
+def _softmax(logits: Array) -> Array:
+    exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exponent / exponent.sum(axis=-1, keepdims=True))
+
+
+def _experts(rows: _Rows, terms: Array, mass: Array, begin: Array | None) -> tuple[Array, Array | None]:
+    """Experts from mass (n, K): ridge, or for classes a few steps of logistic regression from `begin`."""
+    if not rows.classes:
+        return _ridge(terms, rows.Y, mass)
+    p, C = terms.shape[1], rows.Y.shape[1]
+    coefficients = np.zeros((mass.shape[1], p, C)) if begin is None else begin.copy()
+    for k in range(mass.shape[1]):
+        penalty = LOGISTIC_RIDGE * max(float(mass[:, k].sum()), 1e-9) + 1e-9
+        for _ in range(NEWTON):
+            given = _softmax(terms @ coefficients[k])
+            slope = terms.T @ (mass[:, [k]] * (rows.Y - given)) - penalty * coefficients[k]
+            # One curvature for all classes, that of the least certain; each class alone would step too far.
+            curved = mass[:, k] * np.maximum((given * (1 - given)).max(axis=1), LEAST_CURVATURE)
+            hessian = terms.T @ (terms * curved[:, None])
+            hessian[np.diag_indices(p)] += penalty
+            step = cho_solve(cho_factor(hessian, check_finite=False), slope, check_finite=False)
+            coefficients[k] += (C - 1) / C * step
+    return coefficients, None
 
 
 def _ridge(basis: Array, Y: Array, mass: Array) -> tuple[Array, Array]:
@@ -282,9 +336,11 @@ def _ridge(basis: Array, Y: Array, mass: Array) -> tuple[Array, Array]:
     return np.stack(coefficients), np.stack(scale)
 
 
-def _fit(rows: _Rows, responsibilities: Array, gate: Any, rich: bool = False) -> ProxyMixture:
+def _fit(
+    rows: _Rows, responsibilities: Array, gate: Any, rich: bool = False, begin: Array | None = None
+) -> ProxyMixture:
     """Experts and gate from responsibilities (n, K)."""
-    coefficients, scale = _ridge(rows.basis(rich), rows.Y, responsibilities * rows.weight[:, None])
+    coefficients, scale = _experts(rows, rows.basis(rich), responsibilities * rows.weight[:, None], begin)
     if responsibilities.shape[1] == 1:
         return ProxyMixture(coefficients, scale, None, rich)
     taught = clone(gate).fit(rows.looks(rich), responsibilities, sample_weight=rows.weight)
@@ -309,14 +365,21 @@ def _search(rows: _Rows, gate: Any, K: int, rng: np.random.Generator) -> list[Pr
             direction = few.Z @ rng.standard_normal(few.Z.shape[1])
             labels = np.searchsorted(np.quantile(direction, np.arange(1, K) / K), direction)
         responsibilities = 0.9 * np.eye(K)[labels] + 0.1 / K
+        experts: tuple[Array | None, Array | None] = None, None
         for _ in range(ALLOCATIONS):
-            log_prob = _log_prob(terms, few.Y, *_ridge(terms, few.Y, responsibilities * few.weight[:, None]))
+            experts = _experts(few, terms, responsibilities * few.weight[:, None], experts[0])
+            log_prob = _log_prob(terms, few.Y, *experts)
             shares = np.broadcast_to(responsibilities.mean(axis=0), responsibilities.shape)
             responsibilities = posterior(shares, log_prob, floor=1e-3)[0]
         mixture = _fit(few, responsibilities, gate)
+        for _ in range(CLASS_ROUNDS if rows.classes else 0):
+            mixture = _fit(few, _floored(mixture.responsibilities(few)[0]), gate, begin=mixture.coefficients)
         finalists.append((float(few.weight @ mixture.responsibilities(few)[1]), number, mixture))
     finalists.sort(key=lambda entry: -entry[0])
     best = [mixture for _, _, mixture in finalists[:FINALISTS]]
     for _ in range(ROUNDS):
-        best = [_fit(rows, _floored(mixture.responsibilities(rows)[0]), gate) for mixture in best]
+        best = [
+            _fit(rows, _floored(mixture.responsibilities(rows)[0]), gate, begin=mixture.coefficients)
+            for mixture in best
+        ]
     return best

@@ -138,6 +138,8 @@ class Beginning:
     alike : bool
         Whether some experts are equal, so that a uniform start could not tell them apart.
     seed : int
+    likelihood : likelihood, optional
+        With a method `stabilised`, that is how cheap mixtures, whose errors are Gaussian, see y.
     """
 
     start: Any
@@ -145,6 +147,7 @@ class Beginning:
     pool: int
     alike: bool
     seed: int
+    likelihood: Any = None
 
     @property
     def searches(self) -> bool:
@@ -176,6 +179,8 @@ def begin(data: Data, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Ar
     if not isinstance(how.start, str):
         return from_user(how.start, data.n, K), []
     target = np.eye(data.n_classes)[data.y] if data.n_classes else data.y.reshape(data.n, -1).astype(np.float64)
+    if hasattr(how.likelihood, "stabilised"):
+        target = np.column_stack([how.likelihood.stabilised(column) for column in target.T])
     ranking: Ranking = []
     if how.start == "proxy" or K is None or (how.start == "auto" and (how.alike or how.n_experts is not None)):
 
