@@ -189,7 +189,9 @@ def begin(data: Data, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Ar
             return {name: make_start(name, part, first, regimes, how.seed, weight) for name in CLUSTERS}
 
         others = clusters if how.start == "auto" else None
-        found, ranking = proxy_responsibilities(columns, target, data.weight, proxy_gate, K, how.seed, others)
+        found, ranking = proxy_responsibilities(
+            columns, target, data.weight, proxy_gate, K, how.seed, others, classes=bool(data.n_classes)
+        )
         if how.start in ("proxy", "auto"):
             return found, ranking
         K = found.shape[1]  # cheap mixtures count the regimes, the user's start finds them
