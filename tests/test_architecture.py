@@ -31,7 +31,8 @@ TRAINING = {
     "training.proxies": set(),
     "training.starts": {"training.proxies"},
     "training.pools": set(),
-    "training.selection": SHARED,  # of the alternation it sees the answers, like anybody's
+    "training.joining": set(),
+    "training.selection": SHARED | {"training.joining"},  # of the alternation it sees the answers, like anybody's
 }
 LIVING = {"estimators", "comparison"}
 VISITORS = {"persistence", "testing", "inspection"}

@@ -48,7 +48,7 @@ def test_ninety_percent_intervals_hold_ninety_percent(likelihood, draw):
 def test_intervals_of_the_whole_table_hold_what_they_promise():
     X, y = make_regimes(1200, n_regimes=2, random_state=0)
     mixture = MixtureRegressor(["ridge", "quadratic"], cv=3, random_state=0).fit(X[:600], y[:600])
-    assert 0.86 < _coverage(mixture, X[600:], y[600:]) < 0.94
+    assert 0.86 < _coverage(mixture, X[600:], y[600:]) < 0.95
 
 
 def test_scales_that_depend_on_x_are_seen_where_they_are():
@@ -136,7 +136,7 @@ def test_no_expert_is_fitted_twice_on_the_same_rows_and_weights(regimes):
     if regimes == 1:
         y = X @ [1.0, -2.0] + 0.3 * np.random.default_rng(0).standard_normal(300)
     Counting.seen.clear()
-    pool = [("line", Counting(Ridge())), ("tree", Counting(DecisionTreeRegressor(max_depth=4, random_state=0)))]
+    pool = [("line", Counting(Ridge())), ("tree", Counting(DecisionTreeRegressor(max_depth=2, random_state=0)))]
     mixture = MixtureRegressor(pool, cv=3, random_state=0).fit(X, y)
     assert mixture.n_experts_ == regimes
     assert len(Counting.seen) >= 8

@@ -273,6 +273,7 @@ class Mixture(BaseEstimator, ABC):
         self.starts_ = pd.DataFrame(learned.starts, columns=["start", "score"])
         if hasattr(self, "mixture_"):
             self.history_, self.mixture_.starts_ = self.mixture_.history_, self.starts_
+            self.n_experts_ = self.mixture_.n_experts_
         chosen = [side.selection for side in learned.sides if side.selection is not None]
         self.candidates_ = self.verdict_ = None
         if chosen:

@@ -15,7 +15,7 @@ from metamix.fitting import Fitted, FoldAverage, Workshop
 from metamix.folds import Folds
 from metamix.training.em import FLOOR, Alternation, alternate, drop_experts, final_gates, single
 from metamix.training.estep import Parts
-from metamix.training.pools import choose_types, row_losses
+from metamix.training.pools import best_single, choose_types, row_losses
 from metamix.training.selection import Selection, Table, select
 from metamix.training.starts import Beginning, Scouting, begin, candidates, make_start, prune, ranked, scout
 
@@ -126,6 +126,8 @@ def fit_plain(
         keep, pruned = not refit and not folds.in_sample, how.n_experts is not None
         result = alternate(workshop, parts, base, components, first, max_rounds, keep=keep, prune=pruned)
         result.failures = failures + result.failures
+        if how.n_experts == "auto" and how.searches and len(result.best.alive) > 1:
+            result = _one_is_enough(workshop, parts, base, result, max_rounds, keep)
         columns, result = _refit_plain(workshop, parts, base, result, refit)
     best_round = result.best
     gates = [face.learned for face in best_round.faces]
@@ -145,6 +147,21 @@ def fit_plain(
     return Learned(
         answers.names, columns, None, parts.features, sides, data.n_targets, result.history, result.failures, starts
     )
+
+
+def _one_is_enough(
+    workshop: Workshop, parts: Parts, base: Any, several: Alternation, max_rounds: int, keep: bool
+) -> Alternation:
+    """The best single expert instead of several regimes, where it answers held-out rows better than all of them."""
+    data = workshop.data
+    if data.n_classes is None and not parts.by_error:  # a density is not compared with an error
+        return several
+    entry, losses, rows = best_single(workshop)
+    best, weight = several.best, np.where(several.best.learned.judged[rows], data.weight[rows], 0.0)
+    if not weight @ losses < weight @ best.row_loss[rows]:
+        return several
+    alone = alternate(workshop, parts, base, [entry], np.ones((data.n, 1)), max_rounds, keep=keep)
+    return Alternation(alone.best, several.history + alone.history, several.failures + alone.failures)
 
 
 def _first(workshop: Workshop, parts: Parts, base: Any, how: Beginning) -> tuple[Array, list[dict[str, Any]]]:
@@ -284,8 +301,14 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
     params = {f: _told(workshop, f, first) for f, (first, _) in scouted.items()}
     several = [f for f in range(len(folds)) if scouted[f][0].shape[1] > 1]
     kept, found = workshop.cross_fit([which], keep=not refit, needed=False, only=several, params=params)
-    answers = _with_singles(workshop, known, several, found) if kept else found
     starts, K = scouted[where[-1]][1], scouted[where[-1]][0].shape[1]
+    answers = found
+    if kept:
+        answers = _with_singles(workshop, known, several, found)
+        # What regimes gain is judged by the experts' own answers, on rows that other folds held out.
+        paying = [f for f in (*several, -1) if _pays(workshop, known, answers, f)]
+        several, K = [f for f in several if f in paying], K if -1 in paying else 1
+        answers = _with_singles(workshop, known, several, found)
     out = _Specialised(replace(answers, failures=[]), None, starts, K, list(found.failures))
     if not kept:
         return out
@@ -304,6 +327,16 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
     return out
 
 
+def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
+    """Whether the mixture answers better than the best single expert, on the rows a fold may learn from (-1: all)."""
+    folds = workshop.folds
+    rows = np.flatnonzero(folds.honest) if f < 0 else folds.learners(f)
+    data = workshop.data.take(rows)
+    best = _best_single(workshop, known.answers, rows)
+    loss = row_losses(data, np.stack([answers.values[rows, 0], known.answers.values[rows, best]], axis=1))
+    return bool(data.weight @ loss[:, 0] < data.weight @ loss[:, 1])
+
+
 def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:
     """What the plain mixture is told in a fold, or for all rows (-1): folds and start of its rows."""
     data = workshop.data
@@ -311,7 +344,8 @@ def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:
         inner = workshop.folds
     else:
         part = data.take(workshop.folds.pairs[f][0])
-        inner = workshop.folds.inside(f, part.X, part.y, part.groups).merged(INNER_FOLDS)
+        inner = workshop.folds.inside(f, part.X, part.y, part.groups)
+    inner = inner.merged(INNER_FOLDS)
     return {"cv": list(inner.pairs), "start": first, "n_experts": first.shape[1]}
 
 
@@ -335,7 +369,7 @@ def _with_singles(workshop: Workshop, known: Known, several: list[int], found: A
         test, best = folds.pairs[f][1], _single_of(workshop, known, f)
         values[test, 0] += known.answers.values[test, best]
         times[test] += 1
-        if scale is not None and known.answers.scale is not None:
-            scale[test, 0] = known.answers.scale[test, best]
+        if scale is not None:
+            scale[test, 0] = np.nan if known.answers.scale is None else known.answers.scale[test, best]
     with np.errstate(invalid="ignore"):
         return replace(found, values=values / times.reshape(shape), scale=scale)

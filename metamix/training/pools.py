@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
@@ -9,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from metamix.answers import Failure
 from metamix.fitting import Data, Workshop
 
-__all__ = ["choose_types", "row_losses"]
+__all__ = ["best_single", "choose_types", "row_losses"]
 
 Array = NDArray[np.float64]
 
@@ -42,10 +44,41 @@ def choose_types(
     AllExpertsFailedError
         If none answered for some regime.
     """
-    data, folds = workshop.data, workshop.folds
     K, E = responsibilities.shape[1], len(workshop.entries)
     if E == 1:
         return [0] * K, []
+    trial = _try(workshop, responsibilities)
+    total = trial.total
+    if each_once:
+        worst = total[np.isfinite(total)].max()
+        _, chosen = linear_sum_assignment(np.where(np.isfinite(total), total, 1e3 * (worst + 1)))
+    else:
+        chosen = total.argmin(axis=1)
+    return [int(e) for e in chosen], trial.failures
+
+
+def best_single(workshop: Workshop) -> tuple[int, Array, NDArray[np.intp]]:
+    """The entry that answers best for all rows, its losses, and the held-out rows (m,) that they are of."""
+    trial = _try(workshop, np.ones((workshop.data.n, 1)))
+    entry = int(trial.total[0].argmin())
+    return entry, trial.losses[:, trial.kept.index(entry)], trial.rows
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Losses (m, J) of pairs of regime and entry on some held-out rows (m,), and their totals (K, E)."""
+
+    total: Array
+    losses: Array
+    rows: NDArray[np.intp]
+    kept: list[int]
+    failures: list[Failure]
+
+
+def _try(workshop: Workshop, responsibilities: Array) -> _Trial:
+    """Every entry fitted to every regime, on as few folds as give enough held-out rows."""
+    data, folds = workshop.data, workshop.folds
+    K, E = responsibilities.shape[1], len(workshop.entries)
     speaking: list[int] = []
     heard = [np.count_nonzero(data.weight[test]) for _, test in folds.pairs]
     while len(speaking) < len(folds) and sum(heard[f] for f in speaking) < ENOUGH_ROWS * K:
@@ -62,12 +95,7 @@ def choose_types(
         total[k, e] = float(trust[:, k] @ losses[:, i])
     if not np.isfinite(total).any(axis=1).all():
         workshop.raise_all_failed(answers.failures)
-    if each_once:
-        worst = total[np.isfinite(total)].max()
-        _, chosen = linear_sum_assignment(np.where(np.isfinite(total), total, 1e3 * (worst + 1)))
-    else:
-        chosen = total.argmin(axis=1)
-    return [int(e) for e in chosen], answers.failures
+    return _Trial(total, losses, rows, kept, answers.failures)
 
 
 def row_losses(data: Data, values: Array) -> Array:

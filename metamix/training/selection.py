@@ -18,6 +18,7 @@ from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, keep_top, posterior
 from metamix.tables import take_rows
 from metamix.training.gating import LearnedGate, learn_gate
+from metamix.training.joining import join
 
 __all__ = ["Selection", "Table", "select"]
 
@@ -115,8 +116,10 @@ def select(table: Table) -> Selection:
     simple = _learn(table, _append(experts, stacked), None if own is None else own[:, :K])
     candidates = {"constant": _constant(table, experts), "stack": plain, "gated": simple.answers}
     whole = simple
+    judged = Judge(table.data.y, table.data.weight, table.folds.partition, table.classes)
     if values.shape[1] > K:
-        joined, stacker = _stack(table, values, table.stack_features)
+        both = (stacked, stacker), _stack(table, values, table.stack_features)
+        joined, stacker = join(*both, K, judged.losses, judged.weight)
         whole = _learn(table, _append(values, joined), own)
         candidates["specialised"] = whole.answers
     fold = np.where(whole.learned.judged & simple.learned.judged, table.folds.partition, -1)

@@ -1,0 +1,296 @@
+"""Experts of a layer: modules of any kind, or a fused stack of like networks; who answers which rows."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grouped_mm
+
+from metamix.nn.losses import forget_losses
+from metamix.nn.routing import has_autocast
+
+#: Rows below which one batched product per layer beats a loop over experts on a CPU.
+FEW_ROWS = 256
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "identity": nn.Identity,
+}
+
+
+class MLPExperts(nn.Module):
+    """A stack of K like networks whose weights lie in one tensor per layer; each is drawn independently.
+
+    Parameters
+    ----------
+    n_experts : int
+    in_features : int
+    hidden : int or sequence of int
+        Widths of hidden layers; () makes linear experts.
+    out_features : int
+    activation : str or torch.nn.Module
+        relu, gelu, silu, tanh, identity, or a module that works element by element.
+
+    Attributes
+    ----------
+    weights : ParameterList of Tensor, shape (K, width before, width after)
+    biases : ParameterList of Tensor, shape (K, width after)
+
+    Raises
+    ------
+    ValueError
+        If a width or the number of experts is less than 1, or the activation has no such name.
+
+    Examples
+    --------
+    >>> MLPExperts(4, in_features=3, hidden=8, out_features=2)(torch.zeros(5, 3)).shape
+    torch.Size([5, 4, 2])
+    """
+
+    def __init__(
+        self,
+        n_experts: int,
+        in_features: int,
+        hidden: int | Sequence[int],
+        out_features: int,
+        activation: str | nn.Module = "relu",
+    ) -> None:
+        super().__init__()
+        widths = [in_features, *([hidden] if isinstance(hidden, int) else hidden), out_features]
+        if n_experts < 1 or min(widths) < 1:
+            raise ValueError(f"MLPExperts of {n_experts} experts with widths {widths}: all must be 1 or more.")
+        if isinstance(activation, str):
+            if activation not in ACTIVATIONS:
+                raise ValueError(
+                    f"There is no activation {activation!r}: give a module or one of {', '.join(ACTIVATIONS)}."
+                )
+            # What goes into ReLU is needed by nobody else, so it can be overwritten.
+            activation = nn.ReLU(inplace=True) if activation == "relu" else ACTIVATIONS[activation]()
+        self.n_experts, self.in_features, self.out_features = n_experts, in_features, out_features
+        self.activation = activation
+        pairs = list(itertools.pairwise(widths))
+        self.weights = nn.ParameterList(torch.empty(n_experts, before, after) for before, after in pairs)
+        self.biases = nn.ParameterList(torch.empty(n_experts, after) for _, after in pairs)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weights and biases as `torch.nn.Linear` does, uniform within 1/√(width before)."""
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            bound = 1 / math.sqrt(weight.shape[1])
+            nn.init.uniform_(weight, -bound, bound)
+            nn.init.uniform_(bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Answers (n, K, o) of all experts to rows x (n, d), or to x (K, n, d), rows of its own for each."""
+        n = x.shape[-2]
+        if x.is_cpu and n > FEW_ROWS:
+            return torch.stack(self.each([x] * self.n_experts if x.ndim == 2 else list(x.unbind(0))), 1)
+        h = x.expand(self.n_experts, n, x.shape[-1])
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            h = torch.baddbmm(bias.unsqueeze(1), h if i == 0 else self.activation(h), weight)
+        return h.transpose(0, 1)
+
+    def each(self, pieces: Sequence[Tensor]) -> list[Tensor]:
+        """Answers of each expert to its own piece (n_e, d)."""
+        # unbind, not indexing: W[e] would make autograd build a zero gradient of full size per expert.
+        layers = [(w.unbind(0), b.unbind(0)) for w, b in zip(self.weights, self.biases, strict=True)]
+        answers = []
+        for e, h in enumerate(pieces):
+            for i, (weights, biases) in enumerate(layers):
+                h = torch.addmm(biases[e], h if i == 0 else self.activation(h), weights[e])
+            answers.append(h)
+        return answers
+
+    def grouped(self, rows: Tensor, ends: Tensor, owner: Tensor) -> Tensor:
+        """Answers (N, o) to rows (N, d) that are sorted by expert.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (N, d)
+        ends : Tensor of int32, shape (K,)
+            Where each expert's rows end.
+        owner : Tensor of int64, shape (N,)
+            Expert of each row.
+        """
+        dtype = product_dtype(rows)
+        # Biases through a product with ones and zeros: its gradient needs no atomic additions.
+        ones = torch.nn.functional.one_hot(owner, self.n_experts).to(dtype)
+        h = rows.to(dtype)
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            h = grouped_mm(h if i == 0 else self.activation(h), weight.to(dtype), offs=ends)
+            h = torch.addmm(h, ones, bias.to(dtype))
+        return h
+
+    def can_group(self, x: Tensor) -> bool:
+        """Whether `torch.nn.functional.grouped_mm` takes these experts and rows: its widths and number type."""
+        dtype = product_dtype(x)
+        widths = [self.in_features, *(weight.shape[-1] for weight in self.weights)]
+        fits = all(width * dtype.itemsize % 16 == 0 for width in widths)
+        return fits and dtype in (torch.bfloat16, torch.float16, torch.float32)
+
+    def extra_repr(self) -> str:
+        """What is printed between the brackets."""
+        widths = " → ".join(str(w) for w in [self.in_features, *(weight.shape[-1] for weight in self.weights)])
+        return f"{self.n_experts} × {widths}"
+
+
+Experts: TypeAlias = "nn.ModuleList | MLPExperts"
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """Return the number type in which a product with x is made, under autocast too.
+
+    Examples
+    --------
+    >>> product_dtype(torch.zeros(1))
+    torch.float32
+    """
+    kind = x.device.type
+    if has_autocast(kind) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(kind)
+    return x.dtype
+
+
+def make_experts(experts: Iterable[nn.Module] | MLPExperts, in_features: int) -> Experts:
+    """Return experts as a module: a fused stack as it is, others in a ModuleList.
+
+    Raises
+    ------
+    ValueError
+        If there is none, one is no module, or the stack takes rows of another width.
+
+    Examples
+    --------
+    >>> len(make_experts([nn.Linear(3, 1), nn.Linear(3, 1)], 3))
+    2
+    """
+    if isinstance(experts, MLPExperts):
+        if experts.in_features != in_features:
+            raise ValueError(f"The experts take rows of {experts.in_features} numbers, the layer of {in_features}.")
+        return experts
+    modules = list(experts)
+    for e, module in enumerate(modules):
+        if not isinstance(module, nn.Module):
+            raise ValueError(f"Expert {e} is {type(module).__name__} {module!r}; a torch.nn.Module would do.")
+    if not modules:
+        raise ValueError("There are no experts: give a list of modules or MLPExperts.")
+    return nn.ModuleList(modules)
+
+
+def count_experts(experts: Experts) -> int:
+    """Number of experts, K.
+
+    Examples
+    --------
+    >>> count_experts(MLPExperts(4, 1, (), 1))
+    4
+    """
+    return experts.n_experts if isinstance(experts, MLPExperts) else len(experts)
+
+
+def answers_to_all(experts: Experts, inputs: Tensor | Sequence[Tensor]) -> Tensor:
+    """Answers (n, K, o) of every expert to every row.
+
+    Parameters
+    ----------
+    experts : ModuleList or MLPExperts
+    inputs : Tensor of shape (n, d), or a sequence of K of them
+        Rows for all, or those that each expert reads.
+
+    Raises
+    ------
+    ValueError
+        If an expert cannot take the rows, or gives another width than the first.
+
+    Examples
+    --------
+    >>> answers_to_all(nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)]), torch.zeros(5, 3)).shape
+    torch.Size([5, 2, 2])
+    """
+    if isinstance(experts, MLPExperts):
+        return experts(inputs if isinstance(inputs, Tensor) else torch.stack(list(inputs)))
+    pieces = [inputs] * len(experts) if isinstance(inputs, Tensor) else list(inputs)
+    answers: list[Tensor] = []
+    try:
+        for expert, rows in zip(experts, pieces, strict=True):
+            answers.append(expert(rows))
+        stacked = torch.stack(answers, 1)
+    except (RuntimeError, TypeError) as error:
+        _explain(experts, pieces, answers, error)
+        raise
+    if stacked.ndim != 3:
+        _explain(experts, pieces, answers)
+    return stacked
+
+
+def answers_to_pieces(experts: Experts, pieces: Sequence[Tensor]) -> list[Tensor | None]:
+    """Answers of each expert to its own rows (n_e, d); None where it has none.
+
+    An expert without rows is not called: a layer of normalisation in it, say, may not like an empty batch.
+    What an earlier batch left in it as an auxiliary loss is dropped.
+
+    Raises
+    ------
+    ValueError
+        If an expert cannot take its rows, or gives another width than the others.
+
+    Examples
+    --------
+    >>> experts = nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)])
+    >>> answers = answers_to_pieces(experts, [torch.zeros(5, 3), torch.zeros(0, 3)])
+    >>> answers[0].shape, answers[1]
+    (torch.Size([5, 2]), None)
+    """
+    if isinstance(experts, MLPExperts):
+        return list(experts.each(pieces))
+    answers: list[Tensor | None] = []
+    said: list[Any] = []
+    for expert, rows in zip(experts, pieces, strict=True):
+        if not len(rows):
+            forget_losses(expert)
+            answers.append(None)
+            said.append(None)
+            continue
+        try:
+            answer = expert(rows)
+        except (RuntimeError, TypeError) as error:
+            _explain(experts, pieces, said, error)
+            raise
+        answers.append(answer)
+        said.append(answer)
+    _explain(experts, pieces, said)
+    return answers
+
+
+def _explain(
+    experts: nn.ModuleList, pieces: Sequence[Tensor], answers: Sequence[Any], error: Exception | None = None
+) -> None:
+    """Raise a ValueError that names the expert whose widths do not fit, if that is what is wrong."""
+    width: int | None = None
+    for e, (rows, answer) in enumerate(zip(pieces, answers, strict=False)):
+        who = f"Expert {e} ({type(experts[e]).__name__}) got rows of shape {tuple(rows.shape)} and gave"
+        if answer is None and not len(rows):
+            continue
+        if not isinstance(answer, Tensor) or answer.ndim != 2 or answer.shape[0] != rows.shape[0]:
+            what = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+            raise ValueError(f"{who} {what}; a tensor of shape ({rows.shape[0]}, width) would do.") from error
+        width = answer.shape[1] if width is None else width
+        if answer.shape[1] != width:
+            raise ValueError(
+                f"{who} width {answer.shape[1]}, where the experts before it gave {width}: all must give the same."
+            ) from error
+    e = len(answers)
+    if isinstance(error, RuntimeError) and e < len(experts) and not isinstance(error, torch.OutOfMemoryError):
+        rows = pieces[e]
+        raise ValueError(
+            f"Expert {e} ({type(experts[e]).__name__}) could not take rows of shape {tuple(rows.shape)}, "
+            f"{rows.dtype}: {error}"
+        ) from error

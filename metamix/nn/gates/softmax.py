@@ -1,0 +1,126 @@
+"""Softmax gates: over all experts, over the k largest, and one without rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from metamix.nn.gates.logits import SMALL, LogitMap, check_top_k, drop_experts
+from metamix.nn.routing import Routing, at_least_float32, from_logits
+
+
+class SoftmaxGate(nn.Module):
+    """Softmax of logits z(x) / τ; with ``top_k`` only the k largest keep a weight.
+
+    Parameters
+    ----------
+    in_features : int
+    n_experts : int
+    top_k : int or None
+        Experts kept per row.
+    hidden : int or sequence of int
+        Widths of a small network instead of a linear map.
+    temperature : float
+        τ; below 1 the gate is more decided.
+    raw : bool or None
+        Whether weights kept are those of the full softmax; False: they sum to one; None: raw for k = 1.
+    dropout : float
+        Probability that an expert is taken out of a row in training (Zhao et al. 2019).
+    bias_rate : float
+        Step of the bias controller, which keeps experts in use without a loss: after each training forward
+        the bias of an expert that got fewer rows than the mean rises by it, and falls for one that got more.
+        The bias enters the choice, never the weight (Wang et al. 2024, there on sigmoid scores). Needs top_k.
+
+    Raises
+    ------
+    ValueError
+        If top_k does not fit, or is missing where bias_rate asks for it.
+
+    Examples
+    --------
+    >>> SoftmaxGate(3, 4, top_k=2)(torch.zeros(5, 3)).indices.shape
+    torch.Size([5, 2])
+    """
+
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        n_experts: int,
+        top_k: int | None = None,
+        *,
+        hidden: int | Sequence[int] = (),
+        temperature: float = 1.0,
+        raw: bool | None = None,
+        dropout: float = 0.0,
+        bias_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_top_k(top_k, n_experts, "SoftmaxGate")
+        if bias_rate and top_k is None:
+            raise ValueError(f"bias_rate={bias_rate} moves the choice of experts, and this gate keeps all: set top_k.")
+        self.map = LogitMap(in_features, n_experts, hidden)
+        self.top_k, self.temperature, self.raw = top_k, temperature, raw
+        self.dropout, self.bias_rate = dropout, bias_rate
+        self.register_buffer("bias", torch.zeros(n_experts) if bias_rate else None)
+
+    def forward(self, x: Tensor) -> Routing:
+        """Route rows x (n, d)."""
+        logits = self.map(x)
+        scores = logits if self.temperature == 1 else logits / self.temperature
+        if self.training and self.dropout:
+            scores = drop_experts(scores, self.dropout, self.top_k or 1)
+        bias = self.bias
+        choice = None if bias is None else scores + bias
+        routing = from_logits(logits, self.top_k, raw=self.raw, scores=scores, choice=choice)
+        if self.training and bias is not None:
+            counts = routing.counts()
+            bias.add_(self.bias_rate * torch.sign(counts.mean() - counts))
+        return routing
+
+
+class StaticGate(nn.Module):
+    """The same weights for all rows: free logits, learned.
+
+    Parameters
+    ----------
+    in_features : int
+        Not used; there so that every gate is made alike.
+    n_experts : int
+    top_k : int or None
+    temperature : float
+    raw : bool or None
+        See `SoftmaxGate`.
+
+    Raises
+    ------
+    ValueError
+        If top_k does not fit.
+
+    Examples
+    --------
+    >>> StaticGate(3, 4)(torch.zeros(5, 3)).weights.shape
+    torch.Size([5, 4])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        n_experts: int,
+        top_k: int | None = None,
+        *,
+        temperature: float = 1.0,
+        raw: bool | None = None,
+    ) -> None:
+        super().__init__()
+        check_top_k(top_k, n_experts, "StaticGate")
+        self.logits = nn.Parameter(SMALL * torch.randn(n_experts))
+        self.top_k, self.temperature, self.raw = top_k, temperature, raw
+
+    def forward(self, x: Tensor) -> Routing:
+        """Route rows x (n, d), which are only counted."""
+        logits = at_least_float32(self.logits).expand(x.shape[0], -1)
+        return from_logits(logits, self.top_k, raw=self.raw, scores=logits / self.temperature)

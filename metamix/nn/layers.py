@@ -1,0 +1,298 @@
+"""The layers: MoE, a mixture in place of a module, and MMoE, one gate and tower per task over shared experts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from metamix.nn.dispatch import check_dispatch, mix, work_per_row
+from metamix.nn.experts import MLPExperts, count_experts, make_experts
+from metamix.nn.gates import check_losses, default_losses, make_gate, route
+from metamix.nn.losses import AuxiliaryLosses, auxiliary_loss
+from metamix.nn.routing import Routing, RoutingInfo, as_rows, tell, with_lead
+from metamix.nn.visibility import check_length, check_visible
+
+
+class MoE(nn.Module):
+    """A mixture of experts as a module: rows (..., d) in, Σ_k g_k(x) · f_k(x) of shape (..., o) out.
+
+    In evaluation a row's answer depends on that row alone, and is the same every time.
+
+    Parameters
+    ----------
+    in_features : int
+        Width d of a row.
+    experts : list of torch.nn.Module, or MLPExperts
+        Modules that may differ and take rows (n, d) to (n, o), or a fused stack. Draw each one's weights
+        independently: copies of one module stay copies.
+    gate : str or torch.nn.Module
+        softmax, top_k, noisy_top_k, dselect_k, gumbel, static; or a module that takes rows (n, d) to
+        weights (n, K).
+    top_k : int or None
+        Experts asked per row; None: all, or two where the gate must choose.
+    gate_options : mapping or None
+        Further parameters of the named gate, such as ``hidden``, ``temperature``, ``dropout`` or ``static``.
+    losses : mapping of str to float, or None
+        Auxiliary losses by name with their coefficients; None: none on soft gates, balance 0.01 on top-k,
+        importance and load 0.1 on noisy top-k. They train nothing until `auxiliary_loss` is added to your loss.
+    dispatch : str
+        auto, dense (every expert on every row), segments (each on its own rows) or grouped (one grouped
+        product; `MLPExperts` only).
+
+    Attributes
+    ----------
+    experts : torch.nn.ModuleList or MLPExperts
+    gate : torch.nn.Module
+    auxiliary_loss : Tensor
+        Weighted sum of this layer's auxiliary losses in the last training forward.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, top_k does not fit, or there are no experts.
+
+    References
+    ----------
+    Jacobs et al. (1991), Adaptive mixtures of local experts; Shazeer et al. (2017).
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Linear(4, 8), MoE(8, MLPExperts(4, 8, 16, 8), top_k=2), nn.Linear(8, 1))
+    >>> network(torch.zeros(5, 4)).shape
+    torch.Size([5, 1])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        experts: Iterable[nn.Module] | MLPExperts,
+        gate: str | nn.Module = "softmax",
+        top_k: int | None = None,
+        *,
+        gate_options: Mapping[str, Any] | None = None,
+        losses: Mapping[str, float] | None = None,
+        dispatch: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.in_features, self.top_k, self.dispatch = in_features, top_k, check_dispatch(dispatch)
+        self.experts = make_experts(experts, in_features)
+        self.n_experts, self.work = count_experts(self.experts), work_per_row(self.experts)
+        self.gate = make_gate(gate, in_features, self.n_experts, top_k, gate_options)
+        losses = default_losses(gate, top_k) if losses is None else losses
+        check_losses(losses, gate, top_k)
+        self.losses = AuxiliaryLosses(losses)
+
+    @property
+    def auxiliary_loss(self) -> Tensor:
+        """Auxiliary total of the last training forward, without that of layers inside the experts."""
+        return auxiliary_loss(self.losses)
+
+    @overload
+    def forward(self, x: Tensor, return_info: Literal[False] = False) -> Tensor: ...
+    @overload
+    def forward(self, x: Tensor, return_info: Literal[True]) -> tuple[Tensor, RoutingInfo]: ...
+    def forward(self, x: Tensor, return_info: bool = False) -> Tensor | tuple[Tensor, RoutingInfo]:
+        """Mix the experts' answers.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., d)
+        return_info : bool
+            Whether to return what the gate decided too.
+
+        Returns
+        -------
+        Tensor of shape (..., o), and a `RoutingInfo` where it is asked for
+
+        Raises
+        ------
+        ValueError
+            If widths do not fit.
+        """
+        rows = as_rows(x, self.in_features, "MoE")
+        routing = route(self.gate, rows, self.n_experts, self.top_k)
+        weights = routing.weights.unsqueeze(1)
+        y = mix(self.experts, [rows], weights, routing.mask(), how=self.dispatch, share=routing.share(), work=self.work)
+        y = with_lead(y.squeeze(1), x.shape[:-1])
+        losses = self.losses([routing]) if self.training or return_info else []
+        return (y, tell(routing, losses[0], x.shape[:-1])) if return_info else y
+
+
+class MMoE(nn.Module):
+    """Several tasks over shared experts: one gate and one tower per task (Ma et al. 2018).
+
+    With ``visible`` some experts belong to some tasks: customised gate control (CGC, Tang et al. 2020); a
+    chain of such layers is progressive layered extraction (PLE), see `owned_and_shared`. One gate module
+    handed in serves all tasks (OMoE). Sparse gates ask each expert once, for the rows that any task sends it.
+
+    Parameters
+    ----------
+    in_features : int
+    experts : list of torch.nn.Module, or MLPExperts
+        See `MoE`.
+    n_tasks : int
+        T.
+    towers : list of T torch.nn.Module, or None
+        What follows each task's mixture; None: nothing.
+    visible : array-like of bool, shape (T, K), or None
+        Which experts each task sees; None: all.
+    gate : str, torch.nn.Module, or list of T of them
+        See `MoE`; a task's gate has as many columns as the task sees experts.
+    top_k, gate_options, losses, dispatch
+        See `MoE`; top_k counts per task, losses are summed over the gates.
+    reads : sequence of int, length K, or None
+        With a list of inputs, the one that each expert reads; gate t reads the t-th.
+
+    Raises
+    ------
+    ValueError
+        As in `MoE`, and if towers, visible or reads do not fit.
+
+    Examples
+    --------
+    >>> layer = MMoE(4, MLPExperts(3, 4, 16, 8), 2, towers=[nn.Linear(8, 1), nn.Linear(8, 3)])
+    >>> [y.shape for y in layer(torch.zeros(5, 4))]
+    [torch.Size([5, 1]), torch.Size([5, 3])]
+    """
+
+    visible: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        experts: Iterable[nn.Module] | MLPExperts,
+        n_tasks: int,
+        towers: Sequence[nn.Module] | None = None,
+        visible: Any = None,
+        *,
+        gate: str | nn.Module | Sequence[str | nn.Module] = "softmax",
+        top_k: int | None = None,
+        gate_options: Mapping[str, Any] | None = None,
+        losses: Mapping[str, float] | None = None,
+        dispatch: str = "auto",
+        reads: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.n_tasks, self.top_k = in_features, n_tasks, top_k
+        self.dispatch = check_dispatch(dispatch)
+        self.experts = make_experts(experts, in_features)
+        self.n_experts, self.work = count_experts(self.experts), work_per_row(self.experts)
+        self.register_buffer("visible", check_visible(visible, n_tasks, self.n_experts), persistent=False)
+        self.seen = [row.nonzero().flatten().tolist() for row in self.visible]
+        gates = list(gate) if isinstance(gate, Sequence) and not isinstance(gate, str) else [gate] * n_tasks
+        check_length(gates, n_tasks, "gates, one per task")
+        counts = [len(seen) for seen in self.seen]
+        self.gate = nn.ModuleList(
+            make_gate(g, in_features, K, top_k, gate_options, f"the gate of task {t}")
+            for t, (g, K) in enumerate(zip(gates, counts, strict=True))
+        )
+        # Tasks that were handed one and the same gate, by the first of them.
+        self.first = [next(s for s in range(t + 1) if self.gate[s] is self.gate[t]) for t in range(n_tasks)]
+        losses = default_losses(gates[0], top_k) if losses is None else losses
+        for g in gates:
+            check_losses(losses, g, top_k)
+        self.losses = AuxiliaryLosses(losses)
+        check_length(towers, n_tasks, "towers, one per task")
+        self.towers = None if towers is None else nn.ModuleList(towers)
+        check_length(reads, self.n_experts, "reads, one per expert")
+        self.reads = None if reads is None else [int(read) for read in reads]
+
+    @property
+    def auxiliary_loss(self) -> Tensor:
+        """Auxiliary total of the last training forward, over all gates of this layer."""
+        return auxiliary_loss(self.losses)
+
+    @overload
+    def forward(self, x: Tensor | Sequence[Tensor], return_info: Literal[False] = False) -> list[Tensor]: ...
+    @overload
+    def forward(
+        self, x: Tensor | Sequence[Tensor], return_info: Literal[True]
+    ) -> tuple[list[Tensor], list[RoutingInfo]]: ...
+    def forward(
+        self, x: Tensor | Sequence[Tensor], return_info: bool = False
+    ) -> list[Tensor] | tuple[list[Tensor], list[RoutingInfo]]:
+        """Answer each task.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., d), or a list of them
+            One input for all, or a stream for each task (and more, which only experts read).
+        return_info : bool
+            Whether to return what each task's gate decided too.
+
+        Returns
+        -------
+        list of T Tensor, shape (..., o) or what the towers make of it; and a list of T `RoutingInfo`
+
+        Raises
+        ------
+        ValueError
+            If widths do not fit, or there are too few streams.
+        """
+        streams = [x] if isinstance(x, Tensor) else list(x)
+        lead = streams[0].shape[:-1]
+        rows = [as_rows(stream, self.in_features, "MMoE") for stream in streams]
+        self._check_streams(rows)
+        first = self.first if len(rows) == 1 else list(range(self.n_tasks))
+        routings = self._route(rows, first)
+        weights = torch.stack([self._over_all(r.weights, t) for t, r in enumerate(routings)], 1)
+        kept, share = self._needed(routings)
+        reads = self.reads if len(rows) > 1 else None
+        mixed = mix(self.experts, rows, weights, kept, reads=reads, how=self.dispatch, share=share, work=self.work)
+        answers = [with_lead(y, lead) for y in mixed.unbind(1)]
+        if self.towers is not None:
+            answers = [tower(y) for tower, y in zip(self.towers, answers, strict=True)]
+        if not (self.training or return_info):
+            return answers
+        own = [t for t in range(self.n_tasks) if first[t] == t]
+        losses = dict(zip(own, self.losses([routings[t] for t in own]), strict=True))
+        if not return_info:
+            return answers
+        return answers, [self._tell(t, routings[t], losses[first[t]], lead) for t in range(self.n_tasks)]
+
+    def _check_streams(self, rows: list[Tensor]) -> None:
+        if len(rows) == 1:
+            return
+        needed = max(self.n_tasks, 1 + max(self.reads or [0]))
+        if self.reads is None or len(rows) < needed:
+            raise ValueError(
+                f"MMoE got {len(rows)} inputs; it takes one, or at least {needed} and, in reads=, which of them "
+                "each expert reads (owned_and_shared makes both visible and reads)."
+            )
+
+    def _route(self, rows: list[Tensor], first: list[int]) -> list[Routing]:
+        # One gate for several tasks on one input decides once: noise must not differ between them.
+        routings: list[Routing] = []
+        for t, gate in enumerate(self.gate):
+            new = first[t] == t
+            stream = rows[t if len(rows) > 1 else 0]
+            routings.append(route(gate, stream, len(self.seen[t]), self.top_k) if new else routings[first[t]])
+        return routings
+
+    def _over_all(self, values: Tensor, t: int) -> Tensor:
+        """Columns (n, K_t) of the experts that a task sees, put among all (n, K)."""
+        if len(self.seen[t]) == self.n_experts:
+            return values
+        columns = self.visible[t].nonzero().flatten()
+        return values.new_zeros(values.shape[0], self.n_experts).index_copy(1, columns, values)
+
+    def _needed(self, routings: list[Routing]) -> tuple[Tensor | None, float]:
+        """Mask (n, K) of the answers that any task needs, and its share as far as shapes tell."""
+        masks = [routing.mask() for routing in routings]
+        if all(mask is None for mask in masks):
+            return None, 1.0
+        needed = torch.zeros(routings[0].weights.shape[0], self.n_experts, dtype=torch.bool, device=self.visible.device)
+        spared = 1.0
+        for t, (routing, mask) in enumerate(zip(routings, masks, strict=True)):
+            whole = torch.ones_like(routing.weights, dtype=torch.bool) if mask is None else mask
+            needed = needed | self._over_all(whole, t)
+            # As if tasks chose independently: counting would make a GPU wait.
+            spared *= 1 - routing.share() * len(self.seen[t]) / self.n_experts
+        return needed, 1 - spared
+
+    def _tell(self, t: int, routing: Routing, losses: dict[str, Tensor], lead: torch.Size) -> RoutingInfo:
+        columns = None if len(self.seen[t]) == self.n_experts else self.visible[t].nonzero().flatten()
+        return tell(routing, losses, lead, columns, self.n_experts)
