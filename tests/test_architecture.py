@@ -32,7 +32,8 @@ TRAINING = {
     "training.starts": {"training.proxies"},
     "training.pools": set(),
     "training.joining": set(),
-    "training.selection": SHARED | {"training.joining"},  # of the alternation it sees the answers, like anybody's
+    "training.last_gate": SHARED | {"training.sharpening"},
+    "training.selection": SHARED | {"training.joining", "training.last_gate"},  # of the alternation it sees the answers, like anybody's
 }
 LIVING = {"estimators", "comparison"}
 VISITORS = {"persistence", "testing", "inspection"}

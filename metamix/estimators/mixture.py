@@ -21,7 +21,8 @@ from metamix.estimators.answering import Opinion, every_answer, opinions, weight
 from metamix.estimators.checks import check_rows, check_weights, check_X
 from metamix.estimators.parts import accepts, check_parameters, name_experts, resolve_experts, resolve_gate
 from metamix.estimators.state import packed, unpacked
-from metamix.estimators.walks import Known, Learned, Specialist, fit_plain, fit_table
+from metamix.estimators.table_walk import Specialist, fit_table
+from metamix.estimators.walks import Known, Learned, fit_plain
 from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Data, Entry, Fitted, Workshop, prepare
 from metamix.folds import Folds, make_folds
@@ -174,8 +175,7 @@ class Mixture(BaseEstimator, ABC):
         X = check_X(self, X, reset=True)
         target, n_classes = self._target(y)
         groups = check_rows(X, target, groups)
-        if not isinstance(self.start, str):
-            from_user(self.start, n_rows(X), None)
+        start = self.start if isinstance(self.start, str) else from_user(self.start, n_rows(X), None)
         data = Data(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
         named = self._resolved()
         components = self.n_experts if isinstance(self.n_experts, int) else len(named)
@@ -191,7 +191,7 @@ class Mixture(BaseEstimator, ABC):
         ]
         parts, stacker = self._parts(data, gate_seed)
         alike = len({repr(expert) for _, expert in named}) < len(named)
-        how = Beginning(self.start, self.n_experts, len(named), alike, start_seed, parts.likelihood)
+        how = Beginning(start, self.n_experts, len(named), alike, start_seed, parts.likelihood)
         table = self.cv is not None and self.specialize is not True
         plain = self._plain(start_seed) if table and self.specialize == "auto" else None
         if plain is not None:
@@ -293,7 +293,8 @@ class Mixture(BaseEstimator, ABC):
         gates, likelihoods, stackers = (
             [getattr(side, part) for side in learned.sides] for part in ("gate", "likelihood", "stacker")
         )
-        self.gate_, self.likelihood_ = (gates, likelihoods) if several else (gates[0], likelihoods[0])
+        self.gate_: Any = gates if several else gates[0]
+        self.likelihood_: Any = likelihoods if several else likelihoods[0]
         self.experts_ = [column.model for column in learned.columns]
         if stackers[0] is not None:
             self.experts_.append(stackers if several else stackers[0])

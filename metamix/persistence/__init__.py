@@ -84,7 +84,8 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
 
     if not isinstance(mixture, KINDS):
         raise ModelFileError(
-            f"save got a {type(mixture).__name__}: a fitted MixtureRegressor, MixtureClassifier or MixtureOfPredictions would do"
+            f"save got a {type(mixture).__name__}: a fitted MixtureRegressor, MixtureClassifier or "
+            "MixtureOfPredictions would do"
         )
     check_is_fitted(mixture)
     try:

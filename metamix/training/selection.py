@@ -1,80 +1,23 @@
-"""The last gate over the honest table: stack, candidates from simple to rich, and the verdict."""
+"""The honest table read: stack, candidates from simple to rich, the last gate, and the verdict."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from metamix.answers import Answers
-from metamix.features import GateFeatures
-from metamix.fitting import Data
-from metamix.folds import Folds
-from metamix.judging import STANDARD_ERRORS, Judge, Verdict, headroom, paired, simplest_winner
-from metamix.objectives import LogScore, SquaredError
-from metamix.recombination import combine, keep_top, posterior
-from metamix.tables import take_rows
-from metamix.training.gating import LearnedGate, learn_gate
+from metamix.judging import Judge, Verdict, headroom, paired, simplest_winner
+from metamix.recombination import combine, keep_top
+from metamix.training.gating import LearnedGate
 from metamix.training.joining import join
+from metamix.training.last_gate import LastGate, Table, learn_last_gate, objective_of, with_column
 
 __all__ = ["Selection", "Table", "select"]
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Table:
-    """The honest table and what may be done with it, everything unfitted.
-
-    Parameters
-    ----------
-    data : Data
-    folds : Folds
-    base : array, sparse matrix, frame or None
-        Gate features from X alone.
-    features : GateFeatures
-    gate, constant, stacker, likelihood : parts
-    objective : {"prediction", "likelihood"}
-    top_k : int or None
-    classes : ndarray of shape (C,) or None
-    scoring : None, str or callable
-    stack_features : ndarray of shape (n, q) or None
-        What the stack may look at besides the answers.
-    answers : Answers
-        Out of fold; the experts first, then the plain mixture where there is one.
-    n_experts : int
-        How many columns are experts: all, or all but the last.
-    """
-
-    data: Data
-    folds: Folds
-    base: Any
-    features: GateFeatures
-    gate: Any
-    constant: Any
-    stacker: Any
-    likelihood: Any
-    objective: str = "prediction"
-    top_k: int | None = None
-    classes: NDArray[Any] | None = None
-    scoring: Any = None
-    stack_features: Array | None = None
-    answers: Answers = field(default_factory=Answers.empty)
-    n_experts: int = 0
-
-    def targets(self) -> list[Table]:
-        """A table for each target."""
-        if self.data.n_targets is None:
-            return [self]
-        several = range(self.data.n_targets)
-        return [replace(self, data=self.data.target(t), answers=self.answers.target(t)) for t in several]
-
-    def with_answers(self, answers: Answers, n_experts: int) -> Table:
-        """The same table, filled in."""
-        return replace(self, answers=answers, n_experts=n_experts)
 
 
 @dataclass
@@ -113,14 +56,14 @@ def select(table: Table) -> Selection:
     plain, _ = _stack(table, experts, None)  # sees the experts alone, as scikit-learn's does
     stacked, stacker = _stack(table, experts, table.stack_features)
     own = table.answers.scale
-    simple = _learn(table, _append(experts, stacked), None if own is None else own[:, :K])
+    simple = learn_last_gate(table, with_column(experts, stacked), None if own is None else own[:, :K])
     candidates = {"constant": _constant(table, experts), "stack": plain, "gated": simple.answers}
     whole = simple
     judged = Judge(table.data.y, table.data.weight, table.folds.partition, table.classes)
     if values.shape[1] > K:
         both = (stacked, stacker), _stack(table, values, table.stack_features)
         joined, stacker = join(*both, K, judged.losses, judged.weight)
-        whole = _learn(table, _append(values, joined), own)
+        whole = learn_last_gate(table, with_column(values, joined), own)
         candidates["specialised"] = whole.answers
     fold = np.where(whole.learned.judged & simple.learned.judged, table.folds.partition, -1)
     if not (fold >= 0).any():
@@ -128,19 +71,6 @@ def select(table: Table) -> Selection:
     judge = Judge(table.data.y, table.data.weight, fold, table.classes, table.scoring)
     rows, verdict = _verdict(table, judge, candidates, {"gated": simple, "specialised": whole})
     return Selection(whole.predictions, stacker, whole.likelihood, whole.learned, whole.responsibilities, rows, verdict)
-
-
-@dataclass
-class _Learned:
-    predictions: Array
-    learned: LearnedGate
-    likelihood: Any
-    responsibilities: Array
-    answers: Array
-
-
-def _append(values: Array, column: Array) -> Array:
-    return np.concatenate([values, column[:, None]], axis=1)
 
 
 def _stack(table: Table, values: Array, features: Array | None) -> tuple[Array, Any]:
@@ -158,96 +88,11 @@ def _stack(table: Table, values: Array, features: Array | None) -> tuple[Array, 
     return answers, fitted
 
 
-def _objectives(table: Table, predictions: Array, log_prob: Array) -> LogScore | SquaredError:
-    if table.data.n_classes is None and table.objective == "prediction":
-        return SquaredError(table.data.y, predictions)
-    return LogScore(log_prob)
-
-
-def _learn(table: Table, predictions: Array, own: Array | None) -> _Learned:
-    """The gate over some columns, their likelihood given that gate, and who explained each row.
-
-    `own` (n, K - 1) are the experts' standard deviations; the stack, which comes last, has none.
-    """
-    data, honest = table.data, table.folds.honest
-    weight = data.weight
-    scale = None if own is None else _append(own, np.full(len(own), np.nan))
-    seen = ... if honest.all() else honest
-    X = data.X if honest.all() else take_rows(data.X, np.flatnonzero(honest))
-    responsibilities = np.full((data.n, predictions.shape[1]), 1 / predictions.shape[1])
-
-    def likelihood_of(share: Array) -> tuple[Any, Array]:
-        trust = share[seen] * weight[seen, None]
-        given = None if scale is None else scale[seen]
-        fitted = clone(table.likelihood).fit(data.y[seen], predictions[seen], trust, scale=given, X=X)
-        return fitted, fitted.log_prob(data.y, predictions, scale=scale, X=data.X)
-
-    descends = hasattr(table.gate, "fit_objective")
-    if not descends and data.n_classes is None:
-        responsibilities[honest] = _nearest(data.y[honest], predictions[honest], weight[honest])
-    Z = table.features.join(table.base, predictions)
-    for _ in range(1 if descends else 3):  # soft labels need scales, and scales need soft labels
-        likelihood, log_prob = likelihood_of(responsibilities)
-        objective = _objectives(table, predictions, log_prob)
-        learned = learn_gate(
-            table.gate,
-            table.constant,
-            Z,
-            table.folds,
-            objective,
-            log_prob,
-            weight,
-            top=lambda weights: keep_top(weights, table.top_k),
-        )
-        responsibilities, _ = posterior(learned.weights, log_prob)
-    if table.top_k is None and getattr(table.gate, "penalty", None) == "path":  # a gate of the user's stays
-        learned = _stack_unless(table, predictions, objective, learned)
-    for _ in range(5):  # scales and responsibilities settle, given the gate
-        responsibilities, _ = posterior(learned.weights, log_prob)
-        likelihood, log_prob = likelihood_of(responsibilities)
-    responsibilities, _ = posterior(learned.weights, log_prob)
-    if not honest.all():
-        unheld = np.flatnonzero(~honest)
-        responsibilities[unheld] = learned.gate.predict_proba(take_rows(Z, unheld))
-    answers = combine(keep_top(learned.weights, table.top_k), predictions)
-    return _Learned(predictions, learned, likelihood, responsibilities, answers)
-
-
-def _nearest(y: Array, predictions: Array, weight: Array) -> Array:
-    """Who came closest to each row, softly, (n, K): shares under one scale common to all experts."""
-    errors = np.square(predictions - y[:, None])
-    scale = float(np.average(errors.min(axis=1), weights=weight)) or 1.0
-    return posterior(np.full(errors.shape, 1 / errors.shape[1]), -errors / (2 * scale))[0]
-
-
-def _stack_unless(
-    table: Table, predictions: Array, objective: LogScore | SquaredError, learned: LearnedGate
-) -> LearnedGate:
-    """The stack alone, unless other weights pay.
-
-    Weights over experts and stack are learned from the same answers as the stack, and look better than
-    they are: they must beat it by two standard errors. So the mixture is the stack where nothing is won.
-    """
-    rows = np.flatnonzero(learned.judged)
-    weight = table.data.weight[rows]
-    if not weight.any():
-        return learned
-    alone = np.zeros_like(learned.weights)
-    alone[:, -1] = 1.0
-    known = objective.take(rows)
-    loss = known(keep_top(learned.weights[rows], table.top_k))[0]
-    gain = paired(known(alone[rows])[0] - loss, weight)
-    if gain.mean > STANDARD_ERRORS * gain.standard_error:
-        return learned
-    one = clone(table.constant).fit(np.empty((1, 0)), alone[:1])
-    return LearnedGate(one, alone, learned.judged, np.inf)
-
-
 def _constant(table: Table, experts: Array) -> Array:
     """Convex weights over the experts, cross-fitted: answers (n,) or (n, C)."""
     data = table.data
     fitted = clone(table.likelihood).fit(data.y, experts, np.ones(experts.shape[:2]), X=data.X)
-    objective = _objectives(table, experts, fitted.log_prob(data.y, experts, X=data.X))
+    objective = objective_of(table, experts, fitted.log_prob(data.y, experts, X=data.X))
     start = np.full(experts.shape[1], 1 / experts.shape[1])
     weights = np.tile(start, (table.data.n, 1))
     for f in range(len(table.folds)):
@@ -264,7 +109,7 @@ def _constant(table: Table, experts: Array) -> Array:
 
 
 def _verdict(
-    table: Table, judge: Judge, candidates: dict[str, Array], gates: dict[str, _Learned]
+    table: Table, judge: Judge, candidates: dict[str, Array], gates: dict[str, LastGate]
 ) -> tuple[list[dict[str, Any]], Verdict]:
     K, values = table.n_experts, table.answers.values
     singles = [judge.losses(values[:, k]) for k in range(K)]

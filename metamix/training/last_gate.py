@@ -1,0 +1,234 @@
+"""The last gate over some columns of the honest table, their likelihood, and who explained each row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from metamix.answers import Answers
+from metamix.features import GateFeatures
+from metamix.fitting import Data
+from metamix.folds import Folds
+from metamix.judging import STANDARD_ERRORS, paired
+from metamix.objectives import LogScore, SquaredError
+from metamix.recombination import combine, keep_top, posterior
+from metamix.tables import take_rows
+from metamix.training.gating import LearnedGate, begins, learn_gate
+from metamix.training.sharpening import sharpen_gate
+
+__all__ = ["LastGate", "Table", "learn_last_gate", "objective_of", "with_column"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The honest table and what may be done with it, everything unfitted.
+
+    Parameters
+    ----------
+    data : Data
+    folds : Folds
+    base : array, sparse matrix, frame or None
+        Gate features from X alone.
+    features : GateFeatures
+    gate, constant, stacker, likelihood : parts
+    objective : {"prediction", "likelihood"}
+    top_k : int or None
+    classes : ndarray of shape (C,) or None
+    scoring : None, str or callable
+    stack_features : ndarray of shape (n, q) or None
+        What the stack may look at besides the answers.
+    answers : Answers
+        Out of fold; the experts first, then the plain mixture where there is one.
+    n_experts : int
+        How many columns are experts: all, or all but the last.
+    """
+
+    data: Data
+    folds: Folds
+    base: Any
+    features: GateFeatures
+    gate: Any
+    constant: Any
+    stacker: Any
+    likelihood: Any
+    objective: str = "prediction"
+    top_k: int | None = None
+    classes: NDArray[Any] | None = None
+    scoring: Any = None
+    stack_features: Array | None = None
+    answers: Answers = field(default_factory=Answers.empty)
+    n_experts: int = 0
+
+    def targets(self) -> list[Table]:
+        """A table for each target."""
+        if self.data.n_targets is None:
+            return [self]
+        several = range(self.data.n_targets)
+        return [replace(self, data=self.data.target(t), answers=self.answers.target(t)) for t in several]
+
+    def with_answers(self, answers: Answers, n_experts: int) -> Table:
+        """The same table, filled in."""
+        return replace(self, answers=answers, n_experts=n_experts)
+
+
+@dataclass
+class LastGate:
+    """A gate over some columns, what it combines, and what it answered out of fold."""
+
+    predictions: Array
+    learned: LearnedGate
+    likelihood: Any
+    responsibilities: Array
+    answers: Array
+
+
+def with_column(values: Array, column: Array) -> Array:
+    """Answers (n, K) or (n, K, C) with one more column, (n,) or (n, C)."""
+    return np.concatenate([values, column[:, None]], axis=1)
+
+
+def objective_of(table: Table, predictions: Array, log_prob: Array) -> LogScore | SquaredError:
+    """What the last gate is tuned for: the combined answer, or the density."""
+    if table.data.n_classes is None and table.objective == "prediction":
+        return SquaredError(table.data.y, predictions)
+    return LogScore(log_prob)
+
+
+def learn_last_gate(table: Table, predictions: Array, own: Array | None) -> LastGate:
+    """The gate over some columns, their likelihood given that gate, and who explained each row.
+
+    Parameters
+    ----------
+    table : Table
+    predictions : ndarray of shape (n, K) or (n, K, C)
+        The stack's answers last.
+    own : ndarray of shape (n, K - 1) or None
+        The experts' standard deviations; the stack has none.
+
+    Returns
+    -------
+    LastGate
+    """
+    lesson = _Lesson(table, predictions, None if own is None else with_column(own, np.full(len(own), np.nan)))
+    if hasattr(table.gate, "fit_objective"):
+        log_prob = lesson.likelihood(lesson.even)[1]
+        learned = lesson.learned(objective_of(table, predictions, log_prob), log_prob)
+        if lesson.sharpens and lesson.by_error:
+            # Squared error descends from the best constant weights, where an expert that has none is hard to
+            # find; the likelihood, begun with whoever came closest, finds it.
+            learned = lesson.better(learned, lesson.by_labels(2)[0])
+    else:
+        learned, log_prob = lesson.by_labels(3)
+    if lesson.sharpens and table.top_k is None:  # a gate of the user's stays
+        learned = _stack_unless(table, objective_of(table, predictions, log_prob), learned)
+    responsibilities, likelihood = lesson.settled(learned, log_prob)
+    answers = combine(keep_top(learned.weights, table.top_k), predictions)
+    return LastGate(predictions, learned, likelihood, responsibilities, answers)
+
+
+class _Lesson:
+    """One table's columns, and what a gate over them is taught."""
+
+    def __init__(self, table: Table, predictions: Array, scale: Array | None) -> None:
+        self.table, self.predictions, self.scale = table, predictions, scale
+        self.Z = table.features.join(table.base, predictions)
+        self.even = np.full(predictions.shape[:2], 1 / predictions.shape[1])
+        honest = table.folds.honest
+        self.seen: Any = ... if honest.all() else honest
+        self.X = table.data.X if honest.all() else take_rows(table.data.X, np.flatnonzero(honest))
+
+    @property
+    def by_error(self) -> bool:
+        """Whether squared errors judge."""
+        return self.table.data.n_classes is None and self.table.objective == "prediction"
+
+    @property
+    def sharpens(self) -> bool:
+        """Whether the gate's penalty is ours to choose."""
+        return begins(self.table.gate) and getattr(self.table.gate, "penalty", None) == "path"
+
+    def likelihood(self, share: Array) -> tuple[Any, Array]:
+        """The likelihood given who explained each row, and log densities (n, K)."""
+        data, seen = self.table.data, self.seen
+        given = None if self.scale is None else self.scale[seen]
+        trust = share[seen] * data.weight[seen, None]
+        fitted = clone(self.table.likelihood).fit(data.y[seen], self.predictions[seen], trust, scale=given, X=self.X)
+        return fitted, fitted.log_prob(data.y, self.predictions, scale=self.scale, X=data.X)
+
+    def learned(self, objective: LogScore | SquaredError, log_prob: Array) -> LearnedGate:
+        """A gate taught by an objective, and sharpened where it can be and that pays."""
+        table = self.table
+        given = table.gate, table.constant, self.Z, table.folds, objective, log_prob, table.data.weight
+        found = learn_gate(*given, top=lambda weights: keep_top(weights, table.top_k))
+        return sharpen_gate(found, *given, lambda weights: self._loss(weights, objective)) if self.sharpens else found
+
+    def by_labels(self, rounds: int) -> tuple[LearnedGate, Array]:
+        """A gate taught by who explained each row, begun with who came closest; soft labels need scales in turn."""
+        data, honest = self.table.data, self.table.folds.honest
+        responsibilities = self.even.copy()
+        if data.n_classes is None:
+            responsibilities[honest] = _nearest(data.y[honest], self.predictions[honest], data.weight[honest])
+        for _ in range(rounds):
+            log_prob = self.likelihood(responsibilities)[1]
+            descends = hasattr(self.table.gate, "fit_objective")  # others are ranked by what they are for
+            objective = LogScore(log_prob) if descends else objective_of(self.table, self.predictions, log_prob)
+            learned = self.learned(objective, log_prob)
+            responsibilities, _ = posterior(learned.weights, log_prob)
+        return learned, log_prob
+
+    def better(self, one: LearnedGate, other: LearnedGate) -> LearnedGate:
+        """The gate whose combined answers lose less out of fold."""
+        objective = SquaredError(self.table.data.y, self.predictions)
+        weight = np.where(one.judged & other.judged, self.table.data.weight, 0.0)
+        gain = np.where(weight > 0, self._loss(one.weights, objective) - self._loss(other.weights, objective), 0.0)
+        return other if weight @ gain > 0 else one
+
+    def settled(self, learned: LearnedGate, log_prob: Array) -> tuple[Array, Any]:
+        """Responsibilities (n, K) and likelihood, given the gate."""
+        for _ in range(5):
+            responsibilities, _ = posterior(learned.weights, log_prob)
+            likelihood, log_prob = self.likelihood(responsibilities)
+        responsibilities, _ = posterior(learned.weights, log_prob)
+        unheld = np.flatnonzero(~self.table.folds.honest)
+        if len(unheld):
+            responsibilities[unheld] = learned.gate.predict_proba(take_rows(self.Z, unheld))
+        return responsibilities, likelihood
+
+    def _loss(self, weights: Array, objective: LogScore | SquaredError) -> Array:
+        """Loss (n,) of what weights combine: squared error where that judges, else the objective's own."""
+        judge = SquaredError(self.table.data.y, self.predictions) if self.by_error else objective
+        return judge(keep_top(weights, self.table.top_k))[0]
+
+
+def _nearest(y: Array, predictions: Array, weight: Array) -> Array:
+    """Who came closest to each row, softly, (n, K): shares under one scale common to all experts."""
+    errors = np.square(predictions - y[:, None])
+    scale = float(np.average(errors.min(axis=1), weights=weight)) or 1.0
+    return posterior(np.full(errors.shape, 1 / errors.shape[1]), -errors / (2 * scale))[0]
+
+
+def _stack_unless(table: Table, objective: LogScore | SquaredError, learned: LearnedGate) -> LearnedGate:
+    """The stack alone, unless other weights pay.
+
+    Weights over experts and stack are learned from the same answers as the stack, and look better than
+    they are: they must beat it by two standard errors. So the mixture is the stack where nothing is won.
+    """
+    rows = np.flatnonzero(learned.judged)
+    weight = table.data.weight[rows]
+    if not weight.any():
+        return learned
+    alone = np.zeros_like(learned.weights)
+    alone[:, -1] = 1.0
+    known = objective.take(rows)
+    loss = known(keep_top(learned.weights[rows], table.top_k))[0]
+    gain = paired(known(alone[rows])[0] - loss, weight)
+    if gain.mean > STANDARD_ERRORS * gain.standard_error:
+        return learned
+    one = clone(table.constant).fit(np.empty((1, 0)), alone[:1])
+    return LearnedGate(one, alone, learned.judged, np.inf)
