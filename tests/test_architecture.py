@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # --- the plan: a new file is a new line here and in ARCHITECTURE.md ------------------
 
 GROUND = {
-    "answers", "cells", "columns", "datasets", "derivatives", "devices", "distributions", "engines", "features", "folds",
-    "frames", "judging", "objectives", "progress", "protocols", "recombination", "registry", "tables",
+    "answers", "cells", "columns", "datasets", "derivatives", "devices", "distributions", "engines", "features",
+    "folds", "frames", "judging", "objectives", "progress", "protocols", "recombination", "registry", "tables",
 }  # fmt: skip
 PARTS = {"experts", "gates", "likelihoods", "stacking"}
 # Training is handed its parts, resolved: it must not even be able to look one up.
@@ -33,7 +33,8 @@ TRAINING = {
     "training.pools": set(),
     "training.joining": set(),
     "training.last_gate": SHARED | {"training.sharpening"},
-    "training.selection": SHARED | {"training.joining", "training.last_gate"},  # of the alternation it sees the answers, like anybody's
+    # of the alternation it sees the answers, like anybody's
+    "training.selection": SHARED | {"training.joining", "training.last_gate"},
 }
 LIVING = {"estimators", "comparison"}
 VISITORS = {"persistence", "testing", "inspection"}

@@ -20,8 +20,8 @@ from metamix.likelihoods import Gaussian
 from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, posterior
 from metamix.training.em import alternate, drop_experts
-from metamix.training.gating import PENALTIES, fit_on_responsibilities, learn_gate, one_standard_error
 from metamix.training.estep import Parts
+from metamix.training.gating import PENALTIES, fit_on_responsibilities, learn_gate, one_standard_error
 from metamix.training.pools import choose_types
 from metamix.training.proxies import proxy_responsibilities
 from metamix.training.starts import NAMES, candidates, from_user, make_start, prune, ranked
