@@ -302,6 +302,8 @@ class Mixture(BaseEstimator, ABC):
         mixture = self.named_experts_.get("mixture")
         if isinstance(mixture, Mixture):
             self.mixture_ = mixture  # with refit=False there is one per fold, and named_experts_ has the list
+        elif hasattr(self, "mixture_"):  # of an earlier fit
+            del self.mixture_
 
     def __getstate__(self) -> dict[str, Any]:
         return packed(super().__getstate__())

@@ -143,7 +143,8 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
         answers = _with_singles(workshop, known, several, found)
         # What regimes gain is judged by the experts' own answers, on rows that other folds held out.
         paying = [f for f in (*several, -1) if _pays(workshop, known, answers, f)]
-        several, K = [f for f in several if f in paying], K if -1 in paying else 1
+        several = [f for f in several if f in paying]
+        K = K if -1 in paying and several else 1
         answers = _with_singles(workshop, known, several, found)
     out = _Specialised(replace(answers, failures=[]), None, starts, K, list(found.failures))
     if not kept:
@@ -151,7 +152,7 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
     if not refit:
         members = []
         for f in range(len(folds)):
-            source = answers.names[0] if f in several else known.answers.names[_single_of(workshop, known, f)]
+            source = answers.names[0] if f in several else known.answers.names[_single_of(workshop, known, f) or 0]
             members.append((found if f in several else known.answers).models[source, f])
         out.column = FoldAverage(name, members)
     elif K == 1:
@@ -179,13 +180,18 @@ def _scouted(workshop: Workshop, specialist: Specialist) -> dict[int, tuple[Arra
     K = everywhere[0].shape[1]
     if K == 1:
         return {-1: everywhere, **{f: (np.ones((len(workshop.folds.pairs[f][0]), 1)), []) for f in folds}}
-    return {-1: everywhere, **dict(zip(folds, looked(folds, replace(specialist.how, n_experts=K)), strict=True))}
+    how = replace(specialist.how, n_experts=K)
+    if not isinstance(how.start, str):  # the user's own, without regimes that starve
+        how = replace(how, start=everywhere[0])
+    return {-1: everywhere, **dict(zip(folds, looked(folds, how), strict=True))}
 
 
 def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
     """Whether the mixture answers better than the best single expert, on the rows a fold may learn from (-1: all)."""
     folds = workshop.folds
     rows = np.flatnonzero(folds.honest) if f < 0 else folds.learners(f)
+    if not workshop.data.weight[rows].any():
+        return True  # nothing to judge by: what was cross-fitted stays
     data = workshop.data.take(rows)
     best = best_column(workshop, known.answers, rows)
     loss = row_losses(data, np.stack([answers.values[rows, 0], known.answers.values[rows, best]], axis=1))
@@ -204,8 +210,10 @@ def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:
     return {"cv": list(inner.pairs), "start": first, "n_experts": first.shape[1]}
 
 
-def _single_of(workshop: Workshop, known: Known, f: int) -> int:
-    return best_column(workshop, known.answers, workshop.folds.learners(f))
+def _single_of(workshop: Workshop, known: Known, f: int) -> int | None:
+    """Column of the best single expert, on the rows that fold f may learn from; None where there are none."""
+    rows = workshop.folds.learners(f)
+    return best_column(workshop, known.answers, rows) if workshop.data.weight[rows].any() else None
 
 
 def _with_singles(workshop: Workshop, known: Known, several: list[int], found: Answers) -> Answers:
@@ -222,9 +230,12 @@ def _with_singles(workshop: Workshop, known: Known, several: list[int], found: A
     values *= times.reshape(shape)
     for f in set(range(len(folds))) - set(several):
         test, best = folds.pairs[f][1], _single_of(workshop, known, f)
-        values[test, 0] += known.answers.values[test, best]
+        given = known.answers.values[test]
+        # Where no row says who is best, as before the first fold of a time series, all are asked.
+        values[test, 0] += given.mean(axis=1) if best is None else given[:, best]
         times[test] += 1
         if scale is not None:
-            scale[test, 0] = np.nan if known.answers.scale is None else known.answers.scale[test, best]
+            own = None if best is None else known.answers.scale
+            scale[test, 0] = np.nan if own is None else own[test, best]
     with np.errstate(invalid="ignore"):
         return replace(found, values=values / times.reshape(shape), scale=scale)

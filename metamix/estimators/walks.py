@@ -98,6 +98,9 @@ def fit_plain(
         if how.n_experts is not None or (how.searches and np.ptp(first) > 0 and not folds.in_sample):
             first = (1 - FLOOR) * first + FLOOR / first.shape[1]
             components, failures = choose_types(workshop, first, each_once=how.n_experts is None)
+            if how.n_experts is None:  # columns keep the order of the experts
+                order = np.argsort(components, kind="stable")
+                components, first = [components[k] for k in order], first[:, order]
         keep, pruned = not refit and not folds.in_sample, how.n_experts is not None
         result = alternate(workshop, parts, base, components, first, max_rounds, keep=keep, prune=pruned)
         result.failures = failures + result.failures

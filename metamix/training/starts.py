@@ -182,19 +182,27 @@ def begin(data: Data, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Ar
     if hasattr(how.likelihood, "stabilised"):
         target = np.column_stack([how.likelihood.stabilised(column) for column in target.T])
     ranking: Ranking = []
-    if how.start == "proxy" or K is None or (how.start == "auto" and (how.alike or how.n_experts is not None)):
+    if how.searches or K is None:
 
         def clusters(regimes: int, rows: NDArray[np.intp]) -> dict[str, Array]:
             part, first, weight = take_rows(columns, rows), target[rows, 0], data.weight[rows]
             return {name: make_start(name, part, first, regimes, how.seed, weight) for name in CLUSTERS}
 
-        others = clusters if how.start == "auto" else None
-        found, ranking = proxy_responsibilities(
-            columns, target, data.weight, proxy_gate, K, how.seed, others, classes=bool(data.n_classes)
-        )
-        if how.start in ("proxy", "auto"):
+        def search(regimes: int | None) -> tuple[Array, Ranking]:
+            others = clusters if how.start == "auto" else None
+            return proxy_responsibilities(
+                columns, target, data.weight, proxy_gate, regimes, how.seed, others, classes=bool(data.n_classes)
+            )
+
+        named = how.start == "auto" and how.n_experts is None and not how.alike
+        found, ranking = search(None if named else K)
+        if how.searches and not named:
             return found, ranking
-        K = found.shape[1]  # cheap mixtures count the regimes, the user's start finds them
+        if named and found.shape[1] > 1:  # there are regimes: one for each expert, which it will be matched with
+            return search(K)
+        # Experts that differ break the symmetry of a uniform start by themselves. And where the user names a
+        # start, cheap mixtures only count the regimes that it is to find.
+        K = how.pool if named else found.shape[1]
     name = "uniform" if how.start == "auto" else how.start
     return make_start(name, columns, target[:, 0], K, how.seed, data.weight), ranking or [
         {"start": name, "score": np.nan}

@@ -1,0 +1,85 @@
+"""The plain mixture as a column of the honest table: what stands there is what is fitted in the end."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import ShuffleSplit, TimeSeriesSplit
+from sklearn.tree import DecisionTreeRegressor
+
+from metamix import MixtureRegressor
+
+POOL = [("line", LinearRegression()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))]
+
+
+def _regimes(n=240, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-1, 1, (n, 3))
+    return X, np.where(X[:, 0] > 0, 4 * X[:, 1] + 3, -4 * X[:, 2]) + 0.1 * rng.standard_normal(n)
+
+
+def _error(mixture):
+    X, y = _regimes(1000, seed=9)
+    return np.sqrt(np.mean((mixture.predict(X) - y) ** 2))
+
+
+def test_a_single_hold_out_keeps_the_mixtures_own_answers():
+    X, y = _regimes()
+    cv = ShuffleSplit(1, test_size=0.4, random_state=0)
+    mixture = MixtureRegressor(POOL, cv=cv, random_state=0).fit(X, y)
+    held = mixture.fold_of_row_ >= 0
+    column = list(mixture.named_experts_).index("mixture")
+    for k in range(2):
+        assert not np.allclose(mixture.oof_predictions_[held, column], mixture.oof_predictions_[held, k])
+    assert mixture.n_experts_ == 2
+    assert _error(mixture) < 1, "one line has 2"
+
+
+def test_the_order_of_experts_is_of_no_account_in_a_time_series():
+    X, y = _regimes()
+    one, other = (
+        MixtureRegressor(pool, cv=TimeSeriesSplit(3), start="kmeans", n_experts=2, random_state=0).fit(X, y)
+        for pool in (POOL, POOL[::-1])
+    )
+    np.testing.assert_allclose(other.predict(X), one.predict(X), rtol=1e-5, atol=1e-5)
+
+
+def test_a_start_with_a_tiny_regime_is_pruned_without_an_error():
+    X, y = _regimes()
+    labels = (X[:, 0] > 0).astype(int)
+    labels[:3] = 2
+    mixture = MixtureRegressor(POOL, start=labels, cv=3, random_state=0).fit(X, y)
+    assert mixture.n_experts_ == 2
+    assert _error(mixture) < 1
+
+
+@pytest.mark.parametrize("later", [{"specialize": False}, {"refit": False}])
+def test_nothing_of_an_earlier_fit_survives(later):
+    X, y = _regimes(120)
+    mixture = MixtureRegressor(POOL, cv=3, random_state=0).fit(X, y)
+    assert hasattr(mixture, "mixture_")
+    mixture.set_params(**later).fit(X, y)
+    assert not hasattr(mixture, "mixture_")
+
+
+def test_experts_that_are_right_in_their_own_part_are_found_by_the_last_gate():
+    """Two experts know one half each, whatever they are fitted to; constant weights name neither."""
+    X, y = _regimes(150)
+    halves = [
+        ("right", Ridge(1e-6).fit(X[X[:, 0] > 0], y[X[:, 0] > 0])),
+        ("left", Ridge(1e-6).fit(X[X[:, 0] <= 0], y[X[:, 0] <= 0])),
+    ]
+    from metamix import fit_predictions
+
+    test, truth = _regimes(1000, seed=3)
+    answers = {name: model.predict(X) for name, model in halves}
+    mixture = fit_predictions(answers, X, y, random_state=0)
+    predicted = mixture.predict(test, predictions={name: model.predict(test) for name, model in halves})
+    assert np.mean((predicted - truth) ** 2) < 0.1 * np.var(truth)
+    assert mixture.verdict_.winner == "gated"
+
+
+def test_distinct_experts_take_the_regimes_that_suit_them():
+    X, y = _regimes(400)
+    mixture = MixtureRegressor(POOL, specialize=True, cv=3, random_state=0).fit(X, y)
+    assert list(mixture.named_experts_) == ["line", "tree"]
+    assert _error(mixture) < 1.5
