@@ -250,6 +250,9 @@ class Verdict:
         return " ".join([sentence, *room, *(f"Not measured: {what}." for what in self.unmeasured)])
 
     def _share(self, gain: float, error: float) -> str:
+        if self.measure.startswith("minus"):  # shares of a score that may have any sign mean nothing
+            side = "less" if gain >= 0 else "more"
+            return f"{short(abs(gain), 3)} (± {short(error)}) {side} than"
         whole = abs(self.loss + gain) or 1.0
         side = "below" if gain >= 0 else "above"
         return f"{short(100 * abs(gain) / whole, 3)} % (± {short(100 * error / whole)} %) {side}"

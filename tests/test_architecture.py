@@ -27,7 +27,7 @@ TRAINING = {
     "training.gating": set(),
     "training.sharpening": SHARED,
     "training.estep": SHARED | {"training.sharpening"},
-    "training.em": SHARED | {"training.estep"},
+    "training.em": SHARED | {"training.estep", "training.pools"},
     "training.proxies": set(),
     "training.starts": {"training.proxies"},
     "training.pools": set(),
@@ -61,19 +61,20 @@ FOREIGN = {
     "cli": {"click"},
     "engines": {"cloudpickle", "dask", "distributed", "joblib", "threadpoolctl"},
     "estimators": {"joblib"},
+    "devices": {"torch"},
     "experts": {"lightgbm", "xgboost"},
     "comparison": {"matplotlib"},
     "inspection": {"matplotlib"},
-    "nn": {"torch"},
+    "nn": {"skorch", "torch"},
     "persistence": {"skops"},
     "tables": {"pyarrow"},
 }
 # Imported inside the function that needs them, except where a room exists for nothing else.
 LAZY = {
     "click", "dask", "distributed", "lightgbm", "matplotlib", "narwhals", "pandas", "pyarrow", "skops",
-    "torch", "xgboost",
+    "skorch", "torch", "xgboost",
 }  # fmt: skip
-AT_THE_TOP = {("cli", "click"), ("nn", "torch"), ("persistence", "skops")}
+AT_THE_TOP = {("cli", "click"), ("nn", "skorch"), ("nn", "torch"), ("persistence", "skops")}
 
 LINES, METHODS = 400, 12
 NO_HOME = {"base", "common", "helper", "helpers", "misc", "tools", "util", "utils"}

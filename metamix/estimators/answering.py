@@ -29,24 +29,26 @@ class Opinion:
         NaN where an expert has no weight and was not asked.
     scale : ndarray of shape (n, K) or None
         The experts' own standard deviations, where any has one and they were asked for.
+    X : array, sparse matrix or frame, n rows
     """
 
     side: Side
     weights: Array
     values: Array
     scale: Array | None = None
+    X: Any = None
 
-    def log_prob(self, y: Any, X: Any) -> Array:
+    def log_prob(self, y: Any) -> Array:
         """Log density (n, K) of y under each expert."""
-        return np.asarray(self.side.likelihood.log_prob(y, self.values, scale=self.scale, X=X))
+        return np.asarray(self.side.likelihood.log_prob(y, self.values, scale=self.scale, X=self.X))
 
-    def deviation(self, X: Any) -> Array:
+    def deviation(self) -> Array:
         """Standard deviation (n, K) of y around each expert's answer."""
-        return np.asarray(self.side.likelihood.standard_deviation(self.values, scale=self.scale, X=X))
+        return np.asarray(self.side.likelihood.standard_deviation(self.values, scale=self.scale, X=self.X))
 
-    def distribution(self, X: Any) -> Any:
+    def distribution(self) -> Any:
         """Distribution (n, K) of y under each expert."""
-        return self.side.likelihood.distribution(self.values, scale=self.scale, X=X)
+        return self.side.likelihood.distribution(self.values, scale=self.scale, X=self.X)
 
 
 def weights_of(learned: Learned, X: Any, top_k: int | None, values: list[Array] | None = None) -> list[Array]:
@@ -82,7 +84,7 @@ def opinions(
         weights = weights_of(learned, X, top_k)
         values, scale = _needed_answers(learned, X, weights, scaled)
         parts = _by_target(learned, values, scale)
-    return [Opinion(side, weight, *part) for side, weight, part in zip(learned.sides, weights, parts, strict=True)]
+    return [Opinion(side, weight, *part, X) for side, weight, part in zip(learned.sides, weights, parts, strict=True)]
 
 
 def every_answer(learned: Learned, X: Any, *, scaled: bool = False) -> tuple[Array, Array | None]:

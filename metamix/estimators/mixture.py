@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -175,10 +176,11 @@ class Mixture(BaseEstimator, ABC):
         X = check_X(self, X, reset=True)
         target, n_classes = self._target(y)
         groups = check_rows(X, target, groups)
-        start = self.start if isinstance(self.start, str) else from_user(self.start, n_rows(X), None)
+        regimes = int(self.n_experts) if isinstance(self.n_experts, Integral) else None
+        start = self.start if isinstance(self.start, str) else from_user(self.start, n_rows(X), regimes)
         data = Data(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
         named = self._resolved()
-        components = self.n_experts if isinstance(self.n_experts, int) else len(named)
+        components = regimes or len(named)
         if components > data.n:
             raise ValueError(
                 f"{components} experts need at least as many rows, got n_samples = {data.n}; "
@@ -206,6 +208,11 @@ class Mixture(BaseEstimator, ABC):
             )
             if not folds.honest.any():
                 raise ValueError("no row is ever held out by these folds, so nothing could be judged; give others.")
+            if not data.weight[folds.honest].any():
+                raise ValueError(
+                    "every row that these folds hold out has sample_weight zero, so nothing could be judged; "
+                    "give other folds, or weights."
+                )
             negligible = 0.0 if folds.in_sample else NEGLIGIBLE
             engine = current_engine(self.n_jobs)
             workshop = stack.enter_context(Workshop(entries, data, folds, engine, self.on_error, negligible))
@@ -356,7 +363,7 @@ class Mixture(BaseEstimator, ABC):
         check_rows(X, codes)
         several = self._learned.n_targets is not None
         return [
-            (opinion.weights, opinion.log_prob(codes[:, t] if several else codes, X))
+            (opinion.weights, opinion.log_prob(codes[:, t] if several else codes))
             for t, opinion in enumerate(opinions(self._learned, X, self.top_k, scaled=True, everywhere=True))
         ]
 

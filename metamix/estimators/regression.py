@@ -159,7 +159,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         mean = self._stacked([combine(one.weights, one.values) for one in told])
         if not return_std:
             return mean
-        return mean, self._stacked([spread(one.weights, one.values, one.deviation(X)) for one in told])
+        return mean, self._stacked([spread(one.weights, one.values, one.deviation()) for one in told])
 
     def predict_variance(self, X: Any) -> tuple[Array, Array]:
         """The variance of y, split: scatter within experts, and disagreement between them.
@@ -174,7 +174,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
             In squared units of y; they add up to the square of what ``predict(X, return_std=True)`` says.
         """
         told = self._opinions(X, scaled=True)
-        parts = [variance_parts(one.weights, one.values, one.deviation(X)) for one in told]
+        parts = [variance_parts(one.weights, one.values, one.deviation()) for one in told]
         return self._stacked([within for within, _ in parts]), self._stacked([between for _, between in parts])
 
     def predict_quantile(self, X: Any, q: Any) -> Array:
@@ -204,7 +204,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         True
         """
         told = self._opinions(X, scaled=True)
-        return self._stacked([quantile(one.weights, one.distribution(X), q) for one in told])
+        return self._stacked([quantile(one.weights, one.distribution(), q) for one in told])
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Array:
         """Interval that holds y with probability `coverage`, with equal tails: (n, 2) or (n, 2, T).
@@ -215,13 +215,13 @@ class MixtureRegressor(RegressorMixin, Mixture):
             If coverage does not lie between 0 and 1.
         """
         told = self._opinions(X, scaled=True)
-        return self._stacked([interval(one.weights, one.distribution(X), coverage) for one in told])
+        return self._stacked([interval(one.weights, one.distribution(), coverage) for one in told])
 
     def sample(self, X: Any, random_state: Any = None) -> Array:
         """Draws of y, (n,) or (n, T), targets drawn independently given X."""
         rng = check_random_state(random_state)
         told = self._opinions(X, scaled=True)
-        return self._stacked([sample(one.weights, one.distribution(X), rng) for one in told])
+        return self._stacked([sample(one.weights, one.distribution(), rng) for one in told])
 
     def predict_gradient(self, X: Any) -> Array:
         """How the answer changes with each column of x, by the chain rule through experts, gate and stack.

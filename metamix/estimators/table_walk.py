@@ -13,7 +13,7 @@ from metamix.answers import Answers, Failure
 from metamix.estimators.walks import Known, Learned, Side, averages, best_column
 from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Fitted, FoldAverage, Workshop
-from metamix.training.pools import row_losses
+from metamix.training.pools import row_losses, target_units
 from metamix.training.selection import Table, select
 from metamix.training.starts import Beginning, Scouting, scout
 
@@ -125,7 +125,7 @@ class _Specialised:
     answers: Answers
     column: Any
     starts: list[dict[str, Any]]
-    n_regimes: int
+    n_regimes: int | None
     failures: list[Failure]
 
 
@@ -137,17 +137,22 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
     K = first.shape[1]
     params = {f: _told(workshop, f, first) for f, (first, _) in scouted.items()}
     several = [f for f in range(len(folds)) if scouted[f][0].shape[1] > 1]
-    kept, found = workshop.cross_fit([which], keep=not refit, needed=False, only=several, params=params)
+    kept, found = workshop.cross_fit([which], keep=not refit, needed=False, only=several, params=params, remember=True)
     answers = found
     if kept:
         answers = _with_singles(workshop, known, several, found)
         # What regimes gain is judged by the experts' own answers, on rows that other folds held out.
         paying = [f for f in (*several, -1) if _pays(workshop, known, answers, f)]
-        several = [f for f in several if f in paying]
+        if len(paying) <= len(
+            several
+        ):  # with repeats, means are taken over the folds that are left: no fit is repeated
+            several = [f for f in several if f in paying]
+            _, found = workshop.cross_fit([which], keep=not refit, only=several, params=params)
         K = K if -1 in paying and several else 1
         answers = _with_singles(workshop, known, several, found)
     out = _Specialised(replace(answers, failures=[]), None, starts, K, list(found.failures))
     if not kept:
+        out.n_regimes = None
         return out
     if not refit:
         members = []
@@ -194,7 +199,8 @@ def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
         return True  # nothing to judge by: what was cross-fitted stays
     data = workshop.data.take(rows)
     best = best_column(workshop, known.answers, rows)
-    loss = row_losses(data, np.stack([answers.values[rows, 0], known.answers.values[rows, best]], axis=1))
+    both = np.stack([answers.values[rows, 0], known.answers.values[rows, best]], axis=1)
+    loss = row_losses(data, both, target_units(workshop.data))
     return bool(data.weight @ loss[:, 0] < data.weight @ loss[:, 1])
 
 
@@ -236,6 +242,8 @@ def _with_singles(workshop: Workshop, known: Known, several: list[int], found: A
         times[test] += 1
         if scale is not None:
             own = None if best is None else known.answers.scale
-            scale[test, 0] = np.nan if own is None else own[test, best]
+            several_own = times[test] > 1  # a row that was held out more often keeps the mean of its deviations
+            single_own = np.nan if own is None else own[test, best]
+            scale[test, 0] = np.where(several_own, scale[test, 0], single_own)
     with np.errstate(invalid="ignore"):
         return replace(found, values=values / times.reshape(shape), scale=scale)

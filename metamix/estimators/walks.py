@@ -14,7 +14,7 @@ from metamix.fitting import Fitted, FoldAverage, Workshop
 from metamix.folds import Folds
 from metamix.training.em import FLOOR, Alternation, alternate, drop_experts, final_gates, single
 from metamix.training.estep import Parts
-from metamix.training.pools import best_single, choose_types, row_losses
+from metamix.training.pools import best_single, choose_types, row_losses, target_units
 from metamix.training.selection import Selection
 from metamix.training.starts import Beginning, begin, candidates, make_start, prune, ranked
 
@@ -93,15 +93,16 @@ def fit_plain(
         first, starts = _first(workshop, parts, base, how)
         components = list(range(len(workshop.entries)))
         failures: list[Failure] = []
+        keep = not refit and not folds.in_sample
         if how.n_experts is not None:
             first = prune(first, data.weight)
         if how.n_experts is not None or (how.searches and np.ptp(first) > 0 and not folds.in_sample):
             first = (1 - FLOOR) * first + FLOOR / first.shape[1]
-            components, failures = choose_types(workshop, first, each_once=how.n_experts is None)
+            components, failures = choose_types(workshop, first, each_once=how.n_experts is None, keep=keep)
             if how.n_experts is None:  # columns keep the order of the experts
                 order = np.argsort(components, kind="stable")
                 components, first = [components[k] for k in order], first[:, order]
-        keep, pruned = not refit and not folds.in_sample, how.n_experts is not None
+        pruned = how.n_experts is not None
         result = alternate(workshop, parts, base, components, first, max_rounds, keep=keep, prune=pruned)
         result.failures = failures + result.failures
         if how.n_experts == "auto" and how.searches and len(result.best.alive) > 1:
@@ -134,7 +135,7 @@ def _one_is_enough(
     data = workshop.data
     if data.n_classes is None and not parts.by_error:  # a density is not compared with an error
         return several
-    entry, losses, rows = best_single(workshop)
+    entry, losses, rows = best_single(workshop, keep)
     best, weight = several.best, np.where(several.best.learned.judged[rows], data.weight[rows], 0.0)
     if not weight @ losses < weight @ best.row_loss[rows]:
         return several
@@ -184,4 +185,4 @@ def averages(workshop: Workshop, answers: Answers) -> list[Any]:
 def best_column(workshop: Workshop, answers: Answers, rows: NDArray[np.intp]) -> int:
     """Column with the smallest out-of-fold loss over some rows."""
     data = workshop.data.take(rows)
-    return int(np.argmin(data.weight @ row_losses(data, answers.values[rows])))
+    return int(np.argmin(data.weight @ row_losses(data, answers.values[rows], target_units(workshop.data))))

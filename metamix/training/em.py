@@ -15,6 +15,7 @@ from metamix.judging import paired
 from metamix.progress import Event, emit
 from metamix.training.estep import Face, Parts, expectation, tuned
 from metamix.training.gating import LearnedGate
+from metamix.training.pools import target_units
 
 __all__ = ["Alternation", "Round", "alternate", "drop_experts", "final_gates", "single"]
 
@@ -159,7 +160,7 @@ def alternate(
                 weights, alive = _without(teaching, feeding), [alive[j] for j in feeding]
                 emit(Event("prune", f"{len(feeding)} components left", number, max_rounds))
                 continue
-            if np.abs(teaching - weights).sum(axis=1).mean() < STILL:
+            if np.average(np.abs(teaching - weights).sum(axis=1), weights=sample_weight) < STILL:
                 break
             weights = (1 - FLOOR) * teaching + FLOOR / len(alive)
         else:
@@ -216,7 +217,7 @@ def _judged(
         targets = range(data.n_targets)
         faces = [expectation(parts, data.target(t), folds, base, answers.target(t), weights) for t in targets]
         # Squared errors of different targets have different units; log densities do not mind.
-        unit = np.maximum(data.y.var(axis=0), np.finfo(float).tiny)
+        unit = target_units(data) ** 2
         if not parts.by_error:
             unit = np.ones(data.n_targets)
         loss = np.mean([face.row_loss / unit[t] for t, face in enumerate(faces)], axis=0)
@@ -238,12 +239,14 @@ def _row_of(this: Round, workshop: Workshop) -> dict[str, Any]:
     weights = _mean([face.learned.weights for face in this.faces])
     with np.errstate(divide="ignore", invalid="ignore"):
         entropy = -np.nansum(np.where(weights > 0, weights * np.log(weights), 0), axis=1)
-    share = {f"share_{name}": float(s) for name, s in zip(this.answers.names, weights.mean(axis=0), strict=True)}
+    weight = workshop.data.weight
+    means = np.average(weights, axis=0, weights=weight)
+    share = {f"share_{name}": float(mean) for name, mean in zip(this.answers.names, means, strict=True)}
     return {
         "round": this.number,
         "loss": this.mean_loss(workshop.data.weight),
         "log_likelihood": this.log_likelihood,
-        "entropy": float(entropy.mean()),
+        "entropy": float(np.average(entropy, weights=weight)),
         "seconds": this.seconds,
         **share,
     }

@@ -209,7 +209,8 @@ class _Lesson:
 def _nearest(y: Array, predictions: Array, weight: Array) -> Array:
     """Who came closest to each row, softly, (n, K): shares under one scale common to all experts."""
     errors = np.square(predictions - y[:, None])
-    scale = float(np.average(errors.min(axis=1), weights=weight)) or 1.0
+    scale = float(weight @ errors.min(axis=1) / weight.sum()) if weight.any() else 0.0
+    scale = scale or 1.0
     return posterior(np.full(errors.shape, 1 / errors.shape[1]), -errors / (2 * scale))[0]
 
 

@@ -11,16 +11,18 @@ from scipy.optimize import linear_sum_assignment
 from metamix.answers import Failure
 from metamix.fitting import Data, Workshop
 
-__all__ = ["best_single", "choose_types", "row_losses"]
+__all__ = ["best_single", "choose_types", "row_losses", "target_units"]
 
 Array = NDArray[np.float64]
 
 # Choosing types costs fits: folds are added until so many held-out rows have spoken.
 ENOUGH_ROWS = 60
+# Probabilities are clipped as the categorical likelihood clips them: losses of both are compared.
+CLIP = 1e-6
 
 
 def choose_types(
-    workshop: Workshop, responsibilities: Array, *, each_once: bool = False
+    workshop: Workshop, responsibilities: Array, *, each_once: bool = False, keep: bool = False
 ) -> tuple[list[int], list[Failure]]:
     """The best entry of the pool for each regime.
 
@@ -33,6 +35,8 @@ def choose_types(
     responsibilities : ndarray of shape (n, K)
     each_once : bool
         Every entry serves one regime, and the total loss is the least that allows (Kuhn 1955).
+    keep : bool
+        The first round will want the fold models too.
 
     Returns
     -------
@@ -47,7 +51,7 @@ def choose_types(
     K, E = responsibilities.shape[1], len(workshop.entries)
     if E == 1:
         return [0] * K, []
-    trial = _try(workshop, responsibilities)
+    trial = _try(workshop, responsibilities, keep)
     total = trial.total
     if each_once:
         worst = total[np.isfinite(total)].max()
@@ -57,9 +61,9 @@ def choose_types(
     return [int(e) for e in chosen], trial.failures
 
 
-def best_single(workshop: Workshop) -> tuple[int, Array, NDArray[np.intp]]:
+def best_single(workshop: Workshop, keep: bool = False) -> tuple[int, Array, NDArray[np.intp]]:
     """The entry that answers best for all rows, its losses, and the held-out rows (m,) that they are of."""
-    trial = _try(workshop, np.ones((workshop.data.n, 1)))
+    trial = _try(workshop, np.ones((workshop.data.n, 1)), keep)
     entry = int(trial.total[0].argmin())
     return entry, trial.losses[:, trial.kept.index(entry)], trial.rows
 
@@ -75,7 +79,7 @@ class _Trial:
     failures: list[Failure]
 
 
-def _try(workshop: Workshop, responsibilities: Array) -> _Trial:
+def _try(workshop: Workshop, responsibilities: Array, keep: bool) -> _Trial:
     """Every entry fitted to every regime, on as few folds as give enough held-out rows."""
     data, folds = workshop.data, workshop.folds
     K, E = responsibilities.shape[1], len(workshop.entries)
@@ -86,8 +90,8 @@ def _try(workshop: Workshop, responsibilities: Array) -> _Trial:
     rows = np.unique(np.concatenate([folds.pairs[f][1] for f in speaking]))
     pairs = [(k, e) for k in range(K) for e in range(E)]
     weights = responsibilities[:, [k for k, _ in pairs]] if K > 1 else None
-    kept, answers = workshop.cross_fit([e for _, e in pairs], weights, only=speaking, remember=True)
-    losses = row_losses(data.take(rows), answers.values[rows])
+    kept, answers = workshop.cross_fit([e for _, e in pairs], weights, only=speaking, remember=True, keep=keep)
+    losses = row_losses(data.take(rows), answers.values[rows], target_units(data))
     trust = data.weight[rows, None] * responsibilities[rows]
     total = np.full((K, E), np.inf)
     for i, j in enumerate(kept):
@@ -98,18 +102,31 @@ def _try(workshop: Workshop, responsibilities: Array) -> _Trial:
     return _Trial(total, losses, rows, kept, answers.failures)
 
 
-def row_losses(data: Data, values: Array) -> Array:
-    """Loss (n, K) of each answer: squared error, averaged over standardised targets, or clipped log-loss.
+def target_units(data: Data) -> Array:
+    """Standard deviation of each target, (T,); (1,) for a single one, whose losses keep their unit.
 
     Examples
     --------
-    >>> row_losses(Data(None, np.array([1.0, 2.0])), np.array([[1.0], [4.0]]))
+    >>> target_units(Data(None, np.array([[1.0, 10.0], [3.0, 30.0]])))
+    array([ 1., 10.])
+    """
+    if data.n_targets is None:
+        return np.ones(1)
+    centre = np.average(data.y, axis=0, weights=data.weight)
+    return np.asarray(np.sqrt(np.average((data.y - centre) ** 2, axis=0, weights=data.weight)) + np.finfo(float).tiny)
+
+
+def row_losses(data: Data, values: Array, units: Array) -> Array:
+    """Loss (n, K) of each answer: squared error, averaged over targets in their units (T,), or clipped log-loss.
+
+    Examples
+    --------
+    >>> row_losses(Data(None, np.array([1.0, 2.0])), np.array([[1.0], [4.0]]), np.ones(1))
     array([[0.],
            [4.]])
     """
     if data.n_classes is not None:
-        return np.asarray(-np.log(np.clip(values[np.arange(data.n), :, data.y], 1e-3, 1)))
+        return np.asarray(-np.log(np.clip(values[np.arange(data.n), :, data.y], CLIP, 1)))
     if data.n_targets is None:
         return np.asarray(np.square(values - data.y[:, None]))
-    unit = np.maximum(data.y.std(axis=0), np.finfo(float).tiny)
-    return np.asarray(np.square((values - data.y[:, None]) / unit).mean(axis=2))
+    return np.asarray(np.square((values - data.y[:, None]) / units).mean(axis=2))

@@ -66,7 +66,7 @@ def select(table: Table) -> Selection:
         whole = learn_last_gate(table, with_column(values, joined), own)
         candidates["specialised"] = whole.answers
     fold = np.where(whole.learned.judged & simple.learned.judged, table.folds.partition, -1)
-    if not (fold >= 0).any():
+    if not table.data.weight[fold >= 0].any():
         fold = table.folds.partition
     judge = Judge(table.data.y, table.data.weight, fold, table.classes, table.scoring)
     rows, verdict = _verdict(table, judge, candidates, {"gated": simple, "specialised": whole})

@@ -180,7 +180,10 @@ def begin(data: Data, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Ar
         return from_user(how.start, data.n, K), []
     target = np.eye(data.n_classes)[data.y] if data.n_classes else data.y.reshape(data.n, -1).astype(np.float64)
     if hasattr(how.likelihood, "stabilised"):
-        target = np.column_stack([how.likelihood.stabilised(column) for column in target.T])
+        counts = data.weight > 0  # other rows say nothing, not even how far y reaches
+        steady = np.zeros_like(target)
+        steady[counts] = np.column_stack([how.likelihood.stabilised(column) for column in target[counts].T])
+        target = steady
     ranking: Ranking = []
     if how.searches or K is None:
 
