@@ -339,7 +339,8 @@ class Mixture(BaseEstimator, ABC):
 
     def predict_experts(self, X: Any) -> Array:
         """Every expert's answer to every row: (n, K), probabilities (n, K, C), or (n, K, T)."""
-        return every_answer(self._learned, self._checked(X))[0]
+        X = self._checked(X)
+        return every_answer(self._learned, X)[0]
 
     def assign(self, X: Any) -> NDArray[np.intp]:
         """Index of the leading expert of each row, (n,) or (n, T)."""
@@ -373,7 +374,8 @@ class Mixture(BaseEstimator, ABC):
 
     def _opinions(self, X: Any, *, scaled: bool = False) -> list[Opinion]:
         """Weights and answers of each target; an expert answers only the rows where it counts."""
-        return opinions(self._learned, self._checked(X), self.top_k, scaled=scaled)
+        X = self._checked(X)
+        return opinions(self._learned, X, self.top_k, scaled=scaled)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

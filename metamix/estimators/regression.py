@@ -249,7 +249,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
         >>> bend.predict_gradient(np.array([[0.5]])).round(2)
         array([[1.]])
         """
-        return mean_gradient(self._learned, self._checked(X), self.top_k)
+        X = self._checked(X)
+        return mean_gradient(self._learned, X, self.top_k)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,5 +1,10 @@
 """The torch room's door: mixtures as layers of a network. It needs torch; nothing else in metamix imports it."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from metamix.nn.experts import MLPExperts
 from metamix.nn.gates import (
     DSelectKGate,
@@ -15,12 +20,32 @@ from metamix.nn.losses import auxiliary_loss
 from metamix.nn.routing import Routing, RoutingInfo
 from metamix.nn.visibility import owned_and_shared
 
+if TYPE_CHECKING:
+    from metamix.nn.classification import NeuralMixtureClassifier
+    from metamix.nn.multitask import MultiTaskNeuralMixture
+    from metamix.nn.parts import FrozenExpert, NeuralGate
+    from metamix.nn.regression import NeuralMixtureRegressor
+
+# Learners bring scikit-learn and skorch, which somebody who only wants a layer need not wait for.
+_HOME = {
+    "FrozenExpert": "parts",
+    "MultiTaskNeuralMixture": "multitask",
+    "NeuralGate": "parts",
+    "NeuralMixtureClassifier": "classification",
+    "NeuralMixtureRegressor": "regression",
+}
+
 __all__ = [
     "DSelectKGate",
+    "FrozenExpert",
     "GumbelGate",
     "MLPExperts",
     "MMoE",
     "MoE",
+    "MultiTaskNeuralMixture",
+    "NeuralGate",
+    "NeuralMixtureClassifier",
+    "NeuralMixtureRegressor",
     "NoisyTopKGate",
     "Routing",
     "RoutingInfo",
@@ -31,3 +56,11 @@ __all__ = [
     "owned_and_shared",
     "smooth_step",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}.")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value  # found once, from then on an ordinary attribute
+    return value
