@@ -1,0 +1,151 @@
+"""What learners of the torch room may be given: tables, targets and weights, each refusal with its remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from metamix.tables import is_frame
+
+Array = NDArray[np.float64]
+
+
+def check_table(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """X as the encoder will see it: frames untouched, arrays checked, missing values let through.
+
+    Raises
+    ------
+    ValueError
+        If X is sparse, not two-dimensional, empty, holds infinity, or has other columns than in fit.
+
+    Examples
+    --------
+    >>> from sklearn.base import BaseEstimator
+    >>> check_table(BaseEstimator(), [[1.0, float("nan")]], reset=True)
+    array([[ 1., nan]])
+    """
+    if is_frame(X) or (isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype == object and not _numeric(X)):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        return X
+    return validate_data(estimator, X, reset=reset, accept_sparse=False, ensure_all_finite="allow-nan", dtype="numeric")
+
+
+def check_numbers(estimator: Any, y: Any, n: int) -> Array:
+    """Target (n,) of a regression.
+
+    Raises
+    ------
+    ValueError
+        If y is missing, not n numbers, or holds NaN or infinity.
+
+    Examples
+    --------
+    >>> check_numbers(None, [1, 2], 2)
+    array([1., 2.])
+    """
+    y = column_or_1d(_there(estimator, y), warn=True)
+    if y.dtype.kind in "OUST":
+        y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+    assert_all_finite(y, input_name="y")
+    return np.asarray(_of_length(y, n), dtype=np.float64)
+
+
+def check_classes(estimator: Any, y: Any, n: int) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Classes (C,) and codes (n,) of a classification target.
+
+    Raises
+    ------
+    ValueError
+        If y is missing, continuous, not n labels, lacks some of them, or has a single class.
+
+    Examples
+    --------
+    >>> check_classes(None, ["b", "a"], 2)
+    (array(['a', 'b'], dtype='<U1'), array([1, 0]))
+    """
+    y = column_or_1d(_there(estimator, y), warn=True)
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y")
+    elif y.dtype == object and any(label is None or label != label for label in y):
+        raise ValueError("y has missing labels (None or NaN); drop those rows or give them a class of their own.")
+    check_classification_targets(y)
+    classes, codes = np.unique(_of_length(y, n), return_inverse=True)
+    if len(classes) == 1:
+        only = classes[:1].tolist()[0]
+        raise ValueError(f"y has one class only, {only!r}; a classifier needs at least two to tell apart.")
+    return classes, codes
+
+
+def codes_of_known(y: Any, classes: NDArray[Any], n: int, what: str = "y") -> NDArray[np.intp]:
+    """Codes (n,) of labels that training had.
+
+    Raises
+    ------
+    ValueError
+        If a label is of no class that training had; it is named.
+
+    Examples
+    --------
+    >>> codes_of_known(["b", "a"], np.array(["a", "b"]), 2)
+    array([1, 0])
+    """
+    labels = _of_length(np.asarray(column_or_1d(y)), n)
+    known = {label: code for code, label in enumerate(classes.tolist())}
+    strangers = [label for label in labels.tolist() if label not in known]
+    if strangers:
+        raise ValueError(f"{what} has the label {strangers[0]!r}, which training had not; known: {list(known)}.")
+    return np.array([known[label] for label in labels.tolist()], dtype=np.intp)
+
+
+def check_weights(sample_weight: Any, shape: tuple[int, ...]) -> Array:
+    """Row weights of a shape, ones where none are given.
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, one is negative or not finite, or every one is zero.
+
+    Examples
+    --------
+    >>> check_weights(None, (2,)), check_weights(3.0, (2,))
+    (array([1., 1.]), array([3., 3.]))
+    """
+    if sample_weight is None:
+        return np.ones(shape)
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(shape, float(weight))
+    if weight.shape != shape:
+        raise ValueError(f"sample_weight has shape {weight.shape}; {shape} would do.")
+    if not np.isfinite(weight).all() or (weight < 0).any() or not (weight > 0).any():
+        raise ValueError("sample_weight must be finite, not negative, and above zero somewhere.")
+    return weight
+
+
+def _there(estimator: Any, y: Any) -> Any:
+    if y is None:
+        name = type(estimator).__name__
+        raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None.")
+    if sparse.issparse(y):
+        raise ValueError("y is sparse; pass a dense column, for example y.toarray().ravel().")
+    return y
+
+
+def _of_length(y: NDArray[Any], n: int) -> NDArray[Any]:
+    if len(y) != n:
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: X has {n} rows, y has {len(y)}.")
+    return y
+
+
+def _numeric(X: NDArray[Any]) -> bool:
+    try:
+        X.astype(np.float64)
+    except (ValueError, TypeError):
+        return False
+    return True
