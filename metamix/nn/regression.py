@@ -23,7 +23,7 @@ class NeuralMixtureRegressor(RegressorMixin, NeuralMixture):
 
     It begins where cheap mixtures of ridge experts found regimes: first the gate is fitted to their
     responsibilities, then for some epochs the experts too, and only then the mixture's own likelihood is
-    descended on. From random starts the same network does worse than no mixture at all where there are regimes.
+    descended on. From random starts regimes are found less well.
 
     Parameters
     ----------
