@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 
 # Within an outer fold the plain mixture is cross-fitted on so many folds: every one costs a fit per component.
 INNER_FOLDS = 2
+# With few rows a fit costs little, and half of them would not show where regimes meet.
+FEW_ROWS, MORE_FOLDS = 300, 4
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:
     else:
         part = data.take(workshop.folds.pairs[f][0])
         inner = workshop.folds.inside(f, part.X, part.y, part.groups)
-    inner = inner.merged(INNER_FOLDS)
+    inner = inner.merged(INNER_FOLDS if data.n > FEW_ROWS else MORE_FOLDS)
     return {"cv": list(inner.pairs), "start": first, "n_experts": first.shape[1]}
 
 

@@ -1,4 +1,4 @@
-"""Which expert of the pool suits which regime, by weighted loss on held-out rows."""
+"""Which expert of the pool suits which regime, by weighted loss on held-out rows; which regimes starve."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from metamix.answers import Failure
 from metamix.fitting import Data, Workshop
 
-__all__ = ["best_single", "choose_types", "row_losses", "target_units"]
+__all__ = ["best_single", "choose_types", "fewest_rows", "row_losses", "target_units"]
 
 Array = NDArray[np.float64]
 
@@ -100,6 +100,17 @@ def _try(workshop: Workshop, responsibilities: Array, keep: bool) -> _Trial:
     if not np.isfinite(total).any(axis=1).all():
         workshop.raise_all_failed(answers.failures)
     return _Trial(total, losses, rows, kept, answers.failures)
+
+
+def fewest_rows(n: int) -> float:
+    """How many effective rows a regime needs, or it cannot teach an expert: a tenth of the table, from 3 to 10.
+
+    Examples
+    --------
+    >>> fewest_rows(20), fewest_rows(50), fewest_rows(5000)
+    (3.0, 5.0, 10.0)
+    """
+    return min(max(n / 10, 3.0), 10.0)
 
 
 def target_units(data: Data) -> Array:
