@@ -30,7 +30,7 @@ TRAINING = {
     "training.em": SHARED | {"training.estep", "training.pools"},
     "training.cheap": set(),
     "training.partition": set(),
-    "training.proxies": {"training.cheap", "training.partition"},
+    "training.proxies": {"training.cheap", "training.partition", "training.pools"},
     "training.starts": {"training.proxies", "training.pools"},
     "training.pools": set(),
     "training.joining": set(),

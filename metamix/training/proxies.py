@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from metamix.judging import STANDARD_ERRORS, paired
 from metamix.recombination import posterior
 from metamix.tables import take_rows
 from metamix.training.cheap import Rows, Terms, cheap_experts, expert_log_prob, probabilities
 from metamix.training.partition import leaves
+from metamix.training.pools import nearer
 
 __all__ = ["ProxyMixture", "proxy_responsibilities"]
 
@@ -29,12 +31,10 @@ CLASS_ROUNDS = 4
 RICH_ROUNDS, SHARP_ROUNDS, SHARP, CLASS_SHARP = 4, 3, 1e-5, 1e-4
 # No expert dies of a row: at this share of every row, hardly visible in the scale of an exact expert.
 FLOOR = 1e-5
-# Regimes are claimed only where held-out rows say so by as many standard errors.
-STANDARD_ERRORS = 2.0
 # A regime more must add this share of what the others have gained: exact experts gain a little by every cut.
 WORTH = 0.1
 # So many are counted. Where rows are few a search costs next to nothing, and every number is tried.
-MOST_REGIMES, FEW_ROWS = 4, 600
+MOST_REGIMES, FEW_ROWS = 4, 300
 # Errors below this share of the target's spread count as one another.
 EXACT = 1e-3
 
@@ -125,12 +125,17 @@ def proxy_responsibilities(
     positions = rng.permutation(np.flatnonzero(weight > 0))[: 4 * MOST_ROWS // 3]
     terms = Terms(take_rows(X, positions), rng, classes)
     known = terms(take_rows(X, positions), Y[positions], weight[positions])
-    hold = len(positions) // 4
-    trial = _Trial(known.take(slice(hold, None)), known.take(slice(0, hold or None)), gate, by_error, rng)
-    winner = trial.count() if n_regimes is None else trial.search(n_regimes)
+    trials = _trials(known, gate, by_error, rng, few=n_regimes is None and len(positions) <= FEW_ROWS)
+    if n_regimes is None:
+        winners = _count(trials)
+        trial = trials[int(np.argmax([one.score(winner) for one, winner in zip(trials, winners, strict=True)]))]
+        winner = winners[trials.index(trial)]
+    else:
+        trial = trials[0]
+        winner = trial.search(n_regimes)
     K = len(winner.coefficients)
     if starts is not None and K > 1:
-        for name, first in starts(K, positions[hold:]).items():
+        for name, first in starts(K, positions[trial.taught]).items():
             winner = trial.better(winner, trial.enter(name, trial.begin(_floored(first))))
     responsibilities = np.empty((len(Y), K))
     for begin in range(0, len(Y), BLOCK):
@@ -140,50 +145,62 @@ def proxy_responsibilities(
     return responsibilities, sorted(trial.ranking, key=lambda row: row["score"])
 
 
+def _trials(known: Rows, gate: Any, by_error: bool, rng: np.random.Generator, few: bool) -> list[_Trial]:
+    """A quarter of the rows held out; where they are few, each quarter in turn."""
+    n = len(known.Y)
+    places = np.arange(n)
+    hold = n // 4
+    starts = range(0, 4 * hold, hold) if few and hold else [0]
+    held = [places[start : start + hold] if hold else places for start in starts]
+    taught = [np.delete(places, rows) if hold else places for rows in held]
+    return [_Trial(known, *pair, gate, by_error, rng) for pair in zip(taught, held, strict=True)]
+
+
+def _count(trials: list[_Trial]) -> list[ProxyMixture]:
+    """In each trial the mixture with the fewest regimes that no larger number betters by two standard errors."""
+    share = np.concatenate([trial.share for trial in trials]) / len(trials)
+
+    def density(mixtures: list[ProxyMixture]) -> Array:
+        return np.concatenate([trial.density(one) for trial, one in zip(trials, mixtures, strict=True)])
+
+    def errors(mixtures: list[ProxyMixture]) -> Array:
+        return np.concatenate([trial.errors(one) for trial, one in zip(trials, mixtures, strict=True)])
+
+    best = [trial.search(1) for trial in trials]
+    alone, clearly_not, rows = share @ density(best), 0, len(trials[0].train.Y)
+    for K in range(2, MOST_REGIMES + 1):
+        if rows < 3 * K * min(trials[0].train.plain.shape[1], 10):
+            break
+        rival = [trial.search(K) for trial in trials]
+        gains = paired(density(rival) - density(best), share)
+        gain = gains.mean / gains.standard_error if gains.standard_error > 0 else 0.0
+        closer = nearer(errors(best), errors(rival), share, EXACT**2) if trials[0].by_error else gain
+        if gain > STANDARD_ERRORS and closer > 1 and gains.mean > WORTH * (share @ density(best) - alone):
+            best, clearly_not = rival, 0
+        else:  # two regimes may explain nothing where three or four do
+            clearly_not += min(gain, closer) < 1
+        if clearly_not > 1 and rows > FEW_ROWS:
+            break
+    return best
+
+
 class _Trial:
     """Mixtures taught on some rows and ranked on others."""
 
-    def __init__(self, train: Rows, held: Rows, gate: Any, by_error: bool, rng: np.random.Generator) -> None:
-        self.by_error = by_error
-        self.train, self.held, self.gate, self.rng = train, held, gate, rng
-        self.share = held.weight / held.weight.sum()
+    def __init__(
+        self,
+        known: Rows,
+        taught: NDArray[np.intp],
+        held: NDArray[np.intp],
+        gate: Any,
+        by_error: bool,
+        rng: np.random.Generator,
+    ) -> None:
+        self.taught, self.train, self.held = taught, known.take(taught), known.take(held)
+        self.by_error, self.gate, self.rng = by_error, gate, rng
+        self.share = self.held.weight / self.held.weight.sum()
         self.ranking: list[dict[str, Any]] = []
         self.partitions: list[list[NDArray[np.intp]]] = []
-
-    def count(self) -> ProxyMixture:
-        """The mixture with the fewest regimes that no larger number betters by two standard errors."""
-        one = best = self.search(1)
-        clearly_not = 0
-        for K in range(2, MOST_REGIMES + 1):
-            if len(self.train.Y) < 3 * K * min(self.train.plain.shape[1], 10):
-                break
-            rival = self.search(K)
-            gain = self.gain(self.density(rival) - self.density(best))
-            nearer = self.nearer(rival, best) if self.by_error else gain
-            worth = self.score(rival) - self.score(best) > WORTH * (self.score(best) - self.score(one))
-            if gain > STANDARD_ERRORS and nearer > 1 and worth:
-                best, clearly_not = rival, 0
-            else:  # two regimes may explain nothing where three or four do
-                clearly_not += min(gain, nearer) < 1
-            if clearly_not > 1 and len(self.train.Y) > FEW_ROWS:
-                break
-        return best
-
-    def nearer(self, rival: ProxyMixture, best: ProxyMixture) -> float:
-        """How far the combined answers of one mixture are nearer than another's, in standard errors.
-
-        By squared error or, counted half, by its logarithm: where regimes are exact, a few rows next to a border
-        rule the former.
-        """
-        one, other = self.errors(best), self.errors(rival)
-        logs = np.log(one + EXACT**2) - np.log(other + EXACT**2)
-        return max(self.gain(one - other), self.gain(logs) / STANDARD_ERRORS)
-
-    def gain(self, gains: Array) -> float:
-        """Mean of paired gains (n,) on held-out rows, in standard errors."""
-        mean = float(self.share @ gains)
-        error = float(np.sqrt(np.square(self.share) @ np.square(gains - mean)))
-        return mean / error if error > 0 else 0.0
 
     def errors(self, mixture: ProxyMixture) -> Array:
         """Held-out squared error (n,) of the combined answer."""
