@@ -34,7 +34,7 @@ TRAINING = {
     "training.starts": {"training.proxies", "training.pools"},
     "training.pools": set(),
     "training.joining": set(),
-    "training.last_gate": SHARED | {"training.sharpening"},
+    "training.last_gate": SHARED | {"training.sharpening", "training.joining", "training.pools"},
     # of the alternation it sees the answers, like anybody's
     "training.selection": SHARED | {"training.joining", "training.last_gate"},
 }

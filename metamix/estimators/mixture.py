@@ -39,12 +39,6 @@ Array = NDArray[np.float64]
 
 # A row with less responsibility than this is left out when an expert is refitted.
 NEGLIGIBLE = 0.01
-# Where rows are few, borders of other kinds compete with those of the default gate: those of Gaussians, sharpened,
-# and those of trees.
-RIVALS: tuple[tuple[str, dict[str, Any]], ...] = (
-    *(("gmm", {"shrinkage": s, "sharpness": a}) for s in (0.0, "auto") for a in (4.0, 16.0, 64.0)),
-    ("forest", {}),
-)
 # A gate by name looks at so many principal components where x is wider.
 MOST_GATE_COLUMNS = 40
 
@@ -238,10 +232,11 @@ class Mixture(BaseEstimator, ABC):
         features = GateFeatures(self.gate_features, raw, widest).fit(data.X, data.y)
         softmax = registry.gates["softmax"](penalty=0.01, max_iter=50, tol=1e-3)
         constant = registry.gates["constant"]()
-        rivals = ()
-        if isinstance(self.gate, str) and self.gate == "softmax":
-            rivals = tuple(prepare(registry.gates[name](**given), seed) for name, given in RIVALS)
-        parts = Parts(prepare(gate, seed), constant, likelihood, features, softmax, self.objective, self.top_k, rivals)
+        # Where rows are few, bagged trees compete with the default gate.
+        rival = (
+            prepare(registry.gates["forest"](sharpness=2.0), seed) if isinstance(self.gate, str) and self.gate == "softmax" else None
+        )
+        parts = Parts(prepare(gate, seed), constant, likelihood, features, softmax, self.objective, self.top_k, rival)
         return parts, stacker
 
     def _fit_table(

@@ -13,7 +13,7 @@ from metamix.answers import Answers, Failure
 from metamix.estimators.walks import Known, Learned, Side, averages, best_column
 from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Fitted, FoldAverage, Workshop
-from metamix.training.pools import nearer, row_losses, target_units
+from metamix.training.pools import exact_regimes, row_losses, target_units
 from metamix.training.selection import Table, select
 from metamix.training.starts import Beginning, Scouting, scout
 
@@ -25,8 +25,6 @@ Array = NDArray[np.float64]
 INNER_FOLDS = 2
 # With few rows a fit costs little, and half of them would not show where regimes meet.
 FEW_ROWS, MORE_FOLDS = 300, 4
-# Errors below this share of the range of y are as good as none.
-EXACT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -207,9 +205,9 @@ def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
     loss = row_losses(data, both, target_units(workshop.data))
     if data.weight @ loss[:, 0] < data.weight @ loss[:, 1]:
         return True
-    # Regimes that are found exactly lose by a few rows next to a border, where the stack will know better.
-    exact = EXACT**2 * float(np.ptp(data.y) ** 2) if data.n_classes is None and data.n_targets is None else None
-    return exact is not None and nearer(loss[:, 1], loss[:, 0], data.weight, exact) > 1
+    if data.n_classes is not None or data.n_targets is not None:
+        return False
+    return exact_regimes(loss[:, 0], loss[:, 1], data.y, data.weight)
 
 
 def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:

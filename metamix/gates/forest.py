@@ -15,6 +15,7 @@ from metamix.columns import ColumnEncoder
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, count_rows
 from metamix.gates.trees import BoundedColumns
 from metamix.protocols import FloatArray
+from metamix.tables import take_rows
 
 
 class ForestGate(BaseEstimator):
@@ -26,8 +27,11 @@ class ForestGate(BaseEstimator):
 
     Parameters
     ----------
-    n_estimators : int, default 50
+    n_estimators : int, default 100
     min_samples_leaf : int, default 1
+    sharpness : float, default 1.0
+        Power that the odds are raised to. Bootstrap samples leave out rows next to a border, so that the trees
+        disagree over a wider strip than the rows do: where labels are hard, 2 mends that.
     random_state : int, RandomState instance or None
     n_jobs : int or None
 
@@ -50,10 +54,16 @@ class ForestGate(BaseEstimator):
     """
 
     def __init__(
-        self, n_estimators: int = 50, min_samples_leaf: int = 1, random_state: Any = None, n_jobs: int | None = None
+        self,
+        n_estimators: int = 100,
+        min_samples_leaf: int = 1,
+        sharpness: float = 1.0,
+        random_state: Any = None,
+        n_jobs: int | None = None,
     ) -> None:
         self.n_estimators = n_estimators
         self.min_samples_leaf = min_samples_leaf
+        self.sharpness = sharpness
         self.random_state = random_state
         self.n_jobs = n_jobs
 
@@ -75,8 +85,10 @@ class ForestGate(BaseEstimator):
         Raises
         ------
         ValueError
-            If responsibilities or sample_weight do not match X or are not finite.
+            If responsibilities or sample_weight do not match X or are not finite, or sharpness is not above zero.
         """
+        if not self.sharpness > 0:
+            raise ValueError(f"sharpness={self.sharpness!r} is not above zero; 1 leaves the odds as they are.")
         n = count_rows(X)
         labels = check_responsibilities(responsibilities, n)
         weight = check_row_weights(sample_weight, n)
@@ -89,16 +101,19 @@ class ForestGate(BaseEstimator):
         )
         columns = ColumnEncoder(categories="ordinal", missing="keep")
         self.model_ = Pipeline([("columns", columns), ("bounded", BoundedColumns()), ("forest", forest)])
-        self.model_.fit(X, labels, forest__sample_weight=weight)
         self.n_experts_ = labels.shape[1]
+        rows = np.flatnonzero(weight)  # others would be drawn, and teach nothing
+        target = labels[rows, 0] if self.n_experts_ == 1 else labels[rows]
+        self.model_.fit(take_rows(X, rows), target, forest__sample_weight=weight[rows])
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Weights (n, K) of the rows of X."""
         check_is_fitted(self)
         weights = np.asarray(self.model_.predict(X)).reshape(-1, self.n_experts_)
-        total = weights.sum(axis=1, keepdims=True)
-        return np.divide(weights, total, out=np.full(weights.shape, 1.0 / self.n_experts_), where=total > 0)
+        largest = weights.max(axis=1, keepdims=True)
+        odds = np.divide(weights, largest, out=np.ones(weights.shape), where=largest > 0) ** self.sharpness
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

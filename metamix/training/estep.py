@@ -38,7 +38,7 @@ class Parts:
     proxy_gate: Any = None
     objective: str = "prediction"
     top_k: int | None = None
-    rivals: tuple[Any, ...] = ()
+    rival: Any = None
 
     @property
     def by_error(self) -> bool:
@@ -162,4 +162,4 @@ def tuned(parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, f
         both = other.judged & learned.judged
         better = data.weight[both] @ (face.row_loss - judge(other.weights))[both] > 0
         chosen = other if better else learned
-    return rival_gate(chosen, parts.rivals, given[2], folds, face.responsibilities, data.weight, judge)
+    return rival_gate(chosen, parts.rival, given[2], folds, face.responsibilities, data.weight, judge)

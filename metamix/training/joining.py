@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 
 # Noise beyond the mixture's own deviation is looked for on this grid, in root mean squares of the errors.
 NOISES = np.append(0.0, np.geomspace(1e-5, 3.0, 60))
+# No deviation is smaller than this share of that of y, as in the likelihoods.
+LEAST = 1e-4
 
 
 class Halfway(BaseEstimator):
@@ -84,67 +86,73 @@ def join(
 class Scatter:
     """Standard deviations that follow x: those of the plain mixture, and noise of one's own.
 
-    The mixture knows where regimes meet, and how far apart their answers are there. The stack, which sees its
-    answers, is uncertain in the same places.
+    The mixture knows where regimes meet, and how far apart their answers are there. Whoever else answers is as
+    uncertain in the same places, without knowing it.
 
     Parameters
     ----------
     column : int
-        Of the plain mixture among the columns.
-    noise : tuple of two float
-        What the variance of mixture and stack has besides, as a root; NaN for one whose scale is the same for
-        all rows.
+        Of the plain mixture among the E columns.
+    noise : ndarray of shape (E + 1,)
+        What the variance of each column, the stack's last, has besides, as a root; NaN for one that keeps its
+        own deviation, or the same for all rows.
 
     Examples
     --------
-    >>> Scatter(0, (0.0, 3.0))(np.array([[4.0]]))
+    >>> Scatter(0, np.array([0.0, 3.0]))(np.array([[4.0]]))
     array([[4., 5.]])
     """
 
     column: int
-    noise: tuple[float, float]
+    noise: Array
+
+    @property
+    def follows(self) -> NDArray[np.bool_]:
+        """Which columns (E + 1,) follow the mixture."""
+        return np.isfinite(self.noise)
 
     def __call__(self, scale: Array) -> Array:
         """Standard deviations (n, E + 1), the stack's last, from those of the columns (n, E)."""
-        own = scale[:, self.column]
-        wide = np.column_stack([scale, np.hypot(own, self.noise[1])])
-        wide[:, self.column] = own if np.isnan(self.noise[0]) else np.hypot(own, self.noise[0])
-        return wide
+        wide = np.column_stack([scale, np.full(len(scale), np.nan)])
+        return np.where(self.follows, np.hypot(scale[:, [self.column]], self.noise), wide)
 
 
-def learn_scatter(mixture: Array, stack: Array, own: Array, weight: Array) -> Scatter:
+def learn_scatter(errors: Array, own: Array, y: Array, weight: Array) -> Scatter:
     """How far y scatters, by maximum likelihood of normal errors on held-out rows.
 
     Parameters
     ----------
-    mixture, stack : ndarrays of shape (n,)
-        Errors out of fold.
+    errors : ndarray of shape (n, E + 1)
+        Out of fold, the stack's last.
     own : ndarray of shape (n, E)
         Standard deviations that columns offer, the plain mixture's last; NaN where there is none.
+    y : ndarray of shape (n,)
     weight : ndarray of shape (n,)
         Zero for rows that are not judged.
 
     Returns
     -------
     Scatter
-        The stack's deviation follows x where that makes its errors likelier by two standard errors.
+        A column without a deviation of its own follows the mixture, unless the same scale for all rows makes its
+        errors likelier by two standard errors.
     """
-    last = own[:, -1]
-    known = (weight > 0) & np.isfinite(last) & np.isfinite(mixture) & np.isfinite(stack)
+    E = own.shape[1]
+    noise = np.full(E + 1, np.nan)
+    known = (weight > 0) & np.isfinite(own[:, -1]) & np.isfinite(errors).all(axis=1)
     if not known.any():
-        return Scatter(own.shape[1] - 1, (np.nan, np.nan))
-    weight, last = weight[known], last[known]
-    noises: list[float] = []
-    for errors in (mixture[known], stack[known]):
-        unit = float(np.sqrt(weight @ np.square(errors) / weight.sum())) or 1.0
-        log_prob = _log_prob(errors, np.hypot(last[:, None], unit * NOISES))
+        return Scatter(E - 1, noise)
+    weight, last, least = weight[known], own[known, -1:], LEAST * float(np.std(y[known]))
+    silent = np.append(np.isnan(own[:, :-1]).all(axis=0), [True, True])
+    for k in np.flatnonzero(silent):
+        given = errors[known, k]
+        unit = max(float(np.sqrt(weight @ np.square(given) / weight.sum())), least)
+        log_prob = _log_prob(given, np.maximum(np.hypot(last, unit * NOISES), least))
         best = int(np.argmax(weight @ log_prob))
-        gain = paired(log_prob[:, best] - _log_prob(errors, np.full((len(errors), 1), unit))[:, 0], weight)
-        pays = gain.mean > STANDARD_ERRORS * gain.standard_error
-        noises.append(unit * float(NOISES[best]) if pays or not noises else np.nan)
-    return Scatter(own.shape[1] - 1, (noises[0], noises[1]))
+        loss = paired(_log_prob(given, np.full((len(given), 1), unit))[:, 0] - log_prob[:, best], weight)
+        if k == E - 1 or loss.mean <= STANDARD_ERRORS * loss.standard_error:
+            noise[k] = unit * NOISES[best]
+    return Scatter(E - 1, noise)
 
 
 def _log_prob(errors: Array, deviation: Array) -> Array:
-    deviation = np.maximum(deviation, np.finfo(float).tiny)
     return np.asarray(-0.5 * np.square(errors[:, None] / deviation) - np.log(deviation))

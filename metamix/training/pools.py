@@ -12,12 +12,14 @@ from metamix.answers import Failure
 from metamix.fitting import Data, Workshop
 from metamix.judging import STANDARD_ERRORS, paired
 
-__all__ = ["best_single", "choose_types", "fewest_rows", "nearer", "row_losses", "target_units"]
+__all__ = ["best_single", "choose_types", "exact_regimes", "fewest_rows", "nearer", "row_losses", "target_units"]
 
 Array = NDArray[np.float64]
 
 # Choosing types costs fits: folds are added until so many held-out rows have spoken.
 ENOUGH_ROWS = 60
+# Errors below this share of the standard deviation of y are exact.
+EXACT = 1e-2
 # Probabilities are clipped as the categorical likelihood clips them: losses of both are compared.
 CLIP = 1e-6
 
@@ -112,6 +114,33 @@ def fewest_rows(n: int) -> float:
     (3.0, 5.0, 10.0)
     """
     return min(max(n / 10, 3.0), 10.0)
+
+
+def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array) -> bool:
+    """Whether a mixture has found regimes for certain, whatever a few rows next to a border make it lose.
+
+    It answers half of the rows exactly, or more rows nearly so than another does, and does not lose by two
+    standard errors: so few rows decide there that the squared error alone would be a draw of lots.
+
+    Parameters
+    ----------
+    mixture, other : ndarrays of shape (n,)
+        Squared errors of held-out rows.
+    y, weight : ndarrays of shape (n,)
+
+    Examples
+    --------
+    >>> y, ones = np.tile([-5.0, 5.0], 20), np.ones(40)
+    >>> exact_regimes(np.append(np.zeros(39), 100.0), np.full(40, 2.0), y, ones)
+    True
+    """
+    counts = weight > 0
+    mixture, other, weight = mixture[counts], other[counts], weight[counts]
+    unit = float(np.var(y[counts]))
+    lost = paired(mixture - other, weight)
+    if not unit > 0 or lost.mean > STANDARD_ERRORS * lost.standard_error:
+        return False
+    return float(np.median(mixture)) <= EXACT**2 * unit or nearer(other, mixture, weight, (EXACT / 10) ** 2 * unit) > 1
 
 
 def nearer(one: Array, other: Array, weight: Array, exact: float) -> float:

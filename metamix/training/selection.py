@@ -68,9 +68,10 @@ def select(table: Table) -> Selection:
         both = (stacked, stacker), _stack(table, values, table.stack_features)
         joined, stacker = join(*both, K, judged.losses, judged.weight)
         if own is not None:
-            scatter = learn_scatter(values[:, -1] - table.data.y, joined - table.data.y, own, judged.weight)
+            errors = with_column(values, joined) - table.data.y[:, None]
+            scatter = learn_scatter(errors, own, table.data.y, judged.weight)
             own = scatter(own)
-        whole = unless_mixture(table, learn_last_gate(table, with_column(values, joined), own), own)
+        whole = unless_mixture(table, learn_last_gate(table, with_column(values, joined), own, scatter), own, scatter)
         candidates["specialised"] = whole.answers
     fold = np.where(whole.learned.judged & simple.learned.judged, table.folds.partition, -1)
     if not table.data.weight[fold >= 0].any():
