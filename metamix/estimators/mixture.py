@@ -232,10 +232,8 @@ class Mixture(BaseEstimator, ABC):
         features = GateFeatures(self.gate_features, raw, widest).fit(data.X, data.y)
         softmax = registry.gates["softmax"](penalty=0.01, max_iter=50, tol=1e-3)
         constant = registry.gates["constant"]()
-        # Where rows are few, bagged trees compete with the default gate.
-        rival = (
-            prepare(registry.gates["forest"](sharpness=2.0), seed) if isinstance(self.gate, str) and self.gate == "softmax" else None
-        )
+        default = isinstance(self.gate, str) and self.gate == "softmax"  # with few rows bagged trees compete with it
+        rival = prepare(registry.gates["forest"](sharpness=2.0), seed) if default else None
         parts = Parts(prepare(gate, seed), constant, likelihood, features, softmax, self.objective, self.top_k, rival)
         return parts, stacker
 
