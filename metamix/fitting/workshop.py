@@ -304,8 +304,10 @@ class Workshop:
         """
         assert self._session is not None
         assert self._here is not None
-        alone = [i for i, job in enumerate(jobs) if self.entries[job.expert].device != "cpu"]
-        others = [i for i in range(len(jobs)) if i not in set(alone)] if alone else list(range(len(jobs)))
+        alone: list[int] = []
+        others: list[int] = []
+        for i, job in enumerate(jobs):
+            (others if self.entries[job.expert].device == "cpu" else alone).append(i)
         for session, part in ((self._here, alone), (self._session, others)):
             if part:
                 for outcome in session.run(_work, [jobs[i] for i in part], [names[i] for i in part]):
