@@ -107,6 +107,7 @@ def there_is() -> str:
     return ", ".join(["cpu", *(f"cuda:{number}" for number in range(_gpus()[0]))])
 
 
+@lru_cache(maxsize=1)
 def _gpus() -> tuple[int, str]:
     """How many GPUs torch can use, and what to say about the others."""
     if find_spec("torch") is None:

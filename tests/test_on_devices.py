@@ -197,8 +197,9 @@ def test_a_mixture_of_classes_and_processes(device):
         MixtureClassifier(["logistic", ("net", net)], n_jobs=n_jobs, **settings).fit(X, y > 0) for n_jobs in (1, 2)
     )
     assert one.devices_["net"] == device
-    assert one.devices_["mixture"] == ("cpu" if device == "cpu" or one.n_experts_ == 1 else f"cpu, {device}")
-    np.testing.assert_allclose(one.predict_proba(X), spread.predict_proba(X), rtol=1e-6, atol=1e-9)
+    assert set(one.devices_["mixture"].split(", ")) <= {"cpu", device}
+    same = 1e-9 if device == "cpu" else 1e-4  # on a GPU sums may change their order from one run to the next
+    np.testing.assert_allclose(one.predict_proba(X), spread.predict_proba(X), rtol=same, atol=same)
 
 
 @ON_GPU

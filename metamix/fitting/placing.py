@@ -108,7 +108,7 @@ def look_round(parts: Sequence[tuple[str, Any]], device: str) -> tuple[list[Plac
 
 
 def _place(part: Any, asked: str) -> Place:
-    parameters = part.get_params(deep=True)
+    parameters = part.get_params(deep=True) if hasattr(part, "get_params") else {}
     owners: list[str] = []
     devices: list[str] = []
     settings: dict[str, Any] = {}
