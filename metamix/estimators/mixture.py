@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import zip_longest
 from numbers import Integral
 from typing import Any, Self
 
@@ -22,7 +21,7 @@ from metamix.engines import current_engine
 from metamix.estimators.answering import Opinion, every_answer, opinions, weights_of
 from metamix.estimators.checks import check_folds, check_rows, check_weights, check_X
 from metamix.estimators.parts import accepts, check_parameters, name_experts, resolve_experts, resolve_gate
-from metamix.estimators.places import place_inside, told, where_it_would_run
+from metamix.estimators.places import place_inside, told, where_columns_ran, where_it_would_run
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.table_walk import Specialist, fit_table
 from metamix.estimators.walks import Known, Learned, fit_plain
@@ -41,6 +40,12 @@ Array = NDArray[np.float64]
 
 # A row with less responsibility than this is left out when an expert is refitted.
 NEGLIGIBLE = 0.01
+# Where rows are few, borders of other kinds compete with those of the default gate: those of Gaussians, sharpened,
+# and those of trees.
+RIVALS: tuple[tuple[str, dict[str, Any]], ...] = (
+    *(("gmm", {"shrinkage": s, "sharpness": a}) for s in (0.0, "auto") for a in (4.0, 16.0, 64.0)),
+    ("forest", {}),
+)
 # A gate by name looks at so many principal components where x is wider.
 MOST_GATE_COLUMNS = 40
 
@@ -190,15 +195,15 @@ class Mixture(BaseEstimator, ABC):
             )
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=len(named) + 3)
         gate_seed, fold_seed, start_seed = (int(seed) for seed in seeds[-3:])
-        *places, place_of_gate = place_inside(self, named)
+        places = place_inside(self, named)
         entries = enter(named, seeds, places)
-        parts, stacker = self._parts(data, gate_seed, place_of_gate)
+        parts, stacker = self._parts(data, gate_seed, places[-1])
         alike = len({repr(expert) for _, expert in named}) < len(named)
         how = Beginning(start, self.n_experts, len(named), alike, start_seed, parts.likelihood)
         table = self.cv is not None and self.specialize is not True
         plain = self._plain(start_seed) if table and self.specialize == "auto" else None
         if plain is not None:
-            entries.append(Entry("mixture", plain, device=told([*places, place_of_gate])))
+            entries.append(Entry("mixture", plain, device=told(places)))
         with ExitStack() as stack:
             if self.verbose:
                 stack.enter_context(listen(narrate))
@@ -227,8 +232,11 @@ class Mixture(BaseEstimator, ABC):
         features = GateFeatures(self.gate_features, raw, widest).fit(data.X, data.y)
         softmax = registry.gates["softmax"](penalty=0.01, max_iter=50, tol=1e-3)
         constant = registry.gates["constant"]()
+        rivals = ()
+        if isinstance(self.gate, str) and self.gate == "softmax":
+            rivals = tuple(prepare(registry.gates[name](**given), seed) for name, given in RIVALS)
         gate = prepare(gate, seed, place.settings)
-        return Parts(gate, constant, likelihood, features, softmax, self.objective, self.top_k), stacker
+        return Parts(gate, constant, likelihood, features, softmax, self.objective, self.top_k, rivals), stacker
 
     def _fit_table(
         self, workshop: Workshop, parts: Parts, stacker: Any, how: Beginning, plain: Any, known: Known | None
@@ -246,8 +254,7 @@ class Mixture(BaseEstimator, ABC):
         def single(known: Known) -> Fitted:
             one = clone(plain)._fit(data.X, data.y, data.sample_weight, data.groups, known)
             classes = None if data.n_classes is None else np.arange(data.n_classes)
-            device = together(one.devices_.values())
-            return Fitted("mixture", one, data.n_classes, classes, n_targets=data.n_targets, device=device)
+            return Fitted("mixture", one, data.n_classes, classes, 0.0, data.n_targets, together(one.devices_.values()))
 
         specialist = None
         if plain is not None:
@@ -269,8 +276,7 @@ class Mixture(BaseEstimator, ABC):
         self.oof_predictions_ = self._stacked([side.predictions for side in learned.sides])
         self.responsibilities_ = self._stacked([side.responsibilities for side in learned.sides])
         self.fold_of_row_ = folds.fold_of_row
-        ran = [column.device for column in learned.columns]  # the stack is linear algebra, on the CPU
-        self.devices_ = dict(zip_longest(learned.names, ran, fillvalue="cpu"))
+        self.devices_ = where_columns_ran(learned)
         self.failures_ = pd.DataFrame(
             [vars(failure) for failure in learned.failures], columns=["expert", "fold", "error"]
         )

@@ -7,9 +7,10 @@ from typing import Any
 from sklearn.base import clone
 
 from metamix.estimators.parts import resolve_gate
+from metamix.estimators.walks import Learned
 from metamix.fitting import Place, look_round, place_all, together
 
-__all__ = ["place_inside", "told", "where_it_would_run"]
+__all__ = ["place_inside", "told", "where_columns_ran", "where_it_would_run"]
 
 
 def place_inside(mixture: Any, named: list[tuple[str, Any]]) -> list[Place]:
@@ -53,3 +54,18 @@ def told(places: list[Place]) -> str:
     'cuda:0'
     """
     return together([*(place.device for place in places[:-1]), *places[-1].devices])
+
+
+def where_columns_ran(learned: Learned) -> dict[str, str]:
+    """The device of every column; the stack is linear algebra, on the CPU.
+
+    Examples
+    --------
+    >>> from metamix import MixtureRegressor, make_regimes
+    >>> fitted = MixtureRegressor(["ridge"], specialize=False, cv=2).fit(*make_regimes(60, random_state=0))
+    >>> where_columns_ran(fitted._learned)
+    {'ridge': 'cpu', 'stack': 'cpu'}
+    """
+    return dict.fromkeys(learned.names, "cpu") | {
+        name: column.device for name, column in zip(learned.names, learned.columns, strict=False)
+    }

@@ -28,7 +28,7 @@ __all__ = ["enter", "fit_expert", "prepare", "takes_weights"]
 Array = NDArray[np.float64]
 
 # Rows are left out of a fit only where at least so many are left.
-FEWEST_ROWS = 20
+FEWEST_ROWS = 5
 # Methods that scikit-learn routes metadata to.
 SIMPLE_METHODS = ("fit", "partial_fit", "transform", "predict", "predict_proba", "score")
 THREAD_PARAMETERS = ("n_jobs", "nthread", "thread_count", "num_threads")

@@ -15,7 +15,7 @@ from metamix.judging import paired
 from metamix.progress import Event, emit
 from metamix.training.estep import Face, Parts, expectation, tuned
 from metamix.training.gating import LearnedGate
-from metamix.training.pools import target_units
+from metamix.training.pools import fewest_rows, target_units
 
 __all__ = ["Alternation", "Round", "alternate", "drop_experts", "final_gates", "single"]
 
@@ -25,8 +25,6 @@ Array = NDArray[np.float64]
 FLOOR = 1e-3
 # Experts are not fitted again for responsibilities that moved less than this (0 to 2, mean over rows).
 STILL = 0.1
-# A component that explains fewer rows than this is given up: it cannot teach an expert.
-FEWEST_ROWS = 10.0
 # Classical EM stops when the log-likelihood gains less than this share of itself.
 TOLERANCE = 1e-8
 
@@ -194,7 +192,7 @@ def final_gates(workshop: Workshop, parts: Parts, base: Any, best: Round) -> lis
 def _feeding(this: Round, workshop: Workshop) -> list[int]:
     """Components that still explain enough rows; the largest always does."""
     mass = (workshop.data.weight > 0) @ this.responsibilities
-    return [k for k in range(len(mass)) if mass[k] >= min(FEWEST_ROWS, float(mass.max()))]
+    return [k for k in range(len(mass)) if mass[k] >= min(fewest_rows(workshop.data.n), float(mass.max()))]
 
 
 def _without(weights: Array, kept: list[int]) -> Array:

@@ -17,7 +17,7 @@ from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, posterior
 from metamix.tables import take_rows
 from metamix.training.gating import LearnedGate, fit_on_responsibilities, learn_gate
-from metamix.training.sharpening import bend_gate, sharpen_gate
+from metamix.training.sharpening import bend_gate, rival_gate, sharpen_gate
 
 __all__ = ["Face", "Parts", "expectation", "row_loss", "tuned"]
 
@@ -38,6 +38,7 @@ class Parts:
     proxy_gate: Any = None
     objective: str = "prediction"
     top_k: int | None = None
+    rivals: tuple[Any, ...] = ()
 
     @property
     def by_error(self) -> bool:
@@ -155,10 +156,10 @@ def tuned(parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, f
         return row_loss(parts, data.y, values, weights, log_prob)
 
     asked = *given, LogScore(log_prob), log_prob, data.weight, judge
-    sharp = bend_gate(sharpen_gate(learned, *asked), *asked)
-    if sharp is not learned or data.n_classes is not None or not parts.by_error:
-        return sharp
-    other = learn_gate(*given, SquaredError(data.y, values), log_prob, data.weight)
-    both = other.judged & learned.judged
-    better = data.weight[both] @ (face.row_loss - judge(other.weights))[both] > 0
-    return other if better else learned
+    chosen = bend_gate(sharpen_gate(learned, *asked), *asked)
+    if chosen is learned and data.n_classes is None and parts.by_error:
+        other = learn_gate(*given, SquaredError(data.y, values), log_prob, data.weight)
+        both = other.judged & learned.judged
+        better = data.weight[both] @ (face.row_loss - judge(other.weights))[both] > 0
+        chosen = other if better else learned
+    return rival_gate(chosen, parts.rivals, given[2], folds, face.responsibilities, data.weight, judge)

@@ -1,8 +1,9 @@
-"""How the plain mixture joins the stack: as one more column, halfway, or not at all."""
+"""How the plain mixture joins the stack: as one more column, or halfway; and how far y scatters around either."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ from sklearn.base import BaseEstimator
 
 from metamix.judging import STANDARD_ERRORS, paired
 
-__all__ = ["Halfway", "join"]
+__all__ = ["Halfway", "Scatter", "join", "learn_scatter"]
 
 Array = NDArray[np.float64]
+
+# Noise beyond the mixture's own deviation is looked for on this grid, in root mean squares of the errors.
+NOISES = np.append(0.0, np.geomspace(1e-5, 3.0, 60))
 
 
 class Halfway(BaseEstimator):
@@ -74,3 +78,73 @@ def join(
     if gain.mean > STANDARD_ERRORS * gain.standard_error:
         return joined
     return (plain[0] + joined[0]) / 2, Halfway(plain[1], joined[1], n_experts)
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Standard deviations that follow x: those of the plain mixture, and noise of one's own.
+
+    The mixture knows where regimes meet, and how far apart their answers are there. The stack, which sees its
+    answers, is uncertain in the same places.
+
+    Parameters
+    ----------
+    column : int
+        Of the plain mixture among the columns.
+    noise : tuple of two float
+        What the variance of mixture and stack has besides, as a root; NaN for one whose scale is the same for
+        all rows.
+
+    Examples
+    --------
+    >>> Scatter(0, (0.0, 3.0))(np.array([[4.0]]))
+    array([[4., 5.]])
+    """
+
+    column: int
+    noise: tuple[float, float]
+
+    def __call__(self, scale: Array) -> Array:
+        """Standard deviations (n, E + 1), the stack's last, from those of the columns (n, E)."""
+        own = scale[:, self.column]
+        wide = np.column_stack([scale, np.hypot(own, self.noise[1])])
+        wide[:, self.column] = own if np.isnan(self.noise[0]) else np.hypot(own, self.noise[0])
+        return wide
+
+
+def learn_scatter(mixture: Array, stack: Array, own: Array, weight: Array) -> Scatter:
+    """How far y scatters, by maximum likelihood of normal errors on held-out rows.
+
+    Parameters
+    ----------
+    mixture, stack : ndarrays of shape (n,)
+        Errors out of fold.
+    own : ndarray of shape (n, E)
+        Standard deviations that columns offer, the plain mixture's last; NaN where there is none.
+    weight : ndarray of shape (n,)
+        Zero for rows that are not judged.
+
+    Returns
+    -------
+    Scatter
+        The stack's deviation follows x where that makes its errors likelier by two standard errors.
+    """
+    last = own[:, -1]
+    known = (weight > 0) & np.isfinite(last) & np.isfinite(mixture) & np.isfinite(stack)
+    if not known.any():
+        return Scatter(own.shape[1] - 1, (np.nan, np.nan))
+    weight, last = weight[known], last[known]
+    noises: list[float] = []
+    for errors in (mixture[known], stack[known]):
+        unit = float(np.sqrt(weight @ np.square(errors) / weight.sum())) or 1.0
+        log_prob = _log_prob(errors, np.hypot(last[:, None], unit * NOISES))
+        best = int(np.argmax(weight @ log_prob))
+        gain = paired(log_prob[:, best] - _log_prob(errors, np.full((len(errors), 1), unit))[:, 0], weight)
+        pays = gain.mean > STANDARD_ERRORS * gain.standard_error
+        noises.append(unit * float(NOISES[best]) if pays or not noises else np.nan)
+    return Scatter(own.shape[1] - 1, (noises[0], noises[1]))
+
+
+def _log_prob(errors: Array, deviation: Array) -> Array:
+    deviation = np.maximum(deviation, np.finfo(float).tiny)
+    return np.asarray(-0.5 * np.square(errors[:, None] / deviation) - np.log(deviation))

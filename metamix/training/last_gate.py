@@ -20,7 +20,7 @@ from metamix.tables import take_rows
 from metamix.training.gating import LearnedGate, begins, learn_gate
 from metamix.training.sharpening import sharpen_gate
 
-__all__ = ["LastGate", "Table", "learn_last_gate", "objective_of", "with_column"]
+__all__ = ["LastGate", "Table", "learn_last_gate", "objective_of", "unless_mixture", "with_column"]
 
 Array = NDArray[np.float64]
 
@@ -108,14 +108,14 @@ def learn_last_gate(table: Table, predictions: Array, own: Array | None) -> Last
     table : Table
     predictions : ndarray of shape (n, K) or (n, K, C)
         The stack's answers last.
-    own : ndarray of shape (n, K - 1) or None
-        The experts' standard deviations; the stack has none.
+    own : ndarray of shape (n, K) or None
+        Standard deviations that columns offer, NaN where there is none.
 
     Returns
     -------
     LastGate
     """
-    lesson = _Lesson(table, predictions, None if own is None else with_column(own, np.full(len(own), np.nan)))
+    lesson = _Lesson(table, predictions, own)
     if hasattr(table.gate, "fit_objective"):
         log_prob = lesson.likelihood(lesson.even)[1]
         learned = lesson.learned(objective_of(table, predictions, log_prob), log_prob)
@@ -231,5 +231,46 @@ def _stack_unless(table: Table, objective: LogScore | SquaredError, learned: Lea
     gain = paired(known(alone[rows])[0] - loss, weight)
     if gain.mean > STANDARD_ERRORS * gain.standard_error:
         return learned
+    return _one_column(table, learned, -1)
+
+
+def _one_column(table: Table, learned: LearnedGate, column: int) -> LearnedGate:
+    """A gate that gives all weight to one column."""
+    alone = np.zeros_like(learned.weights)
+    alone[:, column] = 1.0
     one = clone(table.constant).fit(np.empty((1, 0)), alone[:1])
     return LearnedGate(one, alone, learned.judged, np.inf)
+
+
+def unless_mixture(table: Table, whole: LastGate, own: Array | None) -> LastGate:
+    """The plain mixture alone, where its density says that it has found regimes and its answer is no worse.
+
+    A few rows next to a border rule the squared error, so that even regimes found exactly hardly win by two
+    standard errors of it. Densities count every row: where the mixture's exceeds that of the last gate's answer
+    by two standard errors, and its squared error is smaller too, it needs no other column.
+
+    Parameters
+    ----------
+    table : Table
+    whole : LastGate
+        The stack's answers last, the mixture's before.
+    own : ndarray of shape (n, K) or None
+        As in `learn_last_gate`.
+    """
+    data, mixture = table.data, whole.predictions[:, -2]
+    if own is None or data.n_classes is not None or not hasattr(table.gate, "fit_objective"):
+        return whole
+    weight = np.where(whole.learned.judged & np.isfinite(own[:, -2]), data.weight, 0.0)
+    if not weight.any():
+        return whole
+    rows = np.flatnonzero(weight)
+    lesson = _Lesson(table, whole.predictions, own)
+    log_prob = lesson.likelihood(np.ones_like(lesson.even))[1][rows]
+    said = np.logaddexp.reduce(np.log(np.maximum(whole.learned.weights[rows], 1e-300)) + log_prob, axis=1)
+    surer = paired(log_prob[:, -2] - said, weight[rows])
+    nearer = weight[rows] @ (np.square(whole.answers - data.y) - np.square(mixture - data.y))[rows]
+    if surer.mean <= STANDARD_ERRORS * surer.standard_error or nearer <= 0:
+        return whole
+    learned = _one_column(table, whole.learned, -2)
+    responsibilities, likelihood = lesson.settled(learned, lesson.likelihood(learned.weights)[1])
+    return LastGate(whole.predictions, learned, likelihood, responsibilities, mixture)

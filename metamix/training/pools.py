@@ -1,4 +1,4 @@
-"""Which expert of the pool suits which regime, by weighted loss on held-out rows."""
+"""Which expert of the pool suits which regime, by weighted loss on held-out rows; which regimes starve."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from scipy.optimize import linear_sum_assignment
 
 from metamix.answers import Failure
 from metamix.fitting import Data, Workshop
+from metamix.judging import STANDARD_ERRORS, paired
 
-__all__ = ["best_single", "choose_types", "row_losses", "target_units"]
+__all__ = ["best_single", "choose_types", "fewest_rows", "nearer", "row_losses", "target_units"]
 
 Array = NDArray[np.float64]
 
@@ -100,6 +101,45 @@ def _try(workshop: Workshop, responsibilities: Array, keep: bool) -> _Trial:
     if not np.isfinite(total).any(axis=1).all():
         workshop.raise_all_failed(answers.failures)
     return _Trial(total, losses, rows, kept, answers.failures)
+
+
+def fewest_rows(n: int) -> float:
+    """How many effective rows a regime needs, or it cannot teach an expert: a tenth of the table, from 3 to 10.
+
+    Examples
+    --------
+    >>> fewest_rows(20), fewest_rows(50), fewest_rows(5000)
+    (3.0, 5.0, 10.0)
+    """
+    return min(max(n / 10, 3.0), 10.0)
+
+
+def nearer(one: Array, other: Array, weight: Array, exact: float) -> float:
+    """How far other answers are nearer to the truth than these, in standard errors of the paired difference.
+
+    By squared errors or, counted half, by their logarithm: where regimes are exact, a few rows next to a border rule
+    the former.
+
+    Parameters
+    ----------
+    one, other : ndarrays of shape (n,)
+        Squared errors.
+    weight : ndarray of shape (n,)
+    exact : float
+        Squared errors below this are as good as each other.
+
+    Examples
+    --------
+    >>> errors = np.array([4.0, 4.0, 4.0, 9.0])
+    >>> nearer(errors, np.array([1e-4, 1e-4, 1e-4, 25.0]), np.ones(4), 1e-4) < 1
+    True
+    >>> nearer(np.repeat(errors, 8), np.repeat([1e-4, 1e-4, 1e-4, 25.0], 8), np.ones(32), 1e-4) > 1
+    True
+    """
+    plain = paired(one - other, weight)
+    logs = paired(np.log(one + exact) - np.log(other + exact), weight)
+    found = [gain.mean / gain.standard_error if gain.standard_error > 0 else 0.0 for gain in (plain, logs)]
+    return max(found[0], found[1] / STANDARD_ERRORS)
 
 
 def target_units(data: Data) -> Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,17 @@ from sklearn.base import clone
 
 from metamix.folds import Folds
 from metamix.objectives import LogScore, SquaredError
-from metamix.training.gating import LearnedGate, Lesson, begins, learn_gate, one_standard_error
+from metamix.tables import take_rows
+from metamix.training.gating import (
+    LearnedGate,
+    Lesson,
+    begins,
+    fit_on_responsibilities,
+    learn_gate,
+    one_standard_error,
+)
 
-__all__ = ["bend_gate", "sharpen_gate"]
+__all__ = ["bend_gate", "rival_gate", "sharpen_gate"]
 
 Array = NDArray[np.float64]
 Objective = LogScore | SquaredError
@@ -22,6 +31,8 @@ Objective = LogScore | SquaredError
 SHARPEST = 1e-7
 # A gate that ended there has found its borders. Up to so many columns others may bend theirs.
 SHARP, MOST_BENT = 1e-5, 12
+# Gates of other kinds are tried on so many rows at most: with more, logits of degree 2 draw any border well enough.
+MOST_RIVAL_ROWS = 1000
 
 
 def sharpen_gate(
@@ -101,3 +112,55 @@ def bend_gate(
     counts = np.where(learned.judged & bent.judged, sample_weight, 0.0)
     losses = np.column_stack([judge(learned.weights), judge(bent.weights)])
     return bent if one_standard_error(np.where(counts[:, None] > 0, losses, 0.0), counts) else learned
+
+
+def rival_gate(
+    learned: LearnedGate,
+    rivals: Sequence[Any],
+    Z: Any,
+    folds: Folds,
+    responsibilities: Array,
+    sample_weight: Array,
+    judge: Callable[[Array], Array],
+) -> LearnedGate:
+    """The gate whose borders serve best where rows are few: a learned one, or one of other kinds.
+
+    Where regimes meet, a few rows say where; what lies between them is the gate's own idea of a border. Which
+    idea suits a table is seen on held-out rows.
+
+    Parameters
+    ----------
+    learned : LearnedGate
+    rivals : sequence of gates
+        Unfitted; they learn soft labels.
+    Z : array, sparse matrix or frame, n rows
+    folds : Folds
+    responsibilities : ndarray of shape (n, K)
+    sample_weight : ndarray of shape (n,)
+    judge : callable
+        weights (n, K) -> loss (n,).
+
+    Returns
+    -------
+    LearnedGate
+        Fitted on every honest row.
+    """
+    if not rivals or len(Z) > MOST_RIVAL_ROWS or (learned.penalty is not None and np.isinf(learned.penalty)):
+        return learned
+    counts = np.where(learned.judged, sample_weight, 0.0)
+    best, best_loss, winner = learned, counts @ judge(learned.weights), None
+    for rival in rivals:
+        weights = learned.weights.copy()
+        for f in range(len(folds)):
+            rows, test = folds.learners(f), folds.judged(f)
+            test = test[learned.judged[test]]
+            if len(test) and sample_weight[rows].any():
+                fitted = fit_on_responsibilities(rival, Z, responsibilities, sample_weight, rows)
+                weights[test] = fitted.predict_proba(take_rows(Z, test))
+        loss = counts @ judge(weights)
+        if loss < best_loss:
+            best, best_loss, winner = LearnedGate(None, weights, learned.judged, None), loss, rival
+    if winner is None:
+        return learned
+    honest = np.flatnonzero(folds.honest)
+    return replace(best, gate=fit_on_responsibilities(winner, Z, responsibilities, sample_weight, honest))

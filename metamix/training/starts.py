@@ -16,6 +16,7 @@ from metamix.columns import ColumnEncoder
 from metamix.features import GateFeatures
 from metamix.fitting import Bench, Data
 from metamix.tables import take_rows
+from metamix.training.pools import fewest_rows
 from metamix.training.proxies import proxy_responsibilities
 
 __all__ = [
@@ -29,8 +30,6 @@ NAMES = ("uniform", "kmeans", "gmm", "joint_gmm", "random")
 CLUSTERS = ("kmeans", "gmm", "joint_gmm")
 # A random start leaves a tenth of each row to the other experts, so that none sees a hard cut.
 SOFTNESS = 0.1
-# A regime with fewer effective rows than this cannot teach an expert.
-FEWEST_ROWS = 10.0
 
 
 def from_user(start: Any, n: int, K: int | None) -> Array:
@@ -242,7 +241,7 @@ def prune(responsibilities: Array, weight: Array) -> Array:
     while responsibilities.shape[1] > 1:
         mass = (weight > 0) @ responsibilities
         least = int(mass.argmin())
-        if mass[least] >= FEWEST_ROWS:
+        if mass[least] >= fewest_rows(len(weight)):
             break
         responsibilities = np.delete(responsibilities, least, axis=1)
         total = responsibilities.sum(axis=1, keepdims=True)
