@@ -63,7 +63,7 @@ FOREIGN = {
     "cli": {"click"},
     "engines": {"cloudpickle", "dask", "distributed", "joblib", "threadpoolctl"},
     "estimators": {"joblib"},
-    "devices": {"torch"},
+    "devices": {"torch", "xgboost"},
     "experts": {"lightgbm", "xgboost"},
     "comparison": {"matplotlib"},
     "inspection": {"matplotlib"},
