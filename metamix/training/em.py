@@ -184,7 +184,9 @@ def final_gates(workshop: Workshop, parts: Parts, base: Any, best: Round) -> lis
     data, several = workshop.data, workshop.data.n_targets
     folds = workshop.folds.second_level(data.y, data.groups)
     return [
-        tuned(parts, data.target(t), folds, base, best.answers.target(t) if several else best.answers, face)
+        tuned(
+            parts, data.target(t), folds, base, best.answers.target(t) if several else best.answers, face, best.weights
+        )
         for t, face in enumerate(best.faces)
     ]
 
