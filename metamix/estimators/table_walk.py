@@ -103,7 +103,14 @@ def fit_table(
     ]
     names = [*answers.names, "stack"]
     T = table.data.n_targets
-    return Learned(names, columns, stack_columns, table.features, sides, T, [], failures, starts, n_regimes)
+    history = [] if refit else _histories(columns[-1])
+    return Learned(names, columns, stack_columns, table.features, sides, T, history, failures, starts, n_regimes)
+
+
+def _histories(column: FoldAverage) -> list[dict[str, Any]]:
+    """Rounds of the plain mixtures of all folds, where these are kept; none for folds of one regime."""
+    told = [(f, getattr(model, "history_", None)) for f, model in enumerate(column.model)]
+    return [{"fold": f, **row} for f, frame in told if frame is not None for row in frame.to_dict("records")]
 
 
 def _fitted_on_all(workshop: Workshop, known: Known) -> tuple[Known, list[Failure]]:
@@ -212,13 +219,15 @@ def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
 
 def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:
     """What the plain mixture is told in a fold, or for all rows (-1): folds and start of its rows."""
-    data = workshop.data
+    data, counts = workshop.data, workshop.data.weight > 0
     if f < 0:
         inner = workshop.folds
     else:
-        part = data.take(workshop.folds.pairs[f][0])
+        rows = workshop.folds.pairs[f][0]
+        part, counts = data.take(rows), counts[rows]
         inner = workshop.folds.inside(f, part.X, part.y, part.groups)
-    inner = inner.merged(INNER_FOLDS if data.n > FEW_ROWS else MORE_FOLDS)
+    few = np.count_nonzero(data.weight) <= FEW_ROWS
+    inner = inner.merged(MORE_FOLDS if few else INNER_FOLDS, counts)
     return {"cv": list(inner.pairs), "start": first, "n_experts": first.shape[1]}
 
 

@@ -194,7 +194,11 @@ def final_gates(workshop: Workshop, parts: Parts, base: Any, best: Round) -> lis
 def _feeding(this: Round, workshop: Workshop) -> list[int]:
     """Components that still explain enough rows; the largest always does."""
     mass = (workshop.data.weight > 0) @ this.responsibilities
-    return [k for k in range(len(mass)) if mass[k] >= min(fewest_rows(workshop.data.n), float(mass.max()))]
+    return [
+        k
+        for k in range(len(mass))
+        if mass[k] >= min(fewest_rows(int(np.count_nonzero(workshop.data.weight))), float(mass.max()))
+    ]
 
 
 def _without(weights: Array, kept: list[int]) -> Array:

@@ -200,7 +200,8 @@ class _Trial:
         self.by_error, self.gate, self.rng = by_error, gate, rng
         self.share = self.held.weight / self.held.weight.sum()
         self.ranking: list[dict[str, Any]] = []
-        self.partitions: list[list[NDArray[np.intp]]] = []
+        self.partitions: dict[str, list[NDArray[np.intp]]] = {}
+        self.reach = 0  # how far partitions have been grown, in cuts
 
     def errors(self, mixture: ProxyMixture) -> Array:
         """Held-out squared error (n,) of the combined answer."""
@@ -224,19 +225,21 @@ class _Trial:
         if self.train.bumps is not None:
             best = self.better(best, self.refine(best, RICH_ROUNDS, rich=True))
         best = self.enter(f"proxy, {K} regimes", self.better(best, self.sharpened(best)))
-        for labels in self.cut(K):
+        for name, labels in self.cut(K).items():
             found = self.sharpened(self.fit(_floored(np.eye(K)[labels])))
-            best = self.better(best, self.enter(f"partition, {K} regimes", found))
+            best = self.better(best, self.enter(f"partition by {name}, {K} regimes", found))
         return best
 
-    def cut(self, K: int) -> list[NDArray[np.intp]]:
-        """Partitions of the rows into K leaves, of lines and of the polynomial."""
-        lines = np.column_stack([np.ones(len(self.train.Z)), self.train.Z])
-        if len(self.partitions) < K - 1:  # all up to K come at the price of the last
-            train, most = self.train, max(K, MOST_REGIMES)
-            grown = [list(leaves(train.Z, terms, train.Y, train.weight, most)) for terms in (lines, train.plain)]
-            self.partitions = [[one[k] for one in grown if k < len(one)] for k in range(most - 1)]
-        return self.partitions[K - 2]
+    def cut(self, K: int) -> dict[str, NDArray[np.intp]]:
+        """Partitions of the rows into K leaves, by the models that these hold."""
+        if self.reach < K - 1:  # all up to K come at the price of the last
+            train, self.reach = self.train, max(K, MOST_REGIMES) - 1
+            models = {"lines": np.column_stack([np.ones(len(train.Z)), train.Z]), "curves": train.plain}
+            self.partitions = {
+                name: list(leaves(train.Z, terms, train.Y, train.weight, self.reach + 1))
+                for name, terms in models.items()
+            }
+        return {name: grown[K - 2] for name, grown in self.partitions.items() if len(grown) > K - 2}
 
     def sharpened(self, mixture: ProxyMixture) -> ProxyMixture:
         """A few rounds of EM under a sharper gate, where its penalty can be set."""

@@ -148,7 +148,7 @@ def rival_gate(
         Fitted on every honest row.
     """
     constant = learned.penalty is not None and np.isinf(learned.penalty)
-    if rival is None or len(sample_weight) > MOST_RIVAL_ROWS or constant or not learned.judged.any():
+    if rival is None or np.count_nonzero(sample_weight) > MOST_RIVAL_ROWS or constant or not learned.judged.any():
         return learned
     counts = np.where(learned.judged, sample_weight, 0.0)
     weights = learned.weights.copy()

@@ -206,9 +206,8 @@ def begin(data: Data, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Ar
         # start, cheap mixtures only count the regimes that it is to find.
         K = how.pool if named else found.shape[1]
     name = "uniform" if how.start == "auto" else how.start
-    return make_start(name, columns, target[:, 0], K, how.seed, data.weight), ranking or [
-        {"start": name, "score": np.nan}
-    ]
+    taken = {"start": name, "score": np.nan}  # beside the ranking that counted regimes, where there is one
+    return make_start(name, columns, target[:, 0], K, how.seed, data.weight), [*ranking, taken]
 
 
 @dataclass(frozen=True)
@@ -241,7 +240,7 @@ def prune(responsibilities: Array, weight: Array) -> Array:
     while responsibilities.shape[1] > 1:
         mass = (weight > 0) @ responsibilities
         least = int(mass.argmin())
-        if mass[least] >= fewest_rows(len(weight)):
+        if mass[least] >= fewest_rows(int(np.count_nonzero(weight))):
             break
         responsibilities = np.delete(responsibilities, least, axis=1)
         total = responsibilities.sum(axis=1, keepdims=True)
