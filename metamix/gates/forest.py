@@ -17,6 +17,9 @@ from metamix.gates.trees import BoundedColumns
 from metamix.protocols import FloatArray
 from metamix.tables import take_rows
 
+#: Digits of a responsibility that a gate can make anything of.
+_DECIMALS = 4
+
 
 class ForestGate(BaseEstimator):
     """Bagged regression trees that learn responsibilities as they are, as soft labels.
@@ -90,7 +93,8 @@ class ForestGate(BaseEstimator):
         if not self.sharpness > 0:
             raise ValueError(f"sharpness={self.sharpness!r} is not above zero; 1 leaves the odds as they are.")
         n = count_rows(X)
-        labels = check_responsibilities(responsibilities, n)
+        # Rounded: splits between like gains must not turn on the last digits, which depend on the units of a table.
+        labels = np.round(check_responsibilities(responsibilities, n), _DECIMALS)
         weight = check_row_weights(sample_weight, n)
         forest = RandomForestRegressor(
             self.n_estimators,

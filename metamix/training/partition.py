@@ -17,6 +17,8 @@ Labels = NDArray[np.intp]
 MOST_CUTS = 64
 # A model on one side of a cut must be shrunk a little, or few rows would be interpolated.
 RIDGE = 1e-6
+# A gain of less than this share of the target is what is left of that.
+ROUNDING = 1e-8
 
 
 def leaves(columns: Array, terms: Array, Y: Array, weight: Array, most: int, fewest: int = 5) -> Iterator[Labels]:
@@ -104,7 +106,7 @@ def _best_cut(columns: Array, terms: Array, Y: Array, weight: Array, rows: NDArr
         whole, below = below[-1], below[:-1]
         gains = _error(whole[None], p)[0] - _error(below, p) - _error(whole - below, p)
         first = int(np.argmax(gains))
-        if gains[first] > max(best.gain, 1e-12 * whole[p:, p:].trace()):
+        if gains[first] > max(best.gain, ROUNDING * whole[p:, p:].trace()):
             best = _Cut(float(gains[first]), rows[order[: places[first]]], rows[order[places[first] :]])
     return best
 

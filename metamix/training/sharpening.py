@@ -34,7 +34,7 @@ SHARP, MOST_BENT = 1e-5, 12
 # A gate of another kind is tried on so many rows at most; it goes where the learned one is better by so many
 # standard errors. With 1/2, bagged trees were best or nearly so on borders along columns, and no worse than the
 # learned gate on oblique ones (DECISIONS.md).
-MOST_RIVAL_ROWS, RIVAL_ERRORS = 1000, 0.5
+MOST_RIVAL_ROWS, RIVAL_ERRORS = 500, 0.5
 
 
 def sharpen_gate(

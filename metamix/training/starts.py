@@ -234,7 +234,7 @@ def prune(responsibilities: Array, weight: Array) -> Array:
 
     Examples
     --------
-    >>> prune(np.array([[0.9, 0.1]] * 50), np.ones(50)).shape
+    >>> prune(np.array([[0.95, 0.05]] * 50), np.ones(50)).shape
     (50, 1)
     """
     while responsibilities.shape[1] > 1:
