@@ -85,10 +85,14 @@ class TableEncoder:
         encoded = self.columns.transform(X)
         codes, numbers = encoded[:, self._coded] + 1, encoded[:, ~self._coded]
         codes = np.where(codes >= np.array(self.levels), 0, codes)
-        if self._ranks is not None:
+        if self._ranks is not None and len(numbers):
             numbers = numbers.copy()
             numbers[:, self._smooth] = self._ranks.transform(numbers[:, self._smooth])
         return np.clip(numbers, -FARTHEST, FARTHEST).astype(np.float32), codes.astype(np.int64)
+
+    def bent_edges(self) -> list[Array] | None:
+        """Edges of the numbers that are bent, where any is to be."""
+        return self.edges if self.numeric == "piecewise" else None
 
     def tensors(self, X: Any, device: str = "cpu") -> dict[str, Tensor]:
         """Encode X (n, d) as what `metamix.nn.embeddings.ColumnEmbedding` takes."""
