@@ -73,7 +73,7 @@ class LogitMap(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, K) of rows x (n, d)."""
         with full_precision(x):
-            if self.layers[0].weight.dtype in (torch.bfloat16, torch.float16):
+            if next(iter(self.layers)).weight.dtype in (torch.bfloat16, torch.float16):
                 raised = {name: at_least_float32(value) for name, value in self.layers.named_parameters()}
                 return functional_call(self.layers, raised, (at_least_float32(x),))
             return self.layers(at_least_float32(x))
