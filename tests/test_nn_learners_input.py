@@ -277,3 +277,13 @@ def test_a_callback_may_end_training():
     model = NeuralMixtureRegressor(2, callbacks=[Enough()], **SMALL).fit(X, y)
     assert len(model.history_) == 2
     assert np.isfinite(model.predict(X)).all()
+
+
+def test_a_column_with_many_values_has_a_vector_for_each():
+    rng = np.random.default_rng(0)
+    level = rng.normal(size=60)
+    code = np.repeat(np.arange(60), 10)
+    frame = pd.DataFrame({"shop": [f"shop {c}" for c in code]})
+    model = NeuralMixtureRegressor(1, **{**SMALL, "hidden": 32, "max_epochs": 60}).fit(frame, level[code])
+    assert model.encoder_.levels == (61,), "and one for a value that training had not"
+    assert model.score(frame, level[code]) > 0.9, "with twenty vectors less than half could be told apart"

@@ -22,6 +22,8 @@ NUMERIC = ("standardise", "quantile", "piecewise")
 FARTHEST = 1e4
 #: Quantiles of a column that are learned at most, and the edges of pieces.
 QUANTILES, PIECES = 1000, 16
+#: Values of a column of text that have a vector of their own at most; the rarest share one.
+LEVELS = 200
 _DATE_PARTS = ("month", "weekday", "hour")
 
 
@@ -63,7 +65,7 @@ class TableEncoder:
 
     def fit(self, X: Any) -> TableEncoder:
         """Learn from X (n, d), an array or frame."""
-        self.columns = ColumnEncoder(categories="ordinal")
+        self.columns = ColumnEncoder(categories="ordinal", max_categories=LEVELS)
         encoded = self.columns.fit_transform(X)
         kinds = self._kinds()
         self._coded = np.array([kind in ("text", "category") for kind in kinds], dtype=bool)
