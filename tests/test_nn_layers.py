@@ -298,5 +298,5 @@ def test_bad_input_says_what_would_do():
         MoE(4, MLPExperts(2, 5, 8, 1))
     with pytest.raises(ValueError, match="no activation 'relo'"):
         MLPExperts(2, 5, 8, 1, activation="relo")
-    with pytest.raises(ValueError, match="must be 1 or more"):
+    with pytest.raises(ValueError, match="hidden=0 is no width"):
         MLPExperts(2, 5, 0, 1)

@@ -291,13 +291,8 @@ def test_the_learning_rate_falls_as_asked(schedule, falls):
     assert (seen[-1] < seen[0]) == falls
 
 
-def test_epochs_are_told_and_a_listener_may_stop_the_work(capsys):
+def test_epochs_are_told(capsys):
     x, y = two_lines(60)
-
-    def stop(event):
-        if event.kind == "round" and event.done == 3:
-            raise KeyboardInterrupt
-
     events = []
     with listen(events.append):
         NeuralMixtureRegressor(2, **{**SMALL, "max_epochs": 5}).fit(x, y)

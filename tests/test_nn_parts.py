@@ -152,6 +152,20 @@ def test_parts_in_a_generic_mixture():
     assert np.isfinite(mixture.predict(X)).all()
 
 
+def test_a_mixture_with_torch_parts_is_saved_without_torch_and_without_pickle(tmp_path):
+    from metamix import MixtureRegressor, load, save
+    from metamix.persistence import untrusted_types
+
+    X, labels = table(120)
+    y = np.where(labels[:, 0] > 0, X[:, 1], -X[:, 1])
+    mixture = MixtureRegressor(
+        ["ridge", ("net", torch_mlp_regressor(**BRIEF))], gate=NeuralGate(hidden=4), cv=2, specialize=False
+    ).fit(X, y)
+    save(mixture, tmp_path / "torch.mix")
+    assert not untrusted_types(tmp_path / "torch.mix")
+    np.testing.assert_array_equal(load(tmp_path / "torch.mix").predict(X), mixture.predict(X))
+
+
 # --- a fitted expert in a torch mixture ----------------------------------------------
 
 

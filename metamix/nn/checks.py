@@ -11,7 +11,7 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from metamix.tables import is_frame
+from metamix.frames import array_of_lists, is_frame
 
 Array = NDArray[np.float64]
 
@@ -30,6 +30,10 @@ def check_table(estimator: Any, X: Any, *, reset: bool) -> Any:
     >>> check_table(BaseEstimator(), [[1.0, float("nan")]], reset=True)
     array([[ 1., nan]])
     """
+    if isinstance(X, list | tuple):
+        X = array_of_lists(X)
+    if isinstance(X, np.ndarray) and X.dtype.kind in "US":
+        X = X.astype(object)
     if is_frame(X) or (isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype == object and not _numeric(X)):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         return X
@@ -72,7 +76,7 @@ def check_classes(estimator: Any, y: Any, n: int) -> tuple[NDArray[Any], NDArray
     y = column_or_1d(_there(estimator, y), warn=True)
     if y.dtype.kind == "f":
         assert_all_finite(y, input_name="y")
-    elif y.dtype == object and any(label is None or label != label for label in y):
+    elif is_missing(y).any():
         raise ValueError("y has missing labels (None or NaN); drop those rows or give them a class of their own.")
     check_classification_targets(y)
     classes, codes = np.unique(_of_length(y, n), return_inverse=True)
@@ -80,6 +84,40 @@ def check_classes(estimator: Any, y: Any, n: int) -> tuple[NDArray[Any], NDArray
         only = classes[:1].tolist()[0]
         raise ValueError(f"y has one class only, {only!r}; a classifier needs at least two to tell apart.")
     return classes, codes
+
+
+def is_missing(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which labels are NaN, None or their like.
+
+    Examples
+    --------
+    >>> is_missing(np.array([1.0, np.nan])).tolist()
+    [False, True]
+    """
+    import pandas as pd
+
+    return np.asarray(pd.isna(labels), dtype=bool)
+
+
+def units_of(y: Array, weight: Array) -> tuple[float, float]:
+    """Mean and standard deviation of numbers y (n,) with weights (n,).
+
+    A constant has no spread of its own; a millionth of its size is taken, so that what a network answers around
+    it stays next to it.
+
+    Examples
+    --------
+    >>> units_of(np.array([1.0, 3.0]), np.ones(2)), units_of(np.array([4.0, 4.0]), np.ones(2))
+    ((2.0, 1.0), (4.0, 4e-06))
+    """
+    if y.min() == y.max():
+        return float(y[0]), 1e-6 * (abs(float(y[0])) or 1.0)
+    mean = float(np.average(y, weights=weight))
+    away = np.abs(y - mean)
+    largest = float(away.max())
+    # In units of the largest, whose squares neither overflow nor vanish.
+    spread = largest * float(np.sqrt(np.average((away / largest) ** 2, weights=weight))) if largest > 0 else 0.0
+    return mean, spread if spread > 1e-12 * abs(mean) else 1e-6 * (abs(mean) or 1.0)
 
 
 def codes_of_known(y: Any, classes: NDArray[Any], n: int, what: str = "y") -> NDArray[np.intp]:

@@ -18,7 +18,7 @@ from metamix.nn.experts import (
     count_experts,
     product_dtype,
 )
-from metamix.nn.routing import at_least_float32, full_precision
+from metamix.nn.routing import ChosenRouting, Routing, at_least_float32, full_precision
 
 #: Above this share of needed answers, sorting rows costs more than it saves.
 DENSE_SHARE = 0.6
@@ -156,6 +156,39 @@ def mix(
         untraced: Any = torch.compiler.disable
         return untraced(_segments)(experts, streams, weights, kept, reads)
     return _segments(experts, streams, weights, kept, reads)
+
+
+def mix_one(experts: Experts, x: Tensor, routing: Routing, how: str = "auto", work: int = 0) -> Tensor:
+    """Weighted sums (n, o) of the experts' answers to rows x (n, d), for one gate.
+
+    Parameters
+    ----------
+    experts : ModuleList or MLPExperts
+    x : Tensor of shape (n, d)
+    routing : Routing
+    how, work
+        See `mix`.
+
+    Raises
+    ------
+    ValueError
+        As `mix`.
+
+    Examples
+    --------
+    >>> from metamix.nn.routing import from_logits
+    >>> mix_one(MLPExperts(4, 3, 8, 2), torch.zeros(5, 3), from_logits(torch.zeros(5, 4), top_k=2)).shape
+    torch.Size([5, 2])
+    """
+    if how == "auto":
+        how = choose(experts, x, routing.share(), work)
+    if how == "dense" and len(x) <= FEW_ROWS and isinstance(routing, ChosenRouting):
+        # Of few rows the answers chosen are picked sooner than all the others are masked.
+        answers = answers_to_all(experts, x)
+        at = routing.indices.unsqueeze(2).expand(-1, -1, answers.shape[2])
+        picked = at_least_float32(answers.gather(1, at))
+        return (picked * routing.factors.unsqueeze(2)).sum(1).to(answers.dtype)
+    return mix(experts, [x], routing.weights.unsqueeze(1), routing.mask(), how=how).squeeze(1)
 
 
 def _dense(experts: Experts, inputs: Tensor | list[Tensor], weights: Tensor, kept: Tensor | None) -> Tensor:

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 #: Numbers that stand for a bent column, and at most for a category.
 WIDTH = 8
+#: So many lengths of the outer piece beyond the training rows a number still counts: of a column with a long tail the
+#: piece at the other end is minute, and a row a little further out would be all that the network sees.
+FARTHEST_PIECE = 10.0
 
 
 class PiecewiseLinear(nn.Module):
     """Each number as the part of every piece that lies below it, then a linear map of its own.
 
     Piece t from b_t to b_{t+1} gives (x − b_t) / (b_{t+1} − b_t), cut at 0 and 1, except that the first is
-    open below and the last above (piecewise linear encoding, Gorishniy et al. 2022).
+    open below and the last above (piecewise linear encoding, Gorishniy et al. 2022), here for ten of its lengths.
 
     Parameters
     ----------
@@ -49,7 +52,7 @@ class PiecewiseLinear(nn.Module):
         for j, e in enumerate(edges):
             pieces = len(e) - 1
             low[j, :pieces], length[j, :pieces] = torch.tensor(e[:-1]), torch.tensor(np.diff(e))
-            floor[j, 0], ceiling[j, pieces - 1] = -torch.inf, torch.inf
+            floor[j, 0], ceiling[j, pieces - 1] = -FARTHEST_PIECE, 1 + FARTHEST_PIECE
         for name, values in (("low", low), ("length", length), ("floor", floor), ("ceiling", ceiling)):
             self.register_buffer(name, values)
         self.weight = nn.Parameter(torch.empty(q, most, width))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import grouped_mm
@@ -64,7 +65,7 @@ class MLPExperts(nn.Module):
         activation: str | nn.Module = "relu",
     ) -> None:
         super().__init__()
-        widths = [in_features, *([hidden] if isinstance(hidden, int) else hidden), out_features]
+        widths = [in_features, *widths_of(hidden), out_features]
         if n_experts < 1 or min(widths) < 1:
             raise ValueError(f"MLPExperts of {n_experts} experts with widths {widths}: all must be 1 or more.")
         if isinstance(activation, str):
@@ -143,6 +144,25 @@ class MLPExperts(nn.Module):
 
 
 Experts: TypeAlias = "nn.ModuleList | MLPExperts"
+
+
+def widths_of(hidden: Any, what: str = "hidden") -> list[int]:
+    """Widths of hidden layers, from one or several whole numbers, numpy's too.
+
+    Raises
+    ------
+    ValueError
+        If one is no whole number from 1.
+
+    Examples
+    --------
+    >>> widths_of(8), widths_of((8, 4)), widths_of(())
+    ([8], [8, 4], [])
+    """
+    given = list(hidden) if isinstance(hidden, Iterable) and not isinstance(hidden, str) else [hidden]
+    if not all(isinstance(width, int | np.integer) and not isinstance(width, bool) and width > 0 for width in given):
+        raise ValueError(f"{what}={hidden!r} is no width; give a whole number from 1, or several, as (64, 32).")
+    return [int(width) for width in given]
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

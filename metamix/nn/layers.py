@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from metamix.nn.dispatch import check_dispatch, mix, work_per_row
+from metamix.nn.dispatch import check_dispatch, mix, mix_one, work_per_row
 from metamix.nn.experts import MLPExperts, count_experts, make_experts
 from metamix.nn.gates import check_losses, default_losses, make_gate, route
 from metamix.nn.losses import AuxiliaryLosses, auxiliary_loss
@@ -114,9 +114,7 @@ class MoE(nn.Module):
         """
         rows = as_rows(x, self.in_features, "MoE")
         routing = route(self.gate, rows, self.n_experts, self.top_k)
-        weights = routing.weights.unsqueeze(1)
-        y = mix(self.experts, [rows], weights, routing.mask(), how=self.dispatch, share=routing.share(), work=self.work)
-        y = with_lead(y.squeeze(1), x.shape[:-1])
+        y = with_lead(mix_one(self.experts, rows, routing, self.dispatch, self.work), x.shape[:-1])
         losses = self.losses([routing]) if self.training or return_info else []
         return (y, tell(routing, losses[0], x.shape[:-1])) if return_info else y
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import copy
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from metamix.devices import resolve_device
 from metamix.nn.checks import check_table, check_weights
 from metamix.nn.embeddings import ColumnEmbedding
 from metamix.nn.experts import MLPExperts
+from metamix.nn.kept import NetworkLearner
 from metamix.nn.layers import MoE
 from metamix.nn.loop import train
 from metamix.nn.mixture import MixtureLoss, MixtureNetwork, network_answers, teach_gate
@@ -27,7 +28,6 @@ from metamix.nn.settings import (
     check_lessons,
     devices_of,
     from_user,
-    history_frame,
     lessons_of,
     narrating,
     on_device,
@@ -38,18 +38,17 @@ from metamix.recombination import posterior
 from metamix.tables import take_rows
 from metamix.training.proxies import proxy_responsibilities
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Array = NDArray[np.float64]
 
 #: With fewer rows no regime is looked for.
 FEWEST_TO_SEARCH = 40
+#: Parameters that say what the network looks like.
+RECIPE = ("hidden", "activation", "gate", "top_k", "gate_options", "losses", "likelihood")
 #: Of the gate of the cheap mixtures that find the regimes.
 PROXY_PENALTY = 1e-3
 
 
-class NeuralMixture(BaseEstimator, ABC):
+class NeuralMixture(NetworkLearner):
     """The walk of a fit; `NeuralMixtureRegressor` and `NeuralMixtureClassifier` say what y is."""
 
     likelihood: str | None = None
@@ -211,7 +210,7 @@ class NeuralMixture(BaseEstimator, ABC):
         Y, classes = self._for_proxies(target[rows])
         found, _ = proxy_responsibilities(take_rows(X, rows), Y, weight[rows], gate, K, seed, classes=classes)
         # One regime is no mixture: two experts may still share the work, from wherever chance puts them.
-        self.n_experts_ = max(found.shape[1], 2) if K is None else K
+        self.n_experts_ = max(found.shape[1], 2, self.top_k or 1) if K is None else K
         return found if not chance and found.shape[1] == self.n_experts_ else None
 
     def _table(self, X: Any, target: NDArray[Any], weight: Array, rows: NDArray[np.intp]) -> Table:
@@ -221,28 +220,26 @@ class NeuralMixture(BaseEstimator, ABC):
         return Table(inputs, {"y": as_tensor(y, self.device_), "weight": as_tensor(share, self.device_)})
 
     def _train(self, table: Table, held: Table | None) -> None:
-        encoder, K = self.encoder_, self.n_experts_
-        edges = encoder.edges if self.numeric == "piecewise" else None
-        embedding = ColumnEmbedding(encoder.n_numbers, encoder.levels, edges)
-        d = embedding.out_features
-        layer = MoE(
-            d, MLPExperts(K, d, self.hidden, self._width(), self.activation), self.gate, self.top_k,
-            gate_options=self.gate_options, losses=self.losses,
-        )  # fmt: skip
-        network = MixtureNetwork(embedding, layer, self._likelihood(K)).to(self.device_)
+        self._recipe = {name: copy.deepcopy(getattr(self, name)) for name in RECIPE}
+        network = self._network().to(self.device_)
         loss = MixtureLoss(network.likelihood, self.objective)
         targets = table.targets
         if "start" in targets:
             teach_gate(network, table.inputs, targets["start"], targets["weight"])
         with narrating(self.verbose):
             self._history, self.best_epoch_ = train(network, loss, table, held, lessons_of(self), self.device_)
-        self.network_ = network.cpu().eval()
+        self._keep(network)
 
-    @property
-    def history_(self) -> pd.DataFrame:
-        """Losses, seconds and learning rate, a row per epoch."""
-        check_is_fitted(self, "network_")
-        return history_frame(self._history)
+    def _network(self) -> MixtureNetwork:
+        encoder, K, recipe = self.encoder_, self.n_experts_, self._recipe
+        embedding = ColumnEmbedding(encoder.n_numbers, encoder.levels, encoder.bent_edges())
+        d = embedding.out_features
+        # A gate of the user's is trained as a copy: parameters of an estimator stay as they were given.
+        layer = MoE(
+            d, MLPExperts(K, d, recipe["hidden"], self._width(), recipe["activation"]), copy.deepcopy(recipe["gate"]),
+            recipe["top_k"], gate_options=recipe["gate_options"], losses=recipe["losses"],
+        )  # fmt: skip
+        return MixtureNetwork(embedding, layer, self._likelihood(K))
 
     def _answer(self, X: Any) -> dict[str, Tensor]:
         """What the network says about X."""
@@ -261,10 +258,3 @@ class NeuralMixture(BaseEstimator, ABC):
         with torch.no_grad():
             log_prob = self.network_.likelihood(said["answers"], as_tensor(self._in_units(target), "cpu"))
         return posterior(self._shares(said), log_prob.double().numpy() - self._log_unit())
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
-        tags.target_tags.required = True
-        tags.non_deterministic = False
-        return tags

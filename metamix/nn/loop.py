@@ -60,6 +60,32 @@ class Lessons:
         return self.batch_size
 
 
+class Loop(NeuralNet):
+    """skorch's loop, in which somebody's interruption goes on to the caller.
+
+    skorch takes every `KeyboardInterrupt` for the end of training, since its callbacks stop by one. Between two epochs
+    it still means that here; anywhere else, and from who listens to events, it is meant for the caller.
+    """
+
+    interruption: KeyboardInterrupt | None = None
+    _is_between = False
+
+    def notify(self, method_name: str, **more: Any) -> None:
+        """Tell the callbacks."""
+        self._is_between = method_name in ("on_epoch_begin", "on_epoch_end")
+        super().notify(method_name, **more)
+        self._is_between = False
+
+    def fit_loop(self, *args: Any, **more: Any) -> Any:
+        """Train; remember an interruption, so that callbacks may still end their work."""
+        try:
+            return super().fit_loop(*args, **more)
+        except KeyboardInterrupt as error:
+            if not self._is_between:
+                self.interruption = error
+            return self
+
+
 class Narrator(Callback):
     """Raise an event for each epoch, end the first lesson in time, and refuse a loss that is no number."""
 
@@ -79,7 +105,11 @@ class Narrator(Callback):
                 f"The loss became {losses} in epoch {last['epoch']}; lower learning_rate, or try numeric='quantile' "
                 "where columns have values far from all others."
             )
-        emit(Event("round", f"epoch {last['epoch']}", last["epoch"], self.max_epochs, detail=losses))
+        try:
+            emit(Event("round", f"epoch {last['epoch']}", last["epoch"], self.max_epochs, detail=losses))
+        except KeyboardInterrupt as error:
+            net.interruption = error
+            raise
 
 
 def train(
@@ -109,6 +139,8 @@ def train(
     ------
     ValueError
         If the loss becomes infinite or NaN, or the schedule is unknown.
+    KeyboardInterrupt
+        If somebody asked for it while it trained.
     """
     if lessons.schedule not in SCHEDULES:
         known = ", ".join(map(repr, SCHEDULES))
@@ -121,7 +153,7 @@ def train(
     if held is not None and lessons.patience is not None:
         stop = EarlyStopping(patience=lessons.patience, threshold=0.0, load_best=True, sink=_silent)
         callbacks.append(("stop", stop))
-    net = NeuralNet(
+    net = Loop(
         network,
         criterion=loss,
         optimizer=torch.optim.AdamW,
@@ -141,6 +173,8 @@ def train(
     )
     with config_context(enable_metadata_routing=False):
         net.fit(table, None)
+    if net.interruption is not None:
+        raise net.interruption
     kept = ("epoch", "train_loss", "valid_loss", "dur", "event_lr")
     history = [{name: row[name] for name in kept if name in row} for row in net.history]
     scores = [row.get("valid_loss", row["train_loss"]) for row in history]

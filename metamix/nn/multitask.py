@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -17,76 +18,47 @@ from torch import Tensor, nn
 from metamix.devices import resolve_device
 from metamix.nn.checks import check_table, check_weights
 from metamix.nn.embeddings import ColumnEmbedding
-from metamix.nn.experts import ACTIVATIONS, MLPExperts
+from metamix.nn.experts import ACTIVATIONS, MLPExperts, widths_of
+from metamix.nn.kept import NetworkLearner
 from metamix.nn.layers import MMoE
 from metamix.nn.loop import train
-from metamix.nn.losses import auxiliary_loss
 from metamix.nn.mixture import network_answers
 from metamix.nn.settings import (
     as_tensor,
     check_lessons,
     devices_of,
-    history_frame,
     lessons_of,
     narrating,
     on_device,
     split_rows,
 )  # fmt: skip
 from metamix.nn.tabular import Table, TableEncoder
-from metamix.nn.tasks import Task, TaskLoss, columns_of, kinds_of, learn_task
+from metamix.nn.tasks import (
+    Task,
+    TaskLoss,
+    TaskNetwork,
+    ToldNetwork,
+    columns_of,
+    keep_labels,
+    kinds_of,
+    learn_task,
+    weights_of_tasks,
+)
 from metamix.tables import take_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Array = NDArray[np.float64]
 
-
-class TaskNetwork(nn.Module):
-    """Columns → multi-gate mixture → an answer per task.
-
-    Parameters
-    ----------
-    embedding : torch.nn.Module
-        Takes numbers (n, q) and codes (n, c) to features.
-    mixture : MMoE
-
-    Examples
-    --------
-    >>> layer = MMoE(3, MLPExperts(2, 3, 4, 1), n_tasks=2)
-    >>> said = TaskNetwork(ColumnEmbedding(3, []), layer)(torch.zeros(5, 3), torch.zeros(5, 0, dtype=torch.int64))
-    >>> [answer.shape for answer in said["answers"]]
-    [torch.Size([5, 1]), torch.Size([5, 1])]
-    """
-
-    def __init__(self, embedding: nn.Module, mixture: MMoE) -> None:
-        super().__init__()
-        self.embedding, self.mixture = embedding, mixture
-
-    def forward(self, numbers: Tensor, codes: Tensor) -> dict[str, Any]:
-        """Answers (n, width) of every task, and the auxiliary loss."""
-        answers = self.mixture(self.embedding(numbers, codes))
-        return {"answers": answers, "auxiliary": auxiliary_loss(self.mixture)}
-
-
-class _Told(nn.Module):
-    """The same network as one that says all it knows as tensors, for the learner's own methods."""
-
-    def __init__(self, network: TaskNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, numbers: Tensor, codes: Tensor) -> dict[str, Tensor]:
-        answers, told = self.network.mixture(self.network.embedding(numbers, codes), return_info=True)
-        weights = torch.stack([info.weights for info in told], -1)
-        return {"weights": weights} | {f"task {t}": answer for t, answer in enumerate(answers)}
+#: Parameters that say what the network looks like.
+RECIPE = (
+    "n_experts", "hidden", "expert_width", "tower", "activation", "visible", "gate", "top_k", "gate_options", "losses",
+)  # fmt: skip
 
 
 def _has_classes(learner: Any) -> bool:
     return any(kind != "regression" for kind in kinds_of(learner.tasks))
 
 
-class MultiTaskNeuralMixture(BaseEstimator):
+class MultiTaskNeuralMixture(NetworkLearner):
     """Several tasks of any kind, labels missing here and there, on shared experts (MMoE, Ma et al. 2018).
 
     Parameters
@@ -233,7 +205,8 @@ validation_fraction, callbacks, device, random_state, verbose
         Y = np.column_stack([task.coded(column) for task, column in zip(self.tasks_, columns, strict=True)])
         weight = np.where(np.isnan(Y), 0.0, weight)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        rows, held = split_rows(np.flatnonzero(weight.any(axis=1)), self, seed)
+        rows, held = keep_labels(*split_rows(np.flatnonzero(weight.any(axis=1)), self, seed), weight > 0)
+        weight = weight / np.array([w[rows][w[rows] > 0].mean() for w in weight.T])
         with torch.random.fork_rng(devices=devices_of(self.device_)):
             torch.manual_seed(seed)
             self.encoder_ = TableEncoder(self.numeric, seed).fit(take_rows(X, rows))
@@ -287,30 +260,30 @@ validation_fraction, callbacks, device, random_state, verbose
         return self._answer(X)["weights"].double().numpy()
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Mean over tasks of R² and accuracy, each over the labels that y (n, T) has."""
+        """Mean over tasks of R² and accuracy, each over the labels that y (n, T) has.
+
+        A task without labels, or with one number alone, is left out.
+
+        Raises
+        ------
+        ValueError
+            If all tasks are left out, a label is of no class that training had, or lengths do not match.
+        """
         names, _, columns = columns_of(y, self.tasks)
-        check_is_fitted(self, "network_")
         said = self._answer(X)
-        weight = self._weights(sample_weight, len(columns[0]), len(names))
+        n = said["weights"].shape[0]
+        weight = self._weights(sample_weight, n, len(names))
         scores = []
         for t, (task, column) in enumerate(zip(self.tasks_, columns, strict=True)):
-            truth = task.coded(column)
-            w = np.where(np.isnan(truth), 0.0, weight[:, t])
-            truth = np.nan_to_num(truth)
-            if task.classes is not None:
-                right = task.probabilities(said[f"task {t}"]).argmax(axis=1) == truth
-            else:
-                away = np.square(truth - np.average(truth, weights=w))
-                error = np.square(truth - said[f"task {t}"][:, 0].double().numpy())
-                right = 1 - error / max(float(np.average(away, weights=w)), np.finfo(float).tiny)
-            scores.append(float(np.average(right, weights=w)))
+            truth = task.coded(self._of_length(column, n))
+            there = ~np.isnan(truth) & (weight[:, t] > 0)
+            score, least = (r2_score, 2) if task.classes is None else (accuracy_score, 1)
+            if there.sum() >= least:
+                guess = task.guess(said[f"task {t}"])
+                scores.append(float(score(truth[there], guess[there], sample_weight=weight[there, t])))
+        if not scores:
+            raise ValueError("y has no labels to score: one of a class, or two numbers of a task, would do.")
         return float(np.mean(scores))
-
-    @property
-    def history_(self) -> pd.DataFrame:
-        """Losses, seconds and learning rate, a row per epoch."""
-        check_is_fitted(self, "network_")
-        return history_frame(self._history)
 
     def _weights(self, sample_weight: Any, n: int, T: int) -> Array:
         if sample_weight is not None and np.asarray(sample_weight).ndim == 2:
@@ -327,57 +300,53 @@ validation_fraction, callbacks, device, random_state, verbose
     def _find(self, task: str | int) -> int:
         names = [one.name for one in self.tasks_]
         t = names.index(task) if task in names else task
-        if not isinstance(t, int) or not 0 <= t < len(names) or self.tasks_[t].classes is None:
+        if not isinstance(t, int | np.integer) or not 0 <= t < len(names) or self.tasks_[t].classes is None:
             known = ", ".join(one.name for one in self.tasks_ if one.classes is not None)
             raise ValueError(f"There is no task {task!r} with classes; there is: {known or 'none'}.")
-        return t
+        return int(t)
 
     def _table(self, X: Any, Y: Array, weight: Array, rows: NDArray[np.intp]) -> Table:
         inputs = self.encoder_.tensors(take_rows(X, rows), self.device_)
         return Table(inputs, {"y": as_tensor(Y[rows], self.device_), "weight": as_tensor(weight[rows], self.device_)})
 
     def _train(self, table: Table, held: Table | None) -> None:
-        network = TaskNetwork(*self._layers()).to(self.device_)
-        T = len(self.tasks_)
-        weights = [1.0] * T if self.task_weights is None else self.task_weights
-        if isinstance(weights, str) and weights != "uncertainty":
-            raise ValueError(f"task_weights={weights!r} is unknown; give 'uncertainty', {T} numbers or None.")
-        if not isinstance(weights, str) and (len(weights) != T or min(weights) < 0):
-            raise ValueError(f"task_weights={list(weights)!r}; {T} numbers, one per task and none negative, would do.")
-        loss = TaskLoss(self.tasks_, weights)
+        self._recipe = {name: copy.deepcopy(getattr(self, name)) for name in RECIPE}
+        network = self._network().to(self.device_)
+        loss = TaskLoss(self.tasks_, weights_of_tasks(self.task_weights, len(self.tasks_)))
         with narrating(self.verbose):
             self._history, self.best_epoch_ = train(network, loss, table, held, lessons_of(self), self.device_)
         learned = loss.fixed if loss.log_variance is None else torch.exp(-loss.log_variance.detach())
         self.task_weights_ = learned.cpu().double().numpy()
-        self.network_, self.n_experts_ = network.cpu().eval(), self.n_experts
+        self.n_experts_ = int(self.n_experts)
+        self._keep(network)
 
-    def _layers(self) -> tuple[ColumnEmbedding, MMoE]:
-        encoder = self.encoder_
-        edges = encoder.edges if self.numeric == "piecewise" else None
-        embedding = ColumnEmbedding(encoder.n_numbers, encoder.levels, edges)
+    def _network(self) -> TaskNetwork:
+        encoder, recipe = self.encoder_, self._recipe
+        embedding = ColumnEmbedding(encoder.n_numbers, encoder.levels, encoder.bent_edges())
         d = embedding.out_features
+        experts = MLPExperts(recipe["n_experts"], d, recipe["hidden"], recipe["expert_width"], recipe["activation"])
+        # A gate of the user's is trained as a copy: parameters of an estimator stay as they were given.
         mixture = MMoE(
-            d, MLPExperts(self.n_experts, d, self.hidden, self.expert_width, self.activation), len(self.tasks_),
-            [self._tower(task) for task in self.tasks_], self.visible,
-            gate=self.gate, top_k=self.top_k, gate_options=self.gate_options, losses=self.losses,
+            d, experts, len(self.tasks_), [self._tower(task) for task in self.tasks_], recipe["visible"],
+            gate=copy.deepcopy(recipe["gate"]), top_k=recipe["top_k"], gate_options=recipe["gate_options"],
+            losses=recipe["losses"],
         )  # fmt: skip
-        return embedding, mixture
+        return TaskNetwork(embedding, mixture)
 
     def _tower(self, task: Task) -> nn.Sequential:
-        widths = [self.expert_width, *([self.tower] if isinstance(self.tower, int) else self.tower)]
+        widths = [self._recipe["expert_width"], *widths_of(self._recipe["tower"], "tower")]
         layers: list[nn.Module] = []
         for before, after in zip(widths, [*widths[1:], task.width], strict=True):
-            layers += [ACTIVATIONS[self.activation](), nn.Linear(before, after)]
+            layers += [ACTIVATIONS[self._recipe["activation"]](), nn.Linear(before, after)]
         return nn.Sequential(*layers)
 
     def _answer(self, X: Any) -> dict[str, Tensor]:
         check_is_fitted(self, "network_")
         X = check_table(self, X, reset=False)
         network, device = on_device(self.network_, self.device_)
-        return network_answers(_Told(network), self.encoder_.tensors(X, device))
+        return network_answers(ToldNetwork(network), self.encoder_.tensors(X, device))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
-        tags.target_tags.required = tags.target_tags.multi_output = True
+        tags.target_tags.multi_output = True
         return tags

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from metamix.devices import resolve_device
 from metamix.nn.checks import check_weights
 from metamix.nn.classification import NeuralMixtureClassifier
+from metamix.nn.kept import without_torch
 from metamix.nn.regression import NeuralMixtureRegressor
 from metamix.protocols import FloatArray, Objective
 
@@ -188,6 +189,14 @@ class NeuralGate(BaseEstimator):
     def _penalty(self) -> float:
         return 0.003 if self.penalty == "path" else _checked(self.penalty)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return without_torch(super().__getstate__())
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        super().__setstate__(dict(state))
+        if "network_" in state:
+            self.network_ = _from_arrays(state["network_"])
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.non_deterministic = False
@@ -223,10 +232,15 @@ def _network(q: int, K: int, hidden: int, level: FloatArray, seed: int) -> _Logi
 
 
 def _copy(network: _Logits) -> _Logits:
-    (q, K), hidden = network.slopes.shape, len(network.shift)
-    copy = _Logits(q, K, hidden).double()
-    copy.load_state_dict({name: values.cpu() for name, values in network.state_dict().items()})
-    return copy.eval()
+    return _from_arrays({name: values.cpu().numpy() for name, values in network.state_dict().items()})
+
+
+def _from_arrays(arrays: Mapping[str, FloatArray]) -> _Logits:
+    """A network of its own on the CPU, from the arrays of its state."""
+    (q, K), hidden = arrays["slopes"].shape, len(arrays["shift"])
+    network = _Logits(q, K, hidden).double()
+    network.load_state_dict({name: torch.tensor(values) for name, values in arrays.items()})
+    return network.eval()
 
 
 class _FromOutside(torch.autograd.Function):

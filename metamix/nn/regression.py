@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from torch import nn
 
-from metamix.nn.checks import check_numbers
+from metamix.nn.checks import check_numbers, units_of
 from metamix.nn.learner import NeuralMixture
 from metamix.nn.mixture import NumberLikelihood
 from metamix.recombination import spread
@@ -162,18 +162,13 @@ class NeuralMixtureRegressor(RegressorMixin, NeuralMixture):
         return 1
 
     def _likelihood(self, n_experts: int) -> nn.Module:
-        return NumberLikelihood(n_experts, self.likelihood or "gaussian")
+        return NumberLikelihood(n_experts, self._recipe["likelihood"])
 
     def _for_proxies(self, target: NDArray[Any]) -> tuple[Array, bool]:
         return target[:, None], False
 
     def _fit_units(self, target: NDArray[Any], weight: Array) -> None:
-        self._mean = float(np.average(target, weights=weight))
-        away = np.abs(target - self._mean)
-        largest = float(away.max())
-        # In units of the largest, whose squares neither overflow nor vanish.
-        spread_of_y = largest * float(np.sqrt(np.average((away / largest) ** 2, weights=weight))) if largest > 0 else 0
-        self._unit = spread_of_y if spread_of_y > 1e-12 * abs(self._mean) else 1.0
+        self._mean, self._unit = units_of(target, weight)
 
     def _in_units(self, target: NDArray[Any]) -> NDArray[Any]:
         return (target - self._mean) / self._unit

@@ -63,6 +63,62 @@ class Routing:
         return (self.weights != 0 if mask is None else mask).sum(0).to(self.weights.dtype)
 
 
+class ChosenRouting(Routing):
+    """A routing of k experts per row that works out weights and probabilities of all K where somebody asks for them.
+
+    Of few rows a layer needs neither, and they cost as much as the choice itself.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (n, K)
+        What the full softmax is taken of.
+    factors : Tensor of shape (n, k)
+        Weights of the experts kept.
+    indices, logits, load
+        As of `Routing`.
+    probabilities : Tensor of shape (n, K) or None
+        The full softmax where it is there already.
+    """
+
+    scores: Tensor
+    factors: Tensor
+    indices: Tensor
+
+    _weights: Tensor
+    _probabilities: Tensor
+
+    def __init__(
+        self,
+        scores: Tensor,
+        factors: Tensor,
+        indices: Tensor,
+        logits: Tensor | None = None,
+        load: Tensor | None = None,
+        probabilities: Tensor | None = None,
+    ) -> None:
+        given = {"scores": scores, "factors": factors, "indices": indices, "logits": logits, "load": load}
+        self.__dict__.update(given, kept=None, selectors=None, _weights=None, _probabilities=probabilities)
+
+    # No cached_property: it takes a lock, which torch.compile cannot follow.
+    @property
+    def weights(self) -> Tensor:
+        """Weights (n, K), zero where an expert was not kept."""
+        if self._weights is None:
+            self.__dict__["_weights"] = torch.zeros_like(self.scores).scatter(-1, self.indices, self.factors)
+        return self._weights
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Full softmax (n, K)."""
+        if self._probabilities is None:
+            self.__dict__["_probabilities"] = torch.softmax(self.scores, -1)
+        return self._probabilities
+
+    def share(self) -> float:
+        """Share of the n·K answers that are needed."""
+        return self.indices.shape[-1] / self.scores.shape[-1]
+
+
 @dataclass(frozen=True)
 class RoutingInfo:
     """What a layer tells with ``return_info=True``; (...) are the leading dimensions of x, n rows in all.
@@ -202,14 +258,15 @@ def from_logits(
     tensor([[0.2500, 0.0000, 0.0000, 0.0000]])
     """
     scores = logits if scores is None else scores
-    probabilities = torch.softmax(scores, -1)
     if top_k is None:
+        probabilities = torch.softmax(scores, -1)
         return Routing(probabilities, probabilities, logits, load=load)
     indices = largest(scores if choice is None else choice, top_k)
     is_raw = top_k == 1 if raw is None else raw
-    kept = probabilities.gather(-1, indices) if is_raw else torch.softmax(scores.gather(-1, indices), -1)
-    weights = torch.zeros_like(probabilities).scatter(-1, indices, kept)
-    return Routing(weights, probabilities, logits, indices, load=load)
+    if is_raw:
+        full = torch.softmax(scores, -1)
+        return ChosenRouting(scores, full.gather(-1, indices), indices, logits, load, full)
+    return ChosenRouting(scores, torch.softmax(scores.gather(-1, indices), -1), indices, logits, load)
 
 
 def from_weights(weights: Tensor, top_k: int | None = None) -> Routing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,13 +41,20 @@ def check_lessons(learner: Any) -> None:
     ...
     ValueError: max_epochs=0 is no whole number from 1; give 1, 2, ...
     """
-    for name, word in (("n_experts", "auto"), ("batch_size", "auto"), ("max_epochs", None), ("patience", None)):
+    # Only what finds regimes by itself can count them.
+    counts = "auto" if hasattr(learner, "start") else None
+    for name, word in (("n_experts", counts), ("batch_size", "auto"), ("max_epochs", None), ("patience", None)):
         value = getattr(learner, name)
         if word is not None and isinstance(value, str) and value == word:
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             more = "" if word is None else f" or {word!r}"
             raise ValueError(f"{name}={value!r} is no whole number from 1; give 1, 2, ...{more}")
+    for name in ("learning_rate", "weight_decay", "warm_epochs"):
+        value = getattr(learner, name, 0)
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not isfinite(value) or value < 0:
+            raise ValueError(f"{name}={value!r} is no finite number from 0; give one.")
     if not 0 < learner.validation_fraction < 1:
         raise ValueError(f"validation_fraction={learner.validation_fraction!r}; give a share between 0 and 1, as 0.15.")
 
@@ -70,7 +78,7 @@ def lessons_of(learner: Any) -> Lessons:
         # Without responsibilities to begin with the gate learns like the rest.
         warm_epochs=getattr(learner, "warm_epochs", 0),
         gate_rate=10.0 if hasattr(learner, "warm_epochs") else 1.0,
-        callbacks=tuple(learner.callbacks),
+        callbacks=tuple(learner.callbacks or ()),
     )
 
 
@@ -122,6 +130,8 @@ def from_user(start: Any, n: int, K: int | None) -> Array:
     given = np.asarray(start)
     if given.ndim == 1:
         groups, codes = np.unique(given, return_inverse=True)
+        if K is not None and len(groups) > K:
+            raise ValueError(f"start has {len(groups)} different labels for n_experts={K}; at most {K} would do.")
         given = np.eye(max(len(groups), K or 1))[codes]
     if given.ndim != 2 or len(given) != n or (K is not None and given.shape[1] != K):
         raise ValueError(f"start has shape {np.shape(start)}; ({n},) labels or ({n}, {K or 'K'}) weights would do.")

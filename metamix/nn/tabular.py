@@ -22,6 +22,8 @@ NUMERIC = ("standardise", "quantile", "piecewise")
 FARTHEST = 1e4
 #: Quantiles of a column that are learned at most, and the edges of pieces.
 QUANTILES, PIECES = 1000, 16
+#: Values of a column of text that have a vector of their own at most; the rarest share one.
+LEVELS = 200
 _DATE_PARTS = ("month", "weekday", "hour")
 
 
@@ -63,7 +65,7 @@ class TableEncoder:
 
     def fit(self, X: Any) -> TableEncoder:
         """Learn from X (n, d), an array or frame."""
-        self.columns = ColumnEncoder(categories="ordinal")
+        self.columns = ColumnEncoder(categories="ordinal", max_categories=LEVELS)
         encoded = self.columns.fit_transform(X)
         kinds = self._kinds()
         self._coded = np.array([kind in ("text", "category") for kind in kinds], dtype=bool)
@@ -85,10 +87,14 @@ class TableEncoder:
         encoded = self.columns.transform(X)
         codes, numbers = encoded[:, self._coded] + 1, encoded[:, ~self._coded]
         codes = np.where(codes >= np.array(self.levels), 0, codes)
-        if self._ranks is not None:
+        if self._ranks is not None and len(numbers):
             numbers = numbers.copy()
             numbers[:, self._smooth] = self._ranks.transform(numbers[:, self._smooth])
         return np.clip(numbers, -FARTHEST, FARTHEST).astype(np.float32), codes.astype(np.int64)
+
+    def bent_edges(self) -> list[Array] | None:
+        """Edges of the numbers that are bent, where any is to be."""
+        return self.edges if self.numeric == "piecewise" else None
 
     def tensors(self, X: Any, device: str = "cpu") -> dict[str, Tensor]:
         """Encode X (n, d) as what `metamix.nn.embeddings.ColumnEmbedding` takes."""

@@ -13,6 +13,8 @@ __all__ = ["check_arrays", "is_known", "is_there"]
 ROOMS = (
     "answers", "columns", "estimators", "experts", "features", "fitting", "gates", "judging", "likelihoods",
     "objectives", "stacking", "training",
+    # Learners of the torch room build a network of known parts and fill it with the file's arrays.
+    "nn.classification", "nn.multitask", "nn.parts", "nn.regression", "nn.tabular", "nn.tasks",
 )  # fmt: skip
 TREE, TREE_PREDICTOR = "sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 SEARCH_TREES = ("sklearn.neighbors._ball_tree.BallTree", "sklearn.neighbors._kd_tree.KDTree")

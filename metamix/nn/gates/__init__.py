@@ -13,7 +13,7 @@ from metamix.nn.gates.dselect import DSelectKGate, smooth_step
 from metamix.nn.gates.logits import check_top_k
 from metamix.nn.gates.noisy import GumbelGate, NoisyTopKGate, expected_load
 from metamix.nn.gates.softmax import SoftmaxGate, StaticGate
-from metamix.nn.routing import Routing, at_least_float32, from_weights, full_precision
+from metamix.nn.routing import ChosenRouting, Routing, at_least_float32, from_weights, full_precision
 
 __all__ = [
     "GATES", "DSelectKGate", "GumbelGate", "NoisyTopKGate", "SoftmaxGate", "StaticGate", "check_losses",
@@ -154,6 +154,8 @@ def route(gate: nn.Module, x: Tensor, n_experts: int, top_k: int | None = None) 
     # Autocast would make the choice in few bits.
     with full_precision(x):
         said = gate(_as_it_likes(gate, x))
+    if isinstance(said, ChosenRouting) and said.scores.shape == (x.shape[0], n_experts):
+        return said
     weights = said.weights if isinstance(said, Routing) else said
     if not isinstance(weights, Tensor) or weights.shape != (x.shape[0], n_experts):
         what = tuple(weights.shape) if isinstance(weights, Tensor) else type(said).__name__

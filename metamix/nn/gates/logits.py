@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metamix.nn.experts import widths_of
 from metamix.nn.routing import at_least_float32, full_precision, largest
 
 #: Standard deviation of a new gate's last weights: near-equal trust at first, and no ties.
@@ -54,7 +55,7 @@ class LogitMap(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, hidden: int | Sequence[int] = ()) -> None:
         super().__init__()
-        widths = [in_features, *([hidden] if isinstance(hidden, int) else hidden), out_features]
+        widths = [in_features, *widths_of(hidden), out_features]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
@@ -72,7 +73,7 @@ class LogitMap(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, K) of rows x (n, d)."""
         with full_precision(x):
-            if self.layers[0].weight.dtype in (torch.bfloat16, torch.float16):
+            if next(iter(self.layers)).weight.dtype in (torch.bfloat16, torch.float16):
                 raised = {name: at_least_float32(value) for name, value in self.layers.named_parameters()}
                 return functional_call(self.layers, raised, (at_least_float32(x),))
             return self.layers(at_least_float32(x))
