@@ -119,6 +119,10 @@ class ForestGate(BaseEstimator):
         odds = np.divide(weights, largest, out=np.ones(weights.shape), where=largest > 0) ** self.sharpness
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
+    def weights_gradient(self, X: Any) -> FloatArray:
+        """How the weights change with each column, (n, K, q) for the rows of X (n, q): zero between the trees' cuts."""
+        return np.zeros((len(X), self.n_experts_, np.shape(X)[1]))
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = tags.input_tags.allow_nan = True

@@ -18,8 +18,8 @@ Array = NDArray[np.float64]
 
 # Choosing types costs fits: folds are added until so many held-out rows have spoken.
 ENOUGH_ROWS = 60
-# Errors below this share of the standard deviation of y are exact.
-EXACT = 1e-2
+# Errors below this share of the range that holds the middle half of y are exact; regimes are, where so many are.
+EXACT, EXACT_SHARE = 1e-2, 0.75
 # Probabilities are clipped as the categorical likelihood clips them: losses of both are compared.
 CLIP = 1e-6
 
@@ -119,8 +119,8 @@ def fewest_rows(n: int) -> float:
 def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array) -> bool:
     """Whether a mixture has found regimes for certain, whatever a few rows next to a border make it lose.
 
-    It answers half of the rows exactly, or more rows nearly so than another does, and does not lose by two
-    standard errors: so few rows decide there that the squared error alone would be a draw of lots.
+    It answers three quarters of the rows exactly and does not lose by two standard errors: the few rows that are
+    left decide, so that the squared error alone would be a draw of lots.
 
     Parameters
     ----------
@@ -135,12 +135,14 @@ def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array) -> bool
     True
     """
     counts = weight > 0
-    mixture, other, weight = mixture[counts], other[counts], weight[counts]
-    unit = float(np.var(y[counts]))
-    lost = paired(mixture - other, weight)
+    if not counts.any():
+        return False
+    # In units of the middle half of y: tails would make anything exact, and where one value is most of y, all is.
+    unit = float(np.ptp(np.quantile(y[counts], [0.25, 0.75]))) ** 2
+    lost = paired(mixture[counts] - other[counts], weight[counts])
     if not unit > 0 or lost.mean > STANDARD_ERRORS * lost.standard_error:
         return False
-    return float(np.median(mixture)) <= EXACT**2 * unit or nearer(other, mixture, weight, (EXACT / 10) ** 2 * unit) > 1
+    return float(np.quantile(mixture[counts], EXACT_SHARE)) <= EXACT**2 * unit
 
 
 def nearer(one: Array, other: Array, weight: Array, exact: float) -> float:
