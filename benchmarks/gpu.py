@@ -1,18 +1,28 @@
-"""The torch room on a GPU: built, checked against the CPU and timed, in one run.
+"""What runs on a GPU: built, checked against the CPU and timed, in one run.
 
-python benchmarks/gpu.py [--repeats 20] [--quick]
+python benchmarks/gpu.py [--device cuda] [--quick] [--repeats 30] [--rows 20000]
 
-(a) Layers: each dispatch in float32 on the GPU against the same layer on the CPU, outputs and gradients. (b) Learners:
-`device="cuda"` fits and answers, its state ends on the CPU, one seed gives one answer. (c) Sparse layer in bfloat16,
-rows 65,536, d 1024, h 4096, K 8 to 64, k 2: against grouped bare products (to hold: ≤ 1.5) and against a loop over the
-experts. Without a GPU it says so, runs the learners on the CPU and ends.
+Each step stands alone: one that fails says why, the others go on, and the exit code is then 1. About ten minutes.
+(a) Layers: every dispatch in float32 against the same layer on the CPU, outputs and gradients; in bfloat16 the
+    dispatches against each other.
+(b) Torch learners and the neural gate: fitted on the device and on the CPU from one seed; same twice, state kept on
+    the CPU.
+(c) Sparse layer in bfloat16, rows 65,536, d 1024, h 4096, K 8 to 64, k 2, against grouped bare products with the same
+    numbers of rows (to reach: ≤ 1.5) and against a loop over the experts, forward and with backward; where the time
+    goes, and the same compiled, for K 8.
+(d) MixtureRegressor(["ridge", "xgboost", "torch_mlp"], gate="neural") on the device against the CPU.
+Without a GPU it says so and ends; `--quick --device cpu` runs small shapes through the same code.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import platform
 import statistics
+import sys
+import time
+import traceback
 from collections.abc import Callable
 
 import numpy as np
@@ -20,116 +30,308 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grouped_mm
 
-from metamix.devices import there_is
-from metamix.nn import MLPExperts, MMoE, MoE, MultiTaskNeuralMixture, NeuralGate, NeuralMixtureRegressor
+from metamix import MixtureRegressor, make_regimes
+from metamix.devices import device_for, resolve_device, there_is
+from metamix.nn import (
+    MLPExperts,
+    MMoE,
+    MoE,
+    MultiTaskNeuralMixture,
+    NeuralGate,
+    NeuralMixtureClassifier,
+    NeuralMixtureRegressor,
+)
 
 BOUND = 1e-4  # float32 with another order of sums; TF32 is off
+BOUND_HALF = 0.05  # bfloat16 has eight bits, and sums of thousands of its products go in another order
+K_KEPT = 2
+
+failed: list[str] = []
+
+
+def step(name: str, function: Callable[..., None], *given: object) -> None:
+    """Run one step; what it raises is told, and the next one comes."""
+    began = time.perf_counter()
+    try:
+        function(*given)
+    except Exception:  # of libraries on a machine that nobody has seen yet
+        failed.append(name)
+        print(f"FAILED {name}:\n{traceback.format_exc(limit=6)}")
+    print(f"    {name}: {time.perf_counter() - began:.1f} s\n", flush=True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def judged(name: str, value: float, bound: float) -> str:
+    """A number and whether it holds."""
+    if not value <= bound:
+        failed.append(name)
+    return f"{value:.1e} {'ok' if value <= bound else 'FAILED'} (≤ {bound:.0e})"
+
+
+# --- (a) layers ----------------------------------------------------------------------
 
 
 def layers(device: str) -> None:
     """Outputs and gradients of every dispatch against the CPU."""
     torch.manual_seed(0)
     x = torch.randn(512, 64)
-    for how in ("dense", "segments", "grouped"):
+    task = MMoE(64, MLPExperts(4, 64, 32, 16), 2, [nn.Linear(16, 1), nn.Linear(16, 1)])
+    gap = difference(lambda m, rows: torch.cat(m(rows), 1).square().mean(), task, x, device)
+    print(f"(a) {'MMoE':18} largest difference to the CPU {judged('MMoE', gap, BOUND)}")
+    for how in ("dense", "segments", "grouped"):  # the last is promised in bfloat16 only
         for k in (1, 2):
             layer = MoE(64, MLPExperts(8, 64, 128, 64), top_k=k, dispatch=how, losses={})
             nn.init.normal_(layer.gate.map.layers[0].weight)
+            name = f"MoE {how} k {k}"
             gap = difference(lambda m, rows: m(rows).square().mean(), layer, x, device)
-            print(f"(a) MoE {how:9} k {k}   largest difference {gap:.1e}  {'ok' if gap < BOUND else 'FAILED'}")
-    task = MMoE(64, MLPExperts(4, 64, 32, 16), 2, [nn.Linear(16, 1), nn.Linear(16, 1)])
-    gap = difference(lambda m, rows: torch.cat(m(rows), 1).square().mean(), task, x, device)
-    print(f"(a) MMoE              largest difference {gap:.1e}  {'ok' if gap < BOUND else 'FAILED'}")
+            print(f"(a) {name:18} largest difference to the CPU {judged(name, gap, BOUND)}", flush=True)
 
 
 def difference(loss: Callable[[nn.Module, Tensor], Tensor], layer: nn.Module, x: Tensor, device: str) -> float:
-    """Largest difference of loss and gradients between CPU and device, in sizes of the largest number or of 1."""
+    """Largest difference of loss and gradients between CPU and device, in sizes of the largest number."""
     found = []
     for place in ("cpu", device):
         model = copy.deepcopy(layer).to(place)
         value = loss(model, x.to(place))
         value.backward()
         found.append([value.detach().cpu(), *(p.grad.cpu() for p in model.parameters() if p.grad is not None)])
-    gaps = [float((a - b).abs().max() / max(1.0, float(a.abs().max()))) for a, b in zip(*found, strict=True)]
-    return max(gaps)
+    return max(distance(a, b) for a, b in zip(*found, strict=True))
 
 
-def learners(device: str) -> None:
-    """Fit, answer and repeat on the device."""
+def distance(a: Tensor, b: Tensor) -> float:
+    """Largest difference in sizes of the largest number."""
+    return float((a.double() - b.double()).abs().max() / a.double().abs().max().clamp(min=1e-12))
+
+
+def halves(device: str) -> None:
+    """The dispatches in bfloat16 against each other: one gate, so the same rows go to the same experts."""
+    torch.manual_seed(0)
+    layer = MoE(64, MLPExperts(8, 64, 128, 64), top_k=K_KEPT, losses={}).to(device, torch.bfloat16)
+    x = torch.randn(2048, 64, device=device, dtype=torch.bfloat16)
+    answers = {}
+    for layer.dispatch in ("dense", "segments", "grouped"):
+        with torch.no_grad():
+            answers[layer.dispatch] = layer(x)
+    for how in ("segments", "grouped"):
+        gap = judged(f"bfloat16 {how}", distance(answers["dense"], answers[how]), BOUND_HALF)
+        print(f"(a) bfloat16 {how:9} largest difference to dense {gap}")
+
+
+# --- (b) learners --------------------------------------------------------------------
+
+
+def learners(device: str, epochs: int) -> None:
+    """Fit, answer and repeat on the device; the same on the CPU."""
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(400, 3))
+    X = rng.normal(size=(1000, 3))
     y = np.where(X[:, 0] > 0, 3 * X[:, 1], -3 * X[:, 1])
-    settings = {"hidden": 32, "max_epochs": 40, "device": device, "random_state": 0}
-    models = [NeuralMixtureRegressor(2, **settings).fit(X, y) for _ in range(2)]
-    same = np.array_equal(models[0].predict(X), models[1].predict(X))
-    home = all(p.device.type == "cpu" for p in models[0].network_.parameters())
-    score, place = models[0].score(X, y), models[0].device_
-    print(f"(b) regressor on {place}: R² {score:.3f}, same twice {same}, state on the CPU {home}")
-    tasks = MultiTaskNeuralMixture(n_experts=4, **settings).fit(X, np.column_stack([y, X[:, 2]]))
-    print(f"(b) several tasks on {tasks.device_}: R² {tasks.score(X, np.column_stack([y, X[:, 2]])):.3f}")
-    labels = np.column_stack([X[:, 0] > 0, X[:, 0] <= 0]).astype(float)
-    weights = [NeuralGate(penalty=0.01, device=place).fit(X, labels).predict_proba(X) for place in ("cpu", device)]
-    print(f"(b) neural gate: largest difference to the CPU {np.abs(weights[0] - weights[1]).max():.1e}")
+    tasks, labels = np.column_stack([y, X[:, 2]]), (y > 0).astype(int)
+    settings = {"hidden": 32, "max_epochs": epochs, "random_state": 0}
+    for make, target in (
+        (lambda place: NeuralMixtureRegressor(2, device=place, **settings), y),
+        (lambda place: NeuralMixtureClassifier(2, device=place, **settings), labels),
+        (lambda place: MultiTaskNeuralMixture(n_experts=4, device=place, **settings), tasks),
+    ):
+        one, again, bare = (make(place).fit(X, target) for place in (device, device, "cpu"))
+        name = type(one).__name__
+        gap = judged(f"{name} scores", abs(one.score(X, target) - bare.score(X, target)), 0.05)
+        same = bool(np.array_equal(one.predict(X), again.predict(X)))
+        home = all(p.device.type == "cpu" for p in one.network_.parameters())
+        if not (home and one.device_ == device):
+            failed.append(f"{name} places")
+        print(
+            f"(b) {name} on {one.device_}: score {one.score(X, target):.3f}, difference to the CPU {gap}, "
+            f"same twice {same}, state on the CPU {home}"
+        )
+    shares = np.column_stack([X[:, 0] > 0, X[:, 0] <= 0]).astype(float)
+    gates = [NeuralGate(penalty=0.01, device=place).fit(X, shares).predict_proba(X) for place in ("cpu", device)]
+    gap = judged("NeuralGate", float(np.abs(gates[0] - gates[1]).max()), 1e-3)
+    print(f"(b) NeuralGate: largest difference to the CPU {gap}")
 
 
-def milliseconds(repeats: int, call: Callable[[], object]) -> float:
-    """Median time of a call on the GPU."""
-    spent = []
-    for repeat in range(repeats + 3):  # three to warm up
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
+# --- (c) the sparse layer ------------------------------------------------------------
+
+
+def milliseconds(device: str, repeats: int, calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median time of each call; they take turns, so that a clock that sinks is shared."""
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for repeat in range(-3, repeats):  # three to warm up
+        for name, call in calls.items():
+            seconds = timed(device, call)
+            if repeat >= 0:
+                spent[name].append(1000 * seconds)
+    return {name: statistics.median(times) for name, times in spent.items()}
+
+
+def timed(device: str, call: Callable[[], object]) -> float:
+    if device == "cpu":
+        began = time.perf_counter()
         call()
-        end.record()
-        torch.cuda.synchronize()
-        if repeat >= 3:
-            spent.append(begin.elapsed_time(end))
-    return statistics.median(spent)
+        return time.perf_counter() - began
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
+    call()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end) / 1000
+
+
+class Sparse:
+    """One size of the sparse layer, the same work by hand, and its products alone."""
+
+    def __init__(self, device: str, K: int, n: int, d: int, h: int) -> None:
+        torch.manual_seed(0)
+        self.device, self.K = device, K
+        self.layer = MoE(d, MLPExperts(K, d, h, d), top_k=K_KEPT, losses={}).to(device, torch.bfloat16)
+        self.x = torch.randn(n, d, device=device, dtype=torch.bfloat16, requires_grad=True)
+        self.back = torch.randn(n, d, device=device, dtype=torch.bfloat16)
+        with torch.no_grad():
+            self.routing = self.layer(self.x, return_info=True)[1]
+        counts = torch.bincount(self.routing.indices.flatten(), minlength=K).cpu()
+        self.counts = counts
+        self.ends = counts.cumsum(0).to(device, torch.int32)
+        N = int(counts.sum())
+        self.rows = torch.randn(N, d, device=device, dtype=torch.bfloat16, requires_grad=True)
+        self.bare_back = torch.randn(N, d, device=device, dtype=torch.bfloat16)
+        self.flop = 4 * N * d * h
+
+    def ours(self, how: str = "auto") -> Tensor:
+        self.layer.dispatch = how
+        return self.layer(self.x)
+
+    def bare(self) -> Tensor:
+        first, second = self.layer.experts.weights
+        return grouped_mm(grouped_mm(self.rows, first, offs=self.ends), second, offs=self.ends)
+
+    def loop(self) -> Tensor:
+        """Expert after expert, as most public layers do it; what the gate said is given to it for nothing."""
+        (first, second), (b, c) = self.layer.experts.weights, self.layer.experts.biases
+        info = self.routing
+        shares = info.weights.gather(1, info.indices)
+        out = torch.zeros_like(self.x)
+        for e in range(self.K):
+            at, slot = torch.where(info.indices == e)
+            answers = torch.addmm(c[e], torch.addmm(b[e], self.x[at], first[e]).relu(), second[e])
+            out = out.index_add(0, at, (shares[at, slot].unsqueeze(1) * answers).to(out.dtype))
+        return out
 
 
 def speed(device: str, K: int, repeats: int, n: int, d: int, h: int) -> None:
-    """One size of the sparse layer."""
-    k = 2
-    layer = MoE(d, MLPExperts(K, d, h, d), top_k=k, losses={}).to(device, torch.bfloat16)
-    x = torch.randn(n, d, device=device, dtype=torch.bfloat16)
-    rows = torch.randn(n * k, d, device=device, dtype=torch.bfloat16)
-    ends = torch.arange(1, K + 1, device=device, dtype=torch.int32) * (n * k // K)
-    first, second = (w.detach() for w in layer.experts.weights)
-
-    def bare() -> Tensor:
-        return grouped_mm(grouped_mm(rows, first, offs=ends), second, offs=ends)
-
-    def loop() -> Tensor:
-        info = layer(x, return_info=True)[1]
-        out = torch.zeros_like(x)
-        for e in range(K):
-            at, slot = torch.where(info.indices == e)
-            hidden = torch.addmm(layer.experts.biases[0][e], x[at], first[e]).relu()
-            answers = torch.addmm(layer.experts.biases[1][e], hidden, second[e])
-            out.index_add_(0, at, (info.weights.gather(1, info.indices)[at, slot].unsqueeze(1) * answers).to(out.dtype))
-        return out
-
+    """Time one size, after a look at whether the three agree."""
+    case = Sparse(device, K, n, d, h)
+    case.layer.eval()
     with torch.no_grad():
-        ours, least, slow = (milliseconds(repeats, call) for call in (lambda: layer(x), bare, loop))
-    ratios = f"÷ bare grouped products {ours / least:.2f} (≤ 1.5)  loop ÷ layer {slow / ours:.2f}"
-    print(f"(c) K {K:2}  layer {ours:8.2f} ms  {ratios}")
+        gap = judged(f"K {K} against the loop", distance(case.loop(), case.ours()), BOUND_HALF)
+        quiet = milliseconds(
+            device, repeats, {"layer": case.ours, "segments": lambda: case.ours("segments"),
+                              "grouped": lambda: case.ours("grouped"), "bare": case.bare, "loop": case.loop},
+        )  # fmt: skip
+    case.layer.train()
+    loud = milliseconds(
+        device, max(repeats // 3, 1),
+        {"layer": lambda: case.ours().backward(case.back), "bare": lambda: case.bare().backward(case.bare_back)},
+    )  # fmt: skip
+    layer, bare = quiet["layer"], quiet["bare"]
+    reached = "reached" if layer / bare <= 1.5 else "missed"
+    most = int(case.counts.max()) / float(case.counts.double().mean())
+    print(
+        f"(c) K {K:2}  layer {layer:8.3f} ms  ÷ bare grouped products {layer / bare:.2f} (≤ 1.5 {reached})  "
+        f"loop ÷ layer {quiet['loop'] / layer:.2f}\n"
+        f"          ways ÷ bare: grouped {quiet['grouped'] / bare:.2f}, segments {quiet['segments'] / bare:.2f}; "
+        f"with backward layer {loud['layer']:.3f} ms ÷ bare {loud['layer'] / loud['bare']:.2f}\n"
+        f"          bare {case.flop / bare / 1e9:.1f} TFLOP/s; fullest expert {most:.2f} × the mean; "
+        f"difference to the loop {gap}",
+        flush=True,
+    )
+
+
+def where_time_goes(device: str, n: int, d: int, h: int) -> None:
+    """The dearest kernels of one forward."""
+    case = Sparse(device, 8, n, d, h)
+    case.layer.eval()
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    kinds += [torch.profiler.ProfilerActivity.CUDA] if device != "cpu" else []
+    with torch.no_grad():
+        case.ours()
+        with torch.profiler.profile(activities=kinds) as profile:
+            case.ours()
+            timed(device, case.ours)
+    order = "self_cpu_time_total" if device == "cpu" else "self_device_time_total"
+    print(profile.key_averages().table(sort_by=order, row_limit=14, max_name_column_width=60))
+
+
+def compiled(device: str, repeats: int, n: int, d: int, h: int) -> None:
+    """The same layer through torch.compile."""
+    case = Sparse(device, 8, n, d, h)
+    fast = torch.compile(case.layer.eval())
+    with torch.no_grad():
+        times = milliseconds(device, repeats, {"compiled": lambda: fast(case.x), "bare": case.bare})
+    print(f"(c) K  8  compiled {times['compiled']:8.3f} ms  ÷ bare {times['compiled'] / times['bare']:.2f}")
+
+
+# --- (d) the generic mixture ---------------------------------------------------------
+
+
+def generic(device: str, rows: int) -> None:
+    """Named experts and a neural gate follow one parameter; what XGBoost cannot have is left on the CPU, and told."""
+    X, y = make_regimes(rows + 1000, random_state=0)
+    experts: list[str] = ["ridge", "xgboost", "torch_mlp"]
+    why = device_for("xgboost", device)[1]
+    if why:
+        print(f"(d) without XGBoost on {device}: {why}")
+        experts.remove("xgboost")
+    found = {}
+    for place in dict.fromkeys((device, "cpu")):
+        began = time.perf_counter()
+        mixture = MixtureRegressor(experts, gate="neural", specialize=False, cv=3, device=place, random_state=0)
+        mixture.fit(X[:rows], y[:rows])
+        seconds = time.perf_counter() - began
+        answers = mixture.predict(X[rows:])
+        error = float(np.sqrt(np.mean((answers - y[rows:]) ** 2)) / y[rows:].std())
+        found[place] = seconds, error
+        print(f"(d) {place:7} {seconds:7.1f} s  test error {error:.4f} of std(y)  {mixture.devices_}", flush=True)
+        if mixture.devices_["torch_mlp"] != place or len(mixture.failures_):
+            failed.append(f"mixture on {place}")
+            print(mixture.failures_.to_string())
+    (fast, error), (slow, other) = found[device], found["cpu"]
+    print(f"(d) CPU ÷ {device}: {slow / fast:.2f}; difference of errors {judged('errors', abs(error - other), 0.03)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to try the code")
+    parser.add_argument("--quick", action="store_true", help="small shapes, few repeats: does it run?")
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of (d)")
     asked = parser.parse_args()
-    found = torch.cuda.is_available()
-    print(f"torch {torch.__version__}; there is: {there_is()}; {torch.cuda.get_device_name(0) if found else 'no GPU'}")
-    if not found:
-        print("No GPU that torch can use: nothing to compare or to time. The same code on the CPU:")
-        learners("cpu")
+    try:
+        device = resolve_device(asked.device)
+    except ValueError as error:
+        print(f"Nothing to time: {error} `--quick --device cpu` runs small shapes through the same code.")
         return
-    torch.backends.cuda.matmul.allow_tf32 = False
-    layers("cuda:0")
-    learners("cuda:0")
-    n, d, h = (2048, 128, 256) if asked.quick else (65_536, 1024, 4096)
-    for K in (8, 16, 32, 64):
-        speed("cuda:0", K, asked.repeats, n, d, h)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    machine = platform.machine() if device == "cpu" else torch.cuda.get_device_name(device)
+    print(f"{machine}; torch {torch.__version__}, CUDA {torch.version.cuda}; there is: {there_is()}", flush=True)
+    if device != "cpu":
+        torch.cuda.set_device(device)
+        free, total = torch.cuda.mem_get_info()
+        print(f"compute {torch.cuda.get_device_capability()}, memory {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
+    n, d, h, sizes, repeats, rows, epochs = 65_536, 1024, 4096, (8, 16, 32, 64), asked.repeats, asked.rows, 40
+    if asked.quick:
+        n, d, h, sizes, repeats, rows, epochs = 512, 64, 128, (4, 8), 2, 300, 5
+    step("layers", layers, device)
+    step("bfloat16", halves, device)
+    for K in sizes:
+        step(f"speed K {K}", speed, device, K, repeats, n, d, h)
+    step("where the time goes", where_time_goes, device, n, d, h)
+    step("learners", learners, device, epochs)
+    step("generic mixture", generic, device, rows)
+    if device != "cpu":  # last: it builds for minutes, and needs a C compiler
+        step("compiled", compiled, device, repeats, n, d, h)
+    print(f"FAILED: {', '.join(failed)}" if failed else "all checks hold")
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.checks import check_rows, check_weights, check_X
 from metamix.estimators.walks import Known
-from metamix.fitting import Data, Entry, Workshop, prepare
+from metamix.fitting import Data, Entry, Workshop, enter, place_all
 from metamix.folds import Folds, make_folds
 from metamix.judging import Judge, paired, short, simplest_winner
 from metamix.objectives import LogScore, SquaredError
@@ -92,6 +92,7 @@ def compare(
     random_state: Any = None,
     n_jobs: int | None = None,
     task: str | None = None,
+    device: str = "auto",
 ) -> Comparison:
     """Compare experts, voting, convex blend, scikit-learn's stacking, the mixture and the oracle.
 
@@ -113,6 +114,8 @@ def compare(
         As in scikit-learn.
     task : {"regression", "classification"}, optional
         Recognised from y by default.
+    device : {"auto", "cpu", "cuda"} or "cuda:N"
+        As in `MixtureRegressor`.
 
     Returns
     -------
@@ -139,7 +142,7 @@ def compare(
         raise ValueError("cv=None would compare in sample; give a number of folds or a splitter.")
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     face = (MixtureRegressor if task == "regression" else MixtureClassifier)(
-        experts, scoring=scoring, random_state=seed, n_jobs=n_jobs
+        experts, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device
     )
     X = check_X(face, X, reset=True)
     target, n_classes = face._target(y)
@@ -149,9 +152,7 @@ def compare(
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
     named = face._resolved()
     seeds = check_random_state(seed).randint(np.iinfo(np.int32).max, size=len(named))
-    entries = [
-        Entry(name, prepare(expert, int(s)), seed=int(s)) for (name, expert), s in zip(named, seeds, strict=True)
-    ]
+    entries = enter(named, seeds, place_all(named, device))
     board = _Board(data, [name for name, _ in named], scoring)
     engine = current_engine(n_jobs)
     for f in range(len(folds)):

@@ -104,10 +104,11 @@ class Folds:
         )
         return Folds(self.n, tuple((rows[train], rows[test]) for train, test in fresh.pairs), stratify=self.stratify)
 
-    def merged(self, k: int) -> Folds:
+    def merged(self, k: int, counts: NDArray[np.bool_] | None = None) -> Folds:
         """Folds joined into k larger ones, where every row is held out once and trains all other folds.
 
-        Fewer folds cost fewer fits. Time series, repeats and lists with gaps stay as they are.
+        Fewer folds cost fewer fits. Time series, repeats and lists with gaps stay as they are. Folds are balanced
+        by the rows (n,) that count, by default all.
 
         Examples
         --------
@@ -118,10 +119,11 @@ class Folds:
         whole = all(len(train) + len(test) == self.n for train, test in self.pairs)
         if self.in_sample or len(self) <= k or not whole or self.fold_of_row.ndim > 1 or not self.honest.all():
             return self
+        held = np.array([len(test) if counts is None else np.count_nonzero(counts[test]) for _, test in self.pairs])
         sizes, members = np.zeros(k), np.empty(len(self), dtype=np.intp)
-        for f in np.argsort([-len(test) for _, test in self.pairs], kind="stable"):
+        for f in np.argsort(-held, kind="stable"):
             members[f] = sizes.argmin()
-            sizes[members[f]] += len(self.pairs[f][1])
+            sizes[members[f]] += held[f]
         of_row = members[self.partition]
         pairs = tuple((np.flatnonzero(of_row != g), np.flatnonzero(of_row == g)) for g in range(k))
         return Folds(self.n, pairs, splitter=self.splitter, stratify=self.stratify)

@@ -97,3 +97,21 @@ def test_small_fits_in_their_quick_form(shared):
     share, draws = re.search(r"^verdicts: gated in (\S+) % of (\d+) draws", text, re.M).groups()
     assert float(share) == 0
     assert int(draws) == 3
+
+
+@pytest.mark.slow
+def test_gpu_runs_its_code_on_the_cpu():
+    pytest.importorskip("torch", reason="it is what the benchmark times")
+    pytest.importorskip("skorch", reason="learners are trained by skorch")
+    text = run("gpu", "--quick", "--device", "cpu")
+    assert text.rstrip().endswith("all checks hold")
+    assert len(re.findall(r"^\(c\) K +\d+  layer +\S+ ms  ÷ bare grouped products \S+ ", text, re.M)) == 2
+    assert len(re.findall(r"^\([abd]\) .* ok ", text, re.M)) == 14
+
+
+def test_gpu_says_so_where_there_is_none():
+    torch = pytest.importorskip("torch", reason="it is what finds a GPU")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    (line,) = run("gpu", "--quick").splitlines()
+    assert line.startswith("Nothing to time: device='cuda' is not there")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metamix import MixtureClassifier, MixtureRegressor, load_example
+from metamix import MixtureClassifier, MixtureRegressor, load, load_example
 from metamix.cli import main
 from metamix.cli.screens import comparison_lines, number
 
@@ -76,6 +76,16 @@ def test_compare_is_the_same_for_the_same_seed(run, flats, tmp_path):
     assert "(2 classes)" in shown[0]
     assert shown[0].splitlines()[-1] == shown[1].splitlines()[-1]
     pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+def test_device(run, flats, tmp_path):
+    out_file = tmp_path / "flats.mix"
+    fit = "fit", flats, "--target", "price", "--out", out_file, *FAST
+    refused(run(*fit, "--device", "gpu"), "device='gpu' is unknown", "'cuda:N'")
+    refused(run("compare", flats, "--target", "price", *FAST, "--device", "cuda:99"), "'cuda:99' is not there")
+    assert not out_file.exists()
+    assert run(*fit, "--device", "cpu")[0] == 0
+    assert load(out_file).device == "cpu"
 
 
 def test_fit_and_predict_a_regression(run, flats, tmp_path):

@@ -1,4 +1,4 @@
-"""Devices: what is resolved, what is refused, and what a refusal says."""
+"""Devices: what is resolved, what is refused and what a refusal says; which parts of a mixture follow."""
 
 import subprocess
 import sys

@@ -179,7 +179,7 @@ def test_an_expert_that_fails_only_on_all_rows_is_dropped_too():
     X, y = _rows()
     for specialize in (False, True):
         pool = [("big", Big()), ("ridge", RIDGE), ("tree", TREE)]
-        mixture = MixtureRegressor(pool, specialize=specialize, **QUICK).fit(X, y)
+        mixture = MixtureRegressor(pool, specialize=specialize, start="uniform", **QUICK).fit(X, y)
         assert "big" not in mixture.named_experts_
         assert mixture.failures_["fold"].tolist() == [-1]
         assert mixture.gate_weights(X).shape == (120, 2 + (specialize is False))

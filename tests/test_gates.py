@@ -14,7 +14,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.tree import DecisionTreeClassifier
 
 from metamix import registry
-from metamix.gates import ClassifierGate, ConstantGate, GaussianGate, NeighboursGate, SoftmaxGate
+from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate, NeighboursGate, SoftmaxGate
 from metamix.protocols import DifferentiableGate, Gate, PathGate
 
 GATES = {
@@ -24,6 +24,7 @@ GATES = {
     "neighbours": NeighboursGate(),
     "tree": ClassifierGate(DecisionTreeClassifier(max_depth=2, random_state=0)),
     "tree by name": registry.gates["tree"](random_state=0),
+    "forest": registry.gates["forest"](n_estimators=20, random_state=0),
     "boosting": registry.gates["boosting"](random_state=0),
 }
 every_gate = pytest.mark.parametrize("gate", GATES.values(), ids=GATES.keys())
@@ -156,7 +157,8 @@ def test_constant_and_duplicated_columns_and_columns_of_zeros(gate):
     weights = clone(gate).fit(odd, labels).predict_proba(odd)
     assert np.isfinite(weights).all()
     only_constant = clone(gate).fit(np.full((len(X), 2), 0.1), labels).predict_proba(np.full((2, 2), 5.0))
-    assert np.allclose(only_constant, labels.mean(axis=0), atol=1e-3)
+    drawn = isinstance(gate, ForestGate)  # means of bootstrap samples scatter
+    assert np.allclose(only_constant, labels.mean(axis=0), atol=2e-2 if drawn else 1e-3)
 
 
 @every_gate

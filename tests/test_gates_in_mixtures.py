@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeRegressor
 from metamix import MixtureClassifier, MixtureRegressor, make_regimes
 from metamix.gates import SoftmaxGate
 
-GATES = ("constant", "softmax", "gmm", "neighbours", "tree", "boosting")
+GATES = ("constant", "softmax", "gmm", "neighbours", "tree", "forest", "boosting")
 LOOKS = {
     "x": "x",
     "predictions": "predictions",
@@ -23,8 +23,8 @@ LOOKS = {
 }
 NUMBERS = make_regimes(150, n_features=3, random_state=0)
 CLASSES = make_regimes(150, n_features=3, task="classification", random_state=0)
-# Boosting takes a second for each fit: it is tried with less to look at.
-PAIRS = [(gate, look) for gate in GATES[:-1] for look in LOOKS] + [("boosting", "both")]
+# Boosting and forests take a second for each fit: they are tried with less to look at.
+PAIRS = [(gate, look) for gate in GATES[:-2] for look in LOOKS] + [("forest", "both"), ("boosting", "both")]
 FEW = [(gate, look) for gate, look in PAIRS if look in ("predictions", "both")]
 REGRESSORS = [("flat", Ridge(1e3)), ("plane", Ridge())]
 CLASSIFIERS = [("flat", LogisticRegression(C=1e-3)), ("plane", LogisticRegression())]
@@ -64,7 +64,7 @@ def test_every_gate_in_a_classifier(gate, look, specialize):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("gate", "look"), list(zip(GATES[1:], LOOKS, strict=True)))
+@pytest.mark.parametrize(("gate", "look"), list(zip(GATES[1:], [*LOOKS, "x"], strict=True)))
 def test_every_gate_in_the_honest_table(gate, look):
     settings = {"gate": gate, "gate_features": LOOKS[look], "cv": 3, "max_rounds": 2, "n_experts": 2}
     settings |= {"start": "kmeans", "on_error": "raise", "random_state": 0}

@@ -21,7 +21,7 @@ from metamix import registry
 from metamix.gates import ClassifierGate, NeighboursGate, SoftmaxGate
 from metamix.testing import check_gate
 
-BY_NAME = ("neighbours", "tree", "boosting")
+BY_NAME = ("neighbours", "tree", "forest", "boosting")
 
 
 def soft_labels(n=200, q=3, K=3, seed=0):

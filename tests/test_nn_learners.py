@@ -363,15 +363,6 @@ def test_cuda_that_is_absent():
         NeuralMixtureRegressor(device="cuda").fit(x, y)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU on this machine")
-def test_on_a_gpu():
-    x, y = two_lines()
-    model = NeuralMixtureRegressor(2, device="cuda", **SMALL).fit(x, y)
-    assert model.device_ == "cuda:0"
-    assert model.score(x, y) > 0.9
-    assert all(p.device.type == "cpu" for p in model.network_.parameters())
-
-
 def test_a_loss_that_leaves_the_numbers_says_what_to_do():
     x, y = two_lines(60)
     with warnings.catch_warnings():

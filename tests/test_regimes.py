@@ -60,7 +60,13 @@ def test_other_starts_are_ranked_with_the_random_ones():
 
     found, ranking = proxy_responsibilities(X, y[:, None], np.ones(300), SoftmaxGate(penalty=0.01), 2, 0, told)
     scores = {row["start"]: row["score"] for row in ranking}
-    assert set(scores) == {"truth", "even", "proxy, 2 regimes"}
+    assert set(scores) == {
+        "truth",
+        "even",
+        "proxy, 2 regimes",
+        "partition by lines, 2 regimes",
+        "partition by curves, 2 regimes",
+    }
     assert scores["truth"] < scores["even"]
     assert _agreement(found, regime) > 0.9
 

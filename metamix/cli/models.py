@@ -45,7 +45,7 @@ def compare_quietly(assignment: Assignment, wishes: Wishes, label: str) -> Any:
         return run(
             assignment.X, assignment.y, expert_list(wishes.experts), cv=wishes.cv, groups=assignment.groups,
             sample_weight=assignment.weights, scoring=wishes.scoring, random_state=wishes.seed,
-            n_jobs=wishes.jobs, task=assignment.task,
+            n_jobs=wishes.jobs, task=assignment.task, device=wishes.device,
         )  # fmt: skip
 
 
@@ -76,8 +76,9 @@ def fit(table: str, out: str, **options: Any) -> None:
 
     face = MixtureRegressor if assignment.task == "regression" else MixtureClassifier
     mixture = face(
-        expert_list(wishes.experts), cv=wishes.cv, scoring=wishes.scoring, random_state=wishes.seed, n_jobs=wishes.jobs
-    )
+        expert_list(wishes.experts), cv=wishes.cv, scoring=wishes.scoring, random_state=wishes.seed,
+        n_jobs=wishes.jobs, device=wishes.device,
+    )  # fmt: skip
     with progress(Path(table).name, wishes.cv, outer=False):
         mixture.fit(assignment.X, assignment.y, sample_weight=assignment.weights, groups=assignment.groups)
     say(str(mixture.verdict_))

@@ -25,6 +25,7 @@ class Wishes:
     scoring: str | None
     seed: int
     jobs: int
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def learning_options(command: Command) -> Command:
             click.option("--scoring", metavar="NAME", help="A scikit-learn scorer to judge by."),
             click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same result."),
             click.option("--jobs", type=int, default=-1, metavar="N", help="Processes; all cores if left out."),
+            click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda or cuda:N."),
         ]
     ):
         command = option(command)

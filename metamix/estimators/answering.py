@@ -139,7 +139,12 @@ def _with_stack(learned: Learned, X: Any, values: Array, scale: Array | None) ->
             else:
                 stacked[known, 0] = answer
     if scale is not None:
-        scale = np.concatenate([scale, np.full(stacked.shape, np.nan)], axis=1)
+        wide = np.concatenate([scale, np.full(stacked.shape, np.nan)], axis=1)
+        for t, side in enumerate(learned.sides):
+            if side.scatter is not None:
+                here = (..., t) if several else ...
+                wide[here] = side.scatter(scale[here])
+        scale = wide
     return np.concatenate([values, stacked], axis=1), scale
 
 

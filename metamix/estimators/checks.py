@@ -11,9 +11,10 @@ from sklearn.utils import assert_all_finite, check_array, check_consistent_lengt
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from metamix.folds import Folds
 from metamix.tables import is_frame
 
-__all__ = ["check_X", "check_classes", "check_numbers", "check_rows", "check_weights"]
+__all__ = ["check_X", "check_classes", "check_folds", "check_numbers", "check_rows", "check_weights"]
 
 
 def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -137,6 +138,25 @@ def check_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
         raise ValueError("sample_weight must be finite and not negative, and not zero everywhere.")
     return weight
+
+
+def check_folds(folds: Folds, weight: NDArray[np.float64]) -> None:
+    """ValueError where folds hold out no row, or none that counts: weight (n,) is zero in all of them.
+
+    Examples
+    --------
+    >>> check_folds(Folds(2, ()), np.ones(2))
+    Traceback (most recent call last):
+    ...
+    ValueError: no row is ever held out by these folds, so nothing could be judged; give others.
+    """
+    if not folds.honest.any():
+        raise ValueError("no row is ever held out by these folds, so nothing could be judged; give others.")
+    if not weight[folds.honest].any():
+        raise ValueError(
+            "every row that these folds hold out has sample_weight zero, so nothing could be judged; "
+            "give other folds, or weights."
+        )
 
 
 def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:

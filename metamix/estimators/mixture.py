@@ -19,13 +19,14 @@ from sklearn.utils.validation import check_is_fitted
 from metamix import registry
 from metamix.engines import current_engine
 from metamix.estimators.answering import Opinion, every_answer, opinions, weights_of
-from metamix.estimators.checks import check_rows, check_weights, check_X
+from metamix.estimators.checks import check_folds, check_rows, check_weights, check_X
 from metamix.estimators.parts import accepts, check_parameters, name_experts, resolve_experts, resolve_gate
+from metamix.estimators.places import place_inside, told, where_columns_ran, where_it_would_run
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.table_walk import Specialist, fit_table
 from metamix.estimators.walks import Known, Learned, fit_plain
 from metamix.features import GateFeatures, StackColumns
-from metamix.fitting import Data, Entry, Fitted, Workshop, prepare
+from metamix.fitting import Data, Entry, Fitted, Place, Workshop, enter, prepare, together
 from metamix.folds import Folds, make_folds
 from metamix.judging import Verdicts
 from metamix.progress import listen, narrate
@@ -188,16 +189,15 @@ class Mixture(BaseEstimator, ABC):
             )
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=len(named) + 3)
         gate_seed, fold_seed, start_seed = (int(seed) for seed in seeds[-3:])
-        entries = [
-            Entry(name, prepare(expert, int(s)), int(s)) for (name, expert), s in zip(named, seeds, strict=False)
-        ]
-        parts, stacker = self._parts(data, gate_seed)
+        places = place_inside(self, named)
+        entries = enter(named, seeds, places)
+        parts, stacker = self._parts(data, gate_seed, places[-1])
         alike = len({repr(expert) for _, expert in named}) < len(named)
         how = Beginning(start, self.n_experts, len(named), alike, start_seed, parts.likelihood)
         table = self.cv is not None and self.specialize is not True
         plain = self._plain(start_seed) if table and self.specialize == "auto" else None
         if plain is not None:
-            entries.append(Entry("mixture", plain))
+            entries.append(Entry("mixture", plain, device=told(places)))
         with ExitStack() as stack:
             if self.verbose:
                 stack.enter_context(listen(narrate))
@@ -206,13 +206,7 @@ class Mixture(BaseEstimator, ABC):
                 if known
                 else make_folds(self.cv, X, target, groups, stratify=n_classes is not None, random_state=fold_seed)
             )
-            if not folds.honest.any():
-                raise ValueError("no row is ever held out by these folds, so nothing could be judged; give others.")
-            if not data.weight[folds.honest].any():
-                raise ValueError(
-                    "every row that these folds hold out has sample_weight zero, so nothing could be judged; "
-                    "give other folds, or weights."
-                )
+            check_folds(folds, data.weight)
             negligible = 0.0 if folds.in_sample else NEGLIGIBLE
             engine = current_engine(self.n_jobs)
             workshop = stack.enter_context(Workshop(entries, data, folds, engine, self.on_error, negligible))
@@ -224,7 +218,7 @@ class Mixture(BaseEstimator, ABC):
         self._keep(learned, folds)
         return self
 
-    def _parts(self, data: Data, seed: int) -> tuple[Parts, Any]:
+    def _parts(self, data: Data, seed: int, place: Place) -> tuple[Parts, Any]:
         """What training is made of, names resolved, and the final estimator of the stack."""
         gate, raw = resolve_gate(self.gate)
         likelihood, stacker = self._likelihood_and_stacker()
@@ -232,7 +226,10 @@ class Mixture(BaseEstimator, ABC):
         features = GateFeatures(self.gate_features, raw, widest).fit(data.X, data.y)
         softmax = registry.gates["softmax"](penalty=0.01, max_iter=50, tol=1e-3)
         constant = registry.gates["constant"]()
-        return Parts(prepare(gate, seed), constant, likelihood, features, softmax, self.objective, self.top_k), stacker
+        default = isinstance(self.gate, str) and self.gate == "softmax"  # with few rows bagged trees compete with it
+        rival = prepare(registry.gates["forest"](sharpness=2.0), seed) if default else None
+        gate = prepare(gate, seed, place.settings)
+        return Parts(gate, constant, likelihood, features, softmax, self.objective, self.top_k, rival), stacker
 
     def _fit_table(
         self, workshop: Workshop, parts: Parts, stacker: Any, how: Beginning, plain: Any, known: Known | None
@@ -250,7 +247,7 @@ class Mixture(BaseEstimator, ABC):
         def single(known: Known) -> Fitted:
             one = clone(plain)._fit(data.X, data.y, data.sample_weight, data.groups, known)
             classes = None if data.n_classes is None else np.arange(data.n_classes)
-            return Fitted("mixture", one, data.n_classes, classes, n_targets=data.n_targets)
+            return Fitted("mixture", one, data.n_classes, classes, 0.0, data.n_targets, together(one.devices_.values()))
 
         specialist = None
         if plain is not None:
@@ -272,7 +269,7 @@ class Mixture(BaseEstimator, ABC):
         self.oof_predictions_ = self._stacked([side.predictions for side in learned.sides])
         self.responsibilities_ = self._stacked([side.responsibilities for side in learned.sides])
         self.fold_of_row_ = folds.fold_of_row
-        self.devices_ = dict.fromkeys(learned.names, "cpu")
+        self.devices_ = where_columns_ran(learned)
         self.failures_ = pd.DataFrame(
             [vars(failure) for failure in learned.failures], columns=["expert", "fold", "error"]
         )
@@ -376,6 +373,9 @@ class Mixture(BaseEstimator, ABC):
         """Weights and answers of each target; an expert answers only the rows where it counts."""
         X = self._checked(X)
         return opinions(self._learned, X, self.top_k, scaled=scaled)
+
+    def __metamix_device__(self, device: str) -> tuple[str, str]:
+        return where_it_would_run(self, device)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

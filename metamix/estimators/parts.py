@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from metamix import registry
+from metamix.devices import check_device
 from metamix.gates import ClassifierGate
 from metamix.training.starts import NAMES
 
@@ -158,13 +159,13 @@ def check_parameters(mixture: Any) -> None:
         "specialize": (True, False, "auto"),
         "objective": ("prediction", "likelihood"),
         "on_error": ("drop", "raise"),
-        "device": ("auto", "cpu"),
         "refit": (True, False),
     }
     for name, values in allowed.items():
         value = getattr(mixture, name)
         if not any(type(value) is type(one) and value == one for one in values):
             raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(map(repr, values))}.")
+    check_device(mixture.device)
     for name, what, other in (
         ("max_rounds", "number of rounds", ("auto",)),
         ("n_experts", "number of regimes", ("auto", None)),

@@ -58,7 +58,10 @@ class MixtureRegressor(RegressorMixin, Mixture):
         Weights kept per row at prediction; 1 is hard.
     on_error : {"drop", "raise"}
         Whether a failing expert is dropped and recorded, or ends the fit.
-    device : {"auto", "cpu"}
+    device : {"auto", "cpu", "cuda"} or "cuda:N"
+        Followed by every expert and gate with a parameter of that name that is None or "auto", inside
+        pipelines too; "auto" leaves on the CPU what cannot have a GPU, a GPU asked for by name is refused
+        instead. Fits on a GPU come one at a time, and what was fitted is kept on the CPU.
     scoring : None, str or callable
         What the honest table is judged by; squared error by default.
     n_jobs, random_state, verbose
@@ -75,6 +78,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
     fold_of_row_ : ndarray of shape (n,), or (n, R) with repeats
     n_experts_ : int
         Number of components.
+    devices_ : dict from column to str
+        Where each was fitted.
     mixture_ : MixtureRegressor
         The plain mixture, with ``specialize="auto"``.
     history_, candidates_, failures_, starts_ : data frames

@@ -13,7 +13,7 @@ from metamix.answers import Answers, Failure
 from metamix.estimators.walks import Known, Learned, Side, averages, best_column
 from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Fitted, FoldAverage, Workshop
-from metamix.training.pools import row_losses, target_units
+from metamix.training.pools import exact_regimes, row_losses, target_units
 from metamix.training.selection import Table, select
 from metamix.training.starts import Beginning, Scouting, scout
 
@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 
 # Within an outer fold the plain mixture is cross-fitted on so many folds: every one costs a fit per component.
 INNER_FOLDS = 2
+# With few rows a fit costs little, and half of them would not show where regimes meet.
+FEW_ROWS, MORE_FOLDS = 300, 4
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,19 @@ def fit_table(
     table = table.with_answers(answers, len(known.alive))
     chosen = [select(one) for one in table.targets()]
     sides = [
-        Side(one.learned.gate, one.likelihood, one.stacker, one.predictions, one.responsibilities, one)
+        Side(one.learned.gate, one.likelihood, one.stacker, one.predictions, one.responsibilities, one, one.scatter)
         for one in chosen
     ]
     names = [*answers.names, "stack"]
     T = table.data.n_targets
-    return Learned(names, columns, stack_columns, table.features, sides, T, [], failures, starts, n_regimes)
+    history = [] if refit else _histories(columns[-1])
+    return Learned(names, columns, stack_columns, table.features, sides, T, history, failures, starts, n_regimes)
+
+
+def _histories(column: FoldAverage) -> list[dict[str, Any]]:
+    """Rounds of the plain mixtures of all folds, where these are kept; none for folds of one regime."""
+    told = [(f, getattr(model, "history_", None)) for f, model in enumerate(column.model)]
+    return [{"fold": f, **row} for f, frame in told if frame is not None for row in frame.to_dict("records")]
 
 
 def _fitted_on_all(workshop: Workshop, known: Known) -> tuple[Known, list[Failure]]:
@@ -201,18 +210,24 @@ def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
     best = best_column(workshop, known.answers, rows)
     both = np.stack([answers.values[rows, 0], known.answers.values[rows, best]], axis=1)
     loss = row_losses(data, both, target_units(workshop.data))
-    return bool(data.weight @ loss[:, 0] < data.weight @ loss[:, 1])
+    if data.weight @ loss[:, 0] < data.weight @ loss[:, 1]:
+        return True
+    if data.n_classes is not None or data.n_targets is not None:
+        return False
+    return exact_regimes(loss[:, 0], loss[:, 1], data.y, data.weight)
 
 
 def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:
     """What the plain mixture is told in a fold, or for all rows (-1): folds and start of its rows."""
-    data = workshop.data
+    data, counts = workshop.data, workshop.data.weight > 0
     if f < 0:
         inner = workshop.folds
     else:
-        part = data.take(workshop.folds.pairs[f][0])
+        rows = workshop.folds.pairs[f][0]
+        part, counts = data.take(rows), counts[rows]
         inner = workshop.folds.inside(f, part.X, part.y, part.groups)
-    inner = inner.merged(INNER_FOLDS)
+    few = np.count_nonzero(data.weight) <= FEW_ROWS
+    inner = inner.merged(MORE_FOLDS if few else INNER_FOLDS, counts)
     return {"cv": list(inner.pairs), "start": first, "n_experts": first.shape[1]}
 
 

@@ -14,6 +14,7 @@ from metamix.fitting import Fitted, FoldAverage, Workshop
 from metamix.folds import Folds
 from metamix.training.em import FLOOR, Alternation, alternate, drop_experts, final_gates, single
 from metamix.training.estep import Parts
+from metamix.training.joining import Scatter
 from metamix.training.pools import best_single, choose_types, row_losses, target_units
 from metamix.training.selection import Selection
 from metamix.training.starts import Beginning, begin, candidates, make_start, prune, ranked
@@ -33,6 +34,7 @@ class Side:
     predictions: Array
     responsibilities: Array
     selection: Selection | None = None
+    scatter: Scatter | None = None  # where standard deviations follow the plain mixture's
 
 
 @dataclass

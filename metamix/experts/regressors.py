@@ -235,6 +235,9 @@ def xgboost(**parameters: Any) -> Pipeline:
 def lightgbm(**parameters: Any) -> Pipeline:
     """LightGBM's boosted trees; parameters of LGBMRegressor.
 
+    It stays on the CPU whatever the mixture's device: its wheels are built without CUDA. With a build that has
+    it, ``device_type="cuda"`` is yours to give.
+
     Raises
     ------
     ImportError

@@ -14,6 +14,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 
 from metamix.answers import Failure
+from metamix.fitting.placing import together
 from metamix.tables import take_rows
 
 __all__ = ["Data", "Entry", "Fitted", "FoldAverage", "PerTarget", "offers_scale"]
@@ -72,11 +73,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Entry:
-    """A named expert; `seed` draws rows for one that takes no weights."""
+    """A named expert; `seed` draws rows for one that takes no weights, `device` says in words where it runs."""
 
     name: str
     estimator: Any
     seed: int = 0
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Fitted:
     """A fitted expert and what it answers about.
 
     `classes` holds the codes behind the columns of its predict_proba: a fold, or a weight, may lack some.
-    `seconds` is what fitting took.
+    `seconds` is what fitting took, `device` where that was.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Fitted:
     classes: NDArray[np.intp] | None = None
     seconds: float = 0.0
     n_targets: int | None = None
+    device: str = "cpu"
 
     def answer(self, X: Any) -> Array:
         """Predictions (n,) or (n, T), or probabilities over all C classes (n, C); ValueError if not finite."""
@@ -147,6 +150,11 @@ class FoldAverage:
     def model(self) -> list[Any]:
         """The fold models themselves."""
         return [member.model for member in self.members]
+
+    @property
+    def device(self) -> str:
+        """Where the fold models were fitted."""
+        return together(member.device for member in self.members)
 
     def answer(self, X: Any) -> Array:
         """Mean prediction (n,) or (n, T), or mean probabilities (n, C)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,15 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from metamix.fitting.contents import Data, Entry, Fitted, PerTarget
+from metamix.fitting.placing import Place, bring_home
 from metamix.tables import take_rows
 
-__all__ = ["fit_expert", "prepare", "takes_weights"]
+__all__ = ["enter", "fit_expert", "prepare", "takes_weights"]
 
 Array = NDArray[np.float64]
 
 # Rows are left out of a fit only where at least so many are left.
-FEWEST_ROWS = 20
+FEWEST_ROWS = 5
 # Methods that scikit-learn routes metadata to.
 SIMPLE_METHODS = ("fit", "partial_fit", "transform", "predict", "predict_proba", "score")
 THREAD_PARAMETERS = ("n_jobs", "nthread", "thread_count", "num_threads")
@@ -95,7 +96,7 @@ def _innermost(estimator: Any) -> Any:
     return estimator
 
 
-def prepare(estimator: Any, seed: int, device: str = "cpu") -> Any:
+def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None) -> Any:
     """A clone that is ready to be fitted: seeded where it has no seed, one thread where none is named.
 
     Parameters
@@ -103,8 +104,8 @@ def prepare(estimator: Any, seed: int, device: str = "cpu") -> Any:
     estimator : estimator
     seed : int
         For every `random_state` that is None, at any depth.
-    device : str
-        Set as `device` on parts that have that parameter, unless it is "cpu", their default.
+    settings : mapping, optional
+        Parameters to set besides, such as those of a `Place`.
 
     Examples
     --------
@@ -121,7 +122,7 @@ def prepare(estimator: Any, seed: int, device: str = "cpu") -> Any:
             stacklevel=2,
         )
     expert = clone(estimator)
-    changes: dict[str, Any] = {}
+    changes = dict(settings or {})
     parameters = expert.get_params(deep=True)
     for name, value in parameters.items():
         inside, _, last = name.rpartition("__")
@@ -131,9 +132,22 @@ def prepare(estimator: Any, seed: int, device: str = "cpu") -> Any:
             continue  # its n_jobs does nothing any more, and warns when set
         elif value is None and last in THREAD_PARAMETERS:
             changes[name] = 1
-        elif last == "device" and device != "cpu" and isinstance(value, str | None):
-            changes[name] = device
     return expert.set_params(**changes) if changes else expert
+
+
+def enter(named: Sequence[tuple[str, Any]], seeds: Sequence[int], places: Sequence[Place]) -> list[Entry]:
+    """Entries of named experts, prepared; seeds beyond them are somebody else's.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> enter([("line", Ridge())], [3], [Place()])
+    [Entry(name='line', estimator=Ridge(random_state=3), seed=3, device='cpu')]
+    """
+    return [
+        Entry(name, prepare(expert, int(seed), place.settings), int(seed), place.device)
+        for (name, expert), seed, place in zip(named, seeds, places, strict=False)
+    ]
 
 
 def fit_expert(
@@ -203,12 +217,17 @@ def fit_expert(
             model = PerTarget([clone(expert).fit(X, y[:, t], **arguments) for t in range(y.shape[1])])
         else:
             model = expert.fit(X, y, **arguments)
-        return Fitted(entry.name, model, n_targets=data.n_targets)
+        return Fitted(entry.name, _home(model, entry), n_targets=data.n_targets, device=entry.device)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) == 1:
         # Most classifiers refuse a single class; a fold or a weight may leave no other.
         expert, arguments = DummyClassifier(strategy="prior"), {}
-    return Fitted(entry.name, expert.fit(X, codes, **arguments), data.n_classes, classes)
+    model = _home(expert.fit(X, codes, **arguments), entry)
+    return Fitted(entry.name, model, data.n_classes, classes, device=entry.device)
+
+
+def _home(model: Any, entry: Entry) -> Any:
+    return model if entry.device == "cpu" else bring_home(model)
 
 
 def _draw(weight: Array, seed: int) -> NDArray[np.intp]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamix.answers import Answers, Failure
-from metamix.engines import Engine, Session
+from metamix.engines import Engine, Outcome, SerialEngine, Session
 from metamix.fitting.contents import Data, Entry, Fitted
 from metamix.fitting.expert import fit_expert
 from metamix.folds import Folds
@@ -109,6 +109,7 @@ class Workshop:
     data : Data
     folds : Folds
     engine : Engine
+        Where everything runs but what is on a GPU: that is done here, one fit at a time.
     on_error : {"drop", "raise"}
         What to do about an expert that fails.
     negligible : float
@@ -123,15 +124,18 @@ class Workshop:
     negligible: float = 0.0
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _session: Session | None = field(default=None, repr=False)
+    _here: Session | None = field(default=None, repr=False)
     _remembered: dict[tuple[Any, ...], _Done] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> Workshop:
         bench = Bench(tuple(self.entries), self.data, self.folds, self.negligible)
         self._session = self._stack.enter_context(self.engine.open(bench))
+        here = SerialEngine(threads_per_task=self._session.threads_per_task)
+        self._here = self._stack.enter_context(here.open(bench))
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._session = None
+        self._session = self._here = None
         self._stack.__exit__(*error)
 
     def cross_fit(
@@ -279,7 +283,7 @@ class Workshop:
         names = [
             f"{self.entries[job.expert].name}, " + ("all rows" if job.fold < 0 else f"fold {job.fold}") for job in jobs
         ]
-        for count, outcome in enumerate(self._session.run(_work, jobs, names), start=1):
+        for count, outcome in enumerate(self._outcomes(jobs, names), start=1):
             job, name = jobs[outcome.index], names[outcome.index]
             if outcome.error is None:
                 emit(Event("task", name, count, len(jobs)))
@@ -292,6 +296,22 @@ class Workshop:
             failures.append(Failure(self.entries[job.expert].name, job.fold, text))
             failed.add(job.column)
             emit(Event("failure", name, count, len(jobs), {"error": text}))
+
+    def _outcomes(self, jobs: list[_Job], names: list[str]) -> Iterator[Outcome]:
+        """What became of every job. What runs on a GPU is done first, here and one after the other.
+
+        Workers would each load a library and hold a share of the GPU's memory, to wait for each other there.
+        """
+        assert self._session is not None
+        assert self._here is not None
+        alone: list[int] = []
+        others: list[int] = []
+        for i, job in enumerate(jobs):
+            (others if self.entries[job.expert].device == "cpu" else alone).append(i)
+        for session, part in ((self._here, alone), (self._session, others)):
+            if part:
+                for outcome in session.run(_work, [jobs[i] for i in part], [names[i] for i in part]):
+                    yield replace(outcome, index=part[outcome.index])
 
     def _kept(self, which: Sequence[int], failed: set[int], failures: list[Failure], needed: bool = True) -> list[int]:
         kept = [j for j in range(len(which)) if j not in failed]

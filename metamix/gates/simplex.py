@@ -164,8 +164,9 @@ def _one_descent(
         loss, by_row = row_objective(_onto_simplex(scale * point), objective, row_weights)
         slope = row_weights @ by_row
         # clipped: at a corner a log density may fall without bound
-        slope = np.nan_to_num(np.clip((slope - slope.min()) / unit, 0.0, _STEEPEST))
-        value = np.nan_to_num((row_weights @ loss - origin) / unit, nan=_STEEPEST, posinf=_STEEPEST)
+        with np.errstate(over="ignore"):
+            slope = np.nan_to_num(np.clip((slope - slope.min()) / unit, 0.0, _STEEPEST))
+            value = np.nan_to_num((row_weights @ loss - origin) / unit, nan=_STEEPEST, posinf=_STEEPEST)
         return float(value), scale * slope
 
     found = minimize(

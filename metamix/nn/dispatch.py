@@ -16,6 +16,7 @@ from metamix.nn.experts import (
     answers_to_all,
     answers_to_pieces,
     count_experts,
+    product_dtype,
 )
 from metamix.nn.routing import ChosenRouting, Routing, at_least_float32, full_precision
 
@@ -89,8 +90,9 @@ def choose(experts: Experts, x: Tensor, share: float, work: int) -> str:
 
 
 def _grouped_is_fast(x: Tensor) -> bool:
+    # Other number types go through a loop, and cannot be compiled.
     major, _ = torch.cuda.get_device_capability(x.device)
-    return major >= 8
+    return major >= 8 and product_dtype(x) == torch.bfloat16
 
 
 def mix(

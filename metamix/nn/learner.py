@@ -245,8 +245,8 @@ class NeuralMixture(NetworkLearner):
         """What the network says about X."""
         check_is_fitted(self)
         X = check_table(self, X, reset=False)
-        with on_device(self.network_, self.device_):
-            return network_answers(self.network_, self.encoder_.tensors(X, self.device_))
+        network, device = on_device(self.network_, self.device_)
+        return network_answers(network, self.encoder_.tensors(X, device))
 
     def _shares(self, said: Mapping[str, Tensor]) -> Array:
         weights = said["weights"].double().numpy()

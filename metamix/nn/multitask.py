@@ -343,8 +343,8 @@ validation_fraction, callbacks, device, random_state, verbose
     def _answer(self, X: Any) -> dict[str, Tensor]:
         check_is_fitted(self, "network_")
         X = check_table(self, X, reset=False)
-        with on_device(self.network_, self.device_):
-            return network_answers(ToldNetwork(self.network_), self.encoder_.tensors(X, self.device_))
+        network, device = on_device(self.network_, self.device_)
+        return network_answers(ToldNetwork(network), self.encoder_.tensors(X, device))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

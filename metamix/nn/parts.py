@@ -80,7 +80,7 @@ class NeuralGate(BaseEstimator):
         hidden: int = 16,
         penalty: float | str = "path",
         max_iter: int = 200,
-        device: str = "cpu",
+        device: str = "auto",
         random_state: Any = 0,
     ) -> None:
         self.hidden = hidden
@@ -377,7 +377,7 @@ def torch_mlp_regressor(**parameters: Any) -> NeuralMixtureRegressor:
     >>> torch_mlp_regressor(hidden=32).hidden
     32
     """
-    settings = {"objective": "cooperative", "start": "random", "device": "cpu"} | parameters
+    settings = {"objective": "cooperative", "start": "random"} | parameters
     return NeuralMixtureRegressor(1, **settings)
 
 
@@ -389,5 +389,5 @@ def torch_mlp_classifier(**parameters: Any) -> NeuralMixtureClassifier:
     >>> torch_mlp_classifier(hidden=32).hidden
     32
     """
-    settings = {"start": "random", "device": "cpu"} | parameters
+    settings = {"start": "random"} | parameters
     return NeuralMixtureClassifier(1, **settings)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import copy
+from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
+from metamix.devices import device_for
 from metamix.nn.loop import Lessons
 from metamix.progress import listen, narrate
 
@@ -163,20 +164,21 @@ def devices_of(device: str) -> list[str]:
     return [] if device == "cpu" else [device]
 
 
-@contextmanager
-def on_device(network: nn.Module, device: str) -> Iterator[None]:
-    """Inside the block a network is on a device; it comes back to the CPU, where fitted state is kept.
+def on_device(network: nn.Module, device: str) -> tuple[Any, str]:
+    """A network to be asked on the device it was trained on, or on the CPU where that device is not there.
+
+    Fitted state stays on the CPU: what goes to a GPU is a copy.
 
     Examples
     --------
-    >>> with on_device(nn.Linear(1, 1), "cpu"):
-    ...     pass
+    >>> network = nn.Linear(1, 1)
+    >>> on_device(network, "cpu")[0] is network
+    True
+    >>> on_device(network, "cuda:99")[1]  # trained on another machine
+    'cpu'
     """
-    network.to(device)
-    try:
-        yield
-    finally:
-        network.cpu()
+    there, _ = device_for("torch", device)
+    return (network if there == "cpu" else copy.deepcopy(network).to(there)), there
 
 
 def narrating(verbose: int) -> AbstractContextManager[None]:

@@ -15,7 +15,7 @@ from metamix.judging import paired
 from metamix.progress import Event, emit
 from metamix.training.estep import Face, Parts, expectation, tuned
 from metamix.training.gating import LearnedGate
-from metamix.training.pools import target_units
+from metamix.training.pools import fewest_rows, target_units
 
 __all__ = ["Alternation", "Round", "alternate", "drop_experts", "final_gates", "single"]
 
@@ -25,8 +25,6 @@ Array = NDArray[np.float64]
 FLOOR = 1e-3
 # Experts are not fitted again for responsibilities that moved less than this (0 to 2, mean over rows).
 STILL = 0.1
-# A component that explains fewer rows than this is given up: it cannot teach an expert.
-FEWEST_ROWS = 10.0
 # Classical EM stops when the log-likelihood gains less than this share of itself.
 TOLERANCE = 1e-8
 
@@ -186,7 +184,9 @@ def final_gates(workshop: Workshop, parts: Parts, base: Any, best: Round) -> lis
     data, several = workshop.data, workshop.data.n_targets
     folds = workshop.folds.second_level(data.y, data.groups)
     return [
-        tuned(parts, data.target(t), folds, base, best.answers.target(t) if several else best.answers, face)
+        tuned(
+            parts, data.target(t), folds, base, best.answers.target(t) if several else best.answers, face, best.weights
+        )
         for t, face in enumerate(best.faces)
     ]
 
@@ -194,7 +194,11 @@ def final_gates(workshop: Workshop, parts: Parts, base: Any, best: Round) -> lis
 def _feeding(this: Round, workshop: Workshop) -> list[int]:
     """Components that still explain enough rows; the largest always does."""
     mass = (workshop.data.weight > 0) @ this.responsibilities
-    return [k for k in range(len(mass)) if mass[k] >= min(FEWEST_ROWS, float(mass.max()))]
+    return [
+        k
+        for k in range(len(mass))
+        if mass[k] >= min(fewest_rows(int(np.count_nonzero(workshop.data.weight))), float(mass.max()))
+    ]
 
 
 def _without(weights: Array, kept: list[int]) -> Array:

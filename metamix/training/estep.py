@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, posterior
 from metamix.tables import take_rows
 from metamix.training.gating import LearnedGate, fit_on_responsibilities, learn_gate
-from metamix.training.sharpening import bend_gate, sharpen_gate
+from metamix.training.sharpening import bend_gate, rival_gate, sharpen_gate
 
 __all__ = ["Face", "Parts", "expectation", "row_loss", "tuned"]
 
@@ -25,6 +26,8 @@ Array = NDArray[np.float64]
 
 # Scales and gate settle on the answers of a round before the experts are fitted again: they are cheap.
 SETTLING = 2
+# A gate that learns from responsibilities never hears that an expert could not have answered a row.
+LEAST_TAUGHT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Parts:
     proxy_gate: Any = None
     objective: str = "prediction"
     top_k: int | None = None
+    rival: Any = None
 
     @property
     def by_error(self) -> bool:
@@ -140,10 +144,14 @@ def row_loss(parts: Parts, y: Array, predictions: Array, weights: Array, log_pro
     return LogScore(log_prob)(weights)[0]
 
 
-def tuned(parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, face: Face) -> LearnedGate:
+def tuned(
+    parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, face: Face, taught: Array
+) -> LearnedGate:
     """A face's gate, tuned for what it will be asked: the combined answer, where it can descend on that.
 
-    The gate of the likelihood stays where it is better out of fold.
+    The gate of the likelihood stays where it is better out of fold. It is also sharpened on `taught` (n, K), the
+    responsibilities that the experts of the round learned from: in the first rounds those of cheap mixtures, which
+    tell regimes apart more surely than strong experts do that are fitted to a part of the rows.
     """
     learned, values = face.learned, answers.values
     if values.shape[1] == 1:
@@ -155,10 +163,19 @@ def tuned(parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, f
         return row_loss(parts, data.y, values, weights, log_prob)
 
     asked = *given, LogScore(log_prob), log_prob, data.weight, judge
-    sharp = bend_gate(sharpen_gate(learned, *asked), *asked)
-    if sharp is not learned or data.n_classes is not None or not parts.by_error:
-        return sharp
-    other = learn_gate(*given, SquaredError(data.y, values), log_prob, data.weight)
-    both = other.judged & learned.judged
-    better = data.weight[both] @ (face.row_loss - judge(other.weights))[both] > 0
-    return other if better else learned
+    chosen = bend_gate(sharpen_gate(learned, *asked), *asked)
+    if np.ptp(taught) > 0:
+        before = np.log(np.maximum(taught, LEAST_TAUGHT))
+        other = sharpen_gate(learned, *given, LogScore(before), before, data.weight, judge)
+        chosen = _better(chosen, other, judge, data.weight)
+    if chosen is learned and data.n_classes is None and parts.by_error:
+        chosen = _better(
+            chosen, learn_gate(*given, SquaredError(data.y, values), log_prob, data.weight), judge, data.weight
+        )
+    return rival_gate(chosen, parts.rival, given[2], folds, face.responsibilities, data.weight, judge)
+
+
+def _better(one: LearnedGate, other: LearnedGate, judge: Callable[[Array], Array], weight: Array) -> LearnedGate:
+    """The gate that loses less out of fold; the first of equals."""
+    both = one.judged & other.judged
+    return other if other is not one and weight[both] @ (judge(one.weights) - judge(other.weights))[both] > 0 else one

@@ -18,9 +18,11 @@ from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, keep_top, posterior
 from metamix.tables import take_rows
 from metamix.training.gating import LearnedGate, begins, learn_gate
+from metamix.training.joining import Scatter
+from metamix.training.pools import exact_regimes
 from metamix.training.sharpening import sharpen_gate
 
-__all__ = ["LastGate", "Table", "learn_last_gate", "objective_of", "with_column"]
+__all__ = ["LastGate", "Table", "learn_last_gate", "objective_of", "unless_mixture", "with_column"]
 
 Array = NDArray[np.float64]
 
@@ -100,7 +102,7 @@ def objective_of(table: Table, predictions: Array, log_prob: Array) -> LogScore 
     return LogScore(log_prob)
 
 
-def learn_last_gate(table: Table, predictions: Array, own: Array | None) -> LastGate:
+def learn_last_gate(table: Table, predictions: Array, own: Array | None, scatter: Scatter | None = None) -> LastGate:
     """The gate over some columns, their likelihood given that gate, and who explained each row.
 
     Parameters
@@ -108,14 +110,16 @@ def learn_last_gate(table: Table, predictions: Array, own: Array | None) -> Last
     table : Table
     predictions : ndarray of shape (n, K) or (n, K, C)
         The stack's answers last.
-    own : ndarray of shape (n, K - 1) or None
-        The experts' standard deviations; the stack has none.
+    own : ndarray of shape (n, K) or None
+        Standard deviations that columns offer, NaN where there is none.
+    scatter : Scatter or None
+        Which of them follow the plain mixture's.
 
     Returns
     -------
     LastGate
     """
-    lesson = _Lesson(table, predictions, None if own is None else with_column(own, np.full(len(own), np.nan)))
+    lesson = _Lesson(table, predictions, own, scatter)
     if hasattr(table.gate, "fit_objective"):
         log_prob = lesson.likelihood(lesson.even)[1]
         learned = lesson.learned(objective_of(table, predictions, log_prob), log_prob)
@@ -135,8 +139,8 @@ def learn_last_gate(table: Table, predictions: Array, own: Array | None) -> Last
 class _Lesson:
     """One table's columns, and what a gate over them is taught."""
 
-    def __init__(self, table: Table, predictions: Array, scale: Array | None) -> None:
-        self.table, self.predictions, self.scale = table, predictions, scale
+    def __init__(self, table: Table, predictions: Array, scale: Array | None, scatter: Scatter | None) -> None:
+        self.table, self.predictions, self.scale, self.scatter = table, predictions, scale, scatter
         self.Z = table.features.join(table.base, predictions)
         self.even = np.full(predictions.shape[:2], 1 / predictions.shape[1])
         honest = table.folds.honest
@@ -159,6 +163,9 @@ class _Lesson:
         given = None if self.scale is None else self.scale[seen]
         trust = share[seen] * data.weight[seen, None]
         fitted = clone(self.table.likelihood).fit(data.y[seen], self.predictions[seen], trust, scale=given, X=self.X)
+        if self.scatter is not None and hasattr(fitted, "factor_"):
+            # Their noise was learned from the same errors; a factor besides would be ruled by rows without any.
+            fitted.factor_ = np.where(self.scatter.follows, 1.0, fitted.factor_)
         return fitted, fitted.log_prob(data.y, self.predictions, scale=self.scale, X=data.X)
 
     def learned(self, objective: LogScore | SquaredError, log_prob: Array) -> LearnedGate:
@@ -231,5 +238,39 @@ def _stack_unless(table: Table, objective: LogScore | SquaredError, learned: Lea
     gain = paired(known(alone[rows])[0] - loss, weight)
     if gain.mean > STANDARD_ERRORS * gain.standard_error:
         return learned
+    return _one_column(table, learned, -1)
+
+
+def _one_column(table: Table, learned: LearnedGate, column: int) -> LearnedGate:
+    """A gate that gives all weight to one column."""
+    alone = np.zeros_like(learned.weights)
+    alone[:, column] = 1.0
     one = clone(table.constant).fit(np.empty((1, 0)), alone[:1])
     return LearnedGate(one, alone, learned.judged, np.inf)
+
+
+def unless_mixture(table: Table, whole: LastGate, own: Array | None, scatter: Scatter | None) -> LastGate:
+    """The plain mixture alone, where it has found regimes for certain.
+
+    A few rows next to a border rule the squared error, so that even regimes found exactly hardly win by two
+    standard errors of it; and whoever else answers does not know how uncertain a border is.
+
+    Parameters
+    ----------
+    table : Table
+    whole : LastGate
+        The stack's answers last, the mixture's before.
+    own, scatter
+        As in `learn_last_gate`.
+    """
+    data, mixture = table.data, whole.predictions[:, -2]
+    if data.n_classes is not None or not hasattr(table.gate, "fit_objective"):
+        return whole
+    weight = np.where(whole.learned.judged, data.weight, 0.0)
+    own_loss, loss = (np.nan_to_num(np.square(answers - data.y)) for answers in (mixture, whole.answers))
+    if not exact_regimes(own_loss, loss, data.y, weight):
+        return whole
+    lesson = _Lesson(table, whole.predictions, own, scatter)
+    learned = _one_column(table, whole.learned, -2)
+    responsibilities, likelihood = lesson.settled(learned, lesson.likelihood(learned.weights)[1])
+    return LastGate(whole.predictions, learned, likelihood, responsibilities, mixture)

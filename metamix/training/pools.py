@@ -1,4 +1,4 @@
-"""Which expert of the pool suits which regime, by weighted loss on held-out rows."""
+"""Which expert of the pool suits which regime, by weighted loss on held-out rows; which regimes starve."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from scipy.optimize import linear_sum_assignment
 
 from metamix.answers import Failure
 from metamix.fitting import Data, Workshop
+from metamix.judging import STANDARD_ERRORS, paired
 
-__all__ = ["best_single", "choose_types", "row_losses", "target_units"]
+__all__ = ["best_single", "choose_types", "exact_regimes", "fewest_rows", "nearer", "row_losses", "target_units"]
 
 Array = NDArray[np.float64]
 
 # Choosing types costs fits: folds are added until so many held-out rows have spoken.
 ENOUGH_ROWS = 60
+# Errors below this share of the standard deviation of y are exact.
+EXACT = 1e-2
 # Probabilities are clipped as the categorical likelihood clips them: losses of both are compared.
 CLIP = 1e-6
 
@@ -100,6 +103,71 @@ def _try(workshop: Workshop, responsibilities: Array, keep: bool) -> _Trial:
     if not np.isfinite(total).any(axis=1).all():
         workshop.raise_all_failed(answers.failures)
     return _Trial(total, losses, rows, kept, answers.failures)
+
+
+def fewest_rows(n: int) -> float:
+    """How many effective rows a regime needs, or it cannot teach an expert: a tenth of the table, from 3 to 10.
+
+    Examples
+    --------
+    >>> fewest_rows(20), fewest_rows(50), fewest_rows(5000)
+    (3.0, 5.0, 10.0)
+    """
+    return min(max(n / 10, 3.0), 10.0)
+
+
+def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array) -> bool:
+    """Whether a mixture has found regimes for certain, whatever a few rows next to a border make it lose.
+
+    It answers half of the rows exactly, or more rows nearly so than another does, and does not lose by two
+    standard errors: so few rows decide there that the squared error alone would be a draw of lots.
+
+    Parameters
+    ----------
+    mixture, other : ndarrays of shape (n,)
+        Squared errors of held-out rows.
+    y, weight : ndarrays of shape (n,)
+
+    Examples
+    --------
+    >>> y, ones = np.tile([-5.0, 5.0], 20), np.ones(40)
+    >>> exact_regimes(np.append(np.zeros(39), 100.0), np.full(40, 2.0), y, ones)
+    True
+    """
+    counts = weight > 0
+    mixture, other, weight = mixture[counts], other[counts], weight[counts]
+    unit = float(np.var(y[counts]))
+    lost = paired(mixture - other, weight)
+    if not unit > 0 or lost.mean > STANDARD_ERRORS * lost.standard_error:
+        return False
+    return float(np.median(mixture)) <= EXACT**2 * unit or nearer(other, mixture, weight, (EXACT / 10) ** 2 * unit) > 1
+
+
+def nearer(one: Array, other: Array, weight: Array, exact: float) -> float:
+    """How far other answers are nearer to the truth than these, in standard errors of the paired difference.
+
+    By squared errors or, counted half, by their logarithm: where regimes are exact, a few rows next to a border rule
+    the former.
+
+    Parameters
+    ----------
+    one, other : ndarrays of shape (n,)
+        Squared errors.
+    weight : ndarray of shape (n,)
+    exact : float
+        Squared errors below this are as good as each other.
+
+    Examples
+    --------
+    >>> errors, exact = np.full(32, 4.0), np.full(32, 1e-4)
+    >>> exact[0] = 400.0
+    >>> nearer(errors, exact, np.ones(32), 1e-4) > 1, bool(errors.mean() < exact.mean())
+    (True, True)
+    """
+    plain = paired(one - other, weight)
+    logs = paired(np.log(one + exact) - np.log(other + exact), weight)
+    found = [gain.mean / gain.standard_error if gain.standard_error > 0 else 0.0 for gain in (plain, logs)]
+    return max(found[0], found[1] / STANDARD_ERRORS)
 
 
 def target_units(data: Data) -> Array:

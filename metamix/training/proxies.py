@@ -8,32 +8,35 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve
 from sklearn.base import clone
-from sklearn.preprocessing import PolynomialFeatures
 
-from metamix.columns import ColumnEncoder
+from metamix.judging import STANDARD_ERRORS, paired
 from metamix.recombination import posterior
 from metamix.tables import take_rows
+from metamix.training.cheap import Rows, Terms, cheap_experts, expert_log_prob, probabilities
+from metamix.training.partition import leaves
+from metamix.training.pools import nearer
 
 __all__ = ["ProxyMixture", "proxy_responsibilities"]
 
 Array = NDArray[np.float64]
 
 STARTS, ALLOCATIONS, ROUNDS, FINALISTS = 12, 8, 8, 2
-MOST_ROWS, SEARCH_ROWS, MOST_COLUMNS, MOST_TERMS = 2000, 1000, 40, 70
+MOST_ROWS, SEARCH_ROWS = 2000, 1000
 BLOCK = 20_000
 # A class says less of its row than a number does: starts go through EM with a gate before they are compared.
 CLASS_ROUNDS = 4
-SHARP = 1e-4  # penalty of the gate in the last rounds for classes
-# Bumps along each column bend the experts that count regimes; they settle in a few rounds.
-BUMPS, FEWEST_BUMPS, MOST_RICH, RICH_ROUNDS = 10, 4, 140, 4
-RIDGE = 1e-3
-# Logistic experts take a few steps at a time, since responsibilities move on; nobody is believed to be certain.
-NEWTON, LOGISTIC_RIDGE, LEAST_CURVATURE, LEAST_PROBABILITY = 2, 3e-3, 0.02, 0.01
-# Regimes are claimed only where held-out rows say so by as many standard errors.
-STANDARD_ERRORS = 2.0
+# Experts that bend settle in a few rounds, and so does a sharper gate; one too soft at a border hides what
+# regimes gain there.
+RICH_ROUNDS, SHARP_ROUNDS, SHARP, CLASS_SHARP = 4, 3, 1e-5, 1e-4
+# No expert dies of a row: at this share of every row, hardly visible in the scale of an exact expert.
+FLOOR = 1e-5
+# A regime more must add this share of what the others have gained: exact experts gain a little by every cut.
+WORTH = 0.1
+# So many are counted. Where rows are few a search costs next to nothing, and every number is tried.
+MOST_REGIMES, FEW_ROWS = 4, 300
+# Errors below this share of the target's spread count as one another.
+EXACT = 1e-3
 
 
 @dataclass
@@ -45,44 +48,19 @@ class ProxyMixture:
     gate: Any
     rich: bool = False
 
-    def log_prob(self, rows: _Rows) -> Array:
+    def log_prob(self, rows: Rows) -> Array:
         """Log density (n, K) of the target under each expert."""
-        return _log_prob(rows.basis(self.rich), rows.Y, self.coefficients, self.scale)
+        return expert_log_prob(rows.basis(self.rich), rows.Y, self.coefficients, self.scale)
 
-    def weights(self, rows: _Rows) -> Array:
+    def weights(self, rows: Rows) -> Array:
         """Weights (n, K) of the gate."""
         return (
             np.ones((len(rows.Y), 1)) if len(self.coefficients) == 1 else self.gate.predict_proba(rows.looks(self.rich))
         )
 
-    def responsibilities(self, rows: _Rows) -> tuple[Array, Array]:
+    def responsibilities(self, rows: Rows) -> tuple[Array, Array]:
         """Responsibilities (n, K) and log density (n,)."""
         return posterior(self.weights(rows), self.log_prob(rows))
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows as the proxies see them: gate columns (n, q), two bases, target (n, m) and weight (n,)."""
-
-    Z: Array
-    plain: Array
-    bumps: Array | None
-    Y: Array
-    weight: Array
-    classes: bool = False
-
-    def take(self, rows: Any) -> _Rows:
-        """Some of the rows."""
-        bumps = None if self.bumps is None else self.bumps[rows]
-        return _Rows(self.Z[rows], self.plain[rows], bumps, self.Y[rows], self.weight[rows], self.classes)
-
-    def looks(self, rich: bool) -> Array:
-        """What the gate looks at: columns, or with squares and products, since borders bend too."""
-        return self.plain[:, 1:] if rich else self.Z
-
-    def basis(self, rich: bool) -> Array:
-        """Terms (n, p) of the ridge experts: a polynomial, or with bumps along each column."""
-        return np.hstack([self.plain, self.bumps]) if rich and self.bumps is not None else self.plain
 
 
 def proxy_responsibilities(
@@ -101,7 +79,8 @@ def proxy_responsibilities(
     Random soft starts are first reallocated by error alone (Späth 1979), the best few go through EM with a
     gate, and the mixture with the best held-out log density wins. Without `n_regimes` they are counted from
     one up, by mixtures whose experts bend along every column, so that a curve is not taken for two regimes:
-    another regime stays only if held-out rows say so by two standard errors.
+    more regimes are claimed only if held-out rows say so by two standard errors. Model trees, which cut the table
+    along its columns, enter the ranking too.
 
     Parameters
     ----------
@@ -119,8 +98,8 @@ def proxy_responsibilities(
         (K, positions) -> other first responsibilities by name, each (len(positions), K), which go through
         EM as well and are ranked with the random ones.
     by_error : bool
-        Another regime must also lower the held-out squared error of the combined answer, by one standard
-        error: two regimes that no column tells apart are of no use to it.
+        More regimes must also bring the combined answer nearer to held-out rows, by one standard error of its
+        squared error or two of the logarithm: two regimes that no column tells apart are of no use to it.
     classes : bool
         Whether the columns of Y are classes, which logistic experts learn.
 
@@ -144,14 +123,19 @@ def proxy_responsibilities(
         Y = Y - np.average(Y, axis=0, weights=weight)
         Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
     positions = rng.permutation(np.flatnonzero(weight > 0))[: 4 * MOST_ROWS // 3]
-    terms = _Terms(take_rows(X, positions), rng, classes)
+    terms = Terms(take_rows(X, positions), rng, classes)
     known = terms(take_rows(X, positions), Y[positions], weight[positions])
-    hold = len(positions) // 4
-    trial = _Trial(known.take(slice(hold, None)), known.take(slice(0, hold or None)), gate, by_error, rng)
-    winner = trial.count() if n_regimes is None else trial.search(n_regimes)
+    trials = _trials(known, gate, by_error, rng, few=n_regimes is None and len(positions) <= FEW_ROWS)
+    if n_regimes is None:
+        winners = _count(trials)
+        trial = trials[int(np.argmax([one.score(winner) for one, winner in zip(trials, winners, strict=True)]))]
+        winner = winners[trials.index(trial)]
+    else:
+        trial = trials[0]
+        winner = trial.search(n_regimes)
     K = len(winner.coefficients)
     if starts is not None and K > 1:
-        for name, first in starts(K, positions[hold:]).items():
+        for name, first in starts(K, positions[trial.taught]).items():
             winner = trial.better(winner, trial.enter(name, trial.begin(_floored(first))))
     responsibilities = np.empty((len(Y), K))
     for begin in range(0, len(Y), BLOCK):
@@ -161,41 +145,69 @@ def proxy_responsibilities(
     return responsibilities, sorted(trial.ranking, key=lambda row: row["score"])
 
 
+def _trials(known: Rows, gate: Any, by_error: bool, rng: np.random.Generator, few: bool) -> list[_Trial]:
+    """A quarter of the rows held out; where they are few, each quarter in turn."""
+    n = len(known.Y)
+    places = np.arange(n)
+    hold = n // 4
+    starts = range(0, 4 * hold, hold) if few and hold else [0]
+    held = [places[start : start + hold] if hold else places for start in starts]
+    taught = [np.delete(places, rows) if hold else places for rows in held]
+    return [_Trial(known, *pair, gate, by_error, rng) for pair in zip(taught, held, strict=True)]
+
+
+def _count(trials: list[_Trial]) -> list[ProxyMixture]:
+    """In each trial the mixture with the fewest regimes that no larger number betters by two standard errors."""
+    share = np.concatenate([trial.share for trial in trials]) / len(trials)
+
+    def density(mixtures: list[ProxyMixture]) -> Array:
+        return np.concatenate([trial.density(one) for trial, one in zip(trials, mixtures, strict=True)])
+
+    def errors(mixtures: list[ProxyMixture]) -> Array:
+        return np.concatenate([trial.errors(one) for trial, one in zip(trials, mixtures, strict=True)])
+
+    best = [trial.search(1) for trial in trials]
+    alone, clearly_not, rows = share @ density(best), 0, len(trials[0].train.Y)
+    for K in range(2, MOST_REGIMES + 1):
+        if rows < 3 * K * min(trials[0].train.plain.shape[1], 10):
+            break
+        rival = [trial.search(K) for trial in trials]
+        gains = paired(density(rival) - density(best), share)
+        gain = gains.mean / gains.standard_error if gains.standard_error > 0 else 0.0
+        closer = nearer(errors(best), errors(rival), share, EXACT**2) if trials[0].by_error else gain
+        if gain > STANDARD_ERRORS and closer > 1 and gains.mean > WORTH * (share @ density(best) - alone):
+            best, clearly_not = rival, 0
+        else:  # two regimes may explain nothing where three or four do
+            clearly_not += min(gain, closer) < 1
+        if clearly_not > 1 and rows > FEW_ROWS:
+            break
+    return best
+
+
 class _Trial:
     """Mixtures taught on some rows and ranked on others."""
 
-    def __init__(self, train: _Rows, held: _Rows, gate: Any, by_error: bool, rng: np.random.Generator) -> None:
-        self.by_error = by_error
-        self.train, self.held, self.gate, self.rng = train, held, gate, rng
-        self.share = held.weight / held.weight.sum()
+    def __init__(
+        self,
+        known: Rows,
+        taught: NDArray[np.intp],
+        held: NDArray[np.intp],
+        gate: Any,
+        by_error: bool,
+        rng: np.random.Generator,
+    ) -> None:
+        self.taught, self.train, self.held = taught, known.take(taught), known.take(held)
+        self.by_error, self.gate, self.rng = by_error, gate, rng
+        self.share = self.held.weight / self.held.weight.sum()
         self.ranking: list[dict[str, Any]] = []
-
-    def count(self) -> ProxyMixture:
-        """The mixture with the fewest regimes that one more does not better by two standard errors."""
-        best = self.search(1)
-        for K in (2, 3, 4):
-            if len(self.train.Y) < 3 * K * min(self.train.plain.shape[1], 10):
-                break
-            rival = self.search(K)
-            gain = self.gain(self.density(rival) - self.density(best))
-            nearer = self.gain(self.errors(best) - self.errors(rival)) if self.by_error else gain
-            if gain > STANDARD_ERRORS and nearer > 1:
-                best = rival
-            elif min(gain, nearer) < 1:
-                break
-        return best
-
-    def gain(self, gains: Array) -> float:
-        """Mean of paired gains (n,) on held-out rows, in standard errors."""
-        mean = float(self.share @ gains)
-        error = float(np.sqrt(np.square(self.share) @ np.square(gains - mean)))
-        return mean / error if error > 0 else 0.0
+        self.partitions: dict[str, list[NDArray[np.intp]]] = {}
+        self.reach = 0  # how far partitions have been grown, in cuts
 
     def errors(self, mixture: ProxyMixture) -> Array:
         """Held-out squared error (n,) of the combined answer."""
         answers = self.held.basis(mixture.rich) @ mixture.coefficients
         if self.held.classes:
-            answers = _softmax(answers)
+            answers = probabilities(answers)
         combined = np.einsum("nk,knm->nm", mixture.weights(self.held), answers)
         return np.asarray(np.square(self.held.Y - combined).sum(axis=1))
 
@@ -207,15 +219,37 @@ class _Trial:
             if self.train.classes:
                 one, bent = self.refine(one, RICH_ROUNDS), self.refine(bent, RICH_ROUNDS, rich=True)
             return self.enter("uniform", self.better(one, bent))
-        found = _search(self.train, self.gate, K, self.rng)
-        best = max(found, key=self.score)
-        if self.train.bumps is not None and not self.train.classes:
+        best = max(_search(self.train, self.gate, K, self.rng), key=self.score)
+        if self.train.classes:
+            return self.enter(f"proxy, {K} regimes", self.better(best, self.sharpened(best)))
+        if self.train.bumps is not None:
             best = self.better(best, self.refine(best, RICH_ROUNDS, rich=True))
-        if self.train.classes and hasattr(self.gate, "penalty"):
-            # Logits of experts are small next to a border: a gate too soft at it hides what regimes gain.
-            soft, self.gate = self.gate, clone(self.gate).set_params(penalty=SHARP)
-            best, self.gate = self.better(best, self.refine(best, RICH_ROUNDS)), soft
-        return self.enter(f"proxy, {K} regimes", best)
+        best = self.enter(f"proxy, {K} regimes", self.better(best, self.sharpened(best)))
+        for name, labels in self.cut(K).items():
+            found = self.sharpened(self.fit(_floored(np.eye(K)[labels])))
+            best = self.better(best, self.enter(f"partition by {name}, {K} regimes", found))
+        return best
+
+    def cut(self, K: int) -> dict[str, NDArray[np.intp]]:
+        """Partitions of the rows into K leaves, by the models that these hold."""
+        if self.reach < K - 1:  # all up to K come at the price of the last
+            train, self.reach = self.train, max(K, MOST_REGIMES) - 1
+            models = {"lines": np.column_stack([np.ones(len(train.Z)), train.Z]), "curves": train.plain}
+            self.partitions = {
+                name: list(leaves(train.Z, terms, train.Y, train.weight, self.reach + 1))
+                for name, terms in models.items()
+            }
+        return {name: grown[K - 2] for name, grown in self.partitions.items() if len(grown) > K - 2}
+
+    def sharpened(self, mixture: ProxyMixture) -> ProxyMixture:
+        """A few rounds of EM under a sharper gate, where its penalty can be set."""
+        if not hasattr(self.gate, "penalty"):
+            return mixture
+        soft, classes = self.gate, self.train.classes
+        self.gate = clone(soft).set_params(penalty=CLASS_SHARP if classes else SHARP)
+        sharp = self.refine(mixture, RICH_ROUNDS if classes else SHARP_ROUNDS, mixture.rich)
+        self.gate = soft
+        return sharp
 
     def begin(self, first: Array) -> ProxyMixture:
         """A few rounds of EM from first responsibilities (n, K)."""
@@ -251,96 +285,11 @@ class _Trial:
         return mixture
 
 
-class _Terms:
-    """From rows of X to gate columns (n, q), standardised, and terms (n, p) of the ridge experts."""
-
-    def __init__(self, X: Any, rng: np.random.Generator, classes: bool) -> None:
-        self.classes = classes
-        self.encoder = ColumnEncoder().fit(X)
-        Z = self.encoder.transform(X)
-        self.projection: Array | None = None
-        q = Z.shape[1]
-        if sparse.issparse(Z) or q > MOST_COLUMNS:
-            # Random directions keep distances (Johnson & Lindenstrauss 1984) and take dense or sparse columns.
-            self.projection = rng.standard_normal((q, MOST_COLUMNS)) / np.sqrt(q)
-            q = MOST_COLUMNS
-        size = (q + 1) * (q + 2) // 2
-        self.degree = 2 if size <= MOST_TERMS and Z.shape[0] >= 4 * size else 1
-        self.centres: Array | None = None
-        self.widths = np.ones(q)
-        size = size if self.degree == 2 else q + 1
-        bumps = 0 if self.projection is not None or not q else (min(MOST_RICH, Z.shape[0] // 6) - size) // q
-        if bumps >= FEWEST_BUMPS:
-            self.centres = np.quantile(Z, np.linspace(0.02, 0.98, min(bumps, BUMPS)), axis=0)
-            self.widths = np.maximum((self.centres[-1] - self.centres[0]) / (len(self.centres) - 1), 1e-3)
-
-    def __call__(self, X: Any, Y: Array, weight: Array) -> _Rows:
-        Z = self.encoder.transform(X)
-        Z = np.asarray(Z if self.projection is None else Z @ self.projection)
-        plain = PolynomialFeatures(self.degree).fit_transform(np.clip(Z, -4, 4))
-        bent = None
-        if self.centres is not None:
-            away = (Z[:, None, :] - self.centres) / self.widths
-            bent = np.exp(-0.5 * np.square(away)).reshape(len(Z), -1)
-        if self.classes:  # a class says little of its row: regimes are told apart by straight logits, one may bend
-            q = Z.shape[1] + 1
-            plain, bent = plain[:, :q], plain[:, q:] if bent is None else np.hstack([plain[:, q:], bent])
-        return _Rows(Z, plain, bent, Y, weight, self.classes)
-
-
-def _log_prob(basis: Array, Y: Array, coefficients: Array, scale: Array | None) -> Array:
-    if scale is None:
-        given = (_softmax(basis @ coefficients) * Y).sum(axis=2)
-        return np.asarray(np.log(np.clip(given, LEAST_PROBABILITY, 1.0)).T)
-    errors = Y[None] - basis @ coefficients
-    return np.asarray((-0.5 * np.square(errors / scale[:, None]) - np.log(scale)[:, None]).sum(axis=2).T)
-
-
-def _softmax(logits: Array) -> Array:
-    exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(exponent / exponent.sum(axis=-1, keepdims=True))
-
-
-def _experts(rows: _Rows, terms: Array, mass: Array, begin: Array | None) -> tuple[Array, Array | None]:
-    """Experts from mass (n, K): ridge, or for classes a few steps of logistic regression from `begin`."""
-    if not rows.classes:
-        return _ridge(terms, rows.Y, mass)
-    p, C = terms.shape[1], rows.Y.shape[1]
-    coefficients = np.zeros((mass.shape[1], p, C)) if begin is None else begin.copy()
-    for k in range(mass.shape[1]):
-        penalty = LOGISTIC_RIDGE * max(float(mass[:, k].sum()), 1e-9) + 1e-9
-        for _ in range(NEWTON):
-            given = _softmax(terms @ coefficients[k])
-            slope = terms.T @ (mass[:, [k]] * (rows.Y - given)) - penalty * coefficients[k]
-            # One curvature for all classes, that of the least certain; each class alone would step too far.
-            curved = mass[:, k] * np.maximum((given * (1 - given)).max(axis=1), LEAST_CURVATURE)
-            hessian = terms.T @ (terms * curved[:, None])
-            hessian[np.diag_indices(p)] += penalty
-            step = cho_solve(cho_factor(hessian, check_finite=False), slope, check_finite=False)
-            coefficients[k] += (C - 1) / C * step
-    return coefficients, None
-
-
-def _ridge(basis: Array, Y: Array, mass: Array) -> tuple[Array, Array]:
-    """Weighted ridge experts: coefficients (K, p, m) and scales (K, m) from mass (n, K)."""
-    coefficients, scale = [], []
-    for k in range(mass.shape[1]):
-        weighted = basis * mass[:, [k]]
-        gram = basis.T @ weighted
-        total = max(float(mass[:, k].sum()), 1e-9)
-        gram[np.diag_indices_from(gram)] += RIDGE * total + 1e-9
-        solution = cho_solve(cho_factor(gram, check_finite=False), weighted.T @ Y, check_finite=False)
-        errors = Y - basis @ solution
-        coefficients.append(solution)
-        scale.append(np.sqrt((mass[:, k] @ np.square(errors)) / total + 1e-6))
-    return np.stack(coefficients), np.stack(scale)
-
-
 def _fit(
-    rows: _Rows, responsibilities: Array, gate: Any, rich: bool = False, begin: Array | None = None
+    rows: Rows, responsibilities: Array, gate: Any, rich: bool = False, begin: Array | None = None
 ) -> ProxyMixture:
     """Experts and gate from responsibilities (n, K)."""
-    coefficients, scale = _experts(rows, rows.basis(rich), responsibilities * rows.weight[:, None], begin)
+    coefficients, scale = cheap_experts(rows, rows.basis(rich), responsibilities * rows.weight[:, None], begin)
     if responsibilities.shape[1] == 1:
         return ProxyMixture(coefficients, scale, None, rich)
     taught = clone(gate).fit(rows.looks(rich), responsibilities, sample_weight=rows.weight)
@@ -349,10 +298,10 @@ def _fit(
 
 def _floored(responsibilities: Array) -> Array:
     """Responsibilities that let no expert die."""
-    return (1 - 1e-3) * responsibilities + 1e-3 / responsibilities.shape[1]
+    return (1 - FLOOR) * responsibilities + FLOOR / responsibilities.shape[1]
 
 
-def _search(rows: _Rows, gate: Any, K: int, rng: np.random.Generator) -> list[ProxyMixture]:
+def _search(rows: Rows, gate: Any, K: int, rng: np.random.Generator) -> list[ProxyMixture]:
     """The best few mixtures of K ridge experts from random starts."""
     few = rows.take(slice(0, SEARCH_ROWS))
     finalists = []
@@ -367,8 +316,8 @@ def _search(rows: _Rows, gate: Any, K: int, rng: np.random.Generator) -> list[Pr
         responsibilities = 0.9 * np.eye(K)[labels] + 0.1 / K
         experts: tuple[Array | None, Array | None] = None, None
         for _ in range(ALLOCATIONS):
-            experts = _experts(few, terms, responsibilities * few.weight[:, None], experts[0])
-            log_prob = _log_prob(terms, few.Y, *experts)
+            experts = cheap_experts(few, terms, responsibilities * few.weight[:, None], experts[0])
+            log_prob = expert_log_prob(terms, few.Y, *experts)
             shares = np.broadcast_to(responsibilities.mean(axis=0), responsibilities.shape)
             responsibilities = posterior(shares, log_prob, floor=1e-3)[0]
         mixture = _fit(few, responsibilities, gate)

@@ -12,8 +12,8 @@ from sklearn.base import clone
 from metamix.judging import Judge, Verdict, headroom, paired, simplest_winner
 from metamix.recombination import combine, keep_top
 from metamix.training.gating import LearnedGate
-from metamix.training.joining import join
-from metamix.training.last_gate import LastGate, Table, learn_last_gate, objective_of, with_column
+from metamix.training.joining import Scatter, join, learn_scatter
+from metamix.training.last_gate import LastGate, Table, learn_last_gate, objective_of, unless_mixture, with_column
 
 __all__ = ["Selection", "Table", "select"]
 
@@ -29,6 +29,7 @@ class Selection:
 
     predictions: Array
     stacker: Any
+    scatter: Scatter | None
     likelihood: Any
     learned: LearnedGate
     responsibilities: Array
@@ -55,22 +56,31 @@ def select(table: Table) -> Selection:
     experts = values[:, :K]
     plain, _ = _stack(table, experts, None)  # sees the experts alone, as scikit-learn's does
     stacked, stacker = _stack(table, experts, table.stack_features)
-    own = table.answers.scale
-    simple = learn_last_gate(table, with_column(experts, stacked), None if own is None else own[:, :K])
+    own, scatter = table.answers.scale, None
+    even = np.full(len(values), np.nan)  # the stack has one scale for all rows
+    simple = learn_last_gate(
+        table, with_column(experts, stacked), None if own is None else with_column(own[:, :K], even)
+    )
     candidates = {"constant": _constant(table, experts), "stack": plain, "gated": simple.answers}
     whole = simple
     judged = Judge(table.data.y, table.data.weight, table.folds.partition, table.classes)
     if values.shape[1] > K:
         both = (stacked, stacker), _stack(table, values, table.stack_features)
         joined, stacker = join(*both, K, judged.losses, judged.weight)
-        whole = learn_last_gate(table, with_column(values, joined), own)
+        if own is not None:
+            errors = with_column(values, joined) - table.data.y[:, None]
+            scatter = learn_scatter(errors, own, table.data.y, judged.weight)
+            own = scatter(own)
+        whole = unless_mixture(table, learn_last_gate(table, with_column(values, joined), own, scatter), own, scatter)
         candidates["specialised"] = whole.answers
     fold = np.where(whole.learned.judged & simple.learned.judged, table.folds.partition, -1)
     if not table.data.weight[fold >= 0].any():
         fold = table.folds.partition
     judge = Judge(table.data.y, table.data.weight, fold, table.classes, table.scoring)
     rows, verdict = _verdict(table, judge, candidates, {"gated": simple, "specialised": whole})
-    return Selection(whole.predictions, stacker, whole.likelihood, whole.learned, whole.responsibilities, rows, verdict)
+    return Selection(
+        whole.predictions, stacker, scatter, whole.likelihood, whole.learned, whole.responsibilities, rows, verdict
+    )
 
 
 def _stack(table: Table, values: Array, features: Array | None) -> tuple[Array, Any]:

@@ -10,10 +10,19 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from metamix.folds import Folds
+from metamix.judging import paired
 from metamix.objectives import LogScore, SquaredError
-from metamix.training.gating import LearnedGate, Lesson, begins, learn_gate, one_standard_error
+from metamix.tables import take_rows
+from metamix.training.gating import (
+    LearnedGate,
+    Lesson,
+    begins,
+    fit_on_responsibilities,
+    learn_gate,
+    one_standard_error,
+)
 
-__all__ = ["bend_gate", "sharpen_gate"]
+__all__ = ["bend_gate", "rival_gate", "sharpen_gate"]
 
 Array = NDArray[np.float64]
 Objective = LogScore | SquaredError
@@ -22,6 +31,10 @@ Objective = LogScore | SquaredError
 SHARPEST = 1e-7
 # A gate that ended there has found its borders. Up to so many columns others may bend theirs.
 SHARP, MOST_BENT = 1e-5, 12
+# A gate of another kind is tried on so many rows at most; it goes where the learned one is better by so many
+# standard errors. With 1/2, bagged trees were best or nearly so on borders along columns, and no worse than the
+# learned gate on oblique ones (DECISIONS.md).
+MOST_RIVAL_ROWS, RIVAL_ERRORS = 500, 0.5
 
 
 def sharpen_gate(
@@ -101,3 +114,52 @@ def bend_gate(
     counts = np.where(learned.judged & bent.judged, sample_weight, 0.0)
     losses = np.column_stack([judge(learned.weights), judge(bent.weights)])
     return bent if one_standard_error(np.where(counts[:, None] > 0, losses, 0.0), counts) else learned
+
+
+def rival_gate(
+    learned: LearnedGate,
+    rival: Any,
+    Z: Any,
+    folds: Folds,
+    responsibilities: Array,
+    sample_weight: Array,
+    judge: Callable[[Array], Array],
+) -> LearnedGate:
+    """A gate of another kind where rows are few, unless the learned one is better on held-out rows.
+
+    Where regimes meet, a few rows say where; what lies between them is the gate's own idea of a border. The
+    learned gate's must show out of fold that it suits the table.
+
+    Parameters
+    ----------
+    learned : LearnedGate
+    rival : gate or None
+        Unfitted; learns soft labels.
+    Z : array, sparse matrix or frame, n rows
+    folds : Folds
+    responsibilities : ndarray of shape (n, K)
+    sample_weight : ndarray of shape (n,)
+    judge : callable
+        weights (n, K) -> loss (n,).
+
+    Returns
+    -------
+    LearnedGate
+        Fitted on every honest row.
+    """
+    constant = learned.penalty is not None and np.isinf(learned.penalty)
+    if rival is None or np.count_nonzero(sample_weight) > MOST_RIVAL_ROWS or constant or not learned.judged.any():
+        return learned
+    counts = np.where(learned.judged, sample_weight, 0.0)
+    weights = learned.weights.copy()
+    for f in range(len(folds)):
+        rows, test = folds.learners(f), folds.judged(f)
+        test = test[learned.judged[test]]
+        if len(test) and sample_weight[rows].any():
+            fitted = fit_on_responsibilities(rival, Z, responsibilities, sample_weight, rows)
+            weights[test] = fitted.predict_proba(take_rows(Z, test))
+    excess = paired(np.where(counts > 0, judge(weights) - judge(learned.weights), 0.0), counts)
+    if excess.mean > RIVAL_ERRORS * excess.standard_error:
+        return learned
+    final = fit_on_responsibilities(rival, Z, responsibilities, sample_weight, np.flatnonzero(folds.honest))
+    return LearnedGate(final, weights, learned.judged, None)

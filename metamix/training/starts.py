@@ -16,6 +16,7 @@ from metamix.columns import ColumnEncoder
 from metamix.features import GateFeatures
 from metamix.fitting import Bench, Data
 from metamix.tables import take_rows
+from metamix.training.pools import fewest_rows
 from metamix.training.proxies import proxy_responsibilities
 
 __all__ = [
@@ -29,8 +30,6 @@ NAMES = ("uniform", "kmeans", "gmm", "joint_gmm", "random")
 CLUSTERS = ("kmeans", "gmm", "joint_gmm")
 # A random start leaves a tenth of each row to the other experts, so that none sees a hard cut.
 SOFTNESS = 0.1
-# A regime with fewer effective rows than this cannot teach an expert.
-FEWEST_ROWS = 10.0
 
 
 def from_user(start: Any, n: int, K: int | None) -> Array:
@@ -207,9 +206,8 @@ def begin(data: Data, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Ar
         # start, cheap mixtures only count the regimes that it is to find.
         K = how.pool if named else found.shape[1]
     name = "uniform" if how.start == "auto" else how.start
-    return make_start(name, columns, target[:, 0], K, how.seed, data.weight), ranking or [
-        {"start": name, "score": np.nan}
-    ]
+    taken = {"start": name, "score": np.nan}  # beside the ranking that counted regimes, where there is one
+    return make_start(name, columns, target[:, 0], K, how.seed, data.weight), [*ranking, taken]
 
 
 @dataclass(frozen=True)
@@ -236,13 +234,13 @@ def prune(responsibilities: Array, weight: Array) -> Array:
 
     Examples
     --------
-    >>> prune(np.array([[0.9, 0.1]] * 50), np.ones(50)).shape
+    >>> prune(np.array([[0.95, 0.05]] * 50), np.ones(50)).shape
     (50, 1)
     """
     while responsibilities.shape[1] > 1:
         mass = (weight > 0) @ responsibilities
         least = int(mass.argmin())
-        if mass[least] >= FEWEST_ROWS:
+        if mass[least] >= fewest_rows(int(np.count_nonzero(weight))):
             break
         responsibilities = np.delete(responsibilities, least, axis=1)
         total = responsibilities.sum(axis=1, keepdims=True)

@@ -8,7 +8,7 @@ from metamix_catboost.experts import CatBoostClassifierExpert, CatBoostRegressor
 
 __all__ = ["CatBoostClassifierExpert", "CatBoostRegressorExpert", "classifier", "regressor"]
 
-_OWN = ("iterations", "depth", "learning_rate", "l2_leaf_reg", "random_state", "n_jobs")
+_OWN = ("iterations", "depth", "learning_rate", "l2_leaf_reg", "random_state", "n_jobs", "device")
 
 
 def regressor(**parameters: Any) -> CatBoostRegressorExpert:

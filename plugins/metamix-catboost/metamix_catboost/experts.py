@@ -6,6 +6,7 @@ from typing import Any
 
 import catboost
 import numpy as np
+from catboost.utils import get_gpu_device_count
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags
@@ -34,6 +35,8 @@ class CatBoostRegressorExpert(RegressorMixin, BaseEstimator):
         Threads.
     options : dict or None
         Other parameters of CatBoostRegressor.
+    device : {None, "cpu", "cuda"} or "cuda:N"
+        None is the CPU, or what the mixture around it is asked for.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class CatBoostRegressorExpert(RegressorMixin, BaseEstimator):
         random_state: int | None = None,
         n_jobs: int | None = 1,
         options: dict[str, Any] | None = None,
+        device: str | None = None,
     ) -> None:
         self.iterations = iterations
         self.depth = depth
@@ -60,6 +64,7 @@ class CatBoostRegressorExpert(RegressorMixin, BaseEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.options = options
+        self.device = device
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CatBoostRegressorExpert:
         """Learn from X (n, d) of any columns, y (n,) and weights (n,)."""
@@ -84,6 +89,9 @@ class CatBoostRegressorExpert(RegressorMixin, BaseEstimator):
         answers = self.model_.predict(pool, thread_count=self.n_jobs or 1)
         return np.asarray(answers, dtype=np.float64) * self.scale_ + self.mean_
 
+    def __metamix_device__(self, device: str) -> tuple[str, str]:
+        return _device(device)
+
     def __sklearn_tags__(self) -> Tags:
         return _any_columns(super().__sklearn_tags__())
 
@@ -93,7 +101,7 @@ class CatBoostClassifierExpert(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    iterations, depth, learning_rate, l2_leaf_reg, random_state, n_jobs, options
+    iterations, depth, learning_rate, l2_leaf_reg, random_state, n_jobs, options, device
         As for `CatBoostRegressorExpert`.
 
     Examples
@@ -113,6 +121,7 @@ class CatBoostClassifierExpert(ClassifierMixin, BaseEstimator):
         random_state: int | None = None,
         n_jobs: int | None = 1,
         options: dict[str, Any] | None = None,
+        device: str | None = None,
     ) -> None:
         self.iterations = iterations
         self.depth = depth
@@ -121,6 +130,7 @@ class CatBoostClassifierExpert(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.options = options
+        self.device = device
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CatBoostClassifierExpert:
         """Learn from X (n, d) of any columns, labels y (n,) and weights (n,)."""
@@ -143,6 +153,9 @@ class CatBoostClassifierExpert(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return np.asarray(self.model_.predict_proba(self.columns_.pool(X), thread_count=self.n_jobs or 1))
 
+    def __metamix_device__(self, device: str) -> tuple[str, str]:
+        return _device(device)
+
     def __sklearn_tags__(self) -> Tags:
         return _any_columns(super().__sklearn_tags__())
 
@@ -153,7 +166,23 @@ def _parameters(expert: Any) -> dict[str, Any]:
         given["learning_rate"] = expert.learning_rate
     quiet = {"verbose": False, "allow_writing_files": False}
     seed = {"random_seed": expert.random_state, "thread_count": expert.n_jobs or 1}
-    return given | quiet | seed | (expert.options or {})
+    place = {}
+    if expert.device not in (None, "cpu"):
+        found, why = _device(expert.device)
+        if why:
+            raise ValueError(f"device={expert.device!r} is not there ({why}); give 'cpu', or None.")
+        place = {"task_type": "GPU", "devices": found.partition(":")[2]}
+    return given | quiet | seed | place | (expert.options or {})
+
+
+def _device(device: str) -> tuple[str, str]:
+    """What CatBoost gets of a device, and why not more than that."""
+    if device == "cpu":
+        return "cpu", ""
+    number, count = int(device.partition(":")[2] or 0), get_gpu_device_count()
+    if number < count:
+        return f"cuda:{number}", ""
+    return "cpu", f"catboost {catboost.__version__} finds {count} GPUs that it can use"
 
 
 def _any_columns(tags: Tags) -> Tags:

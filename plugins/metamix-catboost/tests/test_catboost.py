@@ -10,6 +10,7 @@ import metamix_catboost
 import numpy as np
 import pandas as pd
 import pytest
+from catboost.utils import get_gpu_device_count
 from sklearn.datasets import load_iris
 
 from metamix.testing import check_plugin
@@ -52,3 +53,23 @@ def test_writes_no_files_and_prints_nothing(
     metamix_catboost.classifier(iterations=20).fit(X, y)
     assert capfd.readouterr() == ("", "")
     assert not any(__import__("pathlib").Path(str(tmp_path)).iterdir())
+
+
+def test_a_gpu_is_asked_for_in_its_own_words() -> None:
+    count = get_gpu_device_count()
+    expert = metamix_catboost.regressor(iterations=2)
+    assert expert.device is None
+    assert expert.__metamix_device__("cpu") == ("cpu", "")
+    device, why = expert.__metamix_device__(f"cuda:{count}")
+    assert device == "cpu"
+    assert f"finds {count} GPUs" in why
+    with pytest.raises(ValueError, match="give 'cpu', or None"):
+        expert.set_params(device=f"cuda:{count}").fit([[0.0], [1.0]], [0.0, 1.0])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not get_gpu_device_count(), reason="CatBoost finds no GPU on this machine")
+def test_on_a_gpu() -> None:
+    X = np.random.default_rng(0).normal(size=(300, 2))
+    expert = metamix_catboost.regressor(iterations=50, device="cuda:0").fit(X, X[:, 0])
+    assert expert.score(X, X[:, 0]) > 0.8

@@ -1,0 +1,125 @@
+"""The gate of bagged trees: soft labels averaged over leaves, borders along columns, soft where trees disagree."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from metamix.columns import ColumnEncoder
+from metamix.gates.soft_labels import check_responsibilities, check_row_weights, count_rows
+from metamix.gates.trees import BoundedColumns
+from metamix.protocols import FloatArray
+from metamix.tables import take_rows
+
+#: Digits of a responsibility that a gate can make anything of.
+_DECIMALS = 4
+
+
+class ForestGate(BaseEstimator):
+    """Bagged regression trees that learn responsibilities as they are, as soft labels.
+
+    Every tree sees all columns and a bootstrap sample of the rows; a leaf answers with the mean responsibility
+    of its rows, so that weights sum to one, and the forest with the mean over its trees. Between rows of
+    different experts, where the border may lie anywhere, the weights pass over from one to the other.
+
+    Parameters
+    ----------
+    n_estimators : int, default 100
+    min_samples_leaf : int, default 1
+    sharpness : float, default 1.0
+        Power that the odds are raised to. Bootstrap samples leave out rows next to a border, so that the trees
+        disagree over a wider strip than the rows do: where labels are hard, 2 mends that.
+    random_state : int, RandomState instance or None
+    n_jobs : int or None
+
+    Attributes
+    ----------
+    model_ : Pipeline
+        Encoder of columns and fitted forest.
+    n_experts_ : int
+
+    References
+    ----------
+    Breiman (1996), Bagging predictors.
+
+    Examples
+    --------
+    >>> X, labels = np.arange(100.0)[:, None], np.repeat(np.eye(2), 50, axis=0)
+    >>> ForestGate(random_state=0).fit(X, labels).predict_proba([[10.0], [90.0]])
+    array([[1., 0.],
+           [0., 1.]])
+    """
+
+    def __init__(
+        self,
+        n_estimators: int = 100,
+        min_samples_leaf: int = 1,
+        sharpness: float = 1.0,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.min_samples_leaf = min_samples_leaf
+        self.sharpness = sharpness
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Grow the trees.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or frame of n rows
+            Missing values and text columns are welcome.
+        responsibilities : array-like of shape (n, K)
+        sample_weight : array-like of shape (n,) or None
+
+        Returns
+        -------
+        ForestGate
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If responsibilities or sample_weight do not match X or are not finite, or sharpness is not above zero.
+        """
+        if not self.sharpness > 0:
+            raise ValueError(f"sharpness={self.sharpness!r} is not above zero; 1 leaves the odds as they are.")
+        n = count_rows(X)
+        # Rounded: splits between like gains must not turn on the last digits, which depend on the units of a table.
+        labels = np.round(check_responsibilities(responsibilities, n), _DECIMALS)
+        weight = check_row_weights(sample_weight, n)
+        forest = RandomForestRegressor(
+            self.n_estimators,
+            min_samples_leaf=self.min_samples_leaf,
+            max_features=None,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+        )
+        columns = ColumnEncoder(categories="ordinal", missing="keep")
+        self.model_ = Pipeline([("columns", columns), ("bounded", BoundedColumns()), ("forest", forest)])
+        self.n_experts_ = labels.shape[1]
+        rows = np.flatnonzero(weight)  # others would be drawn, and teach nothing
+        target = labels[rows, 0] if self.n_experts_ == 1 else labels[rows]
+        self.model_.fit(take_rows(X, rows), target, forest__sample_weight=weight[rows])
+        return self
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Weights (n, K) of the rows of X."""
+        check_is_fitted(self)
+        weights = np.asarray(self.model_.predict(X)).reshape(-1, self.n_experts_)
+        largest = weights.max(axis=1, keepdims=True)
+        odds = np.divide(weights, largest, out=np.ones(weights.shape), where=largest > 0) ** self.sharpness
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = tags.input_tags.allow_nan = True
+        return tags
