@@ -14,6 +14,7 @@ from torch import nn  # noqa: E402
 
 from metamix.nn import MultiTaskNeuralMixture, NeuralMixtureClassifier, NeuralMixtureRegressor  # noqa: E402
 from metamix.nn.embeddings import FARTHEST_PIECE, PiecewiseLinear  # noqa: E402
+from metamix.nn.tabular import LEVELS, TableEncoder  # noqa: E402
 from metamix.nn.tasks import Task, TaskLoss  # noqa: E402
 from metamix.progress import listen  # noqa: E402
 
@@ -93,6 +94,20 @@ def test_text_in_arrays_and_lists_is_a_column_of_categories():
         assert np.isfinite(model.predict([["Bonn"]])).all()
     mixed = [[a, b] for a, b in zip(city.tolist(), X[:, 0].tolist(), strict=True)]
     assert NeuralMixtureRegressor(2, **SMALL).fit(mixed, y).encoder_.n_numbers == 1, "numbers beside text stay numbers"
+
+
+def test_the_rarest_values_of_text_share_a_code_with_those_never_seen():
+    towns = [f"town {i}" for i in range(LEVELS + 50)]
+    encoder = TableEncoder().fit(pd.DataFrame({"town": towns[:100] * 8 + towns * 2}))
+    codes = encoder.transform(pd.DataFrame({"town": [*towns, "elsewhere"]}))[1][:, 0]
+    # The first hundred are there ten times, the others twice.
+    assert len(set(codes[:100])) == 100
+    assert len(set(codes)) == LEVELS
+    assert (codes == codes[-1]).sum() == 51 + 1
+    assert codes.max() < encoder.levels[0]
+    order = 1 + np.argsort(np.argsort(towns[:60]))
+    few = TableEncoder().fit(pd.DataFrame({"town": towns[:60]}))
+    assert few.transform(pd.DataFrame({"town": [*towns[:60], "elsewhere"]}))[1][:, 0].tolist() == [*order, 0]
 
 
 def test_missing_labels_of_pandas_own_kind():

@@ -30,8 +30,8 @@ _DATE_PARTS = ("month", "weekday", "hour")
 class TableEncoder:
     """Numbers (n, q), standardised or as normal quantiles, and codes (n, c) of text and categories.
 
-    Missing numbers are their median, with a 0/1 column that says so where training had any. Code 0 is a
-    value that training did not have.
+    Missing numbers are their median, with a 0/1 column that says so where training had any. Of a column with
+    more than 200 values the rarest share a code, with what training did not have; in others that is code 0.
 
     Parameters
     ----------
