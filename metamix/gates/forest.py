@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -55,6 +55,9 @@ class ForestGate(BaseEstimator):
     array([[1., 0.],
            [0., 1.]])
     """
+
+    #: Weights change at the trees' cuts only: between them their gradient is zero.
+    piecewise_constant: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -118,10 +121,6 @@ class ForestGate(BaseEstimator):
         largest = weights.max(axis=1, keepdims=True)
         odds = np.divide(weights, largest, out=np.ones(weights.shape), where=largest > 0) ** self.sharpness
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
-
-    def weights_gradient(self, X: Any) -> FloatArray:
-        """How the weights change with each column, (n, K, q) for the rows of X (n, q): zero between the trees' cuts."""
-        return np.zeros((len(X), self.n_experts_, np.shape(X)[1]))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
