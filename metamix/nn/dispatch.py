@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -230,8 +230,11 @@ def _segments(
     return total.view(n, T, -1).to(dtype)
 
 
-def _pieces(streams: Sequence[Tensor], rows: Sequence[Tensor], reads: Sequence[int] | None) -> list[Tensor]:
+def _pieces(streams: Sequence[Tensor], rows: Sequence[Tensor], reads: Sequence[int] | None) -> Iterable[Tensor]:
     reads = reads or [0] * len(rows)
+    if not torch.is_grad_enabled():
+        # One at a time, so that each is still in the cache when it is read, and its memory serves the next.
+        return (streams[s].index_select(0, at) for s, at in zip(reads, rows, strict=True))
     pieces: dict[int, Tensor] = {}
     for s, stream in enumerate(streams):
         mine = [e for e, read in enumerate(reads) if read == s]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -93,22 +93,20 @@ class MLPExperts(nn.Module):
         """Answers (n, K, o) of all experts to rows x (n, d), or to x (K, n, d), rows of its own for each."""
         n = x.shape[-2]
         if x.is_cpu and n > FEW_ROWS:
-            return torch.stack(self.each([x] * self.n_experts if x.ndim == 2 else list(x.unbind(0))), 1)
+            return torch.stack(list(self.each([x] * self.n_experts if x.ndim == 2 else x.unbind(0))), 1)
         h = x.expand(self.n_experts, n, x.shape[-1])
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             h = torch.baddbmm(bias.unsqueeze(1), h if i == 0 else self.activation(h), weight)
         return h.transpose(0, 1)
 
-    def each(self, pieces: Sequence[Tensor]) -> list[Tensor]:
-        """Answers of each expert to its own piece (n_e, d)."""
+    def each(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Answers of each expert to its own piece (n_e, d), one after the other."""
         # unbind, not indexing: W[e] would make autograd build a zero gradient of full size per expert.
         layers = [(w.unbind(0), b.unbind(0)) for w, b in zip(self.weights, self.biases, strict=True)]
-        answers = []
         for e, h in enumerate(pieces):
             for i, (weights, biases) in enumerate(layers):
                 h = torch.addmm(biases[e], h if i == 0 else self.activation(h), weights[e])
-            answers.append(h)
-        return answers
+            yield h
 
     def grouped(self, rows: Tensor, ends: Tensor, owner: Tensor) -> Tensor:
         """Answers (N, o) to rows (N, d) that are sorted by expert.
@@ -251,8 +249,8 @@ def answers_to_all(experts: Experts, inputs: Tensor | Sequence[Tensor]) -> Tenso
     return stacked
 
 
-def answers_to_pieces(experts: Experts, pieces: Sequence[Tensor]) -> list[Tensor | None]:
-    """Answers of each expert to its own rows (n_e, d); None where it has none.
+def answers_to_pieces(experts: Experts, pieces: Iterable[Tensor]) -> Iterator[Tensor | None]:
+    """Answers of each expert to its own rows (n_e, d), one after the other; None where it has none.
 
     An expert without rows is not called: a layer of normalisation in it, say, may not like an empty batch.
     What an earlier batch left in it as an auxiliary loss is dropped.
@@ -260,34 +258,31 @@ def answers_to_pieces(experts: Experts, pieces: Sequence[Tensor]) -> list[Tensor
     Raises
     ------
     ValueError
-        If an expert cannot take its rows, or gives another width than the others.
+        If an expert cannot take its rows, or gives another width than those before it.
 
     Examples
     --------
     >>> experts = nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)])
-    >>> answers = answers_to_pieces(experts, [torch.zeros(5, 3), torch.zeros(0, 3)])
+    >>> answers = list(answers_to_pieces(experts, [torch.zeros(5, 3), torch.zeros(0, 3)]))
     >>> answers[0].shape, answers[1]
     (torch.Size([5, 2]), None)
     """
     if isinstance(experts, MLPExperts):
-        return list(experts.each(pieces))
-    answers: list[Tensor | None] = []
-    said: list[Any] = []
-    for expert, rows in zip(experts, pieces, strict=True):
+        yield from experts.each(pieces)
+        return
+    width: int | None = None
+    for e, (expert, rows) in enumerate(zip(experts, pieces, strict=True)):
         if not len(rows):
             forget_losses(expert)
-            answers.append(None)
-            said.append(None)
+            yield None
             continue
         try:
             answer = expert(rows)
         except (RuntimeError, TypeError) as error:
-            _explain(experts, pieces, said, error)
+            _refuse_rows(e, expert, rows, error)
             raise
-        answers.append(answer)
-        said.append(answer)
-    _explain(experts, pieces, said)
-    return answers
+        width = _check_answer(e, expert, rows, answer, width)
+        yield answer
 
 
 def _explain(
@@ -296,21 +291,30 @@ def _explain(
     """Raise a ValueError that names the expert whose widths do not fit, if that is what is wrong."""
     width: int | None = None
     for e, (rows, answer) in enumerate(zip(pieces, answers, strict=False)):
-        who = f"Expert {e} ({type(experts[e]).__name__}) got rows of shape {tuple(rows.shape)} and gave"
-        if answer is None and not len(rows):
-            continue
-        if not isinstance(answer, Tensor) or answer.ndim != 2 or answer.shape[0] != rows.shape[0]:
-            what = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-            raise ValueError(f"{who} {what}; a tensor of shape ({rows.shape[0]}, width) would do.") from error
-        width = answer.shape[1] if width is None else width
-        if answer.shape[1] != width:
-            raise ValueError(
-                f"{who} width {answer.shape[1]}, where the experts before it gave {width}: all must give the same."
-            ) from error
+        width = _check_answer(e, experts[e], rows, answer, width, error)
     e = len(answers)
-    if isinstance(error, RuntimeError) and e < len(experts) and not isinstance(error, torch.OutOfMemoryError):
-        rows = pieces[e]
+    if error is not None and e < len(experts):
+        _refuse_rows(e, experts[e], pieces[e], error)
+
+
+def _check_answer(
+    e: int, expert: nn.Module, rows: Tensor, answer: Any, width: int | None, error: Exception | None = None
+) -> int:
+    """Width of the answer of expert e, which must be that of the experts before it."""
+    who = f"Expert {e} ({type(expert).__name__}) got rows of shape {tuple(rows.shape)} and gave"
+    if not isinstance(answer, Tensor) or answer.ndim != 2 or answer.shape[0] != rows.shape[0]:
+        what = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise ValueError(f"{who} {what}; a tensor of shape ({rows.shape[0]}, width) would do.") from error
+    if width is not None and answer.shape[1] != width:
         raise ValueError(
-            f"Expert {e} ({type(experts[e]).__name__}) could not take rows of shape {tuple(rows.shape)}, "
+            f"{who} width {answer.shape[1]}, where the experts before it gave {width}: all must give the same."
+        ) from error
+    return answer.shape[1]
+
+
+def _refuse_rows(e: int, expert: nn.Module, rows: Tensor, error: Exception) -> None:
+    if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+        raise ValueError(
+            f"Expert {e} ({type(expert).__name__}) could not take rows of shape {tuple(rows.shape)}, "
             f"{rows.dtype}: {error}"
         ) from error
