@@ -171,6 +171,7 @@ def nearer(one: Array, other: Array, weight: Array, exact: float) -> float:
     (True, True)
     """
     plain = paired(one - other, weight)
+    exact = max(exact, np.finfo(float).tiny)  # a constant target leaves no room for errors at all
     logs = paired(np.log(one + exact) - np.log(other + exact), weight)
     found = [gain.mean / gain.standard_error if gain.standard_error > 0 else 0.0 for gain in (plain, logs)]
     return max(found[0], found[1] / STANDARD_ERRORS)
