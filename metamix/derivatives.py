@@ -258,6 +258,7 @@ def gate_gradient(gate: Any, Z: Any) -> FloatArray:
     Parameters
     ----------
     gate : fitted gate with a method `weights_gradient`
+        One that calls itself `piecewise_constant` has gradient zero, almost everywhere.
     Z : array of shape (n, q)
 
     Returns
@@ -276,6 +277,8 @@ def gate_gradient(gate: Any, Z: Any) -> FloatArray:
     ...
     metamix.derivatives.NoGradientError: the gate object has no gradient in x; constant, softmax and gmm have.
     """
+    if getattr(gate, "piecewise_constant", False):
+        return np.zeros((len(Z), gate.n_experts_, np.shape(Z)[1]))
     if not hasattr(gate, "weights_gradient"):
         raise NoGradientError(f"the gate {type(gate).__name__} has no gradient in x; constant, softmax and gmm have.")
     return np.asarray(gate.weights_gradient(Z), dtype=np.float64)

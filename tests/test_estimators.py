@@ -134,9 +134,20 @@ def test_probabilities_are_the_weighted_sum(classes):
     np.testing.assert_allclose(mixture.score_samples(X, y), np.log(joint.sum(axis=1)), rtol=1e-9, atol=1e-12)
 
 
+def _deviations(mixture, X):
+    """Standard deviation (n, K) of y around each answer: one scale for all rows, or following the plain mixture's."""
+    learned, scale = mixture._learned, mixture.likelihood_.scale_
+    scatter = learned.sides[0].scatter
+    if scatter is None:
+        return np.broadcast_to(scale, (len(X), len(scale)))
+    own = mixture.mixture_.predict(X, return_std=True)[1]
+    follow = np.maximum(np.hypot(own[:, None], scatter.noise), mixture.likelihood_.smallest_)
+    return np.where(np.isnan(scatter.noise), scale, follow)
+
+
 def test_density_and_responsibilities_are_those_of_a_gaussian_mixture(numbers):
     mixture, X, y = numbers
-    log_prob = norm.logpdf(y[:, None], mixture.predict_experts(X), mixture.likelihood_.scale_)
+    log_prob = norm.logpdf(y[:, None], mixture.predict_experts(X), _deviations(mixture, X))
     with np.errstate(divide="ignore"):
         joint = np.log(mixture.gate_weights(X)) + log_prob
     total = logsumexp(joint, axis=1)
@@ -149,12 +160,13 @@ def test_standard_deviation_agrees_with_draws(numbers):
     mean, deviation = mixture.predict(X[:5], return_std=True)
     rng = np.random.default_rng(0)
     weights, answers = mixture.gate_weights(X[:5]), mixture.predict_experts(X[:5])
+    scales = _deviations(mixture, X[:5])
     for i in range(5):
         k = rng.choice(weights.shape[1], size=400_000, p=weights[i] / weights[i].sum())
-        draws = answers[i, k] + mixture.likelihood_.scale_[k] * rng.standard_normal(400_000)
+        draws = answers[i, k] + scales[i, k] * rng.standard_normal(400_000)
         assert draws.mean() == pytest.approx(mean[i], abs=5 * deviation[i] / 600)
         assert draws.std() == pytest.approx(deviation[i], rel=0.03)
-    np.testing.assert_allclose(deviation, spread(weights, answers, mixture.likelihood_.scale_))
+    np.testing.assert_allclose(deviation, spread(weights, answers, scales))
 
 
 def test_top_one_is_a_hard_choice():

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.tree import DecisionTreeClassifier
 
 from metamix import MixtureRegressor
+from metamix.estimators.answering import opinions
 from metamix.folds import make_folds
-from metamix.gates import ForestGate, SoftmaxGate
+from metamix.gates import ClassifierGate, ForestGate, SoftmaxGate
 from metamix.training.gating import LearnedGate
 from metamix.training.joining import learn_scatter
 from metamix.training.partition import leaves
@@ -108,6 +110,17 @@ def test_a_few_rows_next_to_a_border_do_not_rule():
     assert not exact_regimes(exact + np.where(np.arange(200) % 3, 0, 60.0), other, y, ones), "loses beyond noise"
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_tails_and_zeros_make_nothing_exact(seed):
+    rng = np.random.default_rng(seed)
+    ones = np.ones(300)
+    long = np.exp(2.5 * rng.standard_normal(300))
+    assert not exact_regimes(np.square(long - np.median(long)), np.square(long - long.mean()), long, ones)
+    zeros = np.where(rng.random(300) < 0.6, 0.0, rng.normal(3, 1, 300))
+    assert not exact_regimes(np.square(zeros), np.square(zeros - zeros.mean()), zeros, ones)
+    assert not exact_regimes(np.zeros(300), ones, zeros, np.zeros(300)), "no row counts"
+
+
 # --- borders --------------------------------------------------------------------------------------------
 
 
@@ -128,6 +141,25 @@ def test_borders_along_columns_are_for_trees_and_oblique_ones_are_not(direction,
     chosen = rival_gate(learned, ForestGate(random_state=0), X, folds, labels, np.ones(200), judge)
     assert isinstance(chosen.gate, wins)
     assert judge(chosen.weights).mean() <= judge(learned.weights).mean() + 1e-12
+
+
+def test_a_gate_of_the_users_stays_where_regimes_are_certain():
+    X = _square(120, 0)
+    y = np.where(X[:, 0] < 0, 3 * X[:, 1], 8 - X[:, 1])
+    own = MixtureRegressor(["linear", "quadratic"], gate=SoftmaxGate(penalty=1e-3), n_experts=2, cv=4, random_state=0)
+    assert isinstance(own.fit(X, y).gate_, SoftmaxGate)
+
+
+def test_the_gradient_of_a_mixture_under_trees_is_that_of_its_experts():
+    X = _square(120, 0)
+    y = np.where(X[:, 0] < 0, 3 * X[:, 1], 8 - X[:, 1])
+    mixture = MixtureRegressor(["linear"], n_experts=2, specialize=True, gate=ForestGate(random_state=0), cv=4,
+                               random_state=0).fit(X, y)  # fmt: skip
+    rows = np.array([[-0.5, 0.1], [0.5, 0.2]])
+    step = 1e-6 * np.eye(2)
+    central = np.stack([(mixture.predict(rows + one) - mixture.predict(rows - one)) / 2e-6 for one in step], axis=1)
+    np.testing.assert_allclose(mixture.predict_gradient(rows), central, atol=1e-4)
+    np.testing.assert_allclose(central, [[0, 3], [0, -1]], atol=0.05)
 
 
 # --- scatter --------------------------------------------------------------------------------------------
@@ -171,3 +203,25 @@ def test_by_default_planes_that_meet_are_found():
     assert mixture.mixture_.n_experts_ == 4
     truth = np.abs(far).sum(axis=1)
     assert np.linalg.norm(mixture.predict(far) - truth) / np.linalg.norm(truth) < 0.008
+
+
+def test_deviations_that_follow_are_the_same_whoever_is_asked():
+    """Rows where the mixture has no weight still need its deviation."""
+    X = _square(240, 0)
+    y = np.where(X[:, 0] < 0, 3 * X[:, 1], 8 - X[:, 1]) + 0.2 * np.random.default_rng(1).standard_normal(240)
+    mixture = MixtureRegressor(["linear", "quadratic"], n_experts=2, top_k=1, cv=4, random_state=0).fit(X, y)
+    side = mixture._learned.sides[0]
+    assert side.scatter is not None
+    side.gate = ClassifierGate(DecisionTreeClassifier()).fit(X, np.eye(4)[[0, 3] * 120])
+    few = opinions(mixture._learned, X, 1, scaled=True)[0]
+    all_of_them = opinions(mixture._learned, X, 1, scaled=True, everywhere=True)[0]
+    used = few.weights > 0
+    np.testing.assert_allclose(few.deviation()[used], all_of_them.deviation()[used])
+
+
+@pytest.mark.parametrize("likelihood", ["laplace", "student_t"])
+def test_other_likelihoods_keep_their_scales(likelihood):
+    X = _square(240, 0)
+    y = np.where(X[:, 0] < 0, 3 * X[:, 1], 8 - X[:, 1]) + 0.2 * np.random.default_rng(1).standard_t(5, 240)
+    mixture = MixtureRegressor(["linear", "quadratic"], n_experts=2, likelihood=likelihood, cv=4, random_state=0)
+    assert mixture.fit(X, y)._learned.sides[0].scatter is None

@@ -122,8 +122,7 @@ def test_a_class_without_weight_or_with_one_row():
     labels = np.where(y > 1, "high", np.where(y < -1, "low", "middle"))
     model = NeuralMixtureClassifier(**{**SMALL, "max_epochs": 30}).fit(X, labels, (labels != "low").astype(float))
     assert model.classes_.tolist() == ["high", "low", "middle"]
-    assert (model.predict(X) != "low").all(), "what has no weight is never the answer"
-    assert (labels == "low").mean() > 0.2
+    assert model.predict_proba(X)[:, 1].mean() < (labels == "low").mean() / 2, "nothing is learned of it"
     rare = np.where(np.arange(len(X)) == 5, "rare", labels)
     np.testing.assert_allclose(NeuralMixtureClassifier(2, **SMALL).fit(X, rare).predict_proba(X).sum(1), 1)
 

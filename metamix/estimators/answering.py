@@ -98,6 +98,9 @@ def _needed_answers(learned: Learned, X: Any, weights: list[Array], scaled: bool
     needed = np.any([weight[:, :E] > 0 for weight in weights], axis=0)
     if learned.sides[0].stacker is not None:  # the stack asks everybody
         needed = needed | np.any([weight[:, [-1]] > 0 for weight in weights], axis=0)
+    for weight, side in zip(weights, learned.sides, strict=True):
+        if scaled and side.scatter is not None:  # deviations that follow the mixture's need it
+            needed[:, side.scatter.column] |= (weight[:, side.scatter.follows] > 0).any(axis=1)
     return _with_stack(learned, X, *_asked(learned, X, [np.flatnonzero(column) for column in needed.T], scaled))
 
 

@@ -32,8 +32,9 @@ class MixtureRegressor(RegressorMixin, Mixture):
         the entry that fits it best out of fold; "auto" counts the regimes too. None is one component per
         entry with ``specialize=True``, and "auto" with ``specialize="auto"``.
     gate : str, gate or classifier, default "softmax"
-        Whom to trust where: "constant", "softmax", "gmm", "neighbours", "tree", "boosting", a gate of
-        `metamix.gates`, or any classifier.
+        Whom to trust where: "constant", "softmax", "gmm", "neighbours", "tree", "forest", "boosting", "neural", a
+        gate of `metamix.gates`, or any classifier. With up to 500 rows the default gives way to bagged trees where
+        these serve as well out of fold; `SoftmaxGate()` stays.
     gate_features : {"x", "predictions", "both"}, list of columns, or transformer
         What the gate looks at.
     likelihood : str or likelihood, default "gaussian"

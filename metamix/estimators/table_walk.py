@@ -13,7 +13,8 @@ from metamix.answers import Answers, Failure
 from metamix.estimators.walks import Known, Learned, Side, averages, best_column
 from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Fitted, FoldAverage, Workshop
-from metamix.training.pools import exact_regimes, row_losses, target_units
+from metamix.judging import STANDARD_ERRORS, paired
+from metamix.training.pools import exact_regimes, nearer, row_losses, target_units
 from metamix.training.selection import Table, select
 from metamix.training.starts import Beginning, Scouting, scout
 
@@ -25,6 +26,8 @@ Array = NDArray[np.float64]
 INNER_FOLDS = 2
 # With few rows a fit costs little, and half of them would not show where regimes meet.
 FEW_ROWS, MORE_FOLDS = 300, 4
+# Errors below this share of the standard deviation of y are as good as each other.
+EXACT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def fit_table(
     ]
     names = [*answers.names, "stack"]
     T = table.data.n_targets
-    history = [] if refit else _histories(columns[-1])
+    history = _histories(columns[-1]) if not refit and len(columns) > len(known.alive) else []
     return Learned(names, columns, stack_columns, table.features, sides, T, history, failures, starts, n_regimes)
 
 
@@ -152,10 +155,9 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
         answers = _with_singles(workshop, known, several, found)
         # What regimes gain is judged by the experts' own answers, on rows that other folds held out.
         paying = [f for f in (*several, -1) if _pays(workshop, known, answers, f)]
-        if len(paying) <= len(
-            several
-        ):  # with repeats, means are taken over the folds that are left: no fit is repeated
-            several = [f for f in several if f in paying]
+        left = [f for f in several if f in paying]
+        if len(left) < len(several):  # with repeats, means are taken over the folds that are left: no fit is repeated
+            several = left
             _, found = workshop.cross_fit([which], keep=not refit, only=several, params=params)
         K = K if -1 in paying and several else 1
         answers = _with_singles(workshop, known, several, found)
@@ -214,7 +216,12 @@ def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
         return True
     if data.n_classes is not None or data.n_targets is not None:
         return False
-    return exact_regimes(loss[:, 0], loss[:, 1], data.y, data.weight)
+    if exact_regimes(loss[:, 0], loss[:, 1], data.y, data.weight):
+        return True
+    lost = paired(loss[:, 0] - loss[:, 1], data.weight)
+    exact = EXACT**2 * float(np.var(data.y))
+    closer = nearer(loss[:, 1], loss[:, 0], data.weight, exact) > 1
+    return closer and lost.mean < STANDARD_ERRORS * lost.standard_error
 
 
 def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:

@@ -164,7 +164,7 @@ class FoldAverage:
         """Mean answer, and the root mean square of the members' own deviations, where they have any."""
         values, scales = zip(*(member.answer_with_scale(X) for member in self.members), strict=True)
         known = [scale for scale in scales if scale is not None]
-        whole = np.sqrt(np.mean(np.square(known), axis=0)) if len(known) == len(scales) else None
+        whole = np.sqrt(np.mean(np.square(known), axis=0)) if known else None
         return np.asarray(np.mean(values, axis=0)), whole
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -55,6 +55,9 @@ class ForestGate(BaseEstimator):
     array([[1., 0.],
            [0., 1.]])
     """
+
+    #: Weights change at the trees' cuts only: between them their gradient is zero.
+    piecewise_constant: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,6 +52,8 @@ class Gaussian(LocationScale):
     >>> fitted.scale_, fitted.log_prob([0.0], np.zeros((1, 1))).round(4)
     (array([1.]), array([[-0.9189]]))
     """
+
+    scale_is_deviation: ClassVar[bool] = True
 
     def __init__(self, floor: float = 1e-4, heteroscedastic: bool = False) -> None:
         super().__init__(floor)

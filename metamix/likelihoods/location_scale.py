@@ -38,6 +38,8 @@ class LocationScale(BaseEstimator, ABC):
 
     #: Shifting and stretching y and the answers alike changes the log density by a constant.
     follows_units: ClassVar[bool] = True
+    #: Whether a scale is the standard deviation of y.
+    scale_is_deviation: ClassVar[bool] = False
     scale_: FloatArray
     factor_: FloatArray
     smallest_: float

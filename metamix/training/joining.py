@@ -133,8 +133,8 @@ def learn_scatter(errors: Array, own: Array, y: Array, weight: Array) -> Scatter
     Returns
     -------
     Scatter
-        A column without a deviation of its own follows the mixture, unless the same scale for all rows makes its
-        errors likelier by two standard errors.
+        The mixture's own noise; and a column without a deviation of its own follows the mixture, unless the same
+        scale for all rows makes its errors likelier by two standard errors.
     """
     E = own.shape[1]
     noise = np.full(E + 1, np.nan)

@@ -264,13 +264,14 @@ def unless_mixture(table: Table, whole: LastGate, own: Array | None, scatter: Sc
         As in `learn_last_gate`.
     """
     data, mixture = table.data, whole.predictions[:, -2]
-    if data.n_classes is not None or not hasattr(table.gate, "fit_objective"):
+    lesson = _Lesson(table, whole.predictions, own, scatter)
+    if not (lesson.sharpens and lesson.by_error and table.scoring is None):  # a gate of the user's stays
         return whole
-    weight = np.where(whole.learned.judged, data.weight, 0.0)
+    judged = whole.learned.judged if whole.learned.judged.any() else table.folds.honest
+    weight = np.where(judged, data.weight, 0.0)
     own_loss, loss = (np.nan_to_num(np.square(answers - data.y)) for answers in (mixture, whole.answers))
     if not exact_regimes(own_loss, loss, data.y, weight):
         return whole
-    lesson = _Lesson(table, whole.predictions, own, scatter)
     learned = _one_column(table, whole.learned, -2)
     responsibilities, likelihood = lesson.settled(learned, lesson.likelihood(learned.weights)[1])
     return LastGate(whole.predictions, learned, likelihood, responsibilities, mixture)

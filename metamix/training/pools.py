@@ -18,8 +18,9 @@ Array = NDArray[np.float64]
 
 # Choosing types costs fits: folds are added until so many held-out rows have spoken.
 ENOUGH_ROWS = 60
-# Errors below this share of the standard deviation of y are exact.
-EXACT = 1e-2
+# Errors below this share of the range that holds the middle half of y are exact. Regimes are certain where so many
+# rows are, and so many more than by a constant, which is exact wherever y has one value most of the time.
+EXACT, EXACT_SHARE, EXACT_GAIN = 1e-2, 0.5, 0.3
 # Probabilities are clipped as the categorical likelihood clips them: losses of both are compared.
 CLIP = 1e-6
 
@@ -119,8 +120,8 @@ def fewest_rows(n: int) -> float:
 def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array) -> bool:
     """Whether a mixture has found regimes for certain, whatever a few rows next to a border make it lose.
 
-    It answers half of the rows exactly, or more rows nearly so than another does, and does not lose by two
-    standard errors: so few rows decide there that the squared error alone would be a draw of lots.
+    It answers half of the rows exactly, many more than a constant does, and does not lose by two standard errors:
+    where rows next to a border decide, the squared error alone would be a draw of lots.
 
     Parameters
     ----------
@@ -135,12 +136,17 @@ def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array) -> bool
     True
     """
     counts = weight > 0
-    mixture, other, weight = mixture[counts], other[counts], weight[counts]
-    unit = float(np.var(y[counts]))
-    lost = paired(mixture - other, weight)
-    if not unit > 0 or lost.mean > STANDARD_ERRORS * lost.standard_error:
+    if not counts.any():
         return False
-    return float(np.median(mixture)) <= EXACT**2 * unit or nearer(other, mixture, weight, (EXACT / 10) ** 2 * unit) > 1
+    mixture, other, y, weight = mixture[counts], other[counts], y[counts], weight[counts]
+    # In units of the middle half of y: its tails would make anything exact.
+    low, middle, high = np.quantile(y, [0.25, 0.5, 0.75])
+    tolerance = EXACT**2 * float(high - low) ** 2
+    lost = paired(mixture - other, weight)
+    if not tolerance > 0 or lost.mean > STANDARD_ERRORS * lost.standard_error:
+        return False
+    exact, trivial = (float(weight @ (loss <= tolerance) / weight.sum()) for loss in (mixture, np.square(y - middle)))
+    return exact >= EXACT_SHARE and exact - trivial >= EXACT_GAIN
 
 
 def nearer(one: Array, other: Array, weight: Array, exact: float) -> float:

@@ -119,6 +119,7 @@ def proxy_responsibilities(
     True
     """
     rng = np.random.default_rng(seed)
+    weight = weight / weight[weight > 0].mean()
     if not classes:
         Y = Y - np.average(Y, axis=0, weights=weight)
         Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
@@ -127,9 +128,11 @@ def proxy_responsibilities(
     known = terms(take_rows(X, positions), Y[positions], weight[positions])
     trials = _trials(known, gate, by_error, rng, few=n_regimes is None and len(positions) <= FEW_ROWS)
     if n_regimes is None:
-        winners = _count(trials)
-        trial = trials[int(np.argmax([one.score(winner) for one, winner in zip(trials, winners, strict=True)]))]
-        winner = winners[trials.index(trial)]
+        alone, winners = _count(trials)
+        # Quarters differ in how hard they are: what counts is the gain over one regime.
+        gains = [trial.score(many) - trial.score(one) for trial, one, many in zip(trials, alone, winners, strict=True)]
+        best = int(np.argmax(gains))
+        trial, winner = trials[best], winners[best]
     else:
         trial = trials[0]
         winner = trial.search(n_regimes)
@@ -156,8 +159,8 @@ def _trials(known: Rows, gate: Any, by_error: bool, rng: np.random.Generator, fe
     return [_Trial(known, *pair, gate, by_error, rng) for pair in zip(taught, held, strict=True)]
 
 
-def _count(trials: list[_Trial]) -> list[ProxyMixture]:
-    """In each trial the mixture with the fewest regimes that no larger number betters by two standard errors."""
+def _count(trials: list[_Trial]) -> tuple[list[ProxyMixture], list[ProxyMixture]]:
+    """In each trial the best of one regime, and that of the fewest that no larger number betters."""
     share = np.concatenate([trial.share for trial in trials]) / len(trials)
 
     def density(mixtures: list[ProxyMixture]) -> Array:
@@ -166,8 +169,8 @@ def _count(trials: list[_Trial]) -> list[ProxyMixture]:
     def errors(mixtures: list[ProxyMixture]) -> Array:
         return np.concatenate([trial.errors(one) for trial, one in zip(trials, mixtures, strict=True)])
 
-    best = [trial.search(1) for trial in trials]
-    alone, clearly_not, rows = share @ density(best), 0, len(trials[0].train.Y)
+    best = one = [trial.search(1) for trial in trials]
+    alone, clearly_not, rows = share @ density(one), 0, len(trials[0].train.Y)
     for K in range(2, MOST_REGIMES + 1):
         if rows < 3 * K * min(trials[0].train.plain.shape[1], 10):
             break
@@ -181,7 +184,7 @@ def _count(trials: list[_Trial]) -> list[ProxyMixture]:
             clearly_not += min(gain, closer) < 1
         if clearly_not > 1 and rows > FEW_ROWS:
             break
-    return best
+    return one, best
 
 
 class _Trial:

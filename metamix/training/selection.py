@@ -41,8 +41,9 @@ def select(table: Table) -> Selection:
     """Learn the last gate, and judge every simpler candidate on the same rows.
 
     Candidates, simplest first: the best single expert, constant convex weights, the stack of the experts
-    (Wolpert 1992), a gate over experts and stack, and the same gate with the specialised mixture among
-    them. All are read off out-of-fold answers, and whatever is learned from those is cross-fitted again.
+    (Wolpert 1992), a gate over experts and stack, and the same gate with the specialised mixture among them, or
+    the mixture alone where it has found regimes for certain. All are read off out-of-fold answers, and whatever
+    is learned from those is cross-fitted again.
 
     Parameters
     ----------
@@ -67,10 +68,12 @@ def select(table: Table) -> Selection:
     if values.shape[1] > K:
         both = (stacked, stacker), _stack(table, values, table.stack_features)
         joined, stacker = join(*both, K, judged.losses, judged.weight)
-        if own is not None:
+        if own is not None and getattr(table.likelihood, "scale_is_deviation", False):
             errors = with_column(values, joined) - table.data.y[:, None]
             scatter = learn_scatter(errors, own, table.data.y, judged.weight)
             own = scatter(own)
+        elif own is not None:
+            own = with_column(own, even)
         whole = unless_mixture(table, learn_last_gate(table, with_column(values, joined), own, scatter), own, scatter)
         candidates["specialised"] = whole.answers
     fold = np.where(whole.learned.judged & simple.learned.judged, table.folds.partition, -1)

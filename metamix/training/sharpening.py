@@ -1,4 +1,4 @@
-"""A gate that has learned is sharpened, and bent, where that pays out of fold."""
+"""A gate that has learned is sharpened, bent, or gives way to trees, where that pays out of fold."""
 
 from __future__ import annotations
 
