@@ -93,6 +93,8 @@ def test_each_way_is_the_loop_over_rows(case):
     expected = by_rows(layer, x, k) if n else y.detach() + 0 * x.sum()
     bound = {"float32": 1e-5, "float64": 1e-12}[dtype]
     torch.testing.assert_close(y, expected, rtol=bound, atol=bound)
+    with torch.no_grad():  # rows are then gathered expert by expert
+        assert torch.equal(layer(x), y)
     for got, wanted in zip(gradients(y, inputs), gradients(expected, inputs), strict=True):
         largest = float(wanted.abs().max()) if wanted.numel() else 0.0
         torch.testing.assert_close(got, wanted, rtol=bound, atol=bound * max(1.0, largest))
@@ -135,7 +137,12 @@ def test_segments_ask_each_expert_once_on_the_union_of_rows():
     for gate in layer.gate:
         nn.init.normal_(gate.map.layers[0].weight)
     x = torch.randn(50, 3)
+    with torch.no_grad():
+        again = layer(x)
+    for expert in experts:
+        expert.asked.clear()
     answers, infos = layer(x, return_info=True)
+    torch.testing.assert_close(again, answers)
     for e, expert in enumerate(experts):
         union = torch.stack([info.indices[:, 0] == e for info in infos]).any(0)
         assert len(expert.asked) == bool(union.any())

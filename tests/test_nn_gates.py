@@ -311,7 +311,7 @@ def test_errors_name_what_would_do():
         make_gate("softmax", 3, 4, top_k=5)
     with pytest.raises(ValueError, match="top_k=0"):
         NoisyTopKGate(3, 4, top_k=0)
-    with pytest.raises(ValueError, match="does not take gate_options"):
+    with pytest.raises(ValueError, match=r"not take gate_options=.*, but temperature, raw: .*'hidden'"):
         make_gate("static", 3, 4, options={"hidden": 3})
     with pytest.raises(ValueError, match="set them on the module itself"):
         make_gate(nn.Linear(3, 4), 3, 4, options={"hidden": 3})

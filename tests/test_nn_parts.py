@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="the torch room needs torch")
 pytest.importorskip("skorch", reason="learners are trained by skorch")
 
 from sklearn.base import clone  # noqa: E402
+from sklearn.ensemble import ExtraTreesRegressor  # noqa: E402
 from sklearn.linear_model import LinearRegression, LogisticRegression  # noqa: E402
 from torch import nn  # noqa: E402
 
@@ -188,6 +189,20 @@ def test_a_frozen_expert_answers_as_it_did_and_learns_nothing():
     assert losses[-1] < 0.1 * losses[0], "the gate learns to trust it"
     np.testing.assert_array_equal(line.coef_, before)
     assert not list(layer.experts[0].parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, at a graph break
+def test_a_network_with_a_frozen_expert_compiles():
+    torch.compiler.reset()
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    trees = ExtraTreesRegressor(5, random_state=0).fit(X, X[:, 0])
+    layer = MoE(2, [FrozenExpert(trees), nn.Linear(2, 1)])
+    x = torch.tensor(X, dtype=torch.float32)
+    compiled = torch.compile(layer, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), layer(x))
+    gradients = [torch.autograd.grad(f(x).sum(), layer.parameters()) for f in (compiled, layer)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_a_frozen_classifier_gives_log_probabilities():

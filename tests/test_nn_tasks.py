@@ -93,6 +93,8 @@ def test_ple_of_two_levels(top_k, way, fused):
     decide(second)
     x = torch.randn(6, 4)
     answers = nn.Sequential(first, second)(x)
+    with torch.no_grad():
+        torch.testing.assert_close(nn.Sequential(first, second)(x), answers)
     streams = first(x)
     assert len(streams) == 3
     for t, mine in enumerate([(0, 2, 3), (1, 2, 3)]):

@@ -153,9 +153,20 @@ def mix(
         return _grouped(experts, x, weights, kept, reads)
     if torch.compiler.is_compiling():
         # Slices differ in length from batch to batch; traced, each batch would be compiled anew.
-        untraced: Any = torch.compiler.disable
-        return untraced(_segments)(experts, streams, weights, kept, reads)
+        return untraced(_segments, experts, streams, weights, kept, reads)
     return _segments(experts, streams, weights, kept, reads)
+
+
+def untraced(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """Call a function that torch.compile shall not follow: the graph ends before it and goes on behind it.
+
+    Examples
+    --------
+    >>> untraced(torch.neg, torch.ones(1))
+    tensor([-1.])
+    """
+    disable: Any = torch.compiler.disable  # as a decorator it would load the compiler with the package
+    return disable(function)(*arguments)
 
 
 def mix_one(experts: Experts, x: Tensor, routing: Routing, how: str = "auto", work: int = 0) -> Tensor:

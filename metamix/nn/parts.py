@@ -19,6 +19,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from metamix.devices import resolve_device
 from metamix.nn.checks import check_weights
 from metamix.nn.classification import NeuralMixtureClassifier
+from metamix.nn.dispatch import untraced
 from metamix.nn.kept import without_torch
 from metamix.nn.regression import NeuralMixtureRegressor
 from metamix.protocols import FloatArray, Objective
@@ -357,6 +358,9 @@ class FrozenExpert(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Answers to rows x (n, d), in the number type of x and on its device."""
+        return untraced(self._ask, x) if torch.compiler.is_compiling() else self._ask(x)
+
+    def _ask(self, x: Tensor) -> Tensor:
         rows = x.detach().cpu().double().numpy()
         if hasattr(self.estimator, "predict_proba"):
             answers = np.log(np.clip(self.estimator.predict_proba(rows), self.least, 1.0))

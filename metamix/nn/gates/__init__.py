@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -81,7 +82,10 @@ def make_gate(
     try:
         return GATES[gate](in_features, n_experts, top_k, **(options or {}))
     except TypeError as error:
-        raise ValueError(f"gate={gate!r} does not take gate_options={dict(options or {})}: {error}") from error
+        known = ", ".join(list(inspect.signature(GATES[gate]).parameters)[3:])
+        raise ValueError(
+            f"gate={gate!r} does not take gate_options={dict(options or {})}, but {known}: {error}"
+        ) from error
 
 
 def default_losses(gate: str | nn.Module, top_k: int | None) -> dict[str, float]:
