@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from metamix import MixtureRegressor
@@ -160,6 +161,21 @@ def test_the_gradient_of_a_mixture_under_trees_is_that_of_its_experts():
     central = np.stack([(mixture.predict(rows + one) - mixture.predict(rows - one)) / 2e-6 for one in step], axis=1)
     np.testing.assert_allclose(mixture.predict_gradient(rows), central, atol=1e-4)
     np.testing.assert_allclose(central, [[0, 3], [0, -1]], atol=0.05)
+
+
+def test_kept_fold_models_tell_their_rounds_and_nobody_elses():
+    """A learner's own `history_` is none of the mixture's, whatever it holds."""
+
+    class Telling(LinearRegression):
+        def fit(self, X, y, sample_weight=None):
+            self.history_ = [{"epoch": 1}]
+            return super().fit(X, y, sample_weight)
+
+    X = _square(120, 0)
+    for y, rounds in ((np.where(X[:, 0] < 0, 3 * X[:, 1], 8 - X[:, 1]), True), (X @ [1.0, 2.0], False)):
+        for specialize in (False, "auto"):
+            kept = MixtureRegressor([Telling()], refit=False, specialize=specialize, cv=3, random_state=0).fit(X, y)
+            assert ("fold" in kept.history_) == (rounds and specialize == "auto")
 
 
 # --- scatter --------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 import weakref
@@ -85,7 +86,15 @@ class _LocalSession:
 
     def _executor(self, n_workers: int) -> Any:
         environment = dict.fromkeys(_THREAD_VARIABLES, str(self.threads_per_task))
-        return get_reusable_executor(max_workers=n_workers, timeout=_IDLE_SECONDS, env=environment)
+        return get_reusable_executor(
+            max_workers=n_workers,
+            timeout=_IDLE_SECONDS,
+            env=environment,
+            # A terminal sends Ctrl-C to workers too. They leave it to the driver, which ends them: the pool's own
+            # code would tell of it between two tasks.
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        )
 
     def _together(self, submit: Submit, waiting: deque[int]) -> Generator[Outcome, None, list[int]]:
         """Run what waits, all workers at once; return the tasks in flight when a worker was killed."""
@@ -122,7 +131,7 @@ class _LocalSession:
 def _killed_by(future: Future[bytes]) -> BaseException | None:
     """What ended the worker; what a task raised is inside its outcome and never here."""
     cause = future.exception()
-    if isinstance(cause, KeyboardInterrupt):  # a terminal sends Ctrl-C to the workers too
+    if isinstance(cause, KeyboardInterrupt):  # raised by the task itself
         raise cause
     return cause
 

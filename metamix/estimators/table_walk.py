@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -90,11 +90,11 @@ def fit_table(
         columns: list[Any] = [known.fitted[k] for k in known.alive]
     else:
         columns = averages(workshop, known.answers)
-    answers, starts, n_regimes = known.answers, [], None
+    answers, starts, n_regimes, history = known.answers, [], None, []
     if specialist is not None:
         found = _specialised(workshop, n_experts, specialist, known, refit)
         failures += found.failures
-        starts, n_regimes = found.starts, found.n_regimes
+        starts, n_regimes, history = found.starts, found.n_regimes, found.history
         if found.column is not None:
             answers, columns = answers.join(found.answers), [*columns, found.column]
     answers = replace(answers, failures=failures)
@@ -106,14 +106,7 @@ def fit_table(
     ]
     names = [*answers.names, "stack"]
     T = table.data.n_targets
-    history = _histories(columns[-1]) if not refit and len(columns) > len(known.alive) else []
     return Learned(names, columns, stack_columns, table.features, sides, T, history, failures, starts, n_regimes)
-
-
-def _histories(column: FoldAverage) -> list[dict[str, Any]]:
-    """Rounds of the plain mixtures of all folds, where these are kept; none for folds of one regime."""
-    told = [(f, getattr(model, "history_", None)) for f, model in enumerate(column.model)]
-    return [{"fold": f, **row} for f, frame in told if frame is not None for row in frame.to_dict("records")]
 
 
 def _fitted_on_all(workshop: Workshop, known: Known) -> tuple[Known, list[Failure]]:
@@ -132,13 +125,14 @@ def _fitted_on_all(workshop: Workshop, known: Known) -> tuple[Known, list[Failur
 
 @dataclass
 class _Specialised:
-    """The plain mixture's column of the honest table; None where it failed."""
+    """The plain mixture's column of the honest table, None where it failed, and the rounds of kept fold models."""
 
     answers: Answers
     column: Any
     starts: list[dict[str, Any]]
     n_regimes: int | None
     failures: list[Failure]
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: Known, refit: bool) -> _Specialised:
@@ -171,6 +165,8 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
             source = answers.names[0] if f in several else known.answers.names[_single_of(workshop, known, f) or 0]
             members.append((found if f in several else known.answers).models[source, f])
         out.column = FoldAverage(name, members)
+        told = ((f, row) for f in several for row in members[f].model.history_.to_dict("records"))
+        out.history = [{"fold": f, **row} for f, row in told]
     elif K == 1:
         out.column = replace(specialist.single(known), name=name)
     else:
