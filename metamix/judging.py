@@ -10,17 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
-__all__ = [
-    "Headroom",
-    "Judge",
-    "Paired",
-    "Verdict",
-    "Verdicts",
-    "headroom",
-    "paired",
-    "short",
-    "simplest_winner",
-]
+__all__ = ["Headroom", "Judge", "Paired", "Verdict", "Verdicts", "headroom", "paired", "short", "simplest_winner"]
 
 Array = NDArray[np.float64]
 # A later candidate must beat the current winner by this many standard errors.
@@ -102,7 +92,8 @@ class Judge:
         The fold that held a row out; -1 for rows that are not judged.
     classes : ndarray of shape (C,) or None
     scoring : None, str or callable
-        None judges by squared error or log-loss, row by row; a scorer judges fold by fold.
+        None judges by squared error or log-loss, row by row; a scorer judges fold by fold, all rows with any weight
+        alike.
     """
 
     y: NDArray[Any]
@@ -116,7 +107,7 @@ class Judge:
         """Weight of each unit: rows (n,), or folds where a scorer judges."""
         if self.scoring is None:
             return np.where(self.fold >= 0, self.sample_weight, 0.0)
-        return np.array([self.sample_weight[self.fold == f].sum() for f in self._judged()])
+        return np.array([self.sample_weight[self._rows(f)].sum() for f in self._judged()])
 
     def losses(self, answers: Array) -> Array:
         """Loss of each unit, smaller is better; answers are (n,) or (n, C)."""
@@ -130,18 +121,26 @@ class Judge:
                 loss[judged] = -np.log(np.maximum(given, SMALLEST_PROBABILITY))
             return loss
         scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
-        losses = np.array([self._score(scorer, answers, self.fold == f) for f in self._judged()])
+        try:
+            losses = np.array([self._score(scorer, answers, self._rows(f)) for f in self._judged()])
+        except ValueError as error:
+            raise ValueError(
+                f"scoring={self.scoring!r} refuses a fold: {error} Give fewer folds, or another score."
+            ) from error
         if not np.isfinite(losses).all():
             raise ValueError(f"scoring={self.scoring!r} is not defined on these folds; give fewer, or another score.")
         return losses
 
     def _judged(self) -> NDArray[np.intp]:
         """Folds that a scorer can judge: of classes, those with more than one."""
-        found = np.unique(self.fold[self.fold >= 0])
+        found = np.unique(self.fold[(self.fold >= 0) & (self.sample_weight > 0)])
         if self.classes is None:
             return found
-        several = [len(np.unique(self.y[self.fold == f])) > 1 for f in found]
+        several = [len(np.unique(self.y[self._rows(f)])) > 1 for f in found]
         return np.asarray(found[several]) if any(several) else found
+
+    def _rows(self, fold: int) -> NDArray[np.bool_]:
+        return np.asarray((self.fold == fold) & (self.sample_weight > 0))
 
     def mean(self, losses: Array) -> float:
         """Weighted mean of unit losses."""

@@ -54,8 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": GROUND | set(TRAINING),
 }
 
-# The one thing estimators take from a part: what turns a plain classifier into a gate.
-FROM_GATES = {"ClassifierGate"}
+# What estimators take from a part: what turns a plain classifier into a gate, and the one that no name stands for.
+FROM_GATES = {"ClassifierGate", "LineGate"}
 
 # Foreign libraries: these everywhere, the others in the rooms that exist for them.
 EVERYWHERE = {"numpy", "scipy", "sklearn", "narwhals", "pandas"}

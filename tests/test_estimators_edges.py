@@ -8,7 +8,7 @@ from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, PredefinedSpli
 from sklearn.preprocessing import TargetEncoder
 from sklearn.tree import DecisionTreeRegressor
 
-from metamix import MixtureRegressor, make_regimes
+from metamix import MixtureClassifier, MixtureRegressor, make_regimes
 from metamix.judging import Verdict
 
 RIDGE, TREE = Ridge(), DecisionTreeRegressor(max_depth=3, random_state=0)
@@ -200,3 +200,21 @@ def test_a_fitted_verdict_names_the_stack_that_has_all_the_weight():
     alone = bool((mixture.gate_weights(X)[:, -1] == 1).all())
     assert alone, "the stack is exact here, its experts are not"
     assert "stack" in str(mixture.verdict_).partition(":")[0].lower()
+
+
+def test_fold_models_that_saw_one_class_are_kept():
+    X, y = make_regimes(150, task="classification", random_state=0)
+    order = np.argsort(y, kind="stable")  # the first training rows hold one class
+    mixture = MixtureClassifier(
+        ["logistic", "naive_bayes"], cv=TimeSeriesSplit(4), n_experts=2, refit=False, random_state=0
+    ).fit(X[order], y[order])
+    np.testing.assert_allclose(mixture.predict_proba(X).sum(axis=1), 1)
+
+
+def test_a_scorer_that_refuses_a_fold_is_named():
+    X, y = make_regimes(150, task="classification", random_state=0)
+    labels = np.array(["a", "b"])[y]
+    labels[3] = "c"
+    mixture = MixtureClassifier(["logistic"], specialize=False, scoring="neg_log_loss", cv=3, random_state=0)
+    with pytest.raises(ValueError, match=r"scoring='neg_log_loss' refuses a fold: .* fewer folds, or another score"):
+        mixture.fit(X, labels)

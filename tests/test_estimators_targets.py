@@ -107,3 +107,12 @@ def test_comparison_takes_one_target_at_a_time():
     X, Y = _two_targets(60)
     with pytest.raises(ValueError, match="2 targets; give one column"):
         compare(X, Y, POOL[:2], cv=2)
+
+
+def test_experts_that_offer_deviations_may_answer_alone():
+    """Where one expert answers for the mixture in a fold, its deviations have a column for each target."""
+    X, Y = _two_targets(80)
+    mixture = MixtureRegressor(["ridge", "kriging"], cv=3, random_state=0).fit(X, np.column_stack([Y[:, 0], -Y[:, 0]]))
+    mean, deviation = mixture.predict(X, return_std=True)
+    assert mean.shape == deviation.shape == (80, 2)
+    assert (deviation > 0).all()

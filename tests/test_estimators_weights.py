@@ -5,7 +5,7 @@ import pytest
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, TimeSeriesSplit
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -136,3 +136,35 @@ def test_a_mixture_takes_one_of_each_kind():
 def test_weights_that_are_none_are_refused(weight):
     with pytest.raises(ValueError, match="sample_weight"):
         MixtureRegressor([RIDGE, TREE], **PLAIN).fit(*_rows(), sample_weight=weight)
+
+
+# --- what rows without weight must not decide -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"scoring": "neg_mean_absolute_error"}, {"objective": "likelihood"}, {}],
+    ids=["scorer", "density", "error"],
+)
+def test_candidates_are_judged_as_if_rows_without_weight_were_absent(settings):
+    X, y = make_regimes(120, random_state=0)
+    counts = np.arange(120) % 4 > 0
+    wild = np.where(counts, y, 1e7 * np.random.default_rng(0).normal(size=120))
+    folds = list(KFold(5, shuffle=True, random_state=0).split(X))
+    place = np.cumsum(counts) - 1
+    fewer = [(place[train[counts[train]]], place[test[counts[test]]]) for train, test in folds]
+
+    def losses(cv, *given, **weight):
+        mixture = MixtureRegressor(["linear", "quadratic"], cv=cv, specialize=False, random_state=0, **settings)
+        return mixture.fit(*given, **weight).candidates_["loss"]
+
+    without = losses(folds, X, wild, sample_weight=counts.astype(float))
+    np.testing.assert_allclose(without, losses(fewer, X[counts], y[counts]), rtol=1e-6)
+
+
+def test_a_fold_that_has_nothing_to_learn_from_is_no_error():
+    X, y = make_regimes(120, random_state=0)
+    weight = np.ones(120)
+    weight[24:48] = 0  # all that the second fold could judge its weights by
+    mixture = MixtureRegressor(["linear", "ridge"], cv=TimeSeriesSplit(4), specialize=False, random_state=0)
+    assert np.isfinite(mixture.fit(X, y, sample_weight=weight).predict(X)).all()

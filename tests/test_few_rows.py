@@ -16,7 +16,7 @@ from metamix.training.joining import learn_scatter
 from metamix.training.partition import leaves
 from metamix.training.pools import exact_regimes, nearer
 from metamix.training.proxies import proxy_responsibilities
-from metamix.training.sharpening import rival_gate
+from metamix.training.sharpening import Rival, rival_gate
 
 
 def _counted(X, y, seed=0):
@@ -139,7 +139,7 @@ def test_borders_along_columns_are_for_trees_and_oblique_ones_are_not(direction,
     def judge(weights):
         return 100 * np.square(weights - labels).sum(axis=1) / 2
 
-    chosen = rival_gate(learned, ForestGate(random_state=0), X, folds, labels, np.ones(200), judge)
+    chosen = rival_gate(learned, [Rival(ForestGate(random_state=0), 0.5)], X, folds, labels, np.ones(200), judge)
     assert isinstance(chosen.gate, wins)
     assert judge(chosen.weights).mean() <= judge(learned.weights).mean() + 1e-12
 

@@ -162,3 +162,14 @@ def test_classes_nest_too():
     ).fit(X, y)
     check_answers(top, X, 3)
     assert list(top.named_experts_) == ["inner", "plane", "stack"]
+
+
+@pytest.mark.parametrize(("factor", "of_y"), [(1e6, 1.0), (1e-6, 1.0), (1.0, 1e6), (1.0, 1e-6)])
+def test_ties_between_columns_of_a_tree_are_no_matter_of_units(factor, of_y):
+    X, y = make_regimes(120, random_state=0)
+
+    def answers(factor, of_y):
+        mixture = MixtureRegressor(["linear", "ridge", "quadratic"], specialize=False, gate="tree", random_state=0)
+        return mixture.fit(factor * X, of_y * y).predict(factor * X) / of_y
+
+    np.testing.assert_allclose(answers(factor, of_y), answers(1.0, 1.0), atol=1e-6 * y.std())

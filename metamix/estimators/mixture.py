@@ -20,7 +20,14 @@ from metamix import registry
 from metamix.engines import current_engine
 from metamix.estimators.answering import Opinion, every_answer, opinions, weights_of
 from metamix.estimators.checks import check_folds, check_rows, check_weights, check_X
-from metamix.estimators.parts import accepts, check_parameters, name_experts, resolve_experts, resolve_gate
+from metamix.estimators.parts import (
+    accepts,
+    check_parameters,
+    default_rivals,
+    name_experts,
+    resolve_experts,
+    resolve_gate,
+)
 from metamix.estimators.places import place_inside, told, where_columns_ran, where_it_would_run
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.table_walk import Specialist, fit_table
@@ -226,10 +233,9 @@ class Mixture(BaseEstimator, ABC):
         features = GateFeatures(self.gate_features, raw, widest).fit(data.X, data.y)
         softmax = registry.gates["softmax"](penalty=0.01, max_iter=50, tol=1e-3)
         constant = registry.gates["constant"]()
-        default = isinstance(self.gate, str) and self.gate == "softmax"  # with few rows bagged trees compete with it
-        rival = prepare(registry.gates["forest"](sharpness=2.0), seed) if default else None
+        rivals = default_rivals(seed) if isinstance(self.gate, str) and self.gate == "softmax" else ()
         gate = prepare(gate, seed, place.settings)
-        return Parts(gate, constant, likelihood, features, softmax, self.objective, self.top_k, rival), stacker
+        return Parts(gate, constant, likelihood, features, softmax, self.objective, self.top_k, rivals), stacker
 
     def _fit_table(
         self, workshop: Workshop, parts: Parts, stacker: Any, how: Beginning, plain: Any, known: Known | None

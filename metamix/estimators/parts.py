@@ -12,10 +12,20 @@ from sklearn.utils import get_tags
 
 from metamix import registry
 from metamix.devices import check_device
-from metamix.gates import ClassifierGate
+from metamix.fitting import prepare
+from metamix.gates import ClassifierGate, LineGate
+from metamix.training.sharpening import Rival
 from metamix.training.starts import NAMES
 
-__all__ = ["accepts", "check_parameters", "name_experts", "resolve_experts", "resolve_gate", "resolve_likelihood"]
+__all__ = [
+    "accepts",
+    "check_parameters",
+    "default_rivals",
+    "name_experts",
+    "resolve_experts",
+    "resolve_gate",
+    "resolve_likelihood",
+]
 
 RESERVED = ("mixture", "stack")
 
@@ -123,6 +133,17 @@ def resolve_gate(gate: Any) -> tuple[Any, bool]:
     if hasattr(gate, "__sklearn_tags__") and is_classifier(gate):
         return ClassifierGate(gate), True
     return gate, isinstance(gate, ClassifierGate)
+
+
+def default_rivals(seed: int) -> tuple[Rival, ...]:
+    """Gates that compete with the default one where rows are few: bagged trees, and interpolation along a line.
+
+    With half a standard error bagged trees were best or nearly so on borders along columns, and no worse than the
+    softmax gate on oblique ones. Interpolation is given two: a row that is held out was what told the border next
+    to it, so folds judge it by gaps wider than the ones that it is for (DECISIONS.md).
+    """
+    trees = prepare(registry.gates["forest"](sharpness=2.0), seed)
+    return Rival(trees, 0.5), Rival(LineGate(), 2.0, line=True)
 
 
 def resolve_likelihood(likelihood: Any) -> Any:

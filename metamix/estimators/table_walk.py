@@ -165,7 +165,7 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
             source = answers.names[0] if f in several else known.answers.names[_single_of(workshop, known, f) or 0]
             members.append((found if f in several else known.answers).models[source, f])
         out.column = FoldAverage(name, members)
-        told = ((f, row) for f in several for row in members[f].model.history_.to_dict("records"))
+        told = ((f, row) for f in several for row in _rounds(members[f].model))
         out.history = [{"fold": f, **row} for f, row in told]
     elif K == 1:
         out.column = replace(specialist.single(known), name=name)
@@ -174,6 +174,11 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
         out.failures += failures
         out.column = fitted.get(0)
     return out
+
+
+def _rounds(model: Any) -> list[dict[str, Any]]:
+    """Rounds of a fold's mixture; none where its training rows had one class only."""
+    return model.history_.to_dict("records") if hasattr(model, "history_") else []
 
 
 def _scouted(workshop: Workshop, specialist: Specialist) -> dict[int, tuple[Array, list[dict[str, Any]]]]:
@@ -260,7 +265,8 @@ def _with_singles(workshop: Workshop, known: Known, several: list[int], found: A
         times[test] += 1
         if scale is not None:
             own = None if best is None else known.answers.scale
-            several_own = times[test] > 1  # a row that was held out more often keeps the mean of its deviations
+            # A row that was held out more often keeps the mean of its deviations.
+            several_own = (times[test] > 1).reshape((-1,) + (1,) * (values.ndim - 2))
             single_own = np.nan if own is None else own[test, best]
             scale[test, 0] = np.where(several_own, scale[test, 0], single_own)
     with np.errstate(invalid="ignore"):

@@ -77,6 +77,8 @@ class ClassifierGate(BaseEstimator):
         labels = check_responsibilities(responsibilities, n)
         weight = check_row_weights(sample_weight, n)
         shares = np.count_nonzero(weight) * weight[:, None] * labels
+        # Multiples of a power of two add up exactly: a tie between two columns of a tree is no matter of rounding.
+        shares = np.round(shares * 2.0**30) / 2.0**30
         if not hasattr(self.classifier, "predict_proba"):
             raise TypeError(
                 f"{type(self.classifier).__name__} cannot be a gate: weights come from predict_proba, which it lacks."

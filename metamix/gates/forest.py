@@ -106,12 +106,15 @@ class ForestGate(BaseEstimator):
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )
-        columns = ColumnEncoder(categories="ordinal", missing="keep")
-        self.model_ = Pipeline([("columns", columns), ("bounded", BoundedColumns()), ("forest", forest)])
+        columns = Pipeline(
+            [("encode", ColumnEncoder(categories="ordinal", missing="keep")), ("bound", BoundedColumns())]
+        )
         self.n_experts_ = labels.shape[1]
         rows = np.flatnonzero(weight)  # others would be drawn, and teach nothing
         target = labels[rows, 0] if self.n_experts_ == 1 else labels[rows]
-        self.model_.fit(take_rows(X, rows), target, forest__sample_weight=weight[rows])
+        # Fitted one after the other: a pipeline hands weights on in two ways, as metadata routing is on or off.
+        forest.fit(columns.fit_transform(take_rows(X, rows)), target, sample_weight=weight[rows])
+        self.model_ = Pipeline([("columns", columns), ("forest", forest)])
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:

@@ -40,6 +40,9 @@ class GaussianGate(BaseEstimator):
         the effective number of rows of the expert (Kish 1965).
     ridge : float, default 1e-6
         Added to the variances of the standardised columns.
+    sharpness : float, default 1.0
+        Power that the odds are raised to. Gaussians of neighbouring regions overlap where the regions do not;
+        where labels are hard, a large power leaves the border between them in its place and makes it one.
 
     Attributes
     ----------
@@ -64,9 +67,10 @@ class GaussianGate(BaseEstimator):
            [0., 1.]])
     """
 
-    def __init__(self, shrinkage: float | str = "auto", ridge: float = 1e-6) -> None:
+    def __init__(self, shrinkage: float | str = "auto", ridge: float = 1e-6, sharpness: float = 1.0) -> None:
         self.shrinkage = shrinkage
         self.ridge = ridge
+        self.sharpness = sharpness
 
     def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Weighted proportion, mean and covariance of each expert.
@@ -86,9 +90,11 @@ class GaussianGate(BaseEstimator):
         Raises
         ------
         ValueError
-            If X has missing values or is sparse and large, shapes do not match, or shrinkage is not a
-            share.
+            If X has missing values or is sparse and large, shapes do not match, shrinkage is not a share, or
+            sharpness is not above zero.
         """
+        if not self.sharpness > 0:
+            raise ValueError(f"sharpness={self.sharpness!r} is not above zero; 1 leaves the odds as they are.")
         X = self._check(X, reset=True)
         n, q = X.shape
         labels = check_responsibilities(responsibilities, n)
@@ -126,7 +132,7 @@ class GaussianGate(BaseEstimator):
             for k in range(self.n_experts_):
                 away = solve_triangular(self._factors[k], Z - self._locations[k][:, None], lower=True)
                 logits[:, k] = prior[k] - volumes[k] - 0.5 * np.einsum("in,in->n", away, away)
-            weights[rows] = softmax(logits)[0]
+            weights[rows] = softmax(self.sharpness * logits)[0]
         return weights
 
     def weights_gradient(self, X: Any) -> FloatArray:
@@ -138,7 +144,7 @@ class GaussianGate(BaseEstimator):
         inside = (np.abs(Z) < _FAR) / self._unit[self._varies]
         for k in range(self.n_experts_):
             away = (np.clip(Z, -_FAR, _FAR) - self._locations[k]).T
-            slopes[:, k, self._varies] = -inside * cho_solve((self._factors[k], True), away).T
+            slopes[:, k, self._varies] = -self.sharpness * inside * cho_solve((self._factors[k], True), away).T
         return softmax_gradient(weights, slopes)
 
     def _moments(self, X: Any, labels: FloatArray, row_weights: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -41,7 +41,7 @@ class Parts:
     proxy_gate: Any = None
     objective: str = "prediction"
     top_k: int | None = None
-    rival: Any = None
+    rivals: tuple[Any, ...] = ()
 
     @property
     def by_error(self) -> bool:
@@ -172,7 +172,7 @@ def tuned(
         chosen = _better(
             chosen, learn_gate(*given, SquaredError(data.y, values), log_prob, data.weight), judge, data.weight
         )
-    return rival_gate(chosen, parts.rival, given[2], folds, face.responsibilities, data.weight, judge)
+    return rival_gate(chosen, parts.rivals, given[2], folds, face.responsibilities, data.weight, judge)
 
 
 def _better(one: LearnedGate, other: LearnedGate, judge: Callable[[Array], Array], weight: Array) -> LearnedGate:

@@ -33,6 +33,9 @@ RICH_ROUNDS, SHARP_ROUNDS, SHARP, CLASS_SHARP = 4, 3, 1e-5, 1e-4
 FLOOR = 1e-5
 # A regime more must add this share of what the others have gained: exact experts gain a little by every cut.
 WORTH = 0.1
+# Of a thousand rows one may be as a single regime has it: next to a border exact experts are wrong beyond measure, and
+# one such row would hide what all others show.
+DOUBT = 0.001
 # So many are counted. Where rows are few a search costs next to nothing, and every number is tried.
 MOST_REGIMES, FEW_ROWS = 4, 300
 # Errors below this share of the target's spread count as one another.
@@ -162,15 +165,17 @@ def _trials(known: Rows, gate: Any, by_error: bool, rng: np.random.Generator, fe
 def _count(trials: list[_Trial]) -> tuple[list[ProxyMixture], list[ProxyMixture]]:
     """In each trial the best of one regime, and that of the fewest that no larger number betters."""
     share = np.concatenate([trial.share for trial in trials]) / len(trials)
+    best = one = [trial.search(1) for trial in trials]
+    plain = np.concatenate([trial.density(mixture) for trial, mixture in zip(trials, one, strict=True)])
 
     def density(mixtures: list[ProxyMixture]) -> Array:
-        return np.concatenate([trial.density(one) for trial, one in zip(trials, mixtures, strict=True)])
+        several = np.concatenate([trial.density(one) for trial, one in zip(trials, mixtures, strict=True)])
+        return np.logaddexp(np.log1p(-DOUBT) + several, np.log(DOUBT) + plain)
 
     def errors(mixtures: list[ProxyMixture]) -> Array:
         return np.concatenate([trial.errors(one) for trial, one in zip(trials, mixtures, strict=True)])
 
-    best = one = [trial.search(1) for trial in trials]
-    alone, clearly_not, rows = share @ density(one), 0, len(trials[0].train.Y)
+    alone, clearly_not, rows = share @ plain, 0, len(trials[0].train.Y)
     for K in range(2, MOST_REGIMES + 1):
         if rows < 3 * K * min(trials[0].train.plain.shape[1], 10):
             break

@@ -104,13 +104,13 @@ def _stack(table: Table, values: Array, features: Array | None) -> tuple[Array, 
 def _constant(table: Table, experts: Array) -> Array:
     """Convex weights over the experts, cross-fitted: answers (n,) or (n, C)."""
     data = table.data
-    fitted = clone(table.likelihood).fit(data.y, experts, np.ones(experts.shape[:2]), X=data.X)
+    fitted = clone(table.likelihood).fit(data.y, experts, np.tile(data.weight[:, None], experts.shape[1]), X=data.X)
     objective = objective_of(table, experts, fitted.log_prob(data.y, experts, X=data.X))
     start = np.full(experts.shape[1], 1 / experts.shape[1])
     weights = np.tile(start, (table.data.n, 1))
     for f in range(len(table.folds)):
         rows, test = table.folds.learners(f), table.folds.judged(f)
-        if len(rows) > 1 and len(test):
+        if len(rows) > 1 and len(test) and data.weight[rows].any():
             gate = clone(table.constant).fit_objective(
                 np.empty((len(rows), 0)),
                 objective.take(rows),

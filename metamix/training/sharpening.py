@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from metamix.training.gating import (
     one_standard_error,
 )
 
-__all__ = ["bend_gate", "rival_gate", "sharpen_gate"]
+__all__ = ["Rival", "bend_gate", "rival_gate", "sharpen_gate"]
 
 Array = NDArray[np.float64]
 Objective = LogScore | SquaredError
@@ -31,10 +32,29 @@ Objective = LogScore | SquaredError
 SHARPEST = 1e-7
 # A gate that ended there has found its borders. Up to so many columns others may bend theirs.
 SHARP, MOST_BENT = 1e-5, 12
-# A gate of another kind is tried on so many rows at most; it goes where the learned one is better by so many
-# standard errors. With 1/2, bagged trees were best or nearly so on borders along columns, and no worse than the
-# learned gate on oblique ones (DECISIONS.md).
-MOST_RIVAL_ROWS, RIVAL_ERRORS = 500, 0.5
+# A gate of another kind is tried on so many rows at most.
+MOST_RIVAL_ROWS = 500
+# Regimes are certain where responsibilities exceed this on average.
+CERTAIN = 0.99
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A gate of another kind, and when it takes the place of the learned one.
+
+    Parameters
+    ----------
+    gate : gate
+        Unfitted; learns soft labels.
+    standard_errors : float
+        It goes where the one before is better out of fold by so many.
+    line : bool
+        Only where the gate looks at one column and regimes are certain.
+    """
+
+    gate: Any
+    standard_errors: float
+    line: bool = False
 
 
 def sharpen_gate(
@@ -118,7 +138,7 @@ def bend_gate(
 
 def rival_gate(
     learned: LearnedGate,
-    rival: Any,
+    rivals: Sequence[Rival],
     Z: Any,
     folds: Folds,
     responsibilities: Array,
@@ -128,13 +148,12 @@ def rival_gate(
     """A gate of another kind where rows are few, unless the learned one is better on held-out rows.
 
     Where regimes meet, a few rows say where; what lies between them is the gate's own idea of a border. The
-    learned gate's must show out of fold that it suits the table.
+    learned gate's must show out of fold that it suits the table, then the first rival's, and so on.
 
     Parameters
     ----------
     learned : LearnedGate
-    rival : gate or None
-        Unfitted; learns soft labels.
+    rivals : sequence of Rival
     Z : array, sparse matrix or frame, n rows
     folds : Folds
     responsibilities : ndarray of shape (n, K)
@@ -148,18 +167,32 @@ def rival_gate(
         Fitted on every honest row.
     """
     constant = learned.penalty is not None and np.isinf(learned.penalty)
-    if rival is None or np.count_nonzero(sample_weight) > MOST_RIVAL_ROWS or constant or not learned.judged.any():
+    if np.count_nonzero(sample_weight) > MOST_RIVAL_ROWS or constant or not learned.judged.any():
         return learned
-    counts = np.where(learned.judged, sample_weight, 0.0)
+    on_a_line = isinstance(Z, np.ndarray) and Z.shape[1] == 1
+    certain = sample_weight @ responsibilities.max(axis=1) > CERTAIN * sample_weight.sum()
+    for rival in rivals:
+        if rival.line and not (on_a_line and certain):
+            continue
+        weights = _out_of_fold(rival.gate, learned, Z, folds, responsibilities, sample_weight)
+        counts = np.where(learned.judged, sample_weight, 0.0)
+        excess = paired(np.where(counts > 0, judge(weights) - judge(learned.weights), 0.0), counts)
+        if excess.mean <= rival.standard_errors * excess.standard_error:
+            honest = np.flatnonzero(folds.honest)
+            final = fit_on_responsibilities(rival.gate, Z, responsibilities, sample_weight, honest)
+            learned = LearnedGate(final, weights, learned.judged, None)
+    return learned
+
+
+def _out_of_fold(
+    gate: Any, learned: LearnedGate, Z: Any, folds: Folds, responsibilities: Array, sample_weight: Array
+) -> Array:
+    """Weights (n, K) of a gate that learns soft labels, on the rows that the learned one was judged on."""
     weights = learned.weights.copy()
     for f in range(len(folds)):
         rows, test = folds.learners(f), folds.judged(f)
         test = test[learned.judged[test]]
         if len(test) and sample_weight[rows].any():
-            fitted = fit_on_responsibilities(rival, Z, responsibilities, sample_weight, rows)
+            fitted = fit_on_responsibilities(gate, Z, responsibilities, sample_weight, rows)
             weights[test] = fitted.predict_proba(take_rows(Z, test))
-    excess = paired(np.where(counts > 0, judge(weights) - judge(learned.weights), 0.0), counts)
-    if excess.mean > RIVAL_ERRORS * excess.standard_error:
-        return learned
-    final = fit_on_responsibilities(rival, Z, responsibilities, sample_weight, np.flatnonzero(folds.honest))
-    return LearnedGate(final, weights, learned.judged, None)
+    return weights
