@@ -30,8 +30,9 @@ TRAINING = {
     "training.em": SHARED | {"training.estep", "training.pools"},
     "training.cheap": set(),
     "training.partition": set(),
+    "training.bending": {"training.cheap", "training.pools"},
     "training.proxies": {"training.cheap", "training.partition", "training.pools"},
-    "training.starts": {"training.proxies", "training.pools"},
+    "training.starts": {"training.cheap", "training.proxies", "training.pools"},
     "training.pools": set(),
     "training.joining": set(),
     "training.last_gate": SHARED | {"training.sharpening", "training.joining", "training.pools"},
@@ -123,8 +124,7 @@ class Import:
 
 def imports(source: Source, is_package: bool = False) -> list[Import]:
     """Return every import of a file, also inside functions and through import_module."""
-    found = []
-    tree = source.tree
+    found, tree = [], source.tree
     inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
     typing = {id(n) for i in ast.walk(tree) if is_type_checking(i) for n in ast.walk(i)}
     for node in ast.walk(tree):

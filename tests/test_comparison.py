@@ -76,7 +76,8 @@ def test_every_row_is_there(numbers):
     assert result.measure == "squared error"
     assert not result.failures
     assert (table.loc["stacking", ["difference", "standard_error"]] == 0).all()
-    assert table["loss"].idxmin() == "oracle"
+    # It asks the experts as they are; those of the mixture may have specialised.
+    assert table["loss"].drop("mixture").idxmin() == "oracle"
     assert (table["predict_seconds"] > 0).all()
     assert len(result.mixtures) == 3
 
@@ -165,7 +166,8 @@ def test_stacking_of_classes_is_scikit_learns(n_classes):
     pairs = list(outer.split(X, labels))
     assert list(table.index) == ["logistic", "tree", *COMBINATIONS]
     assert result.measure == "log-loss"
-    assert table["loss"].idxmin() == "oracle"
+    # It asks the experts as they are; those of the mixture may have specialised.
+    assert table["loss"].drop("mixture").idxmin() == "oracle"
     stacked = _answers(lambda inner: StackingClassifier(CLASSES, cv=inner), X, labels, None, pairs, "predict_proba")
     assert table["loss"]["stacking"] == pytest.approx(log_loss(labels, stacked), rel=1e-5)
     alone = _answers(lambda inner: clone(CLASSES[0][1]), X, labels, None, pairs, "predict_proba")

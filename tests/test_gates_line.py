@@ -153,7 +153,8 @@ def test_it_competes_where_one_column_tells_certain_regimes(columns, certainty, 
     assert isinstance(chosen.gate, wins)
 
 
-def test_three_pieces_of_a_line_are_found_and_their_borders_too():
+@pytest.mark.parametrize("n_experts", [3, "auto"])
+def test_three_pieces_of_a_line_are_found_and_their_borders_too(n_experts):
     """The laws known, borders in the middle of each gap leave 0.15 or more (mean over seeds); laws are learned here."""
     errors = []
     x = np.linspace(0, 1, 1001)
@@ -163,7 +164,8 @@ def test_three_pieces_of_a_line_are_found_and_their_borders_too():
 
     for seed in range(3):
         X = _hypercube(50, seed)
-        mixture = MixtureRegressor(["linear"], n_experts=3, specialize=True, random_state=seed).fit(X, truth(X[:, 0]))
+        mixture = MixtureRegressor(["linear"], n_experts=n_experts, specialize=True, random_state=seed)
+        mixture.fit(X, truth(X[:, 0]))
         assert isinstance(mixture.gate_, LineGate)
         errors.append(np.linalg.norm(mixture.predict(x[:, None]) - truth(x)) / np.linalg.norm(truth(x)))
     assert np.mean(errors) < 0.1

@@ -1,10 +1,21 @@
 """Where regimes lie: how cheap mixtures count and find them, and gates that draw their borders."""
 
 import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import cross_val_predict
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
 
+from metamix import MixtureRegressor
+from metamix.fitting import Data
 from metamix.folds import make_folds
 from metamix.gates import ConstantGate, SoftmaxGate
 from metamix.objectives import LogScore
+from metamix.training.bending import bend_of
+from metamix.training.cheap import CURVES, FREELY, LINES
 from metamix.training.gating import learn_gate
 from metamix.training.proxies import proxy_responsibilities
 from metamix.training.sharpening import bend_gate, sharpen_gate
@@ -38,6 +49,53 @@ def test_noise_that_grows_is_no_second_regime_unless_densities_are_asked_for():
     given = X, y, np.ones(900), SoftmaxGate(penalty=0.01), None, 0
     assert proxy_responsibilities(*given)[0].shape == (900, 1)
     assert proxy_responsibilities(*given, by_error=False)[0].shape[1] > 1
+
+
+@pytest.mark.parametrize(
+    ("pool", "law", "bend"),
+    [
+        (Ridge(1e-6), np.abs, LINES),
+        (Ridge(1e-6), np.square, LINES),
+        (Ridge(1e-6), np.negative, FREELY),
+        (make_pipeline(PolynomialFeatures(2), Ridge(1e-6)), np.square, FREELY),
+        (make_pipeline(PolynomialFeatures(2), Ridge(1e-6)), lambda x: np.sin(3 * x), CURVES),
+        (KNeighborsRegressor(10), lambda x: np.sin(3 * x), FREELY),
+    ],
+)
+def test_cheap_experts_bend_as_far_as_the_pool_does(pool, law, bend):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, (200, 1))
+    y = law(X[:, 0]) + 0.05 * rng.normal(size=200)
+    folds = make_folds(5, X, y, random_state=0)
+    losses = np.square(y - cross_val_predict(pool, X, y, cv=list(folds.pairs)))
+    assert bend_of(X, Data(X, y), folds, np.arange(200), losses, seed=0) == bend
+    assert bend_of(X, Data(X, y), folds, np.arange(60), losses[:60], seed=0) == bend, "some rows do"
+
+
+def test_logistic_experts_bend_as_far_as_the_pool_does():
+    """A ring: a plane cannot tell it from what it surrounds, its squares can."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    y = (np.square(X).sum(axis=1) > 1.5).astype(int)
+    folds = make_folds(5, X, y, stratify=True, random_state=0)
+    for pool, straight in [(LogisticRegression(), True), (RandomForestClassifier(random_state=0), False)]:
+        asked = cross_val_predict(pool, X, y, cv=list(folds.pairs), method="predict_proba")
+        losses = -np.log(np.clip(asked[np.arange(400), y], 1e-6, 1))
+        found = bend_of(X, Data(X, y, n_classes=2), folds, np.arange(400), losses, seed=0)
+        assert (found == LINES) == straight
+
+
+@pytest.mark.parametrize("how", [{"specialize": True}, {}])
+@pytest.mark.parametrize(("pool", "K"), [("linear", 2), ("quadratic", 1)])
+def test_regimes_are_counted_for_the_experts_at_hand(how, pool, K):
+    """Two lines make a hinge; a parabola is two lines to linear experts, and one regime to quadratic ones."""
+    rng = np.random.default_rng(1)
+    X = rng.uniform(-1, 1, (300, 1))
+    truth = np.abs(X[:, 0]) if pool == "linear" else X[:, 0] ** 2
+    mixture = MixtureRegressor([pool], n_experts="auto", random_state=0, **how)
+    mixture.fit(X, truth + 0.05 * rng.normal(size=300))
+    assert mixture.n_experts_ == K
+    assert np.mean(np.square(mixture.predict(X) - truth)) < 0.01 * truth.var()
 
 
 def test_cheap_mixtures_tell_regimes_of_classes_apart():

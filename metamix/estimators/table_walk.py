@@ -14,6 +14,7 @@ from metamix.estimators.walks import Known, Learned, Side, averages, best_column
 from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Fitted, FoldAverage, Workshop
 from metamix.judging import STANDARD_ERRORS, paired
+from metamix.training.bending import bend_of
 from metamix.training.pools import exact_regimes, nearer, row_losses, target_units
 from metamix.training.selection import Table, select
 from metamix.training.starts import Beginning, Scouting, scout
@@ -138,7 +139,7 @@ class _Specialised:
 def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: Known, refit: bool) -> _Specialised:
     """Cross-fit the plain mixture as a whole: where one regime is found, the best single expert answers for it."""
     folds, name = workshop.folds, workshop.entries[which].name
-    scouted = _scouted(workshop, specialist)
+    scouted = _scouted(workshop, _bent(workshop, specialist, known))
     first, starts = scouted[-1]
     K = first.shape[1]
     params = {f: _told(workshop, f, first) for f, (first, _) in scouted.items()}
@@ -179,6 +180,19 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
 def _rounds(model: Any) -> list[dict[str, Any]]:
     """Rounds of a fold's mixture; none where its training rows had one class only."""
     return model.history_.to_dict("records") if hasattr(model, "history_") else []
+
+
+def _bent(workshop: Workshop, specialist: Specialist, known: Known) -> Specialist:
+    """The same with cheap experts that bend no further than the best single expert."""
+    data, how = workshop.data, specialist.how
+    rows = np.flatnonzero(workshop.folds.honest & (data.weight > 0))
+    if not how.mimics or not len(rows):
+        return specialist
+    best = best_column(workshop, known.answers, rows)
+    losses = row_losses(data.take(rows), known.answers.values[rows, best : best + 1], target_units(data))[:, 0]
+    base = specialist.features.base(data.X)
+    bends = bend_of(data.X if base is None else base, data, workshop.folds, rows, losses, how.seed)
+    return replace(specialist, how=replace(how, bends=bends))
 
 
 def _scouted(workshop: Workshop, specialist: Specialist) -> dict[int, tuple[Array, list[dict[str, Any]]]]:

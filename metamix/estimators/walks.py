@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from metamix.answers import Answers, Failure
 from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Fitted, FoldAverage, Workshop
 from metamix.folds import Folds
+from metamix.training.bending import bend_of
 from metamix.training.em import FLOOR, Alternation, alternate, drop_experts, final_gates, single
 from metamix.training.estep import Parts
 from metamix.training.joining import Scatter
@@ -92,10 +93,10 @@ def fit_plain(
         columns: list[Any] = [known.fitted[known.alive[best]]]
         starts: list[dict[str, Any]] = []
     else:
-        first, starts = _first(workshop, parts, base, how)
+        keep = not refit and not folds.in_sample
+        first, starts = _first(workshop, parts, base, how, keep)
         components = list(range(len(workshop.entries)))
         failures: list[Failure] = []
-        keep = not refit and not folds.in_sample
         if how.n_experts is not None:
             first = prune(first, data.weight)
         if how.n_experts is not None or (how.searches and np.ptp(first) > 0 and not folds.in_sample):
@@ -145,11 +146,16 @@ def _one_is_enough(
     return Alternation(alone.best, several.history + alone.history, several.failures + alone.failures)
 
 
-def _first(workshop: Workshop, parts: Parts, base: Any, how: Beginning) -> tuple[Array, list[dict[str, Any]]]:
+def _first(
+    workshop: Workshop, parts: Parts, base: Any, how: Beginning, keep: bool
+) -> tuple[Array, list[dict[str, Any]]]:
     """First responsibilities, and the ranking of the starts that were looked at."""
-    data = workshop.data
+    data, folds = workshop.data, workshop.folds
     columns = data.X if base is None else base
-    if not (workshop.folds.in_sample and isinstance(how.start, str) and how.start == "auto"):
+    if how.mimics and not folds.in_sample:
+        _, losses, rows = best_single(workshop, keep)
+        how = replace(how, bends=bend_of(columns, data, folds, rows, losses, how.seed))
+    if not (folds.in_sample and isinstance(how.start, str) and how.start == "auto"):
         return begin(data, columns, parts.proxy_gate, how)
     # In sample a round is cheap: clusters and random soft starts compete on the likelihood itself.
     first = data.y.reshape(data.n, -1)[:, 0].astype(np.float64)

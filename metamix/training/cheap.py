@@ -13,10 +13,12 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from metamix.columns import ColumnEncoder
 
-__all__ = ["Rows", "Terms", "cheap_experts", "expert_log_prob", "probabilities"]
+__all__ = ["CURVES", "FREELY", "LINES", "Rows", "Terms", "cheap_experts", "expert_log_prob", "probabilities"]
 
 Array = NDArray[np.float64]
 
+#: How far experts may bend: not at all, as parabolas, or along every column as they like.
+LINES, CURVES, FREELY = range(3)
 MOST_COLUMNS, MOST_TERMS = 40, 70
 # Bumps along each column bend the experts that count regimes.
 BUMPS, FEWEST_BUMPS, MOST_RICH = 10, 4, 140
@@ -54,7 +56,7 @@ class Rows:
 class Terms:
     """From rows of X to gate columns (n, q), standardised, and terms (n, p) of the ridge experts."""
 
-    def __init__(self, X: Any, rng: np.random.Generator, classes: bool) -> None:
+    def __init__(self, X: Any, rng: np.random.Generator, classes: bool, bends: int = FREELY) -> None:
         self.classes = classes
         self.encoder = ColumnEncoder().fit(X)
         Z = self.encoder.transform(X)
@@ -65,12 +67,12 @@ class Terms:
             self.projection = rng.standard_normal((q, MOST_COLUMNS)) / np.sqrt(q)
             q = MOST_COLUMNS
         size = (q + 1) * (q + 2) // 2
-        self.degree = 2 if size <= MOST_TERMS and Z.shape[0] >= 4 * size else 1
+        self.degree = 2 if bends > LINES and size <= MOST_TERMS and Z.shape[0] >= 4 * size else 1
         self.centres: Array | None = None
         self.widths = np.ones(q)
         size = size if self.degree == 2 else q + 1
         bumps = 0 if self.projection is not None or not q else (min(MOST_RICH, Z.shape[0] // 6) - size) // q
-        if bumps >= FEWEST_BUMPS:
+        if bends == FREELY and bumps >= FEWEST_BUMPS:
             self.centres = np.quantile(Z, np.linspace(0.02, 0.98, min(bumps, BUMPS)), axis=0)
             self.widths = np.maximum((self.centres[-1] - self.centres[0]) / (len(self.centres) - 1), 1e-3)
 

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from metamix.judging import STANDARD_ERRORS, paired
 from metamix.recombination import posterior
 from metamix.tables import take_rows
-from metamix.training.cheap import Rows, Terms, cheap_experts, expert_log_prob, probabilities
+from metamix.training.cheap import FREELY, Rows, Terms, cheap_experts, expert_log_prob, probabilities
 from metamix.training.partition import leaves
 from metamix.training.pools import nearer
 
@@ -76,6 +76,7 @@ def proxy_responsibilities(
     starts: Callable[[int, NDArray[np.intp]], Mapping[str, Array]] | None = None,
     by_error: bool = True,
     classes: bool = False,
+    bends: int = FREELY,
 ) -> tuple[Array, list[dict[str, Any]]]:
     """Responsibilities found by cheap mixtures, ranked on held-out rows.
 
@@ -105,6 +106,8 @@ def proxy_responsibilities(
         squared error or two of the logarithm: two regimes that no column tells apart are of no use to it.
     classes : bool
         Whether the columns of Y are classes, which logistic experts learn.
+    bends : int
+        How far the cheap experts may bend: as far as those that they stand in for.
 
     Returns
     -------
@@ -127,18 +130,17 @@ def proxy_responsibilities(
         Y = Y - np.average(Y, axis=0, weights=weight)
         Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
     positions = rng.permutation(np.flatnonzero(weight > 0))[: 4 * MOST_ROWS // 3]
-    terms = Terms(take_rows(X, positions), rng, classes)
+    terms = Terms(take_rows(X, positions), rng, classes, bends)
     known = terms(take_rows(X, positions), Y[positions], weight[positions])
-    trials = _trials(known, gate, by_error, rng, few=n_regimes is None and len(positions) <= FEW_ROWS)
+    trials = _trials(known, gate, by_error, rng, few=len(positions) <= FEW_ROWS)
     if n_regimes is None:
         alone, winners = _count(trials)
-        # Quarters differ in how hard they are: what counts is the gain over one regime.
-        gains = [trial.score(many) - trial.score(one) for trial, one, many in zip(trials, alone, winners, strict=True)]
-        best = int(np.argmax(gains))
-        trial, winner = trials[best], winners[best]
     else:
-        trial = trials[0]
-        winner = trial.search(n_regimes)
+        alone, winners = [trial.one() for trial in trials], [trial.search(n_regimes) for trial in trials]
+    # Quarters differ in how hard they are: what counts is the gain over one regime.
+    gains = [trial.score(many) - trial.score(one) for trial, one, many in zip(trials, alone, winners, strict=True)]
+    best = int(np.argmax(gains))
+    trial, winner = trials[best], winners[best]
     K = len(winner.coefficients)
     if starts is not None and K > 1:
         for name, first in starts(K, positions[trial.taught]).items():
@@ -219,14 +221,18 @@ class _Trial:
         combined = np.einsum("nk,knm->nm", mixture.weights(self.held), answers)
         return np.asarray(np.square(self.held.Y - combined).sum(axis=1))
 
+    def one(self) -> ProxyMixture:
+        """The best of a single regime."""
+        ones = np.ones((len(self.train.Y), 1))
+        one, bent = self.fit(ones), self.fit(ones, rich=True)
+        if self.train.classes:
+            one, bent = self.refine(one, RICH_ROUNDS), self.refine(bent, RICH_ROUNDS, rich=True)
+        return self.better(one, bent)
+
     def search(self, K: int) -> ProxyMixture:
         """The best mixture of K regimes from random starts."""
         if K == 1:
-            ones = np.ones((len(self.train.Y), 1))
-            one, bent = self.fit(ones), self.fit(ones, rich=True)
-            if self.train.classes:
-                one, bent = self.refine(one, RICH_ROUNDS), self.refine(bent, RICH_ROUNDS, rich=True)
-            return self.enter("uniform", self.better(one, bent))
+            return self.enter("uniform", self.one())
         best = max(_search(self.train, self.gate, K, self.rng), key=self.score)
         if self.train.classes:
             return self.enter(f"proxy, {K} regimes", self.better(best, self.sharpened(best)))

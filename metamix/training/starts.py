@@ -16,6 +16,7 @@ from metamix.columns import ColumnEncoder
 from metamix.features import GateFeatures
 from metamix.fitting import Bench, Data
 from metamix.tables import take_rows
+from metamix.training.cheap import FREELY
 from metamix.training.pools import fewest_rows
 from metamix.training.proxies import proxy_responsibilities
 
@@ -139,6 +140,8 @@ class Beginning:
     seed : int
     likelihood : likelihood, optional
         With a method `stabilised`, that is how cheap mixtures, whose errors are Gaussian, see y.
+    bends : int
+        How far experts of cheap mixtures may bend.
     """
 
     start: Any
@@ -147,6 +150,13 @@ class Beginning:
     alike: bool
     seed: int
     likelihood: Any = None
+    bends: int = FREELY
+
+    @property
+    def mimics(self) -> bool:
+        """Whether cheap experts stand in for the pool, and for the target as it is."""
+        wanted = self.n_experts == "auto" or (self.n_experts is not None and self.searches)
+        return wanted and not hasattr(self.likelihood, "stabilised")
 
     @property
     def searches(self) -> bool:
@@ -193,8 +203,9 @@ def begin(data: Data, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Ar
         def search(regimes: int | None) -> tuple[Array, Ranking]:
             others = clusters if how.start == "auto" else None
             return proxy_responsibilities(
-                columns, target, data.weight, proxy_gate, regimes, how.seed, others, classes=bool(data.n_classes)
-            )
+                columns, target, data.weight, proxy_gate, regimes, how.seed, others,
+                classes=bool(data.n_classes), bends=how.bends,
+            )  # fmt: skip
 
         named = how.start == "auto" and how.n_experts is None and not how.alike
         found, ranking = search(None if named else K)
