@@ -27,7 +27,7 @@ from metamix.nn import MultiTaskNeuralMixture
 
 TASKS = {"target_1": "binary", "target_2": "binary"}
 # Both hand 64 numbers to the towers; with 32 the mixture does a little worse.
-RECIPE: dict[str, Any] = {"max_epochs": 8, "batch_size": 1024, "schedule": "cosine", "patience": 8}
+RECIPE: dict[str, Any] = {"missing": "impute", "max_epochs": 8, "batch_size": 1024, "schedule": "cosine", "patience": 8}
 MODELS = {
     "shared bottom": {"n_experts": 1, "hidden": (256,), "expert_width": 64},
     "MMoE": {"n_experts": 8, "hidden": (64,), "expert_width": 64},

@@ -125,6 +125,19 @@ def test_tails_and_zeros_make_nothing_exact(seed):
 # --- borders --------------------------------------------------------------------------------------------
 
 
+def test_what_one_expert_answers_exactly_has_no_regimes():
+    """Branin's function is smooth, and kriging exact; parabolas on parts of it would be so too."""
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(-5, 10, 150), rng.uniform(0, 15, 150)
+    y = (b - 5.1 / (4 * np.pi**2) * a**2 + 5 / np.pi * a - 6) ** 2 + 10 * (1 - 1 / (8 * np.pi)) * np.cos(a) + 10
+    mixture = MixtureRegressor(["kriging"], random_state=0).fit(np.column_stack([a, b]), y)
+    assert mixture.n_experts_ == 1
+    exact, ones = np.zeros(40), np.ones(40)
+    y = np.tile([-5.0, 5.0], 20)
+    assert exact_regimes(exact, exact, y, ones)
+    assert not exact_regimes(exact, exact, y, ones, single=True)
+
+
 @pytest.mark.parametrize(("direction", "wins"), [((1.0, 0.0), ForestGate), ((1.0, 1.0), SoftmaxGate)])
 def test_borders_along_columns_are_for_trees_and_oblique_ones_are_not(direction, wins):
     X = _square(200, 1)

@@ -199,7 +199,7 @@ def mixed_frame(n=300):
 @pytest.mark.parametrize("numeric", ["standardise", "quantile", "piecewise"])
 def test_frames_with_missing_values(numeric):
     frame, y = mixed_frame()
-    model = NeuralMixtureRegressor(2, numeric=numeric, **SMALL).fit(frame, y)
+    model = NeuralMixtureRegressor(2, numeric=numeric, missing="impute", **SMALL).fit(frame, y)
     assert model.score(frame, y) > 0.75
     stranger = frame.head(3).assign(city="Paris")
     assert np.isfinite(model.predict(stranger)).all()
@@ -327,7 +327,23 @@ def test_targets_and_columns_that_are_not_finite(learner):
     model = learner(2, **{**SMALL, "max_epochs": 2}).fit(x, target)
     with pytest.raises(ValueError, match="infinity"):
         model.predict([[np.inf]])
-    assert model.predict([[np.nan]]).shape == (1,), "a missing value is the median"
+    with pytest.raises(ValueError, match="contains NaN or None in x0"):
+        model.predict([[np.nan]])
+    model = learner(2, missing="impute", **{**SMALL, "max_epochs": 2}).fit(x, target)
+    assert model.predict([[np.nan]]).shape == (1,), "the median of what was learned from"
+
+
+def test_missing_values_are_imputed_only_where_that_was_asked_for():
+    frame, y = mixed_frame()
+    with pytest.raises(ValueError, match=r"NaN or None in size, city, and a gate .* set missing='impute'"):
+        NeuralMixtureRegressor(2, **SMALL).fit(frame, y)
+    complete = frame.assign(size=frame["size"].fillna(0), city=frame["city"].fillna("none"))
+    model = NeuralMixtureRegressor(2, **{**SMALL, "max_epochs": 2}).fit(complete, y)
+    for column, value in {"size": np.nan, "city": None, "sold": pd.NaT}.items():
+        with pytest.raises(ValueError, match=f"NaN or None in {column}"):
+            model.predict(complete.head(3).assign(**{column: [value] * 3}))
+    with pytest.raises(ValueError, match="NaN or None in nothing"):
+        NeuralMixtureRegressor(2, **SMALL).fit(complete.assign(nothing=None), y)
 
 
 def test_labels_of_a_class_that_training_had_not(classes):

@@ -231,7 +231,7 @@ def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
         return True
     if data.n_classes is not None or data.n_targets is not None:
         return False
-    if exact_regimes(loss[:, 0], loss[:, 1], data.y, data.weight):
+    if exact_regimes(loss[:, 0], loss[:, 1], data.y, data.weight, single=True):
         return True
     lost = paired(loss[:, 0] - loss[:, 1], data.weight)
     exact = EXACT**2 * float(np.var(data.y))

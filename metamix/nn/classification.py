@@ -22,7 +22,7 @@ class NeuralMixtureClassifier(ClassifierMixin, NeuralMixture):
 
     Parameters
     ----------
-    n_experts, hidden, activation, gate, top_k, gate_options, losses, start, numeric, max_epochs, batch_size, \
+    n_experts, hidden, activation, gate, top_k, gate_options, losses, start, numeric, missing, max_epochs, batch_size, \
 learning_rate, weight_decay, schedule, early_stopping, patience, validation_fraction, warm_epochs, callbacks, \
 device, random_state, verbose
         As of `NeuralMixtureRegressor`.

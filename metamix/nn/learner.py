@@ -66,6 +66,7 @@ class NeuralMixture(NetworkLearner):
         objective: str = "likelihood",
         start: Any = "proxy",
         numeric: str = "standardise",
+        missing: str = "error",
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         learning_rate: float = 3e-3,
@@ -90,6 +91,7 @@ class NeuralMixture(NetworkLearner):
         self.objective = objective
         self.start = start
         self.numeric = numeric
+        self.missing = missing
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -110,7 +112,7 @@ class NeuralMixture(NetworkLearner):
         Parameters
         ----------
         X : array-like or frame of shape (n, d)
-            Numbers, booleans, dates, text and categories; missing values are welcome.
+            Numbers, booleans, dates, text and categories.
         y : array-like of shape (n,)
         sample_weight : array-like of shape (n,) or None
 
@@ -121,8 +123,8 @@ class NeuralMixture(NetworkLearner):
         Raises
         ------
         ValueError
-            If X holds infinity, y or the weights are missing or not finite, a parameter is none of its choices,
-            or the loss does not stay finite.
+            If X holds infinity or NaN that is not to be imputed, y or the weights are missing or not finite, a
+            parameter is none of its choices, or the loss does not stay finite.
         """
         check_lessons(self)
         self.device_ = resolve_device(self.device)
@@ -134,8 +136,8 @@ class NeuralMixture(NetworkLearner):
         rows, held = split_rows(np.flatnonzero(weight > 0), self, seed, self._strata(target))
         with torch.random.fork_rng(devices=devices_of(self.device_)):
             torch.manual_seed(seed)
+            self.encoder_ = TableEncoder(self.numeric, seed, self.missing).fit(take_rows(X, rows))
             start = self._begin(X, target, weight, rows, seed)
-            self.encoder_ = TableEncoder(self.numeric, seed).fit(take_rows(X, rows))
             self._fit_units(target[rows], weight[rows])
             tables = [self._table(X, target, weight, part) for part in (rows, held)]
             if start is not None:

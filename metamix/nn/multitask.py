@@ -82,7 +82,7 @@ class MultiTaskNeuralMixture(NetworkLearner):
         Which experts each task sees, see `owned_and_shared`.
     gate, top_k, gate_options, losses
         As of `MMoE`.
-    numeric, max_epochs, batch_size, learning_rate, weight_decay, schedule, early_stopping, patience, \
+    numeric, missing, max_epochs, batch_size, learning_rate, weight_decay, schedule, early_stopping, patience, \
 validation_fraction, callbacks, device, random_state, verbose
         As of `NeuralMixtureRegressor`.
 
@@ -130,6 +130,7 @@ validation_fraction, callbacks, device, random_state, verbose
         gate_options: Mapping[str, Any] | None = None,
         losses: Mapping[str, float] | None = None,
         numeric: str = "standardise",
+        missing: str = "error",
         max_epochs: int = 100,
         batch_size: int | str = "auto",
         learning_rate: float = 3e-3,
@@ -156,6 +157,7 @@ validation_fraction, callbacks, device, random_state, verbose
         self.gate_options = gate_options
         self.losses = losses
         self.numeric = numeric
+        self.missing = missing
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -175,7 +177,7 @@ validation_fraction, callbacks, device, random_state, verbose
         Parameters
         ----------
         X : array-like or frame of shape (n, d)
-            Columns of any kind; missing values are welcome.
+            Columns of any kind.
         y : array-like or frame of shape (n, T)
             NaN or None is a missing label.
         sample_weight : array-like of shape (n,) or (n, T), or None
@@ -188,7 +190,7 @@ validation_fraction, callbacks, device, random_state, verbose
         ------
         ValueError
             If a task has no labels at all (it is named), labels do not fit their task or are infinite, X holds
-            infinity, shapes do not match, or a parameter is none of its choices.
+            infinity or NaN that is not to be imputed, shapes do not match, or a parameter is none of its choices.
         """
         check_lessons(self)
         if y is None:
@@ -209,7 +211,7 @@ validation_fraction, callbacks, device, random_state, verbose
         weight = weight / np.array([w[rows][w[rows] > 0].mean() for w in weight.T])
         with torch.random.fork_rng(devices=devices_of(self.device_)):
             torch.manual_seed(seed)
-            self.encoder_ = TableEncoder(self.numeric, seed).fit(take_rows(X, rows))
+            self.encoder_ = TableEncoder(self.numeric, seed, self.missing).fit(take_rows(X, rows))
             tables = [self._table(X, np.nan_to_num(Y), weight, part) for part in (rows, held)]
             self._train(tables[0], tables[1] if len(held) else None)
         return self

@@ -43,6 +43,9 @@ class NeuralMixtureRegressor(RegressorMixin, NeuralMixture):
     numeric : {"standardise", "quantile", "piecewise"}
         What becomes of numbers; "piecewise" adds a piecewise linear encoding (Gorishniy et al. 2022). Text and
         categories are embedded.
+    missing : {"error", "impute"}
+        Whether NaN and None in X are refused, or filled in: numbers by the median, with a 0/1 column beside them
+        that says so where training had any; missing text is a value of its own.
     max_epochs : int
     batch_size : int or "auto"
         "auto" is about n / 20, between 16 and 1024.
@@ -99,6 +102,7 @@ class NeuralMixtureRegressor(RegressorMixin, NeuralMixture):
         objective: str = "likelihood",
         start: Any = "proxy",
         numeric: str = "standardise",
+        missing: str = "error",
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         learning_rate: float = 3e-3,
@@ -116,10 +120,10 @@ class NeuralMixtureRegressor(RegressorMixin, NeuralMixture):
     ) -> None:
         super().__init__(
             n_experts, hidden, activation=activation, gate=gate, top_k=top_k, gate_options=gate_options, losses=losses,
-            objective=objective, start=start, numeric=numeric, max_epochs=max_epochs, batch_size=batch_size,
-            learning_rate=learning_rate, weight_decay=weight_decay, schedule=schedule, early_stopping=early_stopping,
-            patience=patience, validation_fraction=validation_fraction, warm_epochs=warm_epochs, callbacks=callbacks,
-            device=device, random_state=random_state, verbose=verbose,
+            objective=objective, start=start, numeric=numeric, missing=missing, max_epochs=max_epochs,
+            batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay, schedule=schedule,
+            early_stopping=early_stopping, patience=patience, validation_fraction=validation_fraction,
+            warm_epochs=warm_epochs, callbacks=callbacks, device=device, random_state=random_state, verbose=verbose,
         )  # fmt: skip
         self.likelihood = likelihood
 

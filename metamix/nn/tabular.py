@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from metamix.columns import ColumnEncoder
+from metamix.frames import listed
 
 Array = NDArray[np.float64]
 
-NUMERIC = ("standardise", "quantile", "piecewise")
+NUMERIC, MISSING = ("standardise", "quantile", "piecewise"), ("error", "impute")
 #: Standard deviations beyond which a number says no more; float32 would leave its range further out.
 FARTHEST = 1e4
 #: Quantiles of a column that are learned at most, and the edges of pieces.
@@ -30,8 +31,8 @@ _DATE_PARTS = ("month", "weekday", "hour")
 class TableEncoder:
     """Numbers (n, q), standardised or as normal quantiles, and codes (n, c) of text and categories.
 
-    Missing numbers are their median, with a 0/1 column that says so where training had any. Of a column with
-    more than 200 values the rarest share a code, with what training did not have; in others that is code 0.
+    Of a column with more than 200 values the rarest share a code, with what training did not have; in others that
+    is code 0.
 
     Parameters
     ----------
@@ -39,6 +40,9 @@ class TableEncoder:
         "quantile": each column of numbers becomes normal by its ranks. "piecewise" standardises, and keeps
         quantiles as edges for `metamix.nn.embeddings.PiecewiseLinear`.
     seed : int
+    missing : {"error", "impute"}
+        "impute": missing numbers are their median, with a 0/1 column that says so where training had any, and
+        text that is missing is a value of its own.
 
     Attributes
     ----------
@@ -58,15 +62,17 @@ class TableEncoder:
     (array([[0.]], dtype=float32), array([[0]]))
     """
 
-    def __init__(self, numeric: str = "standardise", seed: int = 0) -> None:
-        if numeric not in NUMERIC:
-            raise ValueError(f"numeric={numeric!r} is unknown; give one of {', '.join(map(repr, NUMERIC))}.")
-        self.numeric, self.seed = numeric, seed
+    def __init__(self, numeric: str = "standardise", seed: int = 0, missing: str = "error") -> None:
+        for name, value, known in (("numeric", numeric, NUMERIC), ("missing", missing, MISSING)):
+            if value not in known:
+                raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(map(repr, known))}.")
+        self.numeric, self.seed, self.missing = numeric, seed, missing
 
     def fit(self, X: Any) -> TableEncoder:
-        """Learn from X (n, d), an array or frame."""
-        self.columns = ColumnEncoder(categories="ordinal", max_categories=LEVELS)
-        encoded = self.columns.fit_transform(X)
+        """Learn from X (n, d), an array or frame; missing values raise ValueError unless they are imputed."""
+        missing = "impute" if self.missing == "impute" else "keep"
+        self.columns = ColumnEncoder(categories="ordinal", max_categories=LEVELS, missing=missing)
+        encoded = self._complete(self.columns.fit_transform(X))
         kinds = self._kinds()
         self._coded = np.array([kind in ("text", "category") for kind in kinds], dtype=bool)
         self._smooth = np.array([kind in ("number", "date") for kind in kinds], dtype=bool)[~self._coded]
@@ -84,13 +90,27 @@ class TableEncoder:
 
     def transform(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Encode X (n, d): numbers (n, q) and codes (n, c)."""
-        encoded = self.columns.transform(X)
+        encoded = self._complete(self.columns.transform(X))
         codes, numbers = encoded[:, self._coded] + 1, encoded[:, ~self._coded]
         codes = np.where(codes >= np.array(self.levels), 0, codes)
         if self._ranks is not None and len(numbers):
             numbers = numbers.copy()
             numbers[:, self._smooth] = self._ranks.transform(numbers[:, self._smooth])
         return np.clip(numbers, -FARTHEST, FARTHEST).astype(np.float32), codes.astype(np.int64)
+
+    def _complete(self, encoded: Array) -> Array:
+        """The same, unless values are missing that nobody wants imputed."""
+        if self.missing == "impute":
+            return encoded
+        holes = np.asarray(np.isnan(encoded).any(axis=0))
+        without = [name for name, kind in zip(self._names(), self.columns.kinds_, strict=True) if kind == "empty"]
+        without += [str(name) for name, hole in zip(self.columns.get_feature_names_out(), holes, strict=True) if hole]
+        if without:
+            raise ValueError(
+                f"X contains NaN or None in {listed(without)}, and a gate would choose an expert by it; fill the "
+                "values in, or set missing='impute', which takes the median and says so in a column beside it."
+            )
+        return encoded
 
     def bent_edges(self) -> list[Array] | None:
         """Edges of the numbers that are bent, where any is to be."""
@@ -104,13 +124,16 @@ class TableEncoder:
             "codes": torch.as_tensor(codes, device=device),
         }
 
+    def _names(self) -> list[str]:
+        """Names of the columns (d,) of X."""
+        known = getattr(self.columns, "feature_names_in_", None)
+        return [f"x{j}" for j in range(self.columns.n_features_in_)] if known is None else list(known)
+
     def _kinds(self) -> list[str]:
         """What each encoded column came from; the parts of a date and what marks missing values are "flag"."""
         left = list(self.columns.get_feature_names_out())
-        known = getattr(self.columns, "feature_names_in_", None)
-        names = [f"x{j}" for j in range(self.columns.n_features_in_)] if known is None else known
         kinds: list[str] = []
-        for name, kind in zip(names, self.columns.kinds_, strict=True):
+        for name, kind in zip(self._names(), self.columns.kinds_, strict=True):
             kinds.append(kind)
             left.pop(0)
             parts = {f"{name} ({part})" for part in _DATE_PARTS} if kind == "date" else set()

@@ -117,7 +117,7 @@ def fewest_rows(n: int) -> float:
     return min(max(n / 10, 3.0), 10.0)
 
 
-def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array) -> bool:
+def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array, *, single: bool = False) -> bool:
     """Whether a mixture has found regimes for certain, whatever a few rows next to a border make it lose.
 
     It answers half of the rows exactly, many more than a constant does, and does not lose by two standard errors:
@@ -128,6 +128,8 @@ def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array) -> bool
     mixture, other : ndarrays of shape (n,)
         Squared errors of held-out rows.
     y, weight : ndarrays of shape (n,)
+    single : bool
+        The other knows of no regimes: if it is exact as often, there are none to find.
 
     Examples
     --------
@@ -145,8 +147,10 @@ def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array) -> bool
     lost = paired(mixture - other, weight)
     if not tolerance > 0 or lost.mean > STANDARD_ERRORS * lost.standard_error:
         return False
-    exact, trivial = (float(weight @ (loss <= tolerance) / weight.sum()) for loss in (mixture, np.square(y - middle)))
-    return exact >= EXACT_SHARE and exact - trivial >= EXACT_GAIN
+    exact, theirs, trivial = (
+        float(weight @ (loss <= tolerance) / weight.sum()) for loss in (mixture, other, np.square(y - middle))
+    )
+    return exact >= EXACT_SHARE and exact - trivial >= EXACT_GAIN and (exact > theirs or not single)
 
 
 def nearer(one: Array, other: Array, weight: Array, exact: float) -> float:
