@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metamix import MixtureClassifier, MixtureRegressor, load, load_example
+from metamix import MixtureClassifier, MixtureRegressor, load, load_example, save
 from metamix.cli import main
 from metamix.cli.screens import comparison_lines, number
 
@@ -120,6 +120,15 @@ def test_predict_gives_classes_and_probabilities_with_and_without_the_target(run
     assert ((frame["probability_dear"] > 0.5) == (frame["class"] == "dear")).all()
     full.drop(columns=["size", "fee"]).rename(columns={"city": "City"}).to_csv(without, index=False)
     refused(run("predict", model, without), "'size', 'city', 'fee'")
+
+
+def test_predict_has_a_column_for_each_target(run, tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    mixture = MixtureRegressor(["ridge"], specialize=False, cv=2).fit(X, X @ [[1.0, 0.0], [2.0, 1.0]])
+    save(mixture, tmp_path / "two.mix")
+    pd.DataFrame(X).to_csv(tmp_path / "rows.csv", index=False)
+    answers = pd.read_csv(io.StringIO(run("predict", tmp_path / "two.mix", tmp_path / "rows.csv")[1]))
+    np.testing.assert_allclose(answers[["prediction_0", "prediction_1"]], mixture.predict(X))
 
 
 def test_predict_asks_for_trust(run, flats, tmp_path):

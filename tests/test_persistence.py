@@ -269,6 +269,25 @@ def test_a_mixture_of_a_mixture_travels_too(tmp_path, numbers):
     np.testing.assert_array_equal(load(tmp_path / "b.mix").predict(X), mixture.predict(X))
 
 
+@pytest.mark.parametrize("kind", ["NeuralMixtureRegressor", "NeuralMixtureClassifier", "MultiTaskNeuralMixture"])
+def test_learners_of_the_torch_room_travel_alone(tmp_path, numbers, kind):
+    pytest.importorskip("torch", reason="learners of the torch room need torch")
+    from metamix import nn
+
+    X, y = numbers
+    target = {"NeuralMixtureRegressor": y, "NeuralMixtureClassifier": np.where(y > 0, "high", "low")}
+    learner = getattr(nn, kind)(n_experts=2, hidden=8, max_epochs=3, random_state=0)
+    learner.fit(X, target.get(kind, np.column_stack([y, -y])))
+    save(learner, tmp_path / "one.mix")
+    with zipfile.ZipFile(tmp_path / "one.mix") as held:
+        manifest = json.loads(held.read("manifest.json"))
+    assert {"torch", "skorch"} < set(manifest["libraries"])
+    assert (manifest["class"], manifest["types"], manifest["verdict"]) == (kind, [], None)
+    again = load(tmp_path / "one.mix")
+    np.testing.assert_array_equal(again.predict(X), learner.predict(X))
+    np.testing.assert_array_equal(again.gate_weights(X), learner.gate_weights(X))
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_what_is_interrupted_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "a.txt"

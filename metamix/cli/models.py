@@ -111,7 +111,9 @@ def predict(file: str, table: str, out: str | None, trust: tuple[str, ...]) -> N
         for label, share in zip(mixture.classes_, shares.T, strict=True):
             answers[f"probability_{label}"] = share
     else:
-        answers = pd.DataFrame({"prediction": mixture.predict(X)})
+        given = mixture.predict(X)
+        names = ["prediction"] if given.ndim == 1 else [f"prediction_{t}" for t in range(given.shape[1])]
+        answers = pd.DataFrame(given.reshape(len(given), -1), columns=names)
     if out is None:
         answers.to_csv(sys.stdout, index=False, lineterminator="\n")
     else:

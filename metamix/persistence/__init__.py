@@ -55,7 +55,7 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    mixture : MixtureRegressor, MixtureClassifier or MixtureOfPredictions
+    mixture : MixtureRegressor, MixtureClassifier, MixtureOfPredictions, or a learner of `metamix.nn`
         Fitted.
     path : str or path
         Any name; nothing is added to it.
@@ -82,10 +82,10 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
     """
     from skops import io
 
-    if not isinstance(mixture, KINDS):
+    if not _is_mixture(mixture):
         raise ModelFileError(
-            f"save got a {type(mixture).__name__}: a fitted MixtureRegressor, MixtureClassifier or "
-            "MixtureOfPredictions would do"
+            f"save got a {type(mixture).__name__}: a fitted MixtureRegressor, MixtureClassifier, "
+            "MixtureOfPredictions or learner of metamix.nn would do"
         )
     check_is_fitted(mixture)
     try:
@@ -122,7 +122,7 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
 
     Returns
     -------
-    MixtureRegressor or MixtureClassifier
+    What was saved, fitted.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
         ) from error
     except DAMAGE as error:
         raise ModelFileError(f"{path} is damaged and cannot be read ({_line(error)})") from error
-    if not isinstance(mixture, KINDS):
+    if not _is_mixture(mixture):
         raise ModelFileError(f"{path} holds a {type(mixture).__name__}, not a mixture")
     try:
         check_arrays(mixture)
@@ -254,9 +254,21 @@ def place(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def _is_mixture(one: Any) -> bool:
+    """Whether it is one of ours; learners of the torch room are known by their kind, since torch need not be there."""
+    return isinstance(one, KINDS) or (hasattr(one, "gate_weights") and is_known(_name(one)))
+
+
+def _name(one: Any) -> str:
+    return f"{type(one).__module__}.{type(one).__name__}"
+
+
 def _manifest(mixture: Any, types: list[str]) -> dict[str, Any]:
     homes = packages_distributions()
-    libraries = [*ALWAYS, *(name for kind in types for name in homes.get(kind.partition(".")[0], ())[:1])]
+    named = getattr(mixture, "named_experts_", None)
+    verdict = getattr(mixture, "verdict_", None)
+    torch = ("torch", "skorch") if any(kind.startswith("metamix.nn.") for kind in [*types, _name(mixture)]) else ()
+    libraries = [*ALWAYS, *torch, *(name for kind in types for name in homes.get(kind.partition(".")[0], ())[:1])]
     return {
         "format": FORMAT,
         "metamix": version("metamix"),
@@ -265,9 +277,9 @@ def _manifest(mixture: Any, types: list[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in dict.fromkeys(libraries) if name != "metamix"},
         "types": [name for name in types if not is_known(name)],
-        "experts": list(mixture.named_experts_),
+        "experts": [f"expert {k + 1}" for k in range(mixture.n_experts_)] if named is None else list(named),
         "columns": [str(name) for name in getattr(mixture, "feature_names_in_", ())] or mixture.n_features_in_,
-        "verdict": None if mixture.verdict_ is None else str(mixture.verdict_),
+        "verdict": None if verdict is None else str(verdict),
     }
 
 
