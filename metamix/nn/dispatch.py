@@ -7,18 +7,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 from torch.nn.parameter import is_lazy
 
 from metamix.nn.experts import (
     FEW_ROWS,
     Experts,
     MLPExperts,
+    answers_in_one,
     answers_to_all,
     answers_to_pieces,
     count_experts,
     product_dtype,
 )
-from metamix.nn.routing import ChosenRouting, Routing, at_least_float32, full_precision
+from metamix.nn.routing import ChosenRouting, Routing, at_least_float32, full_precision, has_autocast
 
 #: Above this share of needed answers, sorting rows costs more than it saves.
 DENSE_SHARE = 0.6
@@ -199,7 +201,27 @@ def mix_one(experts: Experts, x: Tensor, routing: Routing, how: str = "auto", wo
         at = routing.indices.unsqueeze(2).expand(-1, -1, answers.shape[2])
         picked = at_least_float32(answers.gather(1, at))
         return (picked * routing.factors.unsqueeze(2)).sum(1).to(answers.dtype)
+    if how == "segments" and isinstance(routing, ChosenRouting) and len(x) and x.is_cpu and not _followed(x):
+        if x.dtype == routing.factors.dtype and x.dtype in (torch.float32, torch.float64):
+            return _bags(experts, x, routing)
     return mix(experts, [x], routing.weights.unsqueeze(1), routing.mask(), how=how).squeeze(1)
+
+
+def _followed(x: Tensor) -> bool:
+    """Whether somebody records or rewrites what is done: gradients, the compiler, autocast."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or has_autocast(x.device.type)
+
+
+def _bags(experts: Experts, x: Tensor, routing: ChosenRouting) -> Tensor:
+    """Segments without gradients: answers lie side by side, and each row sums up its own in one pass."""
+    kept = torch.zeros_like(routing.scores, dtype=torch.bool).scatter(1, routing.indices, True).t().contiguous()
+    counts = kept.sum(1).tolist()
+    per_expert = torch.split_with_sizes(kept.nonzero()[:, 1], counts)
+    pieces = (x.index_select(0, at) for at in per_expert)
+    # Sorted by expert, then by row, an answer lies where so many that are kept come before it.
+    place = kept.flatten().cumsum(0).sub_(1).view(kept.shape).t().gather(1, routing.indices)
+    answers, dtype = answers_in_one(experts, pieces, counts, x)
+    return embedding_bag(place, answers, per_sample_weights=routing.factors, mode="sum").to(dtype)
 
 
 def _dense(experts: Experts, inputs: Tensor | list[Tensor], weights: Tensor, kept: Tensor | None) -> Tensor:

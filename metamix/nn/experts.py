@@ -99,13 +99,17 @@ class MLPExperts(nn.Module):
             h = torch.baddbmm(bias.unsqueeze(1), h if i == 0 else self.activation(h), weight)
         return h.transpose(0, 1)
 
-    def each(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Answers of each expert to its own piece (n_e, d), one after the other."""
+    def each(self, pieces: Iterable[Tensor], into: Sequence[Tensor] | None = None) -> Iterator[Tensor]:
+        """Answers of each expert to its own piece (n_e, d), one after the other; without gradients, written `into`."""
         # unbind, not indexing: W[e] would make autograd build a zero gradient of full size per expert.
         layers = [(w.unbind(0), b.unbind(0)) for w, b in zip(self.weights, self.biases, strict=True)]
         for e, h in enumerate(pieces):
             for i, (weights, biases) in enumerate(layers):
-                h = torch.addmm(biases[e], h if i == 0 else self.activation(h), weights[e])
+                h = h if i == 0 else self.activation(h)
+                if into is None:
+                    h = torch.addmm(biases[e], h, weights[e])
+                else:  # a bias added while the product is in the cache costs less than one laid out before
+                    h = torch.mm(h, weights[e], out=into[e] if i == len(layers) - 1 else None).add_(biases[e])
             yield h
 
     def grouped(self, rows: Tensor, ends: Tensor, owner: Tensor) -> Tensor:
@@ -283,6 +287,53 @@ def answers_to_pieces(experts: Experts, pieces: Iterable[Tensor]) -> Iterator[Te
             raise
         width = _check_answer(e, expert, rows, answer, width)
         yield answer
+
+
+def answers_in_one(
+    experts: Experts, pieces: Iterable[Tensor], counts: Sequence[int], like: Tensor
+) -> tuple[Tensor, torch.dtype]:
+    """Answers (N, o) of the experts to their own rows (n_e, d), one below the other; without gradients.
+
+    Parameters
+    ----------
+    experts : ModuleList or MLPExperts
+    pieces : iterable of Tensor, shape (n_e, d)
+    counts : sequence of int, length K
+        n_e, which sum to N > 0.
+    like : Tensor
+        Of the device and number type that the answers are kept in.
+
+    Returns
+    -------
+    (Tensor of shape (N, o), number type in which they were given)
+
+    Raises
+    ------
+    ValueError
+        As `answers_to_pieces`.
+
+    Examples
+    --------
+    >>> experts, pieces = MLPExperts(2, 1, (), 3), torch.zeros(5, 1).split([3, 2])
+    >>> with torch.no_grad():
+    ...     answers_in_one(experts, pieces, [3, 2], torch.zeros(1))[0].shape
+    torch.Size([5, 3])
+    """
+    answers: Tensor | None = None
+    if isinstance(experts, MLPExperts):
+        answers = like.new_empty(sum(counts), experts.out_features)
+        for _ in experts.each(pieces, torch.split_with_sizes(answers, list(counts))):
+            pass
+        return answers, answers.dtype
+    dtype, end = like.dtype, 0
+    for answer, count in zip(answers_to_pieces(experts, pieces), counts, strict=True):
+        if answer is not None:
+            dtype = answer.dtype
+            answers = like.new_empty(sum(counts), answer.shape[1]) if answers is None else answers
+            answers[end : end + count] = answer
+        end += count
+    assert answers is not None
+    return answers, dtype
 
 
 def _explain(

