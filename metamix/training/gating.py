@@ -34,7 +34,7 @@ PENALTIES = (np.inf, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 # A classifier may be quite sure out of fold and wrong, which a log score never forgives.
 FLOOR = 1e-3
 # A penalty is one number and a gate has few parameters: beyond these many rows more change nothing.
-PATH_ROWS, GATE_ROWS = 20_000, 200_000
+PATH_ROWS, GATE_ROWS = 5_000, 200_000
 # Weak penalties take most of the time and are tried, two at a time, only while the weakest so far is the best.
 FIRST, MORE = 6, 2
 

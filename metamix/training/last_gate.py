@@ -168,12 +168,16 @@ class _Lesson:
             fitted.factor_ = np.where(self.scatter.follows, 1.0, fitted.factor_)
         return fitted, fitted.log_prob(data.y, self.predictions, scale=self.scale, X=data.X)
 
-    def learned(self, objective: LogScore | SquaredError, log_prob: Array) -> LearnedGate:
-        """A gate taught by an objective, and sharpened where it can be and that pays."""
+    def learned(
+        self, objective: LogScore | SquaredError, log_prob: Array, begin: LearnedGate | None = None, last: bool = True
+    ) -> LearnedGate:
+        """A gate taught by an objective, and at last sharpened where it can be and that pays."""
         table = self.table
         given = table.gate, table.constant, self.Z, table.folds, objective, log_prob, table.data.weight
-        found = learn_gate(*given, top=lambda weights: keep_top(weights, table.top_k))
-        return sharpen_gate(found, *given, lambda weights: self._loss(weights, objective)) if self.sharpens else found
+        found = learn_gate(*given, begin=begin, top=lambda weights: keep_top(weights, table.top_k))
+        if not (last and self.sharpens):
+            return found
+        return sharpen_gate(found, *given, lambda weights: self._loss(weights, objective))
 
     def by_labels(self, rounds: int) -> tuple[LearnedGate, Array]:
         """A gate taught by who explained each row, begun with who came closest; soft labels need scales in turn."""
@@ -181,12 +185,14 @@ class _Lesson:
         responsibilities = self.even.copy()
         if data.n_classes is None:
             responsibilities[honest] = _nearest(data.y[honest], self.predictions[honest], data.weight[honest])
-        for _ in range(rounds):
+        descends = hasattr(self.table.gate, "fit_objective")  # others are ranked by what they are for
+        learned: LearnedGate | None = None
+        for left in reversed(range(rounds)):
             log_prob = self.likelihood(responsibilities)[1]
-            descends = hasattr(self.table.gate, "fit_objective")  # others are ranked by what they are for
             objective = LogScore(log_prob) if descends else objective_of(self.table, self.predictions, log_prob)
-            learned = self.learned(objective, log_prob)
+            learned = self.learned(objective, log_prob, learned if descends else None, last=not left)
             responsibilities, _ = posterior(learned.weights, log_prob)
+        assert learned is not None
         return learned, log_prob
 
     def better(self, one: LearnedGate, other: LearnedGate) -> LearnedGate:
