@@ -197,8 +197,7 @@ def softmax(scores: Tensor) -> Tensor:
     >>> softmax(torch.zeros(1, 4))
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
-    n, K = scores.shape[:-1].numel(), scores.shape[-1]
-    if scores.is_cpu and scores.ndim == 2 and K < SHORT_ROW and n > MANY_ROWS:
+    if scores.ndim == 2 and scores.shape[0] > MANY_ROWS and scores.shape[1] < SHORT_ROW and scores.is_cpu:
         return torch.softmax(scores.t().contiguous(), 0).t()
     return torch.softmax(scores, -1)
 
