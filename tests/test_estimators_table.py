@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import ShuffleSplit, TimeSeriesSplit
 from sklearn.tree import DecisionTreeRegressor
@@ -83,3 +84,18 @@ def test_distinct_experts_take_the_regimes_that_suit_them():
     mixture = MixtureRegressor(POOL, specialize=True, cv=3, random_state=0).fit(X, y)
     assert list(mixture.named_experts_) == ["line", "tree"]
     assert _error(mixture) < 1.5
+
+
+@pytest.mark.parametrize(("slope", "alone"), [(1e3, True), (1.0, False)])
+@pytest.mark.parametrize("refit", [True, False])
+def test_where_the_gate_is_certain_the_mixture_answers_alone(slope, alone, refit):
+    """Two planes with noise: a border that is drawn by x, or where x hardly tells which of them a row is of."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3))
+    second = rng.random(600) < expit(slope * X[:, 0])
+    y = np.where(second, 3 * X[:, 1], -3 * X[:, 1] + 2) + 0.3 * rng.normal(size=600)
+    mixture = MixtureRegressor(["linear", "forest"], n_experts="auto", refit=refit, random_state=0).fit(X, y)
+    weights = mixture.gate_weights(X)
+    assert (weights[:, -2] == 1).all() == alone, "the mixture is the last column but one, before the stack"
+    if alone and refit:
+        np.testing.assert_array_equal(mixture.predict(X), mixture.mixture_.predict(X))

@@ -91,15 +91,16 @@ def fit_table(
         columns: list[Any] = [known.fitted[k] for k in known.alive]
     else:
         columns = averages(workshop, known.answers)
-    answers, starts, n_regimes, history = known.answers, [], None, []
+    answers, starts, n_regimes, history, certainty = known.answers, [], None, [], 0.0
     if specialist is not None:
         found = _specialised(workshop, n_experts, specialist, known, refit)
         failures += found.failures
         starts, n_regimes, history = found.starts, found.n_regimes, found.history
         if found.column is not None:
             answers, columns = answers.join(found.answers), [*columns, found.column]
+            certainty = _certainty(found, workshop.data.X)
     answers = replace(answers, failures=failures)
-    table = table.with_answers(answers, len(known.alive))
+    table = table.with_answers(answers, len(known.alive), certainty)
     chosen = [select(one) for one in table.targets()]
     sides = [
         Side(one.learned.gate, one.likelihood, one.stacker, one.predictions, one.responsibilities, one, one.scatter)
@@ -175,6 +176,15 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
         out.failures += failures
         out.column = fitted.get(0)
     return out
+
+
+def _certainty(found: _Specialised, X: Any) -> float:
+    """Mean of the largest weights that the gates of several regimes give to rows; 0 where there are no such gates."""
+    if found.n_regimes is None or found.n_regimes == 1:
+        return 0.0
+    several = found.column.model if isinstance(found.column, FoldAverage) else [found.column.model]
+    gates = [model for model in several if hasattr(model, "gate_weights")]
+    return float(np.mean([model.gate_weights(X).max(axis=1).mean() for model in gates])) if gates else 0.0
 
 
 def _rounds(model: Any) -> list[dict[str, Any]]:

@@ -26,6 +26,9 @@ __all__ = ["LastGate", "Table", "learn_last_gate", "objective_of", "unless_mixtu
 
 Array = NDArray[np.float64]
 
+# Regimes are certain where the mixture's gate gives nearly all weight to one of them, row by row.
+CERTAIN = 0.98
+
 
 @dataclass(frozen=True)
 class Table:
@@ -49,6 +52,8 @@ class Table:
         Out of fold; the experts first, then the plain mixture where there is one.
     n_experts : int
         How many columns are experts: all, or all but the last.
+    certainty : float
+        Mean of the largest weights that the plain mixture's own gate gives to rows; 0 where it is not there.
     """
 
     data: Data
@@ -66,6 +71,7 @@ class Table:
     stack_features: Array | None = None
     answers: Answers = field(default_factory=Answers.empty)
     n_experts: int = 0
+    certainty: float = 0.0
 
     def targets(self) -> list[Table]:
         """A table for each target."""
@@ -74,9 +80,9 @@ class Table:
         several = range(self.data.n_targets)
         return [replace(self, data=self.data.target(t), answers=self.answers.target(t)) for t in several]
 
-    def with_answers(self, answers: Answers, n_experts: int) -> Table:
+    def with_answers(self, answers: Answers, n_experts: int, certainty: float = 0.0) -> Table:
         """The same table, filled in."""
-        return replace(self, answers=answers, n_experts=n_experts)
+        return replace(self, answers=answers, n_experts=n_experts, certainty=certainty)
 
 
 @dataclass
@@ -259,7 +265,9 @@ def unless_mixture(table: Table, whole: LastGate, own: Array | None, scatter: Sc
     """The plain mixture alone, where it has found regimes for certain.
 
     A few rows next to a border rule the squared error, so that even regimes found exactly hardly win by two
-    standard errors of it; and whoever else answers does not know how uncertain a border is.
+    standard errors of it; and whoever else answers does not know how uncertain a border is. Where errors are not
+    exact but the mixture's gate is certain of nearly every row, others must gain a standard error: blended with
+    experts that know of no regimes, the mixture would be judged as it is in folds, with fewer rows than in the end.
 
     Parameters
     ----------
@@ -276,7 +284,9 @@ def unless_mixture(table: Table, whole: LastGate, own: Array | None, scatter: Sc
     judged = whole.learned.judged if whole.learned.judged.any() else table.folds.honest
     weight = np.where(judged, data.weight, 0.0)
     own_loss, loss = (np.nan_to_num(np.square(answers - data.y)) for answers in (mixture, whole.answers))
-    if not exact_regimes(own_loss, loss, data.y, weight):
+    gain = paired(own_loss - loss, weight)
+    certain = table.certainty > CERTAIN and gain.mean < gain.standard_error
+    if not (certain or exact_regimes(own_loss, loss, data.y, weight)):
         return whole
     learned = _one_column(table, whole.learned, -2)
     responsibilities, likelihood = lesson.settled(learned, lesson.likelihood(learned.weights)[1])
