@@ -154,9 +154,8 @@ class Beginning:
 
     @property
     def mimics(self) -> bool:
-        """Whether cheap experts stand in for the pool, and for the target as it is."""
-        wanted = self.n_experts == "auto" or (self.n_experts is not None and self.searches)
-        return wanted and not hasattr(self.likelihood, "stabilised")
+        """Whether cheap experts stand in for the pool, to count regimes or to find so many."""
+        return self.n_experts == "auto" or (self.n_experts is not None and self.searches)
 
     @property
     def searches(self) -> bool:
