@@ -205,8 +205,8 @@ class Verdict:
         What the loss is.
     unmeasured : tuple of str
         What the honest table could not see.
-    stack_alone : bool
-        Whether the last gate gives all its weight to the stack.
+    alone : {"stack", "mixture"} or None
+        Who has all the weight of the last gate, and so is what `predict` answers.
     headroom : Headroom, optional
         What a choice between the experts could gain at all.
 
@@ -226,7 +226,7 @@ class Verdict:
     best_single: str
     measure: str
     unmeasured: tuple[str, ...] = field(default=())
-    stack_alone: bool = False
+    alone: str | None = None
     headroom: Headroom | None = None
 
     def __str__(self) -> str:
@@ -234,10 +234,11 @@ class Verdict:
             "best single": f"One expert is enough ({self.best_single})",
             "constant": "Constant weights won",
             "stack": "The stack won",
-            "gated": "A stack whose weights follow x won" if self.stack_alone else "A gate over the experts won",
-            "specialised": "A stack that sees the specialised mixture won"
-            if self.stack_alone
-            else "The specialised mixture joined in and won",
+            "gated": "A stack whose weights follow x won" if self.alone == "stack" else "A gate over the experts won",
+            "specialised": {
+                "stack": "A stack that sees the specialised mixture won",
+                "mixture": "The specialised mixture won",
+            }.get(self.alone or "", "The specialised mixture joined in and won"),
         }[self.winner]
         parts = []
         if self.winner != "best single":
@@ -246,6 +247,8 @@ class Verdict:
             parts.append(self._share(self.stack_gain, self.stack_gain_error) + " the stack")
         sentence = f"{who}: {self.measure} {short(self.loss, 4)}, {' and '.join(parts)}."
         room = [] if self.headroom is None else [str(self.headroom)]
+        if self.alone == "mixture" and self.winner != "specialised":
+            room.insert(0, "The specialised mixture answers all the same, since its regimes are certain.")
         return " ".join([sentence, *room, *(f"Not measured: {what}." for what in self.unmeasured)])
 
     def _share(self, gain: float, error: float) -> str:

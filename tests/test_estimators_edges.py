@@ -184,10 +184,24 @@ def test_gate_features_that_look_at_y_are_refused(specialize):
 @pytest.mark.parametrize("winner", ["gated", "specialised"])
 def test_the_verdict_names_the_stack_that_has_all_the_weight(winner):
     numbers = (0.8, 0.2, 0.05, 0.1, 0.02, "ridge", "squared error")
-    head = str(Verdict(winner, *numbers, stack_alone=True)).partition(":")[0]
+    head = str(Verdict(winner, *numbers, alone="stack")).partition(":")[0]
     assert "stack" in head.lower()
     assert "gate" not in head.lower()
     assert str(Verdict(winner, *numbers)).partition(":")[0] != head
+
+
+def test_the_verdict_says_when_the_mixture_answers_without_having_won():
+    """Regimes are exact; one row next to the border makes the squared error a draw of lots."""
+    X = np.random.default_rng(1).uniform(-1, 1, (50, 1))
+    y = np.where(X[:, 0] < 0, -5.0, 5.0) + X[:, 0]
+    mixture = MixtureRegressor(["linear", "forest"], random_state=0).fit(X, y)
+    assert (mixture.gate_weights(X)[:, -2] == 1).all()
+    assert mixture.verdict_.alone == "mixture"
+    answers = "The specialised mixture answers all the same" in str(mixture.verdict_)
+    assert answers == (mixture.verdict_.winner != "specialised")
+    assert answers, "of this draw"
+    numbers = (0.8, 0.2, 0.05, 0.1, 0.02, "ridge", "squared error")
+    assert str(Verdict("specialised", *numbers, alone="mixture")).startswith("The specialised mixture won:")
 
 
 def test_a_fitted_verdict_names_the_stack_that_has_all_the_weight():

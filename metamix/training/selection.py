@@ -142,8 +142,10 @@ def _verdict(
         }
         for i, (name, loss, gain) in enumerate(zip(names, losses, gains, strict=True))
     ]
-    named = gates.get(names[winner])
-    stack_alone = named is not None and bool((named.learned.weights[:, -1] == 1).all())
+    named, whole = gates.get(names[winner]), gates["specialised"]
+    alone = "stack" if named is not None and (named.learned.weights[:, -1] == 1).all() else None
+    if values.shape[1] > K and (whole.learned.weights[:, -2] == 1).all():
+        alone = "mixture"
     unmeasured = []
     unseen = int((judge.fold < 0).sum())
     if unseen:
@@ -163,7 +165,7 @@ def _verdict(
         table.answers.names[best],
         default if table.scoring is None else f"minus {measure or 'the score'}",
         tuple(unmeasured),
-        stack_alone,
+        alone,
         headroom(table.data.y, values[:, :K], table.data.weight),
     )
     return rows, verdict
