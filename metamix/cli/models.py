@@ -21,7 +21,8 @@ def compare(table: str, out: str | None, **options: Any) -> None:
     """Compare experts and their combinations on TABLE (CSV or Parquet).
 
     Every expert, the best single one, the plain average, a convex blend, scikit-learn's stacking, the mixture
-    and an oracle that always knows whom to ask, all on the same held-out rows.
+    and an oracle that always knows which expert to ask, all on the same held-out rows. (A mixture whose experts have
+    specialised may do better than that.)
     """
     wishes = Wishes(**options)
     assignment = read(table, wishes)
