@@ -131,14 +131,15 @@ class Counting(RegressorMixin, BaseEstimator):
         return self.model_.predict(X)
 
 
+@pytest.mark.parametrize("how", [{}, {"specialize": True, "n_experts": "auto"}, {"specialize": True, "n_experts": 2}])
 @pytest.mark.parametrize("regimes", [1, 2])
-def test_no_expert_is_fitted_twice_on_the_same_rows_and_weights(regimes):
+def test_no_expert_is_fitted_twice_on_the_same_rows_and_weights(regimes, how):
     X, y = _planted(300, 0)
     if regimes == 1:
         y = X @ [1.0, -2.0] + 0.3 * np.random.default_rng(0).standard_normal(300)
-    Counting.seen.clear()
     pool = [("line", Counting(Ridge())), ("tree", Counting(DecisionTreeRegressor(max_depth=2, random_state=0)))]
-    mixture = MixtureRegressor(pool, cv=3, random_state=0).fit(X, y)
-    assert mixture.n_experts_ == regimes
-    assert len(Counting.seen) >= 8
-    assert len(set(Counting.seen)) == len(Counting.seen)
+    for refit in (True, False):
+        Counting.seen.clear()
+        mixture = MixtureRegressor(pool, cv=3, refit=refit, random_state=0, **how).fit(X, y)
+        assert mixture.n_experts_ == max(regimes, how["n_experts"] if how.get("n_experts") == 2 else 1)
+        assert len(set(Counting.seen)) == len(Counting.seen) >= 5

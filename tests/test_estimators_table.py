@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.model_selection import ShuffleSplit, TimeSeriesSplit
+from sklearn.model_selection import PredefinedSplit, ShuffleSplit, TimeSeriesSplit
 from sklearn.tree import DecisionTreeRegressor
 
 from metamix import MixtureRegressor
@@ -99,3 +99,19 @@ def test_where_the_gate_is_certain_the_mixture_answers_alone(slope, alone, refit
     assert (weights[:, -2] == 1).all() == alone, "the mixture is the last column but one, before the stack"
     if alone and refit:
         np.testing.assert_array_equal(mixture.predict(X), mixture.mixture_.predict(X))
+
+
+@pytest.mark.parametrize("how", [{"top_k": 1}, {"weighted": True}])
+def test_certainty_is_that_of_the_gate_and_of_rows_that_count(how):
+    """Neither the largest of one weight kept, nor rows without weight far from the border, make a gate certain."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2))
+    y = np.where(X[:, 0] + 0.8 * rng.normal(size=200) > 0, 2 * X[:, 1], -2 * X[:, 1]) + 0.3 * rng.normal(size=200)
+    weight = np.ones(200)
+    pool = [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=4, random_state=0))]
+    if how.pop("weighted", False):
+        far = np.column_stack([rng.choice([-50.0, 50.0], 1000), rng.normal(size=1000)])
+        X, y, weight = np.vstack([X, far]), np.append(y, rng.normal(size=1000)), np.append(weight, np.zeros(1000))
+    folds = PredefinedSplit(np.arange(len(y)) % 4)
+    mixture = MixtureRegressor(pool, n_experts=2, cv=folds, random_state=0, **how).fit(X, y, sample_weight=weight)
+    assert mixture.verdict_.alone != "mixture"

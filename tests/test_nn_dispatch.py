@@ -118,6 +118,33 @@ def test_gather_adds_up_what_comes_back():
     assert torch.autograd.gradcheck(lambda x: Gather.apply(x, *rows), x)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("form", ["stack", "modules"])
+def test_tangents_forward_are_those_of_gradients_backward(form):
+    torch.manual_seed(0)
+    experts = MLPExperts(8, 5, 6, 3) if form == "stack" else [nn.Linear(5, 3) for _ in range(8)]
+    layer = MoE(5, experts, top_k=2, dispatch="segments").double().eval()
+    x, along = torch.randn(2, 40, 5, dtype=torch.float64)
+    expected = torch.autograd.functional.jvp(layer, x, along)[1]
+    torch.testing.assert_close(torch.func.jvp(layer, (x,), (along,))[1], expected)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.func.jvp(layer, (x,), (along,))[1], expected)
+
+
+def test_experts_that_answer_in_another_precision_keep_it():
+    class Raised(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.double())
+
+    torch.manual_seed(0)
+    layer = MoE(5, [Raised(5, 3, dtype=torch.float64) for _ in range(8)], top_k=2, dispatch="segments").eval()
+    x = torch.randn(300, 5)
+    with torch.no_grad():
+        without = layer(x)
+    assert without.dtype == layer(x).dtype == torch.float64
+    torch.testing.assert_close(without, layer(x), rtol=1e-14, atol=1e-14)
+
+
 class Recorder(nn.Module):
     """A linear expert that keeps the rows it was asked about."""
 

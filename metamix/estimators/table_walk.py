@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from metamix.answers import Answers, Failure
 from metamix.estimators.walks import Known, Learned, Side, averages, best_column
 from metamix.features import GateFeatures, StackColumns
-from metamix.fitting import Fitted, FoldAverage, Workshop
+from metamix.fitting import Data, Fitted, FoldAverage, Workshop
 from metamix.judging import STANDARD_ERRORS, paired
+from metamix.tables import take_rows
 from metamix.training.bending import bend_of
 from metamix.training.pools import exact_regimes, nearer, row_losses, target_units
 from metamix.training.selection import Table, select
@@ -98,7 +99,8 @@ def fit_table(
         starts, n_regimes, history = found.starts, found.n_regimes, found.history
         if found.column is not None:
             answers, columns = answers.join(found.answers), [*columns, found.column]
-            certainty = _certainty(found, workshop.data.X)
+            if table.top_k is None and workshop.data.n_classes is None:  # of the k largest the first may be all
+                certainty = _certainty(workshop.data, found.gates)
     answers = replace(answers, failures=failures)
     table = table.with_answers(answers, len(known.alive), certainty)
     chosen = [select(one) for one in table.targets()]
@@ -135,6 +137,7 @@ class _Specialised:
     n_regimes: int | None
     failures: list[Failure]
     history: list[dict[str, Any]] = field(default_factory=list)
+    gates: list[Any] = field(default_factory=list)  # fitted mixtures of several regimes
 
 
 def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: Known, refit: bool) -> _Specialised:
@@ -167,6 +170,7 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
             source = answers.names[0] if f in several else known.answers.names[_single_of(workshop, known, f) or 0]
             members.append((found if f in several else known.answers).models[source, f])
         out.column = FoldAverage(name, members)
+        out.gates = [members[f].model for f in several if hasattr(members[f].model, "gate_weights")]
         told = ((f, row) for f in several for row in _rounds(members[f].model))
         out.history = [{"fold": f, **row} for f, row in told]
     elif K == 1:
@@ -175,16 +179,16 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
         fitted, failures = workshop.fit_all([which], needed=False, params=params[-1])
         out.failures += failures
         out.column = fitted.get(0)
+        out.gates = [] if out.column is None else [out.column.model]
     return out
 
 
-def _certainty(found: _Specialised, X: Any) -> float:
-    """Mean of the largest weights that the gates of several regimes give to rows; 0 where there are no such gates."""
-    if found.n_regimes is None or found.n_regimes == 1:
-        return 0.0
-    several = found.column.model if isinstance(found.column, FoldAverage) else [found.column.model]
-    gates = [model for model in several if hasattr(model, "gate_weights")]
-    return float(np.mean([model.gate_weights(X).max(axis=1).mean() for model in gates])) if gates else 0.0
+def _certainty(data: Data, gates: list[Any]) -> float:
+    """Mean of the largest weights that gates of several regimes give to the rows that count."""
+    rows = np.flatnonzero(data.weight)
+    X, weight = take_rows(data.X, rows), data.weight[rows]
+    largest = [gate.gate_weights(X).max(axis=1).reshape(len(rows), -1).mean(axis=1) for gate in gates]
+    return float(np.average(np.mean(largest, axis=0), weights=weight)) if gates and len(rows) else 0.0
 
 
 def _rounds(model: Any) -> list[dict[str, Any]]:

@@ -164,7 +164,8 @@ class Workshop:
         needed : bool
             Whether it is an error if none is left.
         remember : bool
-            The next call shall not repeat fits of the same expert, fold and weights.
+            The next call shall not repeat fits of the same expert, fold and weights, nor any later call those of
+            all rows alike.
         params : mapping from fold to mapping, optional
             Parameters to set on the experts before they are fitted on a fold.
 
@@ -218,14 +219,17 @@ class Workshop:
     def _known_or_run(
         self, jobs: list[_Job], failures: list[Failure], failed: set[int], remember: bool
     ) -> Iterator[tuple[_Job, _Done]]:
-        """What the last call left, then what must be done."""
-        known, self._remembered = self._remembered, {}
+        """What earlier calls left, then what must be done."""
+        known = self._remembered
+        self._remembered = {key: done for key, done in known.items() if key[-1] is None}
         ahead = []
         for job in jobs:
             done = known.get(_key(job)) if known else None
             if done is None or (job.keep and done.fitted is None):
                 ahead.append(job)
             else:
+                if remember:
+                    self._remembered[_key(job)] = done
                 yield job, done
         for job, done in self._run(ahead, failures, failed):
             if remember:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 from torch.nn.functional import embedding_bag
 from torch.nn.parameter import is_lazy
 
@@ -21,6 +22,9 @@ from metamix.nn.experts import (
     product_dtype,
 )
 from metamix.nn.routing import ChosenRouting, Routing, at_least_float32, full_precision, has_autocast
+
+#: The tangent of a tensor in forward mode, if any; torch has no type for it.
+_unpack: Callable[[Tensor], Any] = unpack_dual
 
 #: Above this share of needed answers, sorting rows costs more than it saves.
 DENSE_SHARE = 0.6
@@ -208,8 +212,10 @@ def mix_one(experts: Experts, x: Tensor, routing: Routing, how: str = "auto", wo
 
 
 def _followed(x: Tensor) -> bool:
-    """Whether somebody records or rewrites what is done: gradients, the compiler, autocast."""
-    return torch.is_grad_enabled() or torch.compiler.is_compiling() or has_autocast(x.device.type)
+    """Whether somebody records or rewrites what is done: gradients, forward too, the compiler, autocast."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or has_autocast(x.device.type):
+        return True
+    return _unpack(x).tangent is not None
 
 
 def _bags(experts: Experts, x: Tensor, routing: ChosenRouting) -> Tensor:
@@ -221,7 +227,7 @@ def _bags(experts: Experts, x: Tensor, routing: ChosenRouting) -> Tensor:
     # Sorted by expert, then by row, an answer lies where so many that are kept come before it.
     place = kept.flatten().cumsum(0).sub_(1).view(kept.shape).t().gather(1, routing.indices)
     answers, dtype = answers_in_one(experts, pieces, counts, x)
-    return embedding_bag(place, answers, per_sample_weights=routing.factors, mode="sum").to(dtype)
+    return embedding_bag(place, answers, per_sample_weights=routing.factors.to(answers.dtype), mode="sum").to(dtype)
 
 
 def _dense(experts: Experts, inputs: Tensor | list[Tensor], weights: Tensor, kept: Tensor | None) -> Tensor:
@@ -301,8 +307,14 @@ class Gather(torch.autograd.Function):
         """Keep where rows came from."""
         x, *rows = inputs
         ctx.save_for_backward(*rows)
+        ctx.save_for_forward(*rows)
         ctx.shape = x.shape
         ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        """Select of the tangent."""
+        return tuple(None if tangent is None else tangent.index_select(0, at) for at in ctx.saved_tensors)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:

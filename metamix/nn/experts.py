@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grouped_mm
 
 from metamix.nn.losses import forget_losses
-from metamix.nn.routing import has_autocast
+from metamix.nn.routing import at_least_float32, has_autocast
 
 #: Rows below which one batched product per layer beats a loop over experts on a CPU.
 FEW_ROWS = 256
@@ -301,7 +301,7 @@ def answers_in_one(
     counts : sequence of int, length K
         n_e, which sum to N > 0.
     like : Tensor
-        Of the device and number type that the answers are kept in.
+        What a stack answers in.
 
     Returns
     -------
@@ -328,8 +328,9 @@ def answers_in_one(
     dtype, end = like.dtype, 0
     for answer, count in zip(answers_to_pieces(experts, pieces), counts, strict=True):
         if answer is not None:
-            dtype = answer.dtype
-            answers = like.new_empty(sum(counts), answer.shape[1]) if answers is None else answers
+            if answers is None:
+                dtype = answer.dtype
+                answers = at_least_float32(answer.new_empty(sum(counts), answer.shape[1]))
             answers[end : end + count] = answer
         end += count
     assert answers is not None

@@ -197,7 +197,8 @@ def softmax(scores: Tensor) -> Tensor:
     >>> softmax(torch.zeros(1, 4))
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
-    if scores.ndim == 2 and scores.shape[0] > MANY_ROWS and scores.shape[1] < SHORT_ROW and scores.is_cpu:
+    short = scores.ndim == 2 and scores.shape[1] < SHORT_ROW and scores.is_cpu
+    if short and not torch.compiler.is_compiling() and scores.shape[0] > MANY_ROWS:
         return torch.softmax(scores.t().contiguous(), 0).t()
     return torch.softmax(scores, -1)
 

@@ -58,7 +58,7 @@ def bend_of(columns: Any, data: Data, folds: Folds, rows: NDArray[np.intp], loss
     pairs = [(train, test) for train, test in pairs if len(train) and len(test)]
     if not pairs:
         return FREELY
-    held = np.concatenate([test for _, test in pairs])
+    held = np.unique(np.concatenate([test for _, test in pairs]))
 
     def clearly(one: Array, other: Array) -> bool:
         """Whether one loses clearly more than the other."""
@@ -67,16 +67,17 @@ def bend_of(columns: Any, data: Data, folds: Folds, rows: NDArray[np.intp], loss
         return gain.mean > STANDARD_ERRORS * gain.standard_error and weight @ other < CLEARLY * (weight @ one)
 
     for level in (FREELY, CURVES, LINES):
-        cheap = _losses(Terms(take_rows(columns, chosen), np.random.default_rng(seed), bool(data.n_classes), level),
-                        columns, data, pairs)  # fmt: skip
+        terms = Terms(take_rows(columns, chosen), np.random.default_rng(seed), bool(data.n_classes), level)
+        cheap = _losses(terms, columns, data, pairs)[held]
         if not clearly(own[held], cheap) and (level == FREELY or not clearly(cheap, own[held])):
             return level
     return FREELY
 
 
 def _losses(terms: Terms, columns: Any, data: Data, pairs: list[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> Array:
-    """What a single cheap expert loses on held-out rows, one pair of training and test rows after the other."""
-    single, losses = data.n_targets is None, []
+    """What a single cheap expert loses (n,), a mean where a row is held out more than once; 0 where it is not."""
+    losses, times = np.zeros(data.n), np.zeros(data.n)
+    weight = data.weight / data.weight[data.weight > 0].mean()
     if data.n_classes:
         target = np.eye(data.n_classes)[data.y]
         centre, spread = np.zeros(data.n_classes), np.ones(data.n_classes)
@@ -85,9 +86,7 @@ def _losses(terms: Terms, columns: Any, data: Data, pairs: list[tuple[NDArray[np
         counts = data.weight > 0
         centre, spread = target[counts].mean(axis=0), target[counts].std(axis=0) + np.finfo(float).tiny
     for train, test in pairs:
-        known, asked = (
-            terms(take_rows(columns, p), (target[p] - centre) / spread, data.weight[p]) for p in (train, test)
-        )
+        known, asked = (terms(take_rows(columns, p), (target[p] - centre) / spread, weight[p]) for p in (train, test))
         rich = known.bumps is not None
         given = known.basis(rich), known.weight[:, None]
         coefficients = cheap_experts(known, *given, None)[0]
@@ -98,6 +97,7 @@ def _losses(terms: Terms, columns: Any, data: Data, pairs: list[tuple[NDArray[np
             values = probabilities(answers)[:, None]
         else:
             answers = centre + spread * answers
-            values = answers if single else answers[:, None]
-        losses.append(row_losses(data.take(test), values, target_units(data))[:, 0])
-    return np.concatenate(losses)
+            values = answers if data.n_targets is None else answers[:, None]
+        losses[test] += row_losses(data.take(test), values, target_units(data))[:, 0]
+        times[test] += 1
+    return losses / np.maximum(times, 1)

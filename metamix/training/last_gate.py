@@ -26,8 +26,9 @@ __all__ = ["LastGate", "Table", "learn_last_gate", "objective_of", "unless_mixtu
 
 Array = NDArray[np.float64]
 
-# Regimes are certain where the mixture's gate gives nearly all weight to one of them, row by row.
-CERTAIN = 0.98
+# Regimes are certain where the mixture's gate gives nearly all weight to one of them, row by row. Beyond so large a
+# share of the loss what others gain is not slight, whatever the noise.
+CERTAIN, SLIGHT = 0.98, 0.05
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Table:
     n_experts : int
         How many columns are experts: all, or all but the last.
     certainty : float
-        Mean of the largest weights that the plain mixture's own gate gives to rows; 0 where it is not there.
+        Mean of the largest weights that the plain mixture's own gate gives to rows; 0 where it is not known.
     """
 
     data: Data
@@ -283,9 +284,12 @@ def unless_mixture(table: Table, whole: LastGate, own: Array | None, scatter: Sc
         return whole
     judged = whole.learned.judged if whole.learned.judged.any() else table.folds.honest
     weight = np.where(judged, data.weight, 0.0)
+    if not weight.any():
+        return whole
     own_loss, loss = (np.nan_to_num(np.square(answers - data.y)) for answers in (mixture, whole.answers))
     gain = paired(own_loss - loss, weight)
-    certain = table.certainty > CERTAIN and gain.mean < gain.standard_error
+    slight = gain.mean < min(gain.standard_error, SLIGHT * float(weight @ loss) / weight.sum())
+    certain = table.certainty > CERTAIN and slight
     if not (certain or exact_regimes(own_loss, loss, data.y, weight)):
         return whole
     learned = _one_column(table, whole.learned, -2)

@@ -155,7 +155,9 @@ class Beginning:
     @property
     def mimics(self) -> bool:
         """Whether cheap experts stand in for the pool, to count regimes or to find so many."""
-        return self.n_experts == "auto" or (self.n_experts is not None and self.searches)
+        return isinstance(self.start, str) and (
+            self.n_experts == "auto" or (self.n_experts is not None and self.searches)
+        )
 
     @property
     def searches(self) -> bool:
