@@ -116,3 +116,17 @@ def test_experts_that_offer_deviations_may_answer_alone():
     mean, deviation = mixture.predict(X, return_std=True)
     assert mean.shape == deviation.shape == (80, 2)
     assert (deviation > 0).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("how", [{"specialize": True, "n_experts": 2}, {}])
+def test_a_constant_target_among_several_spoils_no_other(how):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (150, 2))
+    y = np.where(X[:, 0] > 0, 3 * X[:, 1], 4 - 3 * X[:, 1]) + 0.1 * rng.normal(size=150)
+    mixture = MixtureRegressor(["linear", "ridge"], cv=3, random_state=0, **how).fit(
+        X, np.column_stack([y, np.ones(150)])
+    )
+    assert np.isfinite(mixture.history_["loss"]).all()
+    np.testing.assert_allclose(mixture.predict(X)[:, 1], 1)
+    assert np.mean(np.square(mixture.predict(X)[:, 0] - y)) < 0.3 * y.var()

@@ -340,7 +340,7 @@ def test_missing_values_are_imputed_only_where_that_was_asked_for():
     complete = frame.assign(size=frame["size"].fillna(0), city=frame["city"].fillna("none"))
     model = NeuralMixtureRegressor(2, **{**SMALL, "max_epochs": 2}).fit(complete, y)
     for column, value in {"size": np.nan, "city": None, "sold": pd.NaT}.items():
-        with pytest.raises(ValueError, match=f"NaN or None in {column}"):
+        with pytest.raises(ValueError, match=f"NaN or None in {column}, and"):
             model.predict(complete.head(3).assign(**{column: [value] * 3}))
     with pytest.raises(ValueError, match="NaN or None in nothing"):
         NeuralMixtureRegressor(2, **SMALL).fit(complete.assign(nothing=None), y)

@@ -8,6 +8,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
+from sklearn.tree import DecisionTreeRegressor
 
 from metamix import MixtureRegressor
 from metamix.fitting import Data
@@ -96,6 +97,18 @@ def test_regimes_are_counted_for_the_experts_at_hand(how, pool, K):
     mixture.fit(X, truth + 0.05 * rng.normal(size=300))
     assert mixture.n_experts_ == K
     assert np.mean(np.square(mixture.predict(X) - truth)) < 0.01 * truth.var()
+
+
+@pytest.mark.parametrize(("K", "n", "seed"), [(2, 600, 1), (3, 600, 0), (2, 60, 0), (3, 200, 1)])
+def test_regimes_stay_unless_one_expert_is_better_on_all_folds(K, n, seed):
+    """Planes that jump: a few rows next to a border, in the first fold or two, may speak for a single tree."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-1, 1, (n, 2))
+    regime = (X[:, 0] > 0).astype(int) if K == 2 else np.digitize(X[:, 0], [-0.33, 0.33])
+    slopes, levels = np.array([[3.0, 0.0], [-3.0, 1.0], [0.0, 2.0]]), np.array([0.0, 4.0, -4.0])
+    y = (X * slopes[regime]).sum(axis=1) + levels[regime] + 0.1 * rng.normal(size=n)
+    pool = ["linear", ("tree", DecisionTreeRegressor(max_depth=4, random_state=0))]
+    assert MixtureRegressor(pool, n_experts="auto", specialize=True, random_state=seed).fit(X, y).n_experts_ == K
 
 
 def test_cheap_mixtures_tell_regimes_of_classes_apart():

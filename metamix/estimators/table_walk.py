@@ -13,10 +13,9 @@ from metamix.answers import Answers, Failure
 from metamix.estimators.walks import Known, Learned, Side, averages, best_column
 from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Data, Fitted, FoldAverage, Workshop
-from metamix.judging import STANDARD_ERRORS, paired
 from metamix.tables import take_rows
 from metamix.training.bending import bend_of
-from metamix.training.pools import exact_regimes, nearer, row_losses, target_units
+from metamix.training.pools import regimes_pay, row_losses, target_units
 from metamix.training.selection import Table, select
 from metamix.training.starts import Beginning, Scouting, scout
 
@@ -28,8 +27,6 @@ Array = NDArray[np.float64]
 INNER_FOLDS = 2
 # With few rows a fit costs little, and half of them would not show where regimes meet.
 FEW_ROWS, MORE_FOLDS = 300, 4
-# Errors below this share of the standard deviation of y are as good as each other.
-EXACT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -241,16 +238,8 @@ def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
     best = best_column(workshop, known.answers, rows)
     both = np.stack([answers.values[rows, 0], known.answers.values[rows, best]], axis=1)
     loss = row_losses(data, both, target_units(workshop.data))
-    if data.weight @ loss[:, 0] < data.weight @ loss[:, 1]:
-        return True
-    if data.n_classes is not None or data.n_targets is not None:
-        return False
-    if exact_regimes(loss[:, 0], loss[:, 1], data.y, data.weight, single=True):
-        return True
-    lost = paired(loss[:, 0] - loss[:, 1], data.weight)
-    exact = EXACT**2 * float(np.var(data.y))
-    closer = nearer(loss[:, 1], loss[:, 0], data.weight, exact) > 1
-    return closer and lost.mean < STANDARD_ERRORS * lost.standard_error
+    by_error = data.n_classes is None and data.n_targets is None
+    return regimes_pay(loss[:, 0], loss[:, 1], data.y, data.weight, by_error)
 
 
 def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from metamix.training.bending import bend_of
 from metamix.training.em import FLOOR, Alternation, alternate, drop_experts, final_gates, single
 from metamix.training.estep import Parts
 from metamix.training.joining import Scatter
-from metamix.training.pools import best_single, choose_types, row_losses, target_units
+from metamix.training.pools import best_single, choose_types, regimes_pay, row_losses, target_units
 from metamix.training.selection import Selection
 from metamix.training.starts import Beginning, begin, candidates, make_start, prune, ranked
 
@@ -143,6 +143,11 @@ def _one_is_enough(
     if not weight @ losses < weight @ best.row_loss[rows]:
         return several
     alone = alternate(workshop, parts, base, [entry], np.ones((data.n, 1)), max_rounds, keep=keep)
+    judged = np.flatnonzero(several.best.learned.judged & alone.best.learned.judged)  # those were a few of the folds
+    known, by_error = data.take(judged), data.n_classes is None and data.n_targets is None
+    with_regimes, without = several.best.row_loss[judged], alone.best.row_loss[judged]
+    if known.weight.any() and regimes_pay(with_regimes, without, known.y, known.weight, by_error):
+        return several
     return Alternation(alone.best, several.history + alone.history, several.failures + alone.failures)
 
 

@@ -103,8 +103,12 @@ class TableEncoder:
         if self.missing == "impute":
             return encoded
         holes = np.asarray(np.isnan(encoded).any(axis=0))
-        without = [name for name, kind in zip(self._names(), self.columns.kinds_, strict=True) if kind == "empty"]
-        without += [str(name) for name, hole in zip(self.columns.get_feature_names_out(), holes, strict=True) if hole]
+        hollow = [str(name) for name, hole in zip(self.columns.get_feature_names_out(), holes, strict=True) if hole]
+        without = [
+            name
+            for name, kind in zip(self._names(), self.columns.kinds_, strict=True)
+            if kind == "empty" or any(one == name or one.startswith(f"{name} (") for one in hollow)
+        ]
         if without:
             raise ValueError(
                 f"X contains NaN or None in {listed(without)}, and a gate would choose an expert by it; fill the "

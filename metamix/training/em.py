@@ -136,7 +136,7 @@ def alternate(
     failures: list[Failure] = []
     for number in range(1, max_rounds + 1):
         started = time.perf_counter()
-        uniform = not in_sample and bool(np.ptp(weights) < 1e-12)
+        uniform = not in_sample and _flat(weights)
         kept, answers = workshop.cross_fit(alive, None if uniform else weights, keep=keep or in_sample)
         failures += answers.failures
         if len(kept) < len(alive):
@@ -158,7 +158,10 @@ def alternate(
                 weights, alive = _without(teaching, feeding), [alive[j] for j in feeding]
                 emit(Event("prune", f"{len(feeding)} components left", number, max_rounds))
                 continue
-            if np.average(np.abs(teaching - weights).sum(axis=1), weights=sample_weight) < STILL:
+            moved = np.average(np.abs(teaching - weights).sum(axis=1), weights=sample_weight)
+            if moved < STILL or (
+                _flat(weights) and _flat(teaching)
+            ):  # all rows alike teach the same, whatever the share
                 break
             weights = (1 - FLOOR) * teaching + FLOOR / len(alive)
         else:
@@ -201,6 +204,11 @@ def _feeding(this: Round, workshop: Workshop) -> list[int]:
     ]
 
 
+def _flat(weights: Array) -> bool:
+    """Whether no component tells one row from another."""
+    return bool(np.ptp(weights, axis=0).max() < 1e-12)
+
+
 def _without(weights: Array, kept: list[int]) -> Array:
     """Start or responsibilities without the components that were dropped."""
     left = weights[:, kept]
@@ -221,7 +229,7 @@ def _judged(
         targets = range(data.n_targets)
         faces = [expectation(parts, data.target(t), folds, base, answers.target(t), weights) for t in targets]
         # Squared errors of different targets have different units; log densities do not mind.
-        unit = target_units(data) ** 2
+        unit = np.maximum(target_units(data) ** 2, np.finfo(float).tiny)
         if not parts.by_error:
             unit = np.ones(data.n_targets)
         loss = np.mean([face.row_loss / unit[t] for t, face in enumerate(faces)], axis=0)

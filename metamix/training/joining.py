@@ -141,7 +141,8 @@ def learn_scatter(errors: Array, own: Array, y: Array, weight: Array) -> Scatter
     known = (weight > 0) & np.isfinite(own[:, -1]) & np.isfinite(errors).all(axis=1)
     if not known.any():
         return Scatter(E - 1, noise)
-    weight, last, least = weight[known], own[known, -1:], LEAST * float(np.std(y[known]))
+    weight, last = weight[known], own[known, -1:]
+    least = max(LEAST * float(np.std(y[known])), np.finfo(float).tiny ** 0.5)
     silent = np.append(np.isnan(own[:, :-1]).all(axis=0), [True, True])
     for k in np.flatnonzero(silent):
         given = errors[known, k]

@@ -12,7 +12,10 @@ from metamix.answers import Failure
 from metamix.fitting import Data, Workshop
 from metamix.judging import STANDARD_ERRORS, paired
 
-__all__ = ["best_single", "choose_types", "exact_regimes", "fewest_rows", "nearer", "row_losses", "target_units"]
+__all__ = [
+    "best_single", "choose_types", "exact_regimes", "fewest_rows", "nearer", "regimes_pay", "row_losses",
+    "target_units",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -21,6 +24,8 @@ ENOUGH_ROWS = 60
 # Errors below this share of the range that holds the middle half of y are exact. Regimes are certain where so many
 # rows are, and so many more than by a constant, which is exact wherever y has one value most of the time.
 EXACT, EXACT_SHARE, EXACT_GAIN = 1e-2, 0.5, 0.3
+# Errors below this share of the standard deviation of y are as good as each other.
+NEAR = 1e-3
 # Probabilities are clipped as the categorical likelihood clips them: losses of both are compared.
 CLIP = 1e-6
 
@@ -153,6 +158,35 @@ def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array, *, sing
     return exact >= EXACT_SHARE and exact - trivial >= EXACT_GAIN and (exact > theirs or not single)
 
 
+def regimes_pay(mixture: Array, single: Array, y: Array, weight: Array, by_error: bool) -> bool:
+    """Whether a mixture answers better than a single expert, or has regimes that the squared error hides.
+
+    Parameters
+    ----------
+    mixture, single : ndarrays of shape (n,)
+        Losses of held-out rows.
+    y, weight : ndarrays of shape (n,)
+    by_error : bool
+        Losses are squared errors of one target: a few rows next to a border may hide what all others show.
+
+    Examples
+    --------
+    >>> y, ones = np.tile([-5.0, 5.0], 20), np.ones(40)
+    >>> exact = np.append(np.zeros(39), 100.0)
+    >>> [regimes_pay(exact, np.full(40, 2.0), y, ones, by_error) for by_error in (True, False)]
+    [True, False]
+    """
+    if weight @ mixture < weight @ single:
+        return True
+    if not by_error:
+        return False
+    if exact_regimes(mixture, single, y, weight, single=True):
+        return True
+    lost = paired(mixture - single, weight)
+    closer = nearer(single, mixture, weight, NEAR**2 * float(np.var(y[weight > 0]))) > 1
+    return closer and lost.mean < STANDARD_ERRORS * lost.standard_error
+
+
 def nearer(one: Array, other: Array, weight: Array, exact: float) -> float:
     """How far other answers are nearer to the truth than these, in standard errors of the paired difference.
 
@@ -182,7 +216,7 @@ def nearer(one: Array, other: Array, weight: Array, exact: float) -> float:
 
 
 def target_units(data: Data) -> Array:
-    """Standard deviation of each target, (T,); (1,) for a single one, whose losses keep their unit.
+    """Standard deviation (T,) of each target, 1 where it is constant; (1,) for a single one, losses keep its unit.
 
     Examples
     --------
@@ -192,7 +226,8 @@ def target_units(data: Data) -> Array:
     if data.n_targets is None:
         return np.ones(1)
     centre = np.average(data.y, axis=0, weights=data.weight)
-    return np.asarray(np.sqrt(np.average((data.y - centre) ** 2, axis=0, weights=data.weight)) + np.finfo(float).tiny)
+    spread = np.sqrt(np.average((data.y - centre) ** 2, axis=0, weights=data.weight))
+    return np.where(spread > 0, spread, 1.0)
 
 
 def row_losses(data: Data, values: Array, units: Array) -> Array:
