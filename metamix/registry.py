@@ -190,8 +190,8 @@ def _load(claim: Claim, kind: Kind) -> Callable[..., Any]:
     try:
         part = entry.load()
     except (Exception, SystemExit) as cause:  # plugins raise anything while they are imported
-        message = f"{what} cannot be imported: {type(cause).__name__}: {cause}. Repair or uninstall {source}."
-        raise PartError(message) from cause
+        advice = "" if source == "metamix" else f" Repair or uninstall {source}."
+        raise PartError(f"{what} cannot be imported: {type(cause).__name__}: {cause}.{advice}") from cause
     if not callable(part):
         raise PartError(f"{what} is {type(part).__name__}; an entry point must be a callable that returns a part.")
     return part

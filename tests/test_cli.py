@@ -131,6 +131,15 @@ def test_predict_has_a_column_for_each_target(run, tmp_path):
     np.testing.assert_allclose(answers[["prediction_0", "prediction_1"]], mixture.predict(X))
 
 
+def test_experts_in_several_options_are_all_asked(run, tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    pd.DataFrame(X, columns=["a", "y"]).to_csv(tmp_path / "rows.csv", index=False)
+    words = ["--experts", "ridge", "--experts", "linear, lasso", "--cv", "2"]
+    code, _, told = run("fit", tmp_path / "rows.csv", "--target", "y", "--out", tmp_path / "some.mix", *words)
+    assert code == 0, told
+    assert load(tmp_path / "some.mix").experts == ["ridge", "linear", "lasso"]
+
+
 def test_predict_asks_for_trust(run, flats, tmp_path):
     pytest.importorskip("xgboost")
     model, answers = tmp_path / "m.mix", tmp_path / "p.csv"

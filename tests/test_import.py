@@ -69,3 +69,14 @@ def test_version_is_the_installed_one():
 def test_unknown_name_says_what_there_is():
     with pytest.raises(AttributeError, match=r"no attribute 'MixtureRegresor'.*MixtureRegressor"):
         _ = metamix.MixtureRegresor
+
+
+@pytest.mark.parametrize(
+    ("absent", "line"),
+    [("torch", "import metamix.nn"), ("skorch", "from metamix.nn import MoE, NeuralMixtureRegressor")],
+)
+def test_without_torch_or_skorch_the_extra_is_named(absent, line):
+    code = f"import sys; sys.modules[{absent!r}] = None; {line}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "pip install metamix[torch]" in done.stderr.splitlines()[-1]

@@ -34,7 +34,7 @@ def demo(quick: bool, jobs: int) -> None:
         else:
             X, y = load_example(name)
         task = "classification" if name == "breast_cancer" else "regression"
-        experts = FEW[task] if quick or regimes is not None else None
+        experts = [FEW[task]] if quick or regimes is not None else []
         wishes = Wishes("", task, experts, 3, None, None, None, 0, jobs)
         comparison = compare_quietly(Assignment(X, y, task, None, None, None, ""), wishes, name)
         show(comparison)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ class Wishes:
 
     target: str
     task: str | None
-    experts: str | None
+    experts: Sequence[str]
     cv: int
     groups: str | None
     weights: str | None
@@ -47,7 +47,9 @@ def learning_options(command: Command) -> Command:
         [
             click.option("--target", required=True, metavar="COLUMN", help="What is to be predicted."),
             click.option("--task", type=click.Choice(["regression", "classification"]), help="Recognised if left out."),
-            click.option("--experts", metavar="NAME,…", help="Experts to mix; metamix parts lists them."),
+            click.option(
+                "--experts", multiple=True, metavar="NAME,…", help="Experts to mix; metamix parts lists them."
+            ),
             click.option("--cv", type=click.IntRange(min=2), default=5, show_default=True, help="Folds."),
             click.option("--groups", metavar="COLUMN", help="Rows of one group stay in one fold."),
             click.option("--weights", metavar="COLUMN", help="How much each row counts."),
@@ -91,15 +93,15 @@ def read(table: str, wishes: Wishes) -> Assignment:
     return Assignment(X, y, task, None if groups is None else groups.to_numpy(), weights, constant, line)
 
 
-def expert_list(text: str | None) -> list[str] | None:
-    """Names between commas.
+def expert_list(given: Sequence[str]) -> list[str] | None:
+    """Names between commas, in one option or several; None where there is none.
 
     Examples
     --------
-    >>> expert_list("ridge, boosting"), expert_list(None)
-    (['ridge', 'boosting'], None)
+    >>> expert_list(["ridge, boosting", "svm"]), expert_list([])
+    (['ridge', 'boosting', 'svm'], None)
     """
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    return [name.strip() for text in given for name in text.split(",") if name.strip()] if given else None
 
 
 def _beside(X: Any, option: str, name: str | None) -> Any:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"metamix.nn needs torch and skorch: pip install metamix[torch] ({error})") from error
+
 from metamix.nn.experts import MLPExperts
 from metamix.nn.gates import (
     DSelectKGate,
@@ -61,6 +66,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}.")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{name} needs torch and skorch: pip install metamix[torch] ({error})") from error
     globals()[name] = value  # found once, from then on an ordinary attribute
     return value
