@@ -331,7 +331,7 @@ most; 2 experts count as 2.
     def __str__(self) -> str:
         K = len(self.correlation)
         if K == 1:
-            return "One expert leaves nothing to choose."
+            return "There is one expert: only regimes of its own can gain."
         said = (
             f"Knowing the best expert of every row would save {short(100 * self.share)} % of the best single expert's "
             f"loss. Errors correlate by {short(float(self.pairs.max()))} at most; {K} experts count as "
