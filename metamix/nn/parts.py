@@ -381,7 +381,8 @@ def torch_mlp_regressor(**parameters: Any) -> NeuralMixtureRegressor:
     >>> torch_mlp_regressor(hidden=32).hidden
     32
     """
-    settings = {"objective": "cooperative", "start": "random"} | parameters
+    # One expert has no gate that could choose by a missing value, and an expert by name takes tables as they come.
+    settings = {"objective": "cooperative", "start": "random", "missing": "impute"} | parameters
     return NeuralMixtureRegressor(1, **settings)
 
 
@@ -393,5 +394,5 @@ def torch_mlp_classifier(**parameters: Any) -> NeuralMixtureClassifier:
     >>> torch_mlp_classifier(hidden=32).hidden
     32
     """
-    settings = {"start": "random"} | parameters
+    settings = {"start": "random", "missing": "impute"} | parameters
     return NeuralMixtureClassifier(1, **settings)
