@@ -15,8 +15,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import cProfile
-import pstats
 from pathlib import Path
+from types import CodeType
 
 from tables import split
 
@@ -35,15 +35,14 @@ KINDS = {
 
 def shares(profile: cProfile.Profile) -> dict[str, float]:
     """Share of each kind of work in all that was profiled."""
-    stats = pstats.Stats(profile)
-    spent = dict.fromkeys(KINDS, 0.0)
-    for (path, _, name), (_, _, _, inclusive, _) in stats.stats.items():  # type: ignore[attr-defined]
-        for kind, functions in KINDS.items():
-            if any(
-                name == function and Path(path).as_posix().endswith(f"metamix/{file}") for file, function in functions
-            ):
-                spent[kind] += inclusive
-    total = stats.total_tt  # type: ignore[attr-defined]
+    spent, total = dict.fromkeys(KINDS, 0.0), 0.0
+    for entry in profile.getstats():
+        total += entry.inlinetime
+        if isinstance(entry.code, CodeType):
+            path, name = Path(entry.code.co_filename).as_posix(), entry.code.co_name
+            for kind, functions in KINDS.items():
+                if any(name == function and path.endswith(f"metamix/{file}") for file, function in functions):
+                    spent[kind] += entry.totaltime
     return {**{kind: seconds / total for kind, seconds in spent.items()}, "seconds": total}
 
 

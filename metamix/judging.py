@@ -206,7 +206,7 @@ class Verdict:
     unmeasured : tuple of str
         What the honest table could not see.
     alone : {"stack", "mixture"} or None
-        Who has all the weight of the last gate, and so is what `predict` answers.
+        Who has all the weight of the winner's gate; "mixture" also if it has that of the last one without having won.
     headroom : Headroom, optional
         What a choice between the experts could gain at all.
 

@@ -101,17 +101,15 @@ def test_where_the_gate_is_certain_the_mixture_answers_alone(slope, alone, refit
         np.testing.assert_array_equal(mixture.predict(X), mixture.mixture_.predict(X))
 
 
-@pytest.mark.parametrize("how", [{"top_k": 1}, {"weighted": True}])
-def test_certainty_is_that_of_the_gate_and_of_rows_that_count(how):
+@pytest.mark.parametrize(("n", "seed", "top_k", "far"), [(120, 3, 1, 0), (200, 1, None, 3000)])
+def test_certainty_is_that_of_the_gate_and_of_rows_that_count(n, seed, top_k, far):
     """Neither the largest of one weight kept, nor rows without weight far from the border, make a gate certain."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(200, 2))
-    y = np.where(X[:, 0] + 0.8 * rng.normal(size=200) > 0, 2 * X[:, 1], -2 * X[:, 1]) + 0.3 * rng.normal(size=200)
-    weight = np.ones(200)
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2))
+    y = np.where(X[:, 0] + 0.8 * rng.normal(size=n) > 0, 2 * X[:, 1], -2 * X[:, 1]) + 0.3 * rng.normal(size=n)
+    X = np.vstack([X, np.column_stack([rng.choice([-50.0, 50.0], far), rng.normal(size=far)])])
+    y, weight = np.append(y, np.zeros(far)), np.append(np.ones(n), np.zeros(far))
     pool = [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=4, random_state=0))]
-    if how.pop("weighted", False):
-        far = np.column_stack([rng.choice([-50.0, 50.0], 1000), rng.normal(size=1000)])
-        X, y, weight = np.vstack([X, far]), np.append(y, rng.normal(size=1000)), np.append(weight, np.zeros(1000))
-    folds = PredefinedSplit(np.arange(len(y)) % 4)
-    mixture = MixtureRegressor(pool, n_experts=2, cv=folds, random_state=0, **how).fit(X, y, sample_weight=weight)
-    assert mixture.verdict_.alone != "mixture"
+    folds = PredefinedSplit(np.arange(n + far) % 4)
+    mixture = MixtureRegressor(pool, n_experts=2, cv=folds, top_k=top_k, random_state=0)
+    assert mixture.fit(X, y, sample_weight=weight).verdict_.alone != "mixture"

@@ -132,6 +132,7 @@ def test_what_one_expert_answers_exactly_has_no_regimes():
     y = (b - 5.1 / (4 * np.pi**2) * a**2 + 5 / np.pi * a - 6) ** 2 + 10 * (1 - 1 / (8 * np.pi)) * np.cos(a) + 10
     mixture = MixtureRegressor(["kriging"], random_state=0).fit(np.column_stack([a, b]), y)
     assert mixture.n_experts_ == 1
+    assert mixture.verdict_.alone is None, "no regimes, so none are certain"
     exact, ones = np.zeros(40), np.ones(40)
     y = np.tile([-5.0, 5.0], 20)
     assert exact_regimes(exact, exact, y, ones)

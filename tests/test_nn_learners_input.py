@@ -98,7 +98,7 @@ def test_text_in_arrays_and_lists_is_a_column_of_categories():
 
 def test_the_rarest_values_of_text_share_a_code_with_those_never_seen():
     towns = [f"town {i}" for i in range(LEVELS + 50)]
-    encoder = TableEncoder(missing="impute").fit(pd.DataFrame({"town": towns[:100] * 8 + towns * 2}))
+    encoder = TableEncoder().fit(pd.DataFrame({"town": towns[:100] * 8 + towns * 2}))
     codes = encoder.transform(pd.DataFrame({"town": [*towns, "elsewhere"]}))[1][:, 0]
     # The first hundred are there ten times, the others twice.
     assert len(set(codes[:100])) == 100
@@ -106,7 +106,7 @@ def test_the_rarest_values_of_text_share_a_code_with_those_never_seen():
     assert (codes == codes[-1]).sum() == 51 + 1
     assert codes.max() < encoder.levels[0]
     order = 1 + np.argsort(np.argsort(towns[:60]))
-    few = TableEncoder(missing="impute").fit(pd.DataFrame({"town": towns[:60]}))
+    few = TableEncoder().fit(pd.DataFrame({"town": towns[:60]}))
     assert few.transform(pd.DataFrame({"town": [*towns[:60], "elsewhere"]}))[1][:, 0].tolist() == [*order, 0]
 
 

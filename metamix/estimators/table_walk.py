@@ -238,8 +238,7 @@ def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
     best = best_column(workshop, known.answers, rows)
     both = np.stack([answers.values[rows, 0], known.answers.values[rows, best]], axis=1)
     loss = row_losses(data, both, target_units(workshop.data))
-    by_error = data.n_classes is None and data.n_targets is None
-    return regimes_pay(loss[:, 0], loss[:, 1], data.y, data.weight, by_error)
+    return regimes_pay(loss[:, 0], loss[:, 1], data)
 
 
 def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from metamix.features import GateFeatures, StackColumns
 from metamix.fitting import Fitted, FoldAverage, Workshop
 from metamix.folds import Folds
 from metamix.training.bending import bend_of
-from metamix.training.em import FLOOR, Alternation, alternate, drop_experts, final_gates, single
+from metamix.training.em import FLOOR, Alternation, alternate, drop_experts, final_gates, flat, single
 from metamix.training.estep import Parts
 from metamix.training.joining import Scatter
 from metamix.training.pools import best_single, choose_types, regimes_pay, row_losses, target_units
@@ -144,9 +144,8 @@ def _one_is_enough(
         return several
     alone = alternate(workshop, parts, base, [entry], np.ones((data.n, 1)), max_rounds, keep=keep)
     judged = np.flatnonzero(several.best.learned.judged & alone.best.learned.judged)  # those were a few of the folds
-    known, by_error = data.take(judged), data.n_classes is None and data.n_targets is None
-    with_regimes, without = several.best.row_loss[judged], alone.best.row_loss[judged]
-    if known.weight.any() and regimes_pay(with_regimes, without, known.y, known.weight, by_error):
+    known, with_regimes, without = data.take(judged), several.best.row_loss[judged], alone.best.row_loss[judged]
+    if known.weight.any() and regimes_pay(with_regimes, without, known):
         return several
     return Alternation(alone.best, several.history + alone.history, several.failures + alone.failures)
 
@@ -181,8 +180,7 @@ def _refit_plain(
         return [best.answers.models[name, 0] for name in best.answers.names], result
     if not refit:
         return averages(workshop, best.answers), result
-    uniform = bool(np.ptp(best.weights) < 1e-12)
-    fitted, failures = workshop.fit_all(best.alive, None if uniform else best.weights)
+    fitted, failures = workshop.fit_all(best.alive, None if flat(best.weights) else best.weights)
     result.failures += failures
     if len(fitted) < len(best.alive):
         result.best = drop_experts(workshop, parts, base, best, list(fitted))

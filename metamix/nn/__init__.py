@@ -69,6 +69,8 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     except ModuleNotFoundError as error:
+        if error.name != "skorch":
+            raise
         raise ModuleNotFoundError(f"{name} needs torch and skorch: pip install metamix[torch] ({error})") from error
     globals()[name] = value  # found once, from then on an ordinary attribute
     return value

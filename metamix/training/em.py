@@ -17,7 +17,7 @@ from metamix.training.estep import Face, Parts, expectation, tuned
 from metamix.training.gating import LearnedGate
 from metamix.training.pools import fewest_rows, target_units
 
-__all__ = ["Alternation", "Round", "alternate", "drop_experts", "final_gates", "single"]
+__all__ = ["Alternation", "Round", "alternate", "drop_experts", "final_gates", "flat", "single"]
 
 Array = NDArray[np.float64]
 
@@ -136,7 +136,7 @@ def alternate(
     failures: list[Failure] = []
     for number in range(1, max_rounds + 1):
         started = time.perf_counter()
-        uniform = not in_sample and _flat(weights)
+        uniform = not in_sample and flat(weights)
         kept, answers = workshop.cross_fit(alive, None if uniform else weights, keep=keep or in_sample)
         failures += answers.failures
         if len(kept) < len(alive):
@@ -159,9 +159,8 @@ def alternate(
                 emit(Event("prune", f"{len(feeding)} components left", number, max_rounds))
                 continue
             moved = np.average(np.abs(teaching - weights).sum(axis=1), weights=sample_weight)
-            if moved < STILL or (
-                _flat(weights) and _flat(teaching)
-            ):  # all rows alike teach the same, whatever the share
+            # Components that tell no row from another teach the same again, whatever their shares.
+            if moved < STILL or (flat(weights) and flat(teaching)):
                 break
             weights = (1 - FLOOR) * teaching + FLOOR / len(alive)
         else:
@@ -204,8 +203,14 @@ def _feeding(this: Round, workshop: Workshop) -> list[int]:
     ]
 
 
-def _flat(weights: Array) -> bool:
-    """Whether no component tells one row from another."""
+def flat(weights: Array) -> bool:
+    """Whether no component (n, K) tells one row from another, so that experts learn from all rows alike.
+
+    Examples
+    --------
+    >>> flat(np.array([[0.9, 0.1], [0.9, 0.1]])), flat(np.array([[0.9, 0.1], [0.8, 0.2]]))
+    (True, False)
+    """
     return bool(np.ptp(weights, axis=0).max() < 1e-12)
 
 

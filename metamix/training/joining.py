@@ -142,6 +142,7 @@ def learn_scatter(errors: Array, own: Array, y: Array, weight: Array) -> Scatter
     if not known.any():
         return Scatter(E - 1, noise)
     weight, last = weight[known], own[known, -1:]
+    # A constant target leaves no scale; squares must not leave the range of floats.
     least = max(LEAST * float(np.std(y[known])), np.finfo(float).tiny ** 0.5)
     silent = np.append(np.isnan(own[:, :-1]).all(axis=0), [True, True])
     for k in np.flatnonzero(silent):

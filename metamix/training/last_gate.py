@@ -289,9 +289,8 @@ def unless_mixture(table: Table, whole: LastGate, own: Array | None, scatter: Sc
     own_loss, loss = (np.nan_to_num(np.square(answers - data.y)) for answers in (mixture, whole.answers))
     gain = paired(own_loss - loss, weight)
     slight = gain.mean < min(gain.standard_error, SLIGHT * float(weight @ loss) / weight.sum())
-    certain = (
-        table.certainty > CERTAIN and slight and bool(table.folds.honest.all())
-    )  # a single hold-out says too little
+    # A single hold-out says too little to go by what is slight.
+    certain = table.certainty > CERTAIN and slight and bool(table.folds.honest.all())
     if not (certain or exact_regimes(own_loss, loss, data.y, weight)):
         return whole
     learned = _one_column(table, whole.learned, -2)

@@ -158,27 +158,30 @@ def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array, *, sing
     return exact >= EXACT_SHARE and exact - trivial >= EXACT_GAIN and (exact > theirs or not single)
 
 
-def regimes_pay(mixture: Array, single: Array, y: Array, weight: Array, by_error: bool) -> bool:
+def regimes_pay(mixture: Array, single: Array, data: Data) -> bool:
     """Whether a mixture answers better than a single expert, or has regimes that the squared error hides.
+
+    Of one target: a few rows next to a border may hide what all others show.
 
     Parameters
     ----------
     mixture, single : ndarrays of shape (n,)
         Losses of held-out rows.
-    y, weight : ndarrays of shape (n,)
-    by_error : bool
-        Losses are squared errors of one target: a few rows next to a border may hide what all others show.
+    data : Data
+        Of those rows.
 
     Examples
     --------
-    >>> y, ones = np.tile([-5.0, 5.0], 20), np.ones(40)
-    >>> exact = np.append(np.zeros(39), 100.0)
-    >>> [regimes_pay(exact, np.full(40, 2.0), y, ones, by_error) for by_error in (True, False)]
-    [True, False]
+    >>> exact, near = np.append(np.zeros(39), 100.0), np.full(40, 2.0)
+    >>> regimes_pay(exact, near, Data(None, np.tile([-5.0, 5.0], 20)))
+    True
+    >>> regimes_pay(exact, near, Data(None, np.tile([0, 1], 20), n_classes=2))
+    False
     """
+    y, weight = data.y, data.weight
     if weight @ mixture < weight @ single:
         return True
-    if not by_error:
+    if data.n_classes is not None or data.n_targets is not None:
         return False
     if exact_regimes(mixture, single, y, weight, single=True):
         return True

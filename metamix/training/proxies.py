@@ -136,7 +136,8 @@ def proxy_responsibilities(
     if n_regimes is None:
         alone, winners = _count(trials)
     else:
-        alone, winners = [trial.one() for trial in trials], [trial.search(n_regimes) for trial in trials]
+        winners = [trial.search(n_regimes) for trial in trials]
+        alone = [trial.one() for trial in trials] if len(trials) > 1 else winners
     # Quarters differ in how hard they are: what counts is the gain over one regime.
     gains = [trial.score(many) - trial.score(one) for trial, one, many in zip(trials, alone, winners, strict=True)]
     best = int(np.argmax(gains))

@@ -144,7 +144,7 @@ def _verdict(
     ]
     named, whole = gates.get(names[winner]), gates["specialised"]
     alone = "stack" if named is not None and (named.learned.weights[:, -1] == 1).all() else None
-    if values.shape[1] > K and (whole.learned.weights[:, -2] == 1).all():
+    if table.certainty > 0 and (whole.learned.weights[:, -2] == 1).all():  # a mixture of several regimes
         alone = "mixture"
     unmeasured = []
     unseen = int((judge.fold < 0).sum())
