@@ -2,7 +2,7 @@
 
 python benchmarks/families.py [--family regions,smooth,pieces] [--seeds 30] [--jobs 1] [--out FILE] [--against FILE]
 
-Every seed is another problem, so no rule can be tuned to one function. The rivals are extra trees, histogram boosting, a
+Every seed is another problem, so no rule can be tuned to one function. The rivals are extra trees, boosting, a
 Gaussian process, LightGBM with linear leaves, and Cubist where the package `cubist` is installed. Prints a line for
 each problem and the geometric mean over seeds. `--out` writes every error as JSON; `--against` reads such a file,
 takes the rivals' errors from it instead of fitting them again, and prints the ratio to the mixture's errors in it.

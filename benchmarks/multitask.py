@@ -62,7 +62,7 @@ class Ensemble:
         self.optimizer = torch.optim.Adam(self.parameters.values(), RATE, fused=True)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Answers (S, n, 2) to rows (S, n, 100)."""
+        """OutOfFold (S, n, 2) to rows (S, n, 100)."""
         return self.answer(self.parameters, self.buffers, x)
 
     def learn(self, x: Tensor, y: Tensor) -> None:

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.utils import check_random_state
 
-from metamix.answers import Answers, Failure
+from metamix.data.folds import Folds, make_folds
+from metamix.data.tables import n_rows, recognise_task, take_rows
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
-from metamix.estimators.checks import check_rows, check_weights, check_X
+from metamix.estimators.validation import check_rows, check_weights, check_X
 from metamix.estimators.walks import Known
-from metamix.fitting import Data, Entry, Workshop, enter, place_all
-from metamix.folds import Folds, make_folds
-from metamix.judging import Judge, paired, short, simplest_winner
-from metamix.objectives import LogScore, SquaredError
+from metamix.fitting import FitSession, NamedExpert, Problem, enter, place_experts
+from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.progress import Event, emit
-from metamix.tables import n_rows, recognise_task, take_rows
+from metamix.training.judging import Judge, paired, short, simplest_winner
+from metamix.training.objectives import LogScore, SquaredError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,11 +148,11 @@ def compare(
     target, n_classes = face._target(y)
     classes = None if n_classes is None else face.classes_
     groups = check_rows(X, target, groups)
-    data = Data(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
+    data = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
     named = face._resolved()
     seeds = check_random_state(seed).randint(np.iinfo(np.int32).max, size=len(named))
-    entries = enter(named, seeds, place_all(named, device))
+    entries = enter(named, seeds, place_experts(named, device))
     board = _Board(data, [name for name, _ in named], scoring)
     engine = current_engine(n_jobs)
     for f in range(len(folds)):
@@ -164,14 +164,14 @@ def compare(
 
 
 def _outer_fold(
-    board: _Board, face: Any, entries: list[Entry], data: Data, folds: Folds, f: int, engine: Engine, seed: int
+    board: _Board, face: Any, entries: list[NamedExpert], data: Problem, folds: Folds, f: int, engine: Engine, seed: int
 ) -> None:
     """Everything that is learned on the training rows of one outer fold, asked about its test rows."""
     rows, test = folds.pairs[f]
     present, y = None, data.y[rows]
     if data.n_classes is not None:  # training rows may lack a class
         present, y = np.unique(y, return_inverse=True)
-    part = Data(
+    part = Problem(
         take_rows(data.X, rows),
         y,
         None if data.sample_weight is None else data.sample_weight[rows],
@@ -180,16 +180,16 @@ def _outer_fold(
     )
     inner = folds.inside(f, part.X, part.y, part.groups, seed)
     X_test = take_rows(data.X, test)
-    with Workshop(entries, part, inner, engine) as workshop:
-        alive, answers = workshop.cross_fit()
-        found, failures = workshop.fit_all(alive)
+    with FitSession(entries, part, inner, engine) as session:
+        alive, answers = session.cross_fit()
+        found, failures = session.fit_all(alive)
     fitted = {alive[j]: one for j, one in found.items()}
     answers = answers.take(list(found))
     board.failures += answers.failures + failures
     given, seconds = [], []
     for k, one in list(fitted.items()):
         began = time.perf_counter()
-        answer = one.asked(X_test, f)
+        answer = one.try_predict(X_test, f)
         if isinstance(answer, Failure):
             board.failures.append(answer)
             answers = answers.take([j for j, other in enumerate(fitted) if other != k])
@@ -199,7 +199,7 @@ def _outer_fold(
         seconds.append(time.perf_counter() - began)
         board.add(entries[k].name, test, answer, present, (one.seconds, seconds[-1]))
     if not given:
-        workshop.raise_all_failed(board.failures)
+        session.raise_all_failed(board.failures)
     answers.predict_seconds = np.array(seconds)
     shared = float(answers.fit_seconds.sum() + sum(one.seconds for one in fitted.values()))
     part_of = _Part(part, inner, answers, np.stack(given, axis=1), test, present, shared)
@@ -218,9 +218,9 @@ def _outer_fold(
 class _Part:
     """What one outer fold's combinations are made of."""
 
-    data: Data  # training rows
+    data: Problem  # training rows
     inner: Folds
-    answers: Answers
+    answers: OutOfFold
     values: Array  # the experts' answers to the test rows
     test: NDArray[np.intp]
     present: NDArray[np.intp] | None
@@ -229,7 +229,7 @@ class _Part:
 
 def _combinations(board: _Board, part: _Part) -> None:
     """Best single, average, convex blend, scikit-learn's stacking and the oracle, from known answers."""
-    honest = np.flatnonzero(part.inner.honest)
+    honest = np.flatnonzero(part.inner.held_out)
     known, y, weight = part.answers.values[honest], part.data.y[honest], part.data.weight[honest]
     codes = None if part.present is None else np.arange(len(part.present))
     judge = Judge(y, weight, part.inner.partition[honest], codes, board.scoring)
@@ -257,7 +257,7 @@ def _combinations(board: _Board, part: _Part) -> None:
     add("oracle", values[rows, choice], np.nan)
 
 
-def _convex(part: Data, known: Array, y: Any, weight: Array) -> Array:
+def _convex(part: Problem, known: Array, y: Any, weight: Array) -> Array:
     from metamix import registry
 
     objective: SquaredError | LogScore = SquaredError(y, known)
@@ -270,7 +270,7 @@ def _convex(part: Data, known: Array, y: Any, weight: Array) -> Array:
     return np.asarray(gate.predict_proba(np.empty((1, 0)))[0])
 
 
-def _sklearn_stack(part: Data, known: Array, y: Any, weight: Array | None) -> tuple[Any, Any]:
+def _sklearn_stack(part: Problem, known: Array, y: Any, weight: Array | None) -> tuple[Any, Any]:
     """What StackingRegressor and StackingClassifier fit by default on these answers."""
     if part.n_classes is None:
         return RidgeCV().fit(known, y, sample_weight=weight), lambda model, values: model.predict(values)
@@ -290,7 +290,7 @@ def _sklearn_stack(part: Data, known: Array, y: Any, weight: Array | None) -> tu
 class _Board:
     """Collects answers and seconds under each name, fold by fold."""
 
-    def __init__(self, data: Data, names: list[str], scoring: Any) -> None:
+    def __init__(self, data: Problem, names: list[str], scoring: Any) -> None:
         self.data, self.names, self.scoring = data, names, scoring
         self.answers: dict[str, Array] = {}
         self.seconds: dict[str, tuple[float, float]] = {}

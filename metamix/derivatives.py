@@ -20,9 +20,9 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
+from metamix.data.tables import n_rows, take_rows
 from metamix.protocols import FloatArray
-from metamix.tables import n_rows, take_rows
 
 __all__ = [
     "NoGradientError",
@@ -150,7 +150,7 @@ def jacobian(transformer: Any, X: Any) -> FloatArray:
     ----------
     transformer : fitted transformer
         With a method `jacobian`, a scaler, PolynomialFeatures, PCA, TruncatedSVD, a
-        `metamix.columns.ColumnEncoder` of numbers only, or a pipeline of these.
+        `metamix.data.columns.ColumnEncoder` of numbers only, or a pipeline of these.
     X : array or data frame of numbers of shape (n, d)
 
     Returns

@@ -99,7 +99,7 @@ def test_fit_and_predict_a_regression(run, flats, tmp_path):
     frame = pd.read_csv(answers)
     pd.testing.assert_frame_equal(frame, pd.read_csv(io.StringIO(printed)))
 
-    from metamix.tables import read_table
+    from metamix.data.tables import read_table
 
     X = read_table(flats)
     mixture = MixtureRegressor(["ridge", "neighbours"], cv=2, random_state=0)
@@ -273,9 +273,9 @@ def test_help_loads_nothing_heavy():
 
 def test_an_unexpected_error_is_one_line_and_a_traceback_for_who_asks(tmp_path, flats):
     code = (
-        "import metamix.tables, metamix.cli, sys\n"
+        "import metamix.data.tables, metamix.cli, sys\n"
         "def read_table(path):\n    raise LookupError('the moon')\n"
-        "metamix.tables.read_table = read_table\n"
+        "metamix.data.tables.read_table = read_table\n"
         "metamix.cli.main(['compare', 't.csv', '--target', 'y', *sys.argv[1:]])"
     )
     quiet, loud = python("-c", code), python("-c", code, "--debug")

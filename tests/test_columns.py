@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
 
 
 def mixed(n=200, seed=0):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import r2_score
 
-from metamix.cells import column_kind
+from metamix.data.cells import column_kind
+from metamix.data.tables import recognise_task
 from metamix.datasets import load_example, make_regimes
-from metamix.tables import recognise_task
 
 
 @settings(max_examples=60, deadline=None)

@@ -25,7 +25,8 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import LinearSVR
 
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
+from metamix.data.gate_features import GateFeatures, StackColumns
 from metamix.derivatives import (
     NoGradientError,
     gate_gradient,
@@ -36,11 +37,10 @@ from metamix.derivatives import (
     spread_gradient,
     top_gradient,
 )
-from metamix.features import GateFeatures, StackColumns
 from metamix.gates import ConstantGate, GaussianGate, NeighboursGate, SoftmaxGate
 from metamix.recombination import combine, keep_top
-from metamix.stacking import FeatureWeightedStack
 from metamix.testing import check_gate
+from metamix.training.stacking import FeatureWeightedStack
 
 
 def central(function, X, step=1e-5):

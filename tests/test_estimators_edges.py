@@ -9,7 +9,7 @@ from sklearn.preprocessing import TargetEncoder
 from sklearn.tree import DecisionTreeRegressor
 
 from metamix import MixtureClassifier, MixtureRegressor, make_regimes
-from metamix.judging import Verdict
+from metamix.training.judging import Verdict
 
 RIDGE, TREE = Ridge(), DecisionTreeRegressor(max_depth=3, random_state=0)
 POOL = [("ridge", RIDGE), ("tree", TREE)]
@@ -27,7 +27,7 @@ def _noise(seed, n=120):
 
 
 class Column(RegressorMixin, BaseEstimator):
-    """Answers a column of X, whatever it was fitted to."""
+    """OutOfFold a column of X, whatever it was fitted to."""
 
     def __init__(self, number=0):
         self.number = number

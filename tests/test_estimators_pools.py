@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from metamix import MixtureClassifier, MixtureRegressor, compare, make_regimes
-from metamix.estimators.parts import name_experts
+from metamix.estimators.resolution import name_experts
 
 RIDGE, TREE = Ridge(), DecisionTreeRegressor(max_depth=3, random_state=0)
 QUICK = {"cv": 3, "random_state": 0}

@@ -8,12 +8,12 @@ from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from metamix import MixtureRegressor
+from metamix.data.folds import make_folds
 from metamix.estimators.answering import opinions
-from metamix.folds import make_folds
 from metamix.gates import ClassifierGate, ForestGate, SoftmaxGate
 from metamix.training.gating import LearnedGate
 from metamix.training.joining import learn_scatter
-from metamix.training.partition import leaves
+from metamix.training.model_tree import leaves
 from metamix.training.pools import exact_regimes, nearer
 from metamix.training.proxies import proxy_responsibilities
 from metamix.training.sharpening import Rival, rival_gate

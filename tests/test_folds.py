@@ -14,7 +14,7 @@ from sklearn.model_selection import (
     TimeSeriesSplit,
 )
 
-from metamix.folds import make_folds
+from metamix.data.folds import make_folds
 
 
 def _rows(n):
@@ -36,7 +36,7 @@ def test_a_number_of_folds_holds_every_row_out_once(n, k, seed):
     for f, (train, test) in enumerate(folds.pairs):
         assert set(train).isdisjoint(test)
         assert (folds.fold_of_row[test] == f).all()
-    assert folds.honest.all()
+    assert folds.held_out.all()
 
 
 def test_a_number_of_folds_shuffles_by_the_seed():
@@ -56,9 +56,9 @@ def test_classes_keep_their_shares():
 def test_a_class_rarer_than_folds_is_no_error():
     codes = np.repeat([0, 1, 2], [20, 20, 2])
     folds = make_folds(5, np.zeros((42, 1)), codes, stratify=True, random_state=0)
-    assert folds.honest.all()
+    assert folds.held_out.all()
     everywhere_rare = np.repeat(np.arange(5), 2)
-    assert make_folds(5, np.zeros((10, 1)), everywhere_rare, stratify=True, random_state=0).honest.all()
+    assert make_folds(5, np.zeros((10, 1)), everywhere_rare, stratify=True, random_state=0).held_out.all()
 
 
 @pytest.mark.parametrize("stratify", [False, True])
@@ -104,12 +104,12 @@ def test_time_order_leaves_the_first_rows_without_a_judge():
     X, y = _rows(20)
     folds = make_folds(TimeSeriesSplit(4), X, y)
     assert folds.fold_of_row[:4].tolist() == [-1] * 4
-    assert folds.honest[4:].all()
-    assert not folds.honest[:4].any()
+    assert folds.held_out[4:].all()
+    assert not folds.held_out[:4].any()
     for f in range(4):
-        learners, judged = folds.learners(f), folds.judged(f)
+        learners, judged = folds.train_rows(f), folds.test_rows(f)
         assert not len(learners) or learners.max() < judged.min(), "time runs forward"
-        assert folds.honest[learners].all(), "a gate learns from out-of-fold answers only"
+        assert folds.held_out[learners].all(), "a gate learns from out-of-fold answers only"
 
 
 def test_repeats_have_a_column_each():
@@ -119,14 +119,14 @@ def test_repeats_have_a_column_each():
     assert table.shape == (12, 2)
     for f, (_, test) in enumerate(folds.pairs):
         assert sorted(np.flatnonzero((table == f).any(axis=1))) == sorted(test)
-    judged = np.concatenate([folds.judged(f) for f in range(len(folds))])
+    judged = np.concatenate([folds.test_rows(f) for f in range(len(folds))])
     assert sorted(judged) == list(range(12)), "a row is judged once, however often it was held out"
 
 
 def test_uneven_repeats_are_padded():
     folds = make_folds([([0, 1], [2, 3]), ([0, 3], [2]), ([2, 3], [0])], *_rows(4))
     assert folds.fold_of_row.tolist() == [[2, -1], [-1, -1], [0, 1], [0, -1]]
-    assert folds.honest.tolist() == [True, False, True, True]
+    assert folds.held_out.tolist() == [True, False, True, True]
 
 
 def test_a_list_of_folds_takes_positions_masks_and_negative_positions():
@@ -141,7 +141,7 @@ def test_a_list_of_folds_takes_positions_masks_and_negative_positions():
 def test_none_is_in_sample():
     folds = make_folds(None, *_rows(5))
     assert folds.in_sample
-    assert folds.learners(0).tolist() == folds.judged(0).tolist() == [0, 1, 2, 3, 4]
+    assert folds.train_rows(0).tolist() == folds.test_rows(0).tolist() == [0, 1, 2, 3, 4]
 
 
 @given(k=st.integers(3, 5), f=st.integers(0, 2), seed=st.integers(0, 20))
@@ -185,7 +185,7 @@ def test_inner_folds_of_two_folds_split_again():
         rows = folds.pairs[0][0]
         inner = folds.inside(0, X[rows], rows % 2, seed=3)
         assert len(inner) >= 2
-        assert inner.honest.all()
+        assert inner.held_out.all()
 
 
 def test_a_row_held_out_with_overlap_never_trains_its_own_inner_answer():

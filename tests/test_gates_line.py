@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import qmc
 
 from metamix import MixtureRegressor
-from metamix.folds import make_folds
+from metamix.data.folds import make_folds
 from metamix.gates import GaussianGate, LineGate, SoftmaxGate
 from metamix.training.gating import LearnedGate
 from metamix.training.sharpening import Rival, rival_gate

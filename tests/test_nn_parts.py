@@ -18,8 +18,8 @@ from metamix import registry  # noqa: E402
 from metamix.gates import ConstantGate, SoftmaxGate  # noqa: E402
 from metamix.nn import FrozenExpert, MoE, NeuralGate  # noqa: E402
 from metamix.nn.parts import torch_mlp_classifier, torch_mlp_regressor  # noqa: E402
-from metamix.objectives import LogScore, SquaredError  # noqa: E402
 from metamix.testing import check_expert, check_gate  # noqa: E402
+from metamix.training.objectives import LogScore, SquaredError  # noqa: E402
 
 BRIEF = {"hidden": 16, "max_epochs": 25, "patience": 8}
 CASES = [

@@ -25,7 +25,7 @@ from metamix.nn import (  # noqa: E402
     NeuralMixtureRegressor,
 )
 from metamix.nn.parts import torch_mlp_classifier, torch_mlp_regressor  # noqa: E402
-from metamix.objectives import SquaredError  # noqa: E402
+from metamix.training.objectives import SquaredError  # noqa: E402
 
 GPU = pytest.param(
     "cuda:0",
@@ -49,7 +49,7 @@ def table(n=300):
 
 
 def answers_and_gradients(layer, x, device):
-    """Answers of a copy on a device, with the gradients of its parameters and of the rows, all on the CPU."""
+    """OutOfFold of a copy on a device, with the gradients of its parameters and of the rows, all on the CPU."""
     one, rows = copy.deepcopy(layer).to(device), x.to(device, copy=True).requires_grad_()
     said = one(rows)
     said = torch.cat(said, 1) if isinstance(said, list) else said

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from metamix import MixtureClassifier, MixtureRegressor, load_example, persistence
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
 from metamix.persistence import ModelFileError, UntrustedTypesError, load, replacing, save, untrusted_types
 
 RAN = []
@@ -151,7 +151,12 @@ def test_code_of_a_foreign_class_does_not_run_before_it_is_trusted(tmp_path, num
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [("os", "system"), ("metamix.tables", "read_table"), ("metamix.columns", "validate_data"), ("metamix.cli", "main")],
+    [
+        ("os", "system"),
+        ("metamix.data.tables", "read_table"),
+        ("metamix.data.columns", "validate_data"),
+        ("metamix.cli", "main"),
+    ],
 )
 @pytest.mark.parametrize("loader", ["ConstructorFromReduceNode", "FunctionNode", "ObjectNode"])
 def test_a_forged_file_cannot_call_a_function_not_even_through_us(file, module, name, loader):

@@ -16,10 +16,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metamix import MixtureClassifier, MixtureRegressor, compare
+from metamix.data.folds import make_folds
 from metamix.devices import device_for, there_is
 from metamix.engines import LocalEngine, SerialEngine, ThreadsEngine
-from metamix.fitting import Data, Entry, Place, Workshop, enter, fit_expert, look_round, place_all
-from metamix.folds import make_folds
+from metamix.fitting import (
+    FitSession,
+    NamedExpert,
+    Placement,
+    Problem,
+    enter,
+    find_placements,
+    fit_expert,
+    place_experts,
+)
 
 WITHOUT_GPU = pytest.mark.skipif(there_is() != "cpu", reason="there is a GPU here")
 xgboost = pytest.importorskip("xgboost", reason="its device is what mixtures with trees ask for")
@@ -57,7 +66,7 @@ class Named(Ridge):
 
 
 def settings(part, device):
-    return look_round([("part", part)], device)[0][0]
+    return find_placements([("part", part)], device)[0][0]
 
 
 def table(n=60):
@@ -71,7 +80,7 @@ def table(n=60):
 
 def test_what_has_no_device_is_left_alone():
     for device in ("auto", "cpu", "cuda"):
-        assert settings(make_pipeline(StandardScaler(), Ridge()), device) == Place()
+        assert settings(make_pipeline(StandardScaler(), Ridge()), device) == Placement()
 
 
 @pytest.mark.parametrize(
@@ -97,15 +106,15 @@ def test_a_part_follows_at_any_depth(wrap, path, asked, got):
 
 @pytest.mark.parametrize("asked", ["auto", "cpu", "cuda"])
 def test_a_wish_of_its_own_stays(asked):
-    assert settings(Placed("cuda:1"), asked) == Place(("cuda:1",))
-    assert settings(Placed("cpu"), asked) == Place(("cpu",))
-    assert settings(Named(), asked) == Place(("kitchen",))
+    assert settings(Placed("cuda:1"), asked) == Placement(("cuda:1",))
+    assert settings(Placed("cpu"), asked) == Placement(("cpu",))
+    assert settings(Named(), asked) == Placement(("kitchen",))
     assert settings(make_pipeline(Placed("cpu"), Placed()), asked).devices[0] == "cpu"
 
 
 def test_whoever_is_outside_speaks_for_its_inside():
-    assert settings(Placed("cpu", inner=Placed()), "cuda") == Place(("cpu",))
-    assert settings(make_pipeline(Placed("cpu", inner=Placed())), "cuda") == Place(("cpu",))
+    assert settings(Placed("cpu", inner=Placed()), "cuda") == Placement(("cpu",))
+    assert settings(make_pipeline(Placed("cpu", inner=Placed())), "cuda") == Placement(("cpu",))
 
 
 def test_a_refusal_comes_before_any_fit_and_names_expert_and_reason():
@@ -115,13 +124,13 @@ def test_a_refusal_comes_before_any_fit_and_names_expert_and_reason():
     with pytest.raises(ValueError, match=r"'cuda:7' is not there for fine \(its library sees two GPUs\), far \(its"):
         mixture.fit(X, y)
     with pytest.raises(ValueError, match=r"give 'auto', 'cpu', 'cuda' or 'cuda:N'"):
-        place_all([("fine", kept)], "gpu")
+        place_experts([("fine", kept)], "gpu")
 
 
 def test_libraries_that_know_other_words():
     lightgbm = pytest.importorskip("lightgbm")
-    assert settings(lightgbm.LGBMRegressor(), "auto") == Place()
-    assert settings(lightgbm.LGBMRegressor(device_type="gpu"), "auto") == Place(("gpu",))
+    assert settings(lightgbm.LGBMRegressor(), "auto") == Placement()
+    assert settings(lightgbm.LGBMRegressor(device_type="gpu"), "auto") == Placement(("gpu",))
     assert settings(lightgbm.LGBMRegressor(device_type="cpu"), "cuda").device == "cpu"
 
 
@@ -146,8 +155,8 @@ def test_devices_of_every_column():
 def test_a_mixture_within_a_mixture():
     X, y = table()
     inner = MixtureRegressor(["ridge", ("near", Placed())], cv=2, specialize=False)
-    assert settings(inner, "auto") == Place(("cpu, cuda:0",))  # it follows by itself
-    assert settings(inner, "cpu") == Place(("cpu",), {"device": "cpu"})
+    assert settings(inner, "auto") == Placement(("cpu, cuda:0",))  # it follows by itself
+    assert settings(inner, "cpu") == Placement(("cpu",), {"device": "cpu"})
     outer = MixtureRegressor(["ridge", ("inner", make_pipeline(inner))], cv=2, device="cuda:1", specialize=False)
     outer.fit(X, y)
     assert outer.devices_ == {"ridge": "cpu", "inner": "cpu, cuda:1", "stack": "cpu"}
@@ -198,13 +207,13 @@ def test_fitted_trees_answer_on_the_cpu_wherever_they_grew():
     own.set_params(transformedtargetregressor__regressor__device="cuda:0")
     own.set_params(transformedtargetregressor__regressor__verbosity=0)
     alone = own.fit(X, y).predict(X)
-    fitted = fit_expert(Entry("trees", own, device="cuda:0"), Data(X, y), None, None)
+    fitted = fit_expert(NamedExpert("trees", own, device="cuda:0"), Problem(X, y), None, None)
     assert fitted.device == "cuda:0"
     trees = fitted.model[-1].regressor_
     assert trees.get_params()["device"] == "cpu"
     assert '"device":"cpu"' in trees.get_booster().save_config()
     assert fitted.model[-1].regressor.get_params()["device"] == "cuda:0"  # what it was made from is not touched
-    np.testing.assert_allclose(fitted.answer(X), alone, rtol=1e-4)
+    np.testing.assert_allclose(fitted.predict(X), alone, rtol=1e-4)
 
 
 def test_torch_is_not_loaded_for_what_does_not_need_it():
@@ -226,9 +235,9 @@ def test_torch_is_not_loaded_for_what_does_not_need_it():
 def test_fits_on_a_gpu_come_one_at_a_time(engine):
     X, y = table()
     named = [("a", Placed()), ("b", Placed("cpu")), ("c", Placed())]
-    entries = enter(named, [0, 1, 2], place_all(named, "cuda"))
-    with Workshop(entries, Data(X, y), make_folds(3, X, y, random_state=0), engine) as workshop:
-        _, answers = workshop.cross_fit(keep=True)
+    entries = enter(named, [0, 1, 2], place_experts(named, "cuda"))
+    with FitSession(entries, Problem(X, y), make_folds(3, X, y, random_state=0), engine) as session:
+        _, answers = session.cross_fit(keep=True)
     assert answers.names == ["a", "b", "c"]
     models = {key: fitted.model for key, fitted in answers.models.items()}
     assert len(models) == 9
@@ -237,5 +246,5 @@ def test_fits_on_a_gpu_come_one_at_a_time(engine):
     assert {model.where_ for (name, _), model in models.items() if name != "b"} == {os.getpid()}
     elsewhere = {model.where_ for (name, _), model in models.items() if name == "b"}
     assert (os.getpid() in elsewhere) != isinstance(engine, LocalEngine)
-    for f, (train, _) in enumerate(workshop.folds.pairs):
+    for f, (train, _) in enumerate(session.folds.pairs):
         assert models["a", f].mean_ == models["b", f].mean_ == pytest.approx(y[train].mean())

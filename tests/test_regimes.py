@@ -11,13 +11,13 @@ from sklearn.preprocessing import PolynomialFeatures
 from sklearn.tree import DecisionTreeRegressor
 
 from metamix import MixtureRegressor
-from metamix.fitting import Data
-from metamix.folds import make_folds
+from metamix.data.folds import make_folds
+from metamix.fitting import Problem
 from metamix.gates import ConstantGate, SoftmaxGate
-from metamix.objectives import LogScore
 from metamix.training.bending import bend_of
 from metamix.training.cheap import CURVES, FREELY, LINES
 from metamix.training.gating import learn_gate
+from metamix.training.objectives import LogScore
 from metamix.training.proxies import proxy_responsibilities
 from metamix.training.sharpening import bend_gate, sharpen_gate
 
@@ -69,8 +69,8 @@ def test_cheap_experts_bend_as_far_as_the_pool_does(pool, law, bend):
     y = law(X[:, 0]) + 0.05 * rng.normal(size=200)
     folds = make_folds(5, X, y, random_state=0)
     losses = np.square(y - cross_val_predict(pool, X, y, cv=list(folds.pairs)))
-    assert bend_of(X, Data(X, y), folds, np.arange(200), losses, seed=0) == bend
-    assert bend_of(X, Data(X, y), folds, np.arange(60), losses[:60], seed=0) == bend, "some rows do"
+    assert bend_of(X, Problem(X, y), folds, np.arange(200), losses, seed=0) == bend
+    assert bend_of(X, Problem(X, y), folds, np.arange(60), losses[:60], seed=0) == bend, "some rows do"
 
 
 def test_logistic_experts_bend_as_far_as_the_pool_does():
@@ -82,7 +82,7 @@ def test_logistic_experts_bend_as_far_as_the_pool_does():
     for pool, straight in [(LogisticRegression(), True), (RandomForestClassifier(random_state=0), False)]:
         asked = cross_val_predict(pool, X, y, cv=list(folds.pairs), method="predict_proba")
         losses = -np.log(np.clip(asked[np.arange(400), y], 1e-6, 1))
-        found = bend_of(X, Data(X, y, n_classes=2), folds, np.arange(400), losses, seed=0)
+        found = bend_of(X, Problem(X, y, n_classes=2), folds, np.arange(400), losses, seed=0)
         assert (found == LINES) == straight
 
 

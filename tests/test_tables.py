@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from metamix.cells import column_kind
-from metamix.frames import find_columns
-from metamix.tables import (
+from metamix.data.cells import column_kind
+from metamix.data.frames import find_columns
+from metamix.data.tables import (
     TableError,
     column_names,
     describe,

@@ -10,18 +10,18 @@ from sklearn.model_selection import TimeSeriesSplit
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from metamix.data.folds import make_folds
+from metamix.data.gate_features import GateFeatures
 from metamix.engines import SerialEngine
-from metamix.features import GateFeatures
-from metamix.fitting import Data, Entry, Workshop, prepare
-from metamix.folds import make_folds
+from metamix.fitting import FitSession, NamedExpert, Problem, prepare
 from metamix.gates import ClassifierGate, ConstantGate, GaussianGate, SoftmaxGate
-from metamix.judging import Judge, paired, simplest_winner
 from metamix.likelihoods import Gaussian
-from metamix.objectives import LogScore, SquaredError
 from metamix.recombination import combine, posterior
 from metamix.training.em import alternate, drop_experts
 from metamix.training.estep import Parts
 from metamix.training.gating import PENALTIES, fit_on_responsibilities, learn_gate, one_standard_error
+from metamix.training.judging import Judge, paired, simplest_winner
+from metamix.training.objectives import LogScore, SquaredError
 from metamix.training.pools import choose_types
 from metamix.training.proxies import proxy_responsibilities
 from metamix.training.starts import NAMES, candidates, from_user, make_start, prune, ranked
@@ -145,8 +145,8 @@ def test_starving_regimes_are_pruned():
 
 
 def _workshop(data, *estimators, cv=3, **more):
-    entries = [Entry(f"e{i}", prepare(one, i)) for i, one in enumerate(estimators)]
-    return Workshop(entries, data, make_folds(cv, data.X, data.y, random_state=0), SerialEngine(), **more)
+    entries = [NamedExpert(f"e{i}", prepare(one, i)) for i, one in enumerate(estimators)]
+    return FitSession(entries, data, make_folds(cv, data.X, data.y, random_state=0), SerialEngine(), **more)
 
 
 def test_each_regime_takes_the_type_that_fits_it():
@@ -155,11 +155,13 @@ def test_each_regime_takes_the_type_that_fits_it():
     regime = rng.integers(2, size=200)
     y = np.where(regime, 3 * X[:, 0], np.sign(np.sin(9 * X[:, 0])))
     share = np.where(np.eye(2)[regime] == 1, 0.99, 0.01)
-    with _workshop(Data(X, y), LinearRegression(), DecisionTreeRegressor(random_state=0), negligible=0.05) as workshop:
-        assert choose_types(workshop, share)[0] == [1, 0]
-        assert choose_types(workshop, np.ones((200, 1)))[0] in ([0], [1])
-    with _workshop(Data(X, y), Ridge()) as workshop:
-        assert choose_types(workshop, share)[0] == [0, 0], "one entry may serve several regimes"
+    with _workshop(
+        Problem(X, y), LinearRegression(), DecisionTreeRegressor(random_state=0), negligible=0.05
+    ) as session:
+        assert choose_types(session, share)[0] == [1, 0]
+        assert choose_types(session, np.ones((200, 1)))[0] in ([0], [1])
+    with _workshop(Problem(X, y), Ridge()) as session:
+        assert choose_types(session, share)[0] == [0, 0], "one entry may serve several regimes"
 
 
 # --- the alternation ------------------------------------------------------------------------------------
@@ -172,34 +174,34 @@ def _parts(gate=None, **more):
 def _alternated(gate=None, cv=4, rounds=6, **more):
     X, y, regime = _regimes()
     begin = 0.8 * np.eye(2)[regime] + 0.1
-    with _workshop(Data(X, y), LinearRegression(), LinearRegression(), cv=cv, **more) as workshop:
+    with _workshop(Problem(X, y), LinearRegression(), LinearRegression(), cv=cv, **more) as session:
         parts = _parts(gate)
-        return alternate(workshop, parts, X, [0, 1], begin, rounds), workshop, parts, X, y, regime
+        return alternate(session, parts, X, [0, 1], begin, rounds), session, parts, X, y, regime
 
 
 @pytest.mark.parametrize("gate", [SoftmaxGate(), GaussianGate(), ConstantGate(), ClassifierGate(DecisionTreeClassifier(
     min_samples_leaf=20, random_state=0))], ids=["softmax", "gmm", "constant", "tree"])  # fmt: skip
 def test_every_gate_goes_round(gate):
-    result, workshop, _, _, y, regime = _alternated(gate)
+    result, session, _, _, y, regime = _alternated(gate)
     losses = [row["loss"] for row in result.history]
     best = result.best
-    assert best.mean_loss(workshop.data.weight) == min(losses), "the best round is kept, not the last"
+    assert best.mean_loss(session.data.weight) == min(losses), "the best round is kept, not the last"
     np.testing.assert_allclose(best.learned.weights.sum(axis=1), 1)
     expected = (combine(best.learned.weights, best.answers.values) - y) ** 2
     np.testing.assert_allclose(best.row_loss, expected)
     if not isinstance(gate, ConstantGate):
-        assert best.mean_loss(workshop.data.weight) < 0.3 * np.var(y)
+        assert best.mean_loss(session.data.weight) < 0.3 * np.var(y)
         assert _agreement(best.learned.weights, regime) > 0.85
 
 
 def test_a_round_is_made_of_out_of_fold_parts():
-    result, workshop, *_ = _alternated()
-    best, data = result.best, workshop.data
-    for f, (train, test) in enumerate(workshop.folds.pairs):
+    result, session, *_ = _alternated()
+    best, data = result.best, session.data
+    for f, (train, test) in enumerate(session.folds.pairs):
         for k in range(2):
             model = LinearRegression().fit(data.X[train], data.y[train], best.weights[train, k])
             np.testing.assert_allclose(best.answers.values[test, k], model.predict(data.X[test]), rtol=1e-6)
-        assert (workshop.folds.fold_of_row[test] == f).all()
+        assert (session.folds.fold_of_row[test] == f).all()
     log_prob = norm.logpdf(data.y[:, None], best.answers.values, best.likelihood.scale_)
     joint = best.learned.weights * np.exp(log_prob)
     np.testing.assert_allclose(best.responsibilities, joint / joint.sum(axis=1, keepdims=True), rtol=1e-6)
@@ -207,16 +209,16 @@ def test_a_round_is_made_of_out_of_fold_parts():
 
 
 def test_dropping_an_expert_afterwards_estimates_the_rest_anew():
-    result, workshop, parts, X, _, _ = _alternated()
-    alone = drop_experts(workshop, parts, X, result.best, [1])
+    result, session, parts, X, _, _ = _alternated()
+    alone = drop_experts(session, parts, X, result.best, [1])
     np.testing.assert_array_equal(alone.responsibilities, np.ones((160, 1)))
     np.testing.assert_array_equal(alone.answers.values[:, 0], result.best.answers.values[:, 1])
 
 
 def test_an_expert_that_fails_in_the_loop_is_left_out():
     X, y, _ = _regimes()
-    with _workshop(Data(X, y), Ridge(), KNeighborsRegressor(n_neighbors=500)) as workshop:
-        result = alternate(workshop, _parts(), X, [0, 1], np.full((160, 2), 0.5), 3)
+    with _workshop(Problem(X, y), Ridge(), KNeighborsRegressor(n_neighbors=500)) as session:
+        result = alternate(session, _parts(), X, [0, 1], np.full((160, 2), 0.5), 3)
     assert result.best.alive == [0]
     assert {failure.expert for failure in result.failures} == {"e1"}
 
@@ -261,7 +263,7 @@ def test_a_gate_that_knows_something_is_used_and_one_that_does_not_is_constant(g
     Z, y, predictions = _two_answers(informative=False)
     learned, folds = _learn(gate, y, predictions, Z)
     for f in range(len(folds)):
-        assert np.ptp(learned.weights[folds.judged(f)], axis=0).max() < 1e-9
+        assert np.ptp(learned.weights[folds.test_rows(f)], axis=0).max() < 1e-9
     assert np.ptp(learned.gate.predict_proba(Z), axis=0).max() < 1e-9
 
 
@@ -278,20 +280,20 @@ def test_the_path_ends_in_convex_stacking():
 def test_weights_of_a_row_are_learned_without_its_fold():
     Z, y, predictions = _two_answers()
     before, folds = _learn(SoftmaxGate(penalty=0.1), y, predictions, Z)
-    rows = folds.judged(1)
+    rows = folds.test_rows(1)
     y_other = y.copy()
     y_other[rows] += 10
     after, _ = _learn(SoftmaxGate(penalty=0.1), y_other, predictions, Z)
     np.testing.assert_array_equal(before.weights[rows], after.weights[rows])
-    assert not np.allclose(before.weights[folds.judged(0)], after.weights[folds.judged(0)])
+    assert not np.allclose(before.weights[folds.test_rows(0)], after.weights[folds.test_rows(0)])
 
 
 def test_rows_that_no_fold_can_judge_have_constant_weights():
     Z, y, predictions = _two_answers(100)
     learned, folds = _learn(SoftmaxGate(penalty=0.1), y, predictions, Z, cv=TimeSeriesSplit(4))
-    first = folds.judged(0)
+    first = folds.test_rows(0)
     assert not learned.judged[first].any()
-    assert learned.judged[folds.judged(2)].all()
+    assert learned.judged[folds.test_rows(2)].all()
     assert np.ptp(learned.weights[first], axis=0).max() == 0
 
 

@@ -136,7 +136,7 @@ def _load(file: str, table: str, trust: list[str]) -> Any:
 
 def _known_columns(table: str, mixture: Any) -> Any:
     """The columns that the mixture was fitted on, in its order."""
-    from metamix.tables import TableError, read_table
+    from metamix.data.tables import TableError, read_table
 
     frame = read_table(table)
     names = getattr(mixture, "feature_names_in_", None)

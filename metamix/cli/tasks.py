@@ -65,7 +65,7 @@ def learning_options(command: Command) -> Command:
 
 def read(table: str, wishes: Wishes) -> Assignment:
     """Read a table and split it; TableError says what is wrong with it."""
-    from metamix.tables import TableError, describe, n_rows, read_table, recognise_task, split_target
+    from metamix.data.tables import TableError, describe, n_rows, read_table, recognise_task, split_target
 
     if wishes.scoring:
         _check_scorer(wishes.scoring)
@@ -105,7 +105,7 @@ def expert_list(given: Sequence[str]) -> list[str] | None:
 
 
 def _beside(X: Any, option: str, name: str | None) -> Any:
-    from metamix.tables import TableError
+    from metamix.data.tables import TableError
 
     if name is None:
         return None

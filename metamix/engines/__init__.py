@@ -6,7 +6,7 @@ which they finish.
 
 from metamix.engines.choice import current_engine, use_engine
 from metamix.engines.contract import Engine, Outcome, Session, WorkerKilledError
-from metamix.engines.here import SerialEngine, ThreadsEngine
+from metamix.engines.in_process import SerialEngine, ThreadsEngine
 from metamix.engines.local import LocalEngine
 
 __all__ = [

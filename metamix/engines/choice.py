@@ -10,7 +10,7 @@ import joblib
 from joblib.parallel import get_active_backend
 
 from metamix.engines.contract import Engine
-from metamix.engines.here import SerialEngine, ThreadsEngine
+from metamix.engines.in_process import SerialEngine, ThreadsEngine
 from metamix.engines.local import LocalEngine
 from metamix.engines.task import check_threads, chosen, count_workers, inside_worker
 

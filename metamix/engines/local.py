@@ -21,8 +21,8 @@ import sklearn
 from joblib.externals.loky import get_reusable_executor
 
 from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
+from metamix.engines.serialization import Surroundings, pack, unpack, work, write_shared
 from metamix.engines.task import as_they_finish, check_names, check_threads, count_workers, portable
-from metamix.engines.travel import Surroundings, pack, unpack, work, write_shared
 from metamix.progress import Event, emit
 
 Submit = Callable[[Any, int], "Future[bytes]"]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metamix.data.tables import n_rows, take_rows
 from metamix.estimators.walks import Learned, Side
 from metamix.recombination import keep_top
-from metamix.tables import n_rows, take_rows
 
 __all__ = ["Opinion", "every_answer", "opinions", "weights_of"]
 
@@ -105,7 +105,7 @@ def _needed_answers(learned: Learned, X: Any, weights: list[Array], scaled: bool
 
 
 def _asked(learned: Learned, X: Any, rows: list[NDArray[np.intp]], scaled: bool) -> tuple[Array, Array | None]:
-    """Answers of each column to its rows, NaN elsewhere."""
+    """OutOfFold of each column to its rows, NaN elsewhere."""
     n, E = n_rows(X), len(learned.columns)
     values: Array | None = None
     scales: Array | None = None
@@ -113,7 +113,7 @@ def _asked(learned: Learned, X: Any, rows: list[NDArray[np.intp]], scaled: bool)
         if not len(rows[k]):
             continue
         part = X if len(rows[k]) == n else take_rows(X, rows[k])
-        given, own = column.answer_with_scale(part) if scaled else (column.answer(part), None)
+        given, own = column.predict_with_scale(part) if scaled else (column.predict(part), None)
         if values is None:
             values = np.full((n, E, *given.shape[1:]), np.nan)
         values[rows[k], k] = given

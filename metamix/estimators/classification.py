@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 
 from metamix import registry
-from metamix.estimators.checks import check_classes
 from metamix.estimators.mixture import Array, Mixture
+from metamix.estimators.validation import check_classes
 from metamix.recombination import combine
-from metamix.stacking import LogOpinionPool
+from metamix.training.stacking import LogOpinionPool
 
 
 class MixtureClassifier(ClassifierMixin, Mixture):

@@ -17,10 +17,13 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from metamix import registry
+from metamix.data.folds import Folds, make_folds
+from metamix.data.gate_features import GateFeatures, StackColumns
+from metamix.data.tables import n_rows
 from metamix.engines import current_engine
 from metamix.estimators.answering import Opinion, every_answer, opinions, weights_of
-from metamix.estimators.checks import check_folds, check_rows, check_weights, check_X
-from metamix.estimators.parts import (
+from metamix.estimators.places import place_inside, told, where_columns_ran, where_it_would_run
+from metamix.estimators.resolution import (
     accepts,
     check_parameters,
     default_rivals,
@@ -28,18 +31,15 @@ from metamix.estimators.parts import (
     resolve_experts,
     resolve_gate,
 )
-from metamix.estimators.places import place_inside, told, where_columns_ran, where_it_would_run
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.table_walk import Specialist, fit_table
+from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X
 from metamix.estimators.walks import Known, Learned, fit_plain
-from metamix.features import GateFeatures, StackColumns
-from metamix.fitting import Data, Entry, Fitted, Place, Workshop, enter, prepare, together
-from metamix.folds import Folds, make_folds
-from metamix.judging import Verdicts
+from metamix.fitting import FitSession, FittedExpert, NamedExpert, Placement, Problem, enter, join_devices, prepare
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior
-from metamix.tables import n_rows
 from metamix.training.estep import Parts
+from metamix.training.judging import Verdicts
 from metamix.training.selection import Table
 from metamix.training.starts import Beginning, from_user
 
@@ -186,7 +186,7 @@ class Mixture(BaseEstimator, ABC):
         groups = check_rows(X, target, groups)
         regimes = int(self.n_experts) if isinstance(self.n_experts, Integral) else None
         start = self.start if isinstance(self.start, str) else from_user(self.start, n_rows(X), regimes)
-        data = Data(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
+        data = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
         named = self._resolved()
         components = regimes or len(named)
         if components > data.n:
@@ -204,7 +204,7 @@ class Mixture(BaseEstimator, ABC):
         table = self.cv is not None and self.specialize is not True
         plain = self._plain(start_seed) if table and self.specialize == "auto" else None
         if plain is not None:
-            entries.append(Entry("mixture", plain, device=told(places)))
+            entries.append(NamedExpert("mixture", plain, device=told(places)))
         with ExitStack() as stack:
             if self.verbose:
                 stack.enter_context(listen(narrate))
@@ -216,16 +216,16 @@ class Mixture(BaseEstimator, ABC):
             check_folds(folds, data.weight)
             negligible = 0.0 if folds.in_sample else NEGLIGIBLE
             engine = current_engine(self.n_jobs)
-            workshop = stack.enter_context(Workshop(entries, data, folds, engine, self.on_error, negligible))
+            session = stack.enter_context(FitSession(entries, data, folds, engine, self.on_error, negligible))
             if table:
-                learned = self._fit_table(workshop, parts, stacker, how, plain, known)
+                learned = self._fit_table(session, parts, stacker, how, plain, known)
             else:
                 rounds = self.max_rounds if self.max_rounds != "auto" else 1000 if folds.in_sample else 10
-                learned = fit_plain(workshop, parts, how, int(rounds), self.refit, known)
+                learned = fit_plain(session, parts, how, int(rounds), self.refit, known)
         self._keep(learned, folds)
         return self
 
-    def _parts(self, data: Data, seed: int, place: Place) -> tuple[Parts, Any]:
+    def _parts(self, data: Problem, seed: int, place: Placement) -> tuple[Parts, Any]:
         """What training is made of, names resolved, and the final estimator of the stack."""
         gate, raw = resolve_gate(self.gate)
         likelihood, stacker = self._likelihood_and_stacker()
@@ -238,28 +238,30 @@ class Mixture(BaseEstimator, ABC):
         return Parts(gate, constant, likelihood, features, softmax, self.objective, self.top_k, rivals), stacker
 
     def _fit_table(
-        self, workshop: Workshop, parts: Parts, stacker: Any, how: Beginning, plain: Any, known: Known | None
+        self, session: FitSession, parts: Parts, stacker: Any, how: Beginning, plain: Any, known: Known | None
     ) -> Learned:
-        data = workshop.data
+        data = session.data
         base = parts.features.base(data.X)
         # The stack bends with what the gate looks at; the pool of classifiers looks at answers only.
         columns = None if data.n_classes or base is None else StackColumns().fit(base)
         table = Table(
-            data, workshop.folds.second_level(data.y, data.groups, how.seed), base, parts.features, parts.gate,
+            data, session.folds.second_level(data.y, data.groups, how.seed), base, parts.features, parts.gate,
             parts.constant, stacker, parts.likelihood, self.objective, self.top_k,
             getattr(self, "classes_", None), self.scoring, None if columns is None else columns.dense(base),
         )  # fmt: skip
 
-        def single(known: Known) -> Fitted:
+        def single(known: Known) -> FittedExpert:
             one = clone(plain)._fit(data.X, data.y, data.sample_weight, data.groups, known)
             classes = None if data.n_classes is None else np.arange(data.n_classes)
-            return Fitted("mixture", one, data.n_classes, classes, 0.0, data.n_targets, together(one.devices_.values()))
+            return FittedExpert(
+                "mixture", one, data.n_classes, classes, 0.0, data.n_targets, join_devices(one.devices_.values())
+            )
 
         specialist = None
         if plain is not None:
             regimes = "auto" if how.n_experts is None else how.n_experts
             specialist = Specialist(replace(how, n_experts=regimes), parts.features, parts.proxy_gate, single)
-        return fit_table(workshop, how.pool, table, self.refit, columns, specialist, known)
+        return fit_table(session, how.pool, table, self.refit, columns, specialist, known)
 
     def _plain(self, seed: int) -> Mixture:
         """The plain mixture of the same parts, to be cross-fitted like any other expert."""

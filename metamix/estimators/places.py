@@ -6,14 +6,14 @@ from typing import Any
 
 from sklearn.base import clone
 
-from metamix.estimators.parts import resolve_gate
+from metamix.estimators.resolution import resolve_gate
 from metamix.estimators.walks import Learned
-from metamix.fitting import Place, look_round, place_all, together
+from metamix.fitting import Placement, find_placements, join_devices, place_experts
 
 __all__ = ["place_inside", "told", "where_columns_ran", "where_it_would_run"]
 
 
-def place_inside(mixture: Any, named: list[tuple[str, Any]]) -> list[Place]:
+def place_inside(mixture: Any, named: list[tuple[str, Any]]) -> list[Placement]:
     """Where the experts of a mixture run, and last its gate.
 
     Examples
@@ -23,7 +23,7 @@ def place_inside(mixture: Any, named: list[tuple[str, Any]]) -> list[Place]:
     >>> [place.device for place in place_inside(mixture, mixture._resolved())]
     ['cpu', 'cpu']
     """
-    return place_all([*named, ("gate", resolve_gate(mixture.gate)[0])], mixture.device)
+    return place_experts([*named, ("gate", resolve_gate(mixture.gate)[0])], mixture.device)
 
 
 def where_it_would_run(mixture: Any, device: str) -> tuple[str, str]:
@@ -41,19 +41,19 @@ def where_it_would_run(mixture: Any, device: str) -> tuple[str, str]:
         gate, _ = resolve_gate(one.gate)
     except Exception:  # its own fit says what is wrong with it; that is not about devices
         return "cpu", ""
-    places, refused = look_round([*named, ("gate", gate)], device)
+    places, refused = find_placements([*named, ("gate", gate)], device)
     return told(places), ", ".join(refused)
 
 
-def told(places: list[Place]) -> str:
+def told(places: list[Placement]) -> str:
     """Devices of experts and, where it has one, of the gate, in words.
 
     Examples
     --------
-    >>> told([Place(("cuda:0",)), Place()])
+    >>> told([Placement(("cuda:0",)), Placement()])
     'cuda:0'
     """
-    return together([*(place.device for place in places[:-1]), *places[-1].devices])
+    return join_devices([*(place.device for place in places[:-1]), *places[-1].devices])
 
 
 def where_columns_ran(learned: Learned) -> dict[str, str]:

@@ -11,12 +11,12 @@ from sklearn.utils import check_random_state
 
 from metamix import registry
 from metamix.distributions import interval, quantile, sample
-from metamix.estimators.checks import check_numbers
+from metamix.estimators.gradients import mean_gradient
 from metamix.estimators.mixture import Array, Mixture
-from metamix.estimators.parts import resolve_likelihood
-from metamix.estimators.slopes import mean_gradient
+from metamix.estimators.resolution import resolve_likelihood
+from metamix.estimators.validation import check_numbers
 from metamix.recombination import combine, spread, variance_parts
-from metamix.stacking import FeatureWeightedStack
+from metamix.training.stacking import FeatureWeightedStack
 
 
 class MixtureRegressor(RegressorMixin, Mixture):

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamix.answers import Answers, Failure
+from metamix.data.gate_features import GateFeatures, StackColumns
+from metamix.data.tables import take_rows
 from metamix.estimators.walks import Known, Learned, Side, averages, best_column
-from metamix.features import GateFeatures, StackColumns
-from metamix.fitting import Data, Fitted, FoldAverage, Workshop
-from metamix.tables import take_rows
+from metamix.fitting import FitSession, FittedExpert, FoldAverage, Problem
+from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.training.bending import bend_of
 from metamix.training.pools import regimes_pay, row_losses, target_units
 from metamix.training.selection import Table, select
@@ -47,11 +47,11 @@ class Specialist:
     how: Beginning
     features: GateFeatures
     gate: Any
-    single: Callable[[Known], Fitted]
+    single: Callable[[Known], FittedExpert]
 
 
 def fit_table(
-    workshop: Workshop,
+    session: FitSession,
     n_experts: int,
     table: Table,
     refit: bool,
@@ -63,7 +63,7 @@ def fit_table(
 
     Parameters
     ----------
-    workshop : Workshop
+    session : FitSession
         Open; its first `n_experts` entries are the experts, one more is the plain mixture.
     n_experts : int
     table : Table
@@ -80,24 +80,24 @@ def fit_table(
     Learned
     """
     if known is None:
-        alive, answers = workshop.cross_fit(list(range(n_experts)), keep=not refit)
-        known = Known(workshop.folds, alive, answers, {})
+        alive, answers = session.cross_fit(list(range(n_experts)), keep=not refit)
+        known = Known(session.folds, alive, answers, {})
     failures = list(known.answers.failures)
     if refit:
-        known, more = _fitted_on_all(workshop, known)
+        known, more = _fitted_on_all(session, known)
         failures += more
         columns: list[Any] = [known.fitted[k] for k in known.alive]
     else:
-        columns = averages(workshop, known.answers)
+        columns = averages(session, known.answers)
     answers, starts, n_regimes, history, certainty = known.answers, [], None, [], 0.0
     if specialist is not None:
-        found = _specialised(workshop, n_experts, specialist, known, refit)
+        found = _specialised(session, n_experts, specialist, known, refit)
         failures += found.failures
         starts, n_regimes, history = found.starts, found.n_regimes, found.history
         if found.column is not None:
             answers, columns = answers.join(found.answers), [*columns, found.column]
-            if table.top_k is None and workshop.data.n_classes is None:  # of the k largest the first may be all
-                certainty = _certainty(workshop.data, found.gates)
+            if table.top_k is None and session.data.n_classes is None:  # of the k largest the first may be all
+                certainty = _certainty(session.data, found.gates)
     answers = replace(answers, failures=failures)
     table = table.with_answers(answers, len(known.alive), certainty)
     chosen = [select(one) for one in table.targets()]
@@ -110,14 +110,14 @@ def fit_table(
     return Learned(names, columns, stack_columns, table.features, sides, T, history, failures, starts, n_regimes)
 
 
-def _fitted_on_all(workshop: Workshop, known: Known) -> tuple[Known, list[Failure]]:
+def _fitted_on_all(session: FitSession, known: Known) -> tuple[Known, list[Failure]]:
     """The same with every expert fitted on all rows; those that fail there are left out."""
     missing = [k for k in known.alive if k not in known.fitted]
-    rest, failures = workshop.fit_all(missing, needed=False)
+    rest, failures = session.fit_all(missing, needed=False)
     fitted = {**known.fitted, **{missing[j]: one for j, one in rest.items()}}
     kept = [k for k in known.alive if k in fitted]
     if not kept:
-        workshop.raise_all_failed([*known.answers.failures, *failures])
+        session.raise_all_failed([*known.answers.failures, *failures])
     answers = known.answers
     if kept != known.alive:
         answers = answers.take([known.alive.index(k) for k in kept])
@@ -128,7 +128,7 @@ def _fitted_on_all(workshop: Workshop, known: Known) -> tuple[Known, list[Failur
 class _Specialised:
     """The plain mixture's column of the honest table, None where it failed, and the rounds of kept fold models."""
 
-    answers: Answers
+    answers: OutOfFold
     column: Any
     starts: list[dict[str, Any]]
     n_regimes: int | None
@@ -137,26 +137,26 @@ class _Specialised:
     gates: list[Any] = field(default_factory=list)  # fitted mixtures of several regimes
 
 
-def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: Known, refit: bool) -> _Specialised:
+def _specialised(session: FitSession, which: int, specialist: Specialist, known: Known, refit: bool) -> _Specialised:
     """Cross-fit the plain mixture as a whole: where one regime is found, the best single expert answers for it."""
-    folds, name = workshop.folds, workshop.entries[which].name
-    scouted = _scouted(workshop, _bent(workshop, specialist, known))
+    folds, name = session.folds, session.entries[which].name
+    scouted = _scouted(session, _bent(session, specialist, known))
     first, starts = scouted[-1]
     K = first.shape[1]
-    params = {f: _told(workshop, f, first) for f, (first, _) in scouted.items()}
+    params = {f: _told(session, f, first) for f, (first, _) in scouted.items()}
     several = [f for f in range(len(folds)) if scouted[f][0].shape[1] > 1]
-    kept, found = workshop.cross_fit([which], keep=not refit, needed=False, only=several, params=params, remember=True)
+    kept, found = session.cross_fit([which], keep=not refit, needed=False, only=several, params=params, remember=True)
     answers = found
     if kept:
-        answers = _with_singles(workshop, known, several, found)
+        answers = _with_singles(session, known, several, found)
         # What regimes gain is judged by the experts' own answers, on rows that other folds held out.
-        paying = [f for f in (*several, -1) if _pays(workshop, known, answers, f)]
+        paying = [f for f in (*several, -1) if _pays(session, known, answers, f)]
         left = [f for f in several if f in paying]
         if len(left) < len(several):  # with repeats, means are taken over the folds that are left: no fit is repeated
             several = left
-            _, found = workshop.cross_fit([which], keep=not refit, only=several, params=params)
+            _, found = session.cross_fit([which], keep=not refit, only=several, params=params)
         K = K if -1 in paying and several else 1
-        answers = _with_singles(workshop, known, several, found)
+        answers = _with_singles(session, known, several, found)
     out = _Specialised(replace(answers, failures=[]), None, starts, K, list(found.failures))
     if not kept:
         out.n_regimes = None
@@ -164,7 +164,7 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
     if not refit:
         members = []
         for f in range(len(folds)):
-            source = answers.names[0] if f in several else known.answers.names[_single_of(workshop, known, f) or 0]
+            source = answers.names[0] if f in several else known.answers.names[_single_of(session, known, f) or 0]
             members.append((found if f in several else known.answers).models[source, f])
         out.column = FoldAverage(name, members)
         out.gates = [members[f].model for f in several if hasattr(members[f].model, "gate_weights")]
@@ -173,14 +173,14 @@ def _specialised(workshop: Workshop, which: int, specialist: Specialist, known: 
     elif K == 1:
         out.column = replace(specialist.single(known), name=name)
     else:
-        fitted, failures = workshop.fit_all([which], needed=False, params=params[-1])
+        fitted, failures = session.fit_all([which], needed=False, params=params[-1])
         out.failures += failures
         out.column = fitted.get(0)
         out.gates = [] if out.column is None else [out.column.model]
     return out
 
 
-def _certainty(data: Data, gates: list[Any]) -> float:
+def _certainty(data: Problem, gates: list[Any]) -> float:
     """Mean of the largest weights that gates of several regimes give to the rows that count."""
     rows = np.flatnonzero(data.weight)
     X, weight = take_rows(data.X, rows), data.weight[rows]
@@ -193,20 +193,20 @@ def _rounds(model: Any) -> list[dict[str, Any]]:
     return model.history_.to_dict("records") if hasattr(model, "history_") else []
 
 
-def _bent(workshop: Workshop, specialist: Specialist, known: Known) -> Specialist:
+def _bent(session: FitSession, specialist: Specialist, known: Known) -> Specialist:
     """The same with cheap experts that bend no further than the best single expert."""
-    data, how = workshop.data, specialist.how
-    rows = np.flatnonzero(workshop.folds.honest & (data.weight > 0))
+    data, how = session.data, specialist.how
+    rows = np.flatnonzero(session.folds.held_out & (data.weight > 0))
     if not how.mimics or not len(rows):
         return specialist
-    best = best_column(workshop, known.answers, rows)
+    best = best_column(session, known.answers, rows)
     losses = row_losses(data.take(rows), known.answers.values[rows, best : best + 1], target_units(data))[:, 0]
     base = specialist.features.base(data.X)
-    bends = bend_of(data.X if base is None else base, data, workshop.folds, rows, losses, how.seed)
+    bends = bend_of(data.X if base is None else base, data, session.folds, rows, losses, how.seed)
     return replace(specialist, how=replace(how, bends=bends))
 
 
-def _scouted(workshop: Workshop, specialist: Specialist) -> dict[int, tuple[Array, list[dict[str, Any]]]]:
+def _scouted(session: FitSession, specialist: Specialist) -> dict[int, tuple[Array, list[dict[str, Any]]]]:
     """Where the mixture of each fold begins; -1 has all rows.
 
     How many regimes there are is asked once, of all rows: one number tells a fold next to nothing about the
@@ -215,55 +215,55 @@ def _scouted(workshop: Workshop, specialist: Specialist) -> dict[int, tuple[Arra
 
     def looked(where: list[int], how: Beginning) -> list[tuple[Array, list[dict[str, Any]]]]:
         jobs = [Scouting(f, specialist.features, specialist.gate, how) for f in where]
-        return workshop.each(scout, jobs, [f"regimes, {'all rows' if f < 0 else f'fold {f}'}" for f in where])
+        return session.each(scout, jobs, [f"regimes, {'all rows' if f < 0 else f'fold {f}'}" for f in where])
 
-    folds = list(range(len(workshop.folds)))
+    folds = list(range(len(session.folds)))
     (everywhere,) = looked([-1], specialist.how)
     K = everywhere[0].shape[1]
     if K == 1:
-        return {-1: everywhere, **{f: (np.ones((len(workshop.folds.pairs[f][0]), 1)), []) for f in folds}}
+        return {-1: everywhere, **{f: (np.ones((len(session.folds.pairs[f][0]), 1)), []) for f in folds}}
     how = replace(specialist.how, n_experts=K)
     if not isinstance(how.start, str):  # the user's own, without regimes that starve
         how = replace(how, start=everywhere[0])
     return {-1: everywhere, **dict(zip(folds, looked(folds, how), strict=True))}
 
 
-def _pays(workshop: Workshop, known: Known, answers: Answers, f: int) -> bool:
+def _pays(session: FitSession, known: Known, answers: OutOfFold, f: int) -> bool:
     """Whether the mixture answers better than the best single expert, on the rows a fold may learn from (-1: all)."""
-    folds = workshop.folds
-    rows = np.flatnonzero(folds.honest) if f < 0 else folds.learners(f)
-    if not workshop.data.weight[rows].any():
+    folds = session.folds
+    rows = np.flatnonzero(folds.held_out) if f < 0 else folds.train_rows(f)
+    if not session.data.weight[rows].any():
         return True  # nothing to judge by: what was cross-fitted stays
-    data = workshop.data.take(rows)
-    best = best_column(workshop, known.answers, rows)
+    data = session.data.take(rows)
+    best = best_column(session, known.answers, rows)
     both = np.stack([answers.values[rows, 0], known.answers.values[rows, best]], axis=1)
-    loss = row_losses(data, both, target_units(workshop.data))
+    loss = row_losses(data, both, target_units(session.data))
     return regimes_pay(loss[:, 0], loss[:, 1], data)
 
 
-def _told(workshop: Workshop, f: int, first: Array) -> Mapping[str, Any]:
+def _told(session: FitSession, f: int, first: Array) -> Mapping[str, Any]:
     """What the plain mixture is told in a fold, or for all rows (-1): folds and start of its rows."""
-    data, counts = workshop.data, workshop.data.weight > 0
+    data, counts = session.data, session.data.weight > 0
     if f < 0:
-        inner = workshop.folds
+        inner = session.folds
     else:
-        rows = workshop.folds.pairs[f][0]
+        rows = session.folds.pairs[f][0]
         part, counts = data.take(rows), counts[rows]
-        inner = workshop.folds.inside(f, part.X, part.y, part.groups)
+        inner = session.folds.inside(f, part.X, part.y, part.groups)
     few = np.count_nonzero(data.weight) <= FEW_ROWS
     inner = inner.merged(MORE_FOLDS if few else INNER_FOLDS, counts)
     return {"cv": list(inner.pairs), "start": first, "n_experts": first.shape[1]}
 
 
-def _single_of(workshop: Workshop, known: Known, f: int) -> int | None:
+def _single_of(session: FitSession, known: Known, f: int) -> int | None:
     """Column of the best single expert, on the rows that fold f may learn from; None where there are none."""
-    rows = workshop.folds.learners(f)
-    return best_column(workshop, known.answers, rows) if workshop.data.weight[rows].any() else None
+    rows = session.folds.train_rows(f)
+    return best_column(session, known.answers, rows) if session.data.weight[rows].any() else None
 
 
-def _with_singles(workshop: Workshop, known: Known, several: list[int], found: Answers) -> Answers:
+def _with_singles(session: FitSession, known: Known, several: list[int], found: OutOfFold) -> OutOfFold:
     """The mixture's answers, with those of the best single expert for folds that have one regime."""
-    folds = workshop.folds
+    folds = session.folds
     values = np.nan_to_num(found.values)
     scale = None if found.scale is None and known.answers.scale is None else np.full(values.shape, np.nan)
     if scale is not None and found.scale is not None:
@@ -274,7 +274,7 @@ def _with_singles(workshop: Workshop, known: Known, several: list[int], found: A
     shape = (-1,) + (1,) * (values.ndim - 1)
     values *= times.reshape(shape)
     for f in set(range(len(folds))) - set(several):
-        test, best = folds.pairs[f][1], _single_of(workshop, known, f)
+        test, best = folds.pairs[f][1], _single_of(session, known, f)
         given = known.answers.values[test]
         # Where no row says who is best, as before the first fold of a time series, all are asked.
         values[test, 0] += given.mean(axis=1) if best is None else given[:, best]

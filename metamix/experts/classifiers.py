@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
 from metamix.experts.curves import DenseColumns
 from metamix.experts.labels import ProcessClassifier
 from metamix.experts.models import EncodedLabels

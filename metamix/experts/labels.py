@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 # Labels are never so sure that what is left out could not surprise.
 LEAST_NOISE = 0.05
-# Answers beyond 0 and 1 are sure of a class; how far beyond is chance.
+# OutOfFold beyond 0 and 1 are sure of a class; how far beyond is chance.
 SURE = (-0.25, 1.25)
 # Of the logistic regression: weak, for scores between 0 and 1.
 CALIBRATION_STRENGTH = 3.0

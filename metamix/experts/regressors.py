@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 from sklearn.utils.validation import has_fit_parameter
 
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
 from metamix.experts.curves import DenseColumns, NaturalSplines, PolynomialColumns
 from metamix.experts.kriging import Kriging
 from metamix.experts.models import RidgeByGcv, ScaledTarget

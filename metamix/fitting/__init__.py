@@ -1,25 +1,26 @@
 """The one room that calls a foreign fit(): experts, folds and weights in, a table of answers out."""
 
-from metamix.fitting.contents import Data, Entry, Fitted, FoldAverage, offers_scale
+from metamix.fitting.device_placement import Placement, find_placements, join_devices, place_experts
 from metamix.fitting.expert import enter, fit_expert, prepare, takes_weights
-from metamix.fitting.placing import Place, look_round, place_all, together
-from metamix.fitting.workshop import AllExpertsFailedError, Bench, Workshop
+from metamix.fitting.fitted import FittedExpert, FoldAverage, offers_scale
+from metamix.fitting.problem import NamedExpert, Problem
+from metamix.fitting.session import AllExpertsFailedError, FitSession, SharedInputs
 
 __all__ = [
     "AllExpertsFailedError",
-    "Bench",
-    "Data",
-    "Entry",
-    "Fitted",
+    "FitSession",
+    "FittedExpert",
     "FoldAverage",
-    "Place",
-    "Workshop",
+    "NamedExpert",
+    "Placement",
+    "Problem",
+    "SharedInputs",
     "enter",
+    "find_placements",
     "fit_expert",
-    "look_round",
+    "join_devices",
     "offers_scale",
-    "place_all",
+    "place_experts",
     "prepare",
     "takes_weights",
-    "together",
 ]

@@ -19,9 +19,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from metamix.fitting.contents import Data, Entry, Fitted, PerTarget
-from metamix.fitting.placing import Place, bring_home
-from metamix.tables import take_rows
+from metamix.data.tables import take_rows
+from metamix.fitting.device_placement import Placement, move_to_cpu
+from metamix.fitting.fitted import FittedExpert, PerTarget
+from metamix.fitting.problem import NamedExpert, Problem
 
 __all__ = ["enter", "fit_expert", "prepare", "takes_weights"]
 
@@ -105,7 +106,7 @@ def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None
     seed : int
         For every `random_state` that is None, at any depth.
     settings : mapping, optional
-        Parameters to set besides, such as those of a `Place`.
+        Parameters to set besides, such as those of a `Placement`.
 
     Examples
     --------
@@ -135,34 +136,34 @@ def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None
     return expert.set_params(**changes) if changes else expert
 
 
-def enter(named: Sequence[tuple[str, Any]], seeds: Sequence[int], places: Sequence[Place]) -> list[Entry]:
+def enter(named: Sequence[tuple[str, Any]], seeds: Sequence[int], places: Sequence[Placement]) -> list[NamedExpert]:
     """Entries of named experts, prepared; seeds beyond them are somebody else's.
 
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
-    >>> enter([("line", Ridge())], [3], [Place()])
-    [Entry(name='line', estimator=Ridge(random_state=3), seed=3, device='cpu')]
+    >>> enter([("line", Ridge())], [3], [Placement()])
+    [NamedExpert(name='line', estimator=Ridge(random_state=3), seed=3, device='cpu')]
     """
     return [
-        Entry(name, prepare(expert, int(seed), place.settings), int(seed), place.device)
+        NamedExpert(name, prepare(expert, int(seed), place.settings), int(seed), place.device)
         for (name, expert), seed, place in zip(named, seeds, places, strict=False)
     ]
 
 
 def fit_expert(
-    entry: Entry,
-    data: Data,
+    entry: NamedExpert,
+    data: Problem,
     rows: NDArray[np.intp] | None,
     weight: Array | None,
     params: Mapping[str, Any] | None = None,
     negligible: float = 0,
-) -> Fitted:
+) -> FittedExpert:
     """Fit a clone of one expert on some rows.
 
     Parameters
     ----------
-    entry : Entry
+    entry : NamedExpert
     data : Data
     rows : ndarray or None
         Row positions; None for all.
@@ -175,14 +176,14 @@ def fit_expert(
 
     Returns
     -------
-    Fitted
+    FittedExpert
 
     Examples
     --------
     >>> from sklearn.linear_model import LinearRegression
-    >>> data = Data(np.array([[0.0], [1.0], [2.0]]), np.array([0.0, 1.0, 9.0]))
-    >>> line = fit_expert(Entry("line", LinearRegression()), data, None, np.array([1.0, 1.0, 0.0]))
-    >>> round(float(line.answer(np.array([[3.0]]))[0]), 6)
+    >>> data = Problem(np.array([[0.0], [1.0], [2.0]]), np.array([0.0, 1.0, 9.0]))
+    >>> line = fit_expert(NamedExpert("line", LinearRegression()), data, None, np.array([1.0, 1.0, 0.0]))
+    >>> round(float(line.predict(np.array([[3.0]]))[0]), 6)
     3.0
     """
     expert = clone(entry.estimator)
@@ -217,17 +218,17 @@ def fit_expert(
             model = PerTarget([clone(expert).fit(X, y[:, t], **arguments) for t in range(y.shape[1])])
         else:
             model = expert.fit(X, y, **arguments)
-        return Fitted(entry.name, _home(model, entry), n_targets=data.n_targets, device=entry.device)
+        return FittedExpert(entry.name, _home(model, entry), n_targets=data.n_targets, device=entry.device)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) == 1:
         # Most classifiers refuse a single class; a fold or a weight may leave no other.
         expert, arguments = DummyClassifier(strategy="prior"), {}
     model = _home(expert.fit(X, codes, **arguments), entry)
-    return Fitted(entry.name, model, data.n_classes, classes, device=entry.device)
+    return FittedExpert(entry.name, model, data.n_classes, classes, device=entry.device)
 
 
-def _home(model: Any, entry: Entry) -> Any:
-    return model if entry.device == "cpu" else bring_home(model)
+def _home(model: Any, entry: NamedExpert) -> Any:
+    return model if entry.device == "cpu" else move_to_cpu(model)
 
 
 def _draw(weight: Array, seed: int) -> NDArray[np.intp]:

@@ -10,10 +10,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.fitting import Data, Entry, Fitted, fit_expert
+from metamix.data.tables import take_rows
+from metamix.fitting import FittedExpert, NamedExpert, Problem, fit_expert
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, count_rows
 from metamix.protocols import FloatArray
-from metamix.tables import take_rows
 
 #: A row is not repeated for an expert that it belongs to less than this.
 _NEGLIGIBLE = 1e-3
@@ -34,7 +34,7 @@ class ClassifierGate(BaseEstimator):
     Attributes
     ----------
     classifier_ : estimator
-        Fitted.
+        FittedExpert.
     experts_ : ndarray of int
         Experts that were responsible for some row, in the order of the classifier's columns.
     n_experts_ : int
@@ -85,15 +85,15 @@ class ClassifierGate(BaseEstimator):
             )
         row, expert = np.nonzero((labels > _NEGLIGIBLE) & (shares > 0))
         self.n_experts_ = labels.shape[1]
-        data = Data(take_rows(X, row), expert, shares[row, expert], n_classes=self.n_experts_)
-        fitted = fit_expert(Entry("gate", self.classifier), data, None, None)
+        data = Problem(take_rows(X, row), expert, shares[row, expert], n_classes=self.n_experts_)
+        fitted = fit_expert(NamedExpert("gate", self.classifier), data, None, None)
         self.classifier_, self.experts_ = fitted.model, fitted.classes
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Weights (n, K) of the rows of X; zero for an expert that was responsible for no row."""
         check_is_fitted(self)
-        weights = Fitted("gate", self.classifier_, self.n_experts_, self.experts_).answer(X)
+        weights = FittedExpert("gate", self.classifier_, self.n_experts_, self.experts_).predict(X)
         total = weights.sum(axis=1, keepdims=True)
         return np.divide(weights, total, out=np.full(weights.shape, 1.0 / self.n_experts_), where=total > 0)
 

@@ -11,11 +11,11 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
+from metamix.data.tables import take_rows
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, count_rows
 from metamix.gates.trees import BoundedColumns
 from metamix.protocols import FloatArray
-from metamix.tables import take_rows
 
 #: Digits of a responsibility that a gate can make anything of.
 _DECIMALS = 4
@@ -112,7 +112,7 @@ class ForestGate(BaseEstimator):
         self.n_experts_ = labels.shape[1]
         rows = np.flatnonzero(weight)  # others would be drawn, and teach nothing
         target = labels[rows, 0] if self.n_experts_ == 1 else labels[rows]
-        # Fitted one after the other: a pipeline hands weights on in two ways, as metadata routing is on or off.
+        # FittedExpert one after the other: a pipeline hands weights on in two ways, as metadata routing is on or off.
         forest.fit(columns.fit_transform(take_rows(X, rows)), target, sample_weight=weight[rows])
         self.model_ = Pipeline([("columns", columns), ("forest", forest)])
         return self

@@ -40,7 +40,7 @@ class LineGate(BaseEstimator):
     labels_ : ndarray of shape (m, K)
         Their mean responsibilities.
     gaussians_ : GaussianGate or None
-        Fitted where rows fill the line evenly, though not in equal steps.
+        FittedExpert where rows fill the line evenly, though not in equal steps.
     n_experts_ : int
 
     Examples

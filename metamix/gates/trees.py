@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import Tags
 
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
 from metamix.gates.classifier import ClassifierGate
 from metamix.protocols import FloatArray
 

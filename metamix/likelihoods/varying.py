@@ -12,7 +12,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import GammaRegressor
 
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
 from metamix.likelihoods.moments import counted
 from metamix.protocols import FloatArray
 

@@ -11,7 +11,7 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from metamix.frames import array_of_lists, is_frame
+from metamix.data.frames import array_of_lists, is_frame
 
 Array = NDArray[np.float64]
 

@@ -15,14 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from metamix import registry
+from metamix.data.tables import take_rows
 from metamix.devices import resolve_device
 from metamix.nn.checks import check_table, check_weights
 from metamix.nn.embeddings import ColumnEmbedding
 from metamix.nn.experts import MLPExperts
-from metamix.nn.kept import NetworkLearner
 from metamix.nn.layers import MoE
-from metamix.nn.loop import train
 from metamix.nn.mixture import MixtureLoss, MixtureNetwork, network_answers, teach_gate
+from metamix.nn.network_state import NetworkLearner
 from metamix.nn.settings import (
     as_tensor,
     check_lessons,
@@ -34,8 +34,8 @@ from metamix.nn.settings import (
     split_rows,
 )  # fmt: skip
 from metamix.nn.tabular import Table, TableEncoder
+from metamix.nn.training_loop import train
 from metamix.recombination import posterior
-from metamix.tables import take_rows
 from metamix.training.proxies import proxy_responsibilities
 
 Array = NDArray[np.float64]

@@ -15,14 +15,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from metamix.data.tables import take_rows
 from metamix.devices import resolve_device
 from metamix.nn.checks import check_table, check_weights
 from metamix.nn.embeddings import ColumnEmbedding
 from metamix.nn.experts import ACTIVATIONS, MLPExperts, widths_of
-from metamix.nn.kept import NetworkLearner
 from metamix.nn.layers import MMoE
-from metamix.nn.loop import train
 from metamix.nn.mixture import network_answers
+from metamix.nn.network_state import NetworkLearner
 from metamix.nn.settings import (
     as_tensor,
     check_lessons,
@@ -44,7 +44,7 @@ from metamix.nn.tasks import (
     learn_task,
     weights_of_tasks,
 )
-from metamix.tables import take_rows
+from metamix.nn.training_loop import train
 
 Array = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from metamix.devices import resolve_device
 from metamix.nn.checks import check_weights
 from metamix.nn.classification import NeuralMixtureClassifier
 from metamix.nn.dispatch import untraced
-from metamix.nn.kept import without_torch
+from metamix.nn.network_state import without_torch
 from metamix.nn.regression import NeuralMixtureRegressor
 from metamix.protocols import FloatArray, Objective
 

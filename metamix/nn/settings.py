@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from metamix.devices import device_for
-from metamix.nn.loop import Lessons
+from metamix.nn.training_loop import Lessons
 from metamix.progress import listen, narrate
 
 if TYPE_CHECKING:

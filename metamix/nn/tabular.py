@@ -13,8 +13,8 @@ from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from metamix.columns import ColumnEncoder
-from metamix.frames import listed
+from metamix.data.columns import ColumnEncoder
+from metamix.data.frames import listed
 
 Array = NDArray[np.float64]
 

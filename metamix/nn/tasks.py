@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import type_of_target
 from torch import Tensor, nn
 
-from metamix.frames import array_of_lists
+from metamix.data.frames import array_of_lists
 from metamix.nn.checks import is_missing, units_of
 from metamix.nn.layers import MMoE
 from metamix.nn.losses import auxiliary_loss

@@ -56,7 +56,7 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     mixture : MixtureRegressor, MixtureClassifier, MixtureOfPredictions, or a learner of `metamix.nn`
-        Fitted.
+        FittedExpert.
     path : str or path
         Any name; nothing is added to it.
 

@@ -11,8 +11,7 @@ __all__ = ["check_arrays", "is_known", "is_there"]
 
 # Rooms of metamix whose classes a mixture is made of; making one of them does nothing but store values.
 ROOMS = (
-    "answers", "columns", "estimators", "experts", "features", "fitting", "gates", "judging", "likelihoods",
-    "objectives", "stacking", "training",
+    "data", "estimators", "experts", "fitting", "gates", "likelihoods", "training",
     # Learners of the torch room build a network of known parts and fill it with the file's arrays.
     "nn.classification", "nn.multitask", "nn.parts", "nn.regression", "nn.tabular", "nn.tasks",
 )  # fmt: skip
@@ -62,8 +61,8 @@ def is_known(name: str) -> bool:
 
     Examples
     --------
-    >>> is_known("metamix.columns.ColumnEncoder"), is_known("metamix.tables.read_table"), is_known("os.system")
-    (True, False, False)
+    >>> is_known("metamix.data.columns.ColumnEncoder"), is_known("metamix.data.tables.read_table")
+    (True, False)
     """
     module, _, attribute = name.rpartition(".")
     if name in KNOWN or not any(f"{module}.".startswith(f"metamix.{room}.") for room in ROOMS):

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamix.fitting import Data
-from metamix.folds import Folds
-from metamix.judging import STANDARD_ERRORS, paired
-from metamix.tables import take_rows
+from metamix.data.folds import Folds
+from metamix.data.tables import take_rows
+from metamix.fitting import Problem
 from metamix.training.cheap import CURVES, FREELY, LINES, Terms, cheap_experts, probabilities
+from metamix.training.judging import STANDARD_ERRORS, paired
 from metamix.training.pools import row_losses, target_units
 
 __all__ = ["bend_of"]
@@ -24,7 +24,7 @@ MOST_ROWS, CLEARLY = 3000, 0.9
 STEPS = 4
 
 
-def bend_of(columns: Any, data: Data, folds: Folds, rows: NDArray[np.intp], losses: Array, seed: int) -> int:
+def bend_of(columns: Any, data: Problem, folds: Folds, rows: NDArray[np.intp], losses: Array, seed: int) -> int:
     """How far cheap experts may bend, so that they count the regimes that the user's experts need.
 
     A curve is one regime for experts that bend, and several for those that do not: lines are laid against lines.
@@ -35,7 +35,7 @@ def bend_of(columns: Any, data: Data, folds: Folds, rows: NDArray[np.intp], loss
     ----------
     columns : array, sparse matrix or frame, n rows
         What regimes are looked for in.
-    data : Data
+    data : Problem
     folds : Folds
     rows : ndarray of shape (m,)
         Positions of held-out rows.
@@ -74,7 +74,7 @@ def bend_of(columns: Any, data: Data, folds: Folds, rows: NDArray[np.intp], loss
     return FREELY
 
 
-def _losses(terms: Terms, columns: Any, data: Data, pairs: list[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> Array:
+def _losses(terms: Terms, columns: Any, data: Problem, pairs: list[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> Array:
     """What a single cheap expert loses (n,), a mean where a row is held out more than once; 0 where it is not."""
     losses, times = np.zeros(data.n), np.zeros(data.n)
     weight = data.weight / data.weight[data.weight > 0].mean()

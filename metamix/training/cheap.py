@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.preprocessing import PolynomialFeatures
 
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
 
 __all__ = ["CURVES", "FREELY", "LINES", "Rows", "Terms", "cheap_experts", "expert_log_prob", "probabilities"]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamix.answers import Answers, Failure
-from metamix.fitting import Workshop
-from metamix.judging import paired
+from metamix.fitting import FitSession
+from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.progress import Event, emit
 from metamix.training.estep import Face, Parts, expectation, tuned
 from metamix.training.gating import LearnedGate
+from metamix.training.judging import paired
 from metamix.training.pools import fewest_rows, target_units
 
 __all__ = ["Alternation", "Round", "alternate", "drop_experts", "final_gates", "flat", "single"]
@@ -39,7 +39,7 @@ class Round:
     number: int
     alive: list[int]
     weights: Array
-    answers: Answers
+    answers: OutOfFold
     faces: list[Face]
     row_loss: Array
     log_likelihood: float
@@ -86,7 +86,7 @@ class Alternation:
 
 
 def alternate(
-    workshop: Workshop,
+    session: FitSession,
     parts: Parts,
     base: Any,
     components: list[int],
@@ -100,18 +100,18 @@ def alternate(
 
     Out of fold, the round with the best honest loss is kept, and the loop ends with the first round that
     does not better it by a standard error: refitting every expert must pay. In sample
-    (``workshop.folds.in_sample``) this is classical EM (Dempster, Laird & Rubin 1977), which ends when
+    (``session.folds.in_sample``) this is classical EM (Dempster, Laird & Rubin 1977), which ends when
     the log-likelihood gains less than 1e-8 of itself.
 
     Parameters
     ----------
-    workshop : Workshop
+    session : FitSession
         Open.
     parts : Parts
     base : array, sparse matrix or frame, n rows
         Gate features that come from X alone.
     components : list of K int
-        The workshop's entry behind each component.
+        The session's entry behind each component.
     start : ndarray of shape (n, K)
         First responsibilities.
     max_rounds : int
@@ -129,7 +129,7 @@ def alternate(
     AllExpertsFailedError
         If no expert is left.
     """
-    in_sample, sample_weight = workshop.folds.in_sample, workshop.data.weight
+    in_sample, sample_weight = session.folds.in_sample, session.data.weight
     alive, weights, previous = list(components), start, -np.inf
     best: Round | None = None
     history: list[dict[str, Any]] = []
@@ -137,13 +137,13 @@ def alternate(
     for number in range(1, max_rounds + 1):
         started = time.perf_counter()
         uniform = not in_sample and flat(weights)
-        kept, answers = workshop.cross_fit(alive, None if uniform else weights, keep=keep or in_sample)
+        kept, answers = session.cross_fit(alive, None if uniform else weights, keep=keep or in_sample)
         failures += answers.failures
         if len(kept) < len(alive):
             weights, alive, best = _without(weights, kept), [alive[j] for j in kept], None
-        this = _judged(workshop, parts, base, weights, answers, number, alive)
+        this = _judged(session, parts, base, weights, answers, number, alive)
         this.seconds = time.perf_counter() - started
-        history.append(_row_of(this, workshop))
+        history.append(_row_of(this, session))
         emit(Event("round", f"round {number}", number, max_rounds, history[-1]))
         gain, previous = this.log_likelihood - previous, this.log_likelihood
         better = best is None or in_sample or this.mean_loss(sample_weight) < best.mean_loss(sample_weight)
@@ -153,7 +153,7 @@ def alternate(
             break
         if not in_sample:
             teaching = this.teaching
-            feeding = _feeding(this, workshop) if prune else list(range(len(alive)))
+            feeding = _feeding(this, session) if prune else list(range(len(alive)))
             if len(feeding) < len(alive):
                 weights, alive = _without(teaching, feeding), [alive[j] for j in feeding]
                 emit(Event("prune", f"{len(feeding)} components left", number, max_rounds))
@@ -169,22 +169,22 @@ def alternate(
     return Alternation(best, history, failures)
 
 
-def single(workshop: Workshop, parts: Parts, base: Any, entry: int, answers: Answers) -> Alternation:
+def single(session: FitSession, parts: Parts, base: Any, entry: int, answers: OutOfFold) -> Alternation:
     """One regime, whose expert has answered already: nothing to alternate, scales alone are learned."""
-    this = _judged(workshop, parts, base, np.ones((workshop.data.n, 1)), answers, 1, [entry])
-    return Alternation(this, [_row_of(this, workshop)], [])
+    this = _judged(session, parts, base, np.ones((session.data.n, 1)), answers, 1, [entry])
+    return Alternation(this, [_row_of(this, session)], [])
 
 
-def drop_experts(workshop: Workshop, parts: Parts, base: Any, best: Round, kept: list[int]) -> Round:
+def drop_experts(session: FitSession, parts: Parts, base: Any, best: Round, kept: list[int]) -> Round:
     """The same round without experts that failed afterwards: gate and scales are estimated anew."""
     alive = [best.alive[j] for j in kept]
-    return _judged(workshop, parts, base, _without(best.weights, kept), best.answers.take(kept), best.number, alive)
+    return _judged(session, parts, base, _without(best.weights, kept), best.answers.take(kept), best.number, alive)
 
 
-def final_gates(workshop: Workshop, parts: Parts, base: Any, best: Round) -> list[LearnedGate]:
+def final_gates(session: FitSession, parts: Parts, base: Any, best: Round) -> list[LearnedGate]:
     """The best round's gate for each target, tuned for the combined answer where that is better."""
-    data, several = workshop.data, workshop.data.n_targets
-    folds = workshop.folds.second_level(data.y, data.groups)
+    data, several = session.data, session.data.n_targets
+    folds = session.folds.second_level(data.y, data.groups)
     return [
         tuned(
             parts, data.target(t), folds, base, best.answers.target(t) if several else best.answers, face, best.weights
@@ -193,13 +193,13 @@ def final_gates(workshop: Workshop, parts: Parts, base: Any, best: Round) -> lis
     ]
 
 
-def _feeding(this: Round, workshop: Workshop) -> list[int]:
+def _feeding(this: Round, session: FitSession) -> list[int]:
     """Components that still explain enough rows; the largest always does."""
-    mass = (workshop.data.weight > 0) @ this.responsibilities
+    mass = (session.data.weight > 0) @ this.responsibilities
     return [
         k
         for k in range(len(mass))
-        if mass[k] >= min(fewest_rows(int(np.count_nonzero(workshop.data.weight))), float(mass.max()))
+        if mass[k] >= min(fewest_rows(int(np.count_nonzero(session.data.weight))), float(mass.max()))
     ]
 
 
@@ -222,11 +222,11 @@ def _without(weights: Array, kept: list[int]) -> Array:
 
 
 def _judged(
-    workshop: Workshop, parts: Parts, base: Any, weights: Array, answers: Answers, number: int, alive: list[int]
+    session: FitSession, parts: Parts, base: Any, weights: Array, answers: OutOfFold, number: int, alive: list[int]
 ) -> Round:
     """A round: likelihood, gate and responsibilities for every target, given the experts' answers."""
-    data = workshop.data
-    folds = workshop.folds.second_level(data.y, data.groups)
+    data = session.data
+    folds = session.folds.second_level(data.y, data.groups)
     if data.n_targets is None:
         faces = [expectation(parts, data, folds, base, answers, weights)]
         loss = faces[0].row_loss
@@ -251,17 +251,17 @@ def _earned(best: Round, this: Round, sample_weight: Array) -> bool:
     return gain.mean > gain.standard_error
 
 
-def _row_of(this: Round, workshop: Workshop) -> dict[str, Any]:
+def _row_of(this: Round, session: FitSession) -> dict[str, Any]:
     """A row of the history."""
     weights = _mean([face.learned.weights for face in this.faces])
     with np.errstate(divide="ignore", invalid="ignore"):
         entropy = -np.nansum(np.where(weights > 0, weights * np.log(weights), 0), axis=1)
-    weight = workshop.data.weight
+    weight = session.data.weight
     means = np.average(weights, axis=0, weights=weight)
     share = {f"share_{name}": float(mean) for name, mean in zip(this.answers.names, means, strict=True)}
     return {
         "round": this.number,
-        "loss": this.mean_loss(workshop.data.weight),
+        "loss": this.mean_loss(session.data.weight),
         "log_likelihood": this.log_likelihood,
         "entropy": float(np.average(entropy, weights=weight)),
         "seconds": this.seconds,

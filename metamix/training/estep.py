@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from metamix.answers import Answers
-from metamix.features import GateFeatures
-from metamix.fitting import Data
-from metamix.folds import Folds
-from metamix.objectives import LogScore, SquaredError
+from metamix.data.folds import Folds
+from metamix.data.gate_features import GateFeatures
+from metamix.data.tables import take_rows
+from metamix.fitting import Problem
+from metamix.fitting.out_of_fold import OutOfFold
 from metamix.recombination import combine, posterior
-from metamix.tables import take_rows
 from metamix.training.gating import LearnedGate, fit_on_responsibilities, learn_gate
+from metamix.training.objectives import LogScore, SquaredError
 from metamix.training.sharpening import bend_gate, rival_gate, sharpen_gate
 
 __all__ = ["Face", "Parts", "expectation", "row_loss", "tuned"]
@@ -65,19 +65,19 @@ class Face:
     density: Array
 
 
-def expectation(parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, weights: Array) -> Face:
+def expectation(parts: Parts, data: Problem, folds: Folds, base: Any, answers: OutOfFold, weights: Array) -> Face:
     """The E-step, with the scales and the gate that it rests on, for one target.
 
     Parameters
     ----------
     parts : Parts
-    data : Data
+    data : Problem
         With one target.
     folds : Folds
         For what learns from out-of-fold answers.
     base : array, sparse matrix or frame, n rows
         Gate features that come from X alone.
-    answers : Answers
+    answers : OutOfFold
         Values and scales of one target.
     weights : ndarray of shape (n, K)
         Responsibilities so far.
@@ -86,7 +86,7 @@ def expectation(parts: Parts, data: Data, folds: Folds, base: Any, answers: Answ
     -------
     Face
     """
-    rows, sample_weight, values, scale = folds.honest, data.weight, answers.values, answers.scale
+    rows, sample_weight, values, scale = folds.held_out, data.weight, answers.values, answers.scale
     Z = parts.features.join(base, values)
     responsibilities = weights
     weighted = data.sample_weight is not None
@@ -145,7 +145,7 @@ def row_loss(parts: Parts, y: Array, predictions: Array, weights: Array, log_pro
 
 
 def tuned(
-    parts: Parts, data: Data, folds: Folds, base: Any, answers: Answers, face: Face, taught: Array
+    parts: Parts, data: Problem, folds: Folds, base: Any, answers: OutOfFold, face: Face, taught: Array
 ) -> LearnedGate:
     """A face's gate, tuned for what it will be asked: the combined answer, where it can descend on that.
 

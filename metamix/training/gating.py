@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from metamix.folds import Folds
-from metamix.objectives import LogScore, SquaredError
+from metamix.data.folds import Folds
+from metamix.data.tables import take_rows
 from metamix.recombination import posterior
-from metamix.tables import take_rows
+from metamix.training.objectives import LogScore, SquaredError
 
 __all__ = [
     "PENALTIES",
@@ -174,7 +174,7 @@ def learn_gate(
     K = log_prob.shape[1]
     if K == 1:
         one = clone(constant).fit(np.empty((1, 0)), np.ones((1, 1)))
-        return LearnedGate(one, np.ones((folds.n, 1)), folds.honest.copy(), None)
+        return LearnedGate(one, np.ones((folds.n, 1)), folds.held_out.copy(), None)
     lesson = Lesson(gate, constant, Z, folds, objective, log_prob, sample_weight)
     penalty = penalty if begin is None else begin.penalty
     members: tuple[Any, ...] = () if begin is None or penalty is None else begin.members
@@ -202,14 +202,14 @@ class Lesson:
         self.gate, self.constant, self.Z, self.folds = gate, constant, Z, folds
         self.objective, self.log_prob, self.weight = objective, log_prob, weight
         self.descends = hasattr(gate, "fit_objective")
-        self.honest = np.flatnonzero(folds.honest)
-        self.overall = self._level(self.honest)
+        self.held_out = np.flatnonzero(folds.held_out)
+        self.overall = self._level(self.held_out)
         self.responsibilities: Array | None = None
 
     def _open(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """Rows to learn from and rows to judge, of every fold that has enough of both."""
         for f in range(len(self.folds)):
-            rows, test = self.folds.learners(f), self.folds.judged(f)
+            rows, test = self.folds.train_rows(f), self.folds.test_rows(f)
             if len(rows) >= 2 * self.log_prob.shape[1] and len(test) and self.weight[rows].any():
                 yield rows, test
 
@@ -279,7 +279,7 @@ class Lesson:
 
     def final(self, penalty: float | None, members: tuple[Any, ...] = ()) -> Any:
         """The gate, taught on every honest row, from where one of the folds ended."""
-        rows = _rows_to_learn(self.honest, GATE_ROWS) if self.descends else self.honest
+        rows = _rows_to_learn(self.held_out, GATE_ROWS) if self.descends else self.held_out
         return self._taught(rows, [penalty], self.overall, members[0] if members else None)[0]
 
     def _taught(

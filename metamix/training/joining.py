@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from metamix.judging import STANDARD_ERRORS, paired
+from metamix.training.judging import STANDARD_ERRORS, paired
 
 __all__ = ["Halfway", "Scatter", "join", "learn_scatter"]
 
@@ -49,7 +49,7 @@ class Halfway(BaseEstimator):
         self.n_experts = n_experts
 
     def predict(self, predictions: Array, features: Array | None = None) -> Array:
-        """Answers (n,) or (n, C) from predictions (n, K) or (n, K, C), and features (n, q)."""
+        """OutOfFold (n,) or (n, C) from predictions (n, K) or (n, K, C), and features (n, q)."""
         plain = self.plain.predict(predictions[:, : self.n_experts], features)
         return np.asarray((plain + self.joined.predict(predictions, features)) / 2)
 
@@ -72,7 +72,7 @@ def join(
     plain, joined : (answers out of fold, fitted stack)
     n_experts : int
     loss : callable
-        Answers -> loss of each row (n,).
+        OutOfFold -> loss of each row (n,).
     weight : ndarray of shape (n,)
         Zero for rows that are not judged.
     """

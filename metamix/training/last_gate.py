@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from metamix.answers import Answers
-from metamix.features import GateFeatures
-from metamix.fitting import Data
-from metamix.folds import Folds
-from metamix.judging import STANDARD_ERRORS, paired
-from metamix.objectives import LogScore, SquaredError
+from metamix.data.folds import Folds
+from metamix.data.gate_features import GateFeatures
+from metamix.data.tables import take_rows
+from metamix.fitting import Problem
+from metamix.fitting.out_of_fold import OutOfFold
 from metamix.recombination import combine, keep_top, posterior
-from metamix.tables import take_rows
 from metamix.training.gating import LearnedGate, begins, learn_gate
 from metamix.training.joining import Scatter
+from metamix.training.judging import STANDARD_ERRORS, paired
+from metamix.training.objectives import LogScore, SquaredError
 from metamix.training.pools import exact_regimes
 from metamix.training.sharpening import sharpen_gate
 
@@ -37,7 +37,7 @@ class Table:
 
     Parameters
     ----------
-    data : Data
+    data : Problem
     folds : Folds
     base : array, sparse matrix, frame or None
         Gate features from X alone.
@@ -49,7 +49,7 @@ class Table:
     scoring : None, str or callable
     stack_features : ndarray of shape (n, q) or None
         What the stack may look at besides the answers.
-    answers : Answers
+    answers : OutOfFold
         Out of fold; the experts first, then the plain mixture where there is one.
     n_experts : int
         How many columns are experts: all, or all but the last.
@@ -57,7 +57,7 @@ class Table:
         Mean of the largest weights that the plain mixture's own gate gives to rows; 0 where it is not known.
     """
 
-    data: Data
+    data: Problem
     folds: Folds
     base: Any
     features: GateFeatures
@@ -70,7 +70,7 @@ class Table:
     classes: NDArray[Any] | None = None
     scoring: Any = None
     stack_features: Array | None = None
-    answers: Answers = field(default_factory=Answers.empty)
+    answers: OutOfFold = field(default_factory=OutOfFold.empty)
     n_experts: int = 0
     certainty: float = 0.0
 
@@ -81,7 +81,7 @@ class Table:
         several = range(self.data.n_targets)
         return [replace(self, data=self.data.target(t), answers=self.answers.target(t)) for t in several]
 
-    def with_answers(self, answers: Answers, n_experts: int, certainty: float = 0.0) -> Table:
+    def with_answers(self, answers: OutOfFold, n_experts: int, certainty: float = 0.0) -> Table:
         """The same table, filled in."""
         return replace(self, answers=answers, n_experts=n_experts, certainty=certainty)
 
@@ -98,7 +98,7 @@ class LastGate:
 
 
 def with_column(values: Array, column: Array) -> Array:
-    """Answers (n, K) or (n, K, C) with one more column, (n,) or (n, C)."""
+    """OutOfFold (n, K) or (n, K, C) with one more column, (n,) or (n, C)."""
     return np.concatenate([values, column[:, None]], axis=1)
 
 
@@ -150,7 +150,7 @@ class _Lesson:
         self.table, self.predictions, self.scale, self.scatter = table, predictions, scale, scatter
         self.Z = table.features.join(table.base, predictions)
         self.even = np.full(predictions.shape[:2], 1 / predictions.shape[1])
-        honest = table.folds.honest
+        honest = table.folds.held_out
         self.seen: Any = ... if honest.all() else honest
         self.X = table.data.X if honest.all() else take_rows(table.data.X, np.flatnonzero(honest))
 
@@ -188,7 +188,7 @@ class _Lesson:
 
     def by_labels(self, rounds: int) -> tuple[LearnedGate, Array]:
         """A gate taught by who explained each row, begun with who came closest; soft labels need scales in turn."""
-        data, honest = self.table.data, self.table.folds.honest
+        data, honest = self.table.data, self.table.folds.held_out
         responsibilities = self.even.copy()
         if data.n_classes is None:
             responsibilities[honest] = _nearest(data.y[honest], self.predictions[honest], data.weight[honest])
@@ -215,7 +215,7 @@ class _Lesson:
             responsibilities, _ = posterior(learned.weights, log_prob)
             likelihood, log_prob = self.likelihood(responsibilities)
         responsibilities, _ = posterior(learned.weights, log_prob)
-        unheld = np.flatnonzero(~self.table.folds.honest)
+        unheld = np.flatnonzero(~self.table.folds.held_out)
         if len(unheld):
             responsibilities[unheld] = learned.gate.predict_proba(take_rows(self.Z, unheld))
         return responsibilities, likelihood
@@ -282,7 +282,7 @@ def unless_mixture(table: Table, whole: LastGate, own: Array | None, scatter: Sc
     lesson = _Lesson(table, whole.predictions, own, scatter)
     if not (lesson.sharpens and lesson.by_error and table.scoring is None):  # a gate of the user's stays
         return whole
-    judged = whole.learned.judged if whole.learned.judged.any() else table.folds.honest
+    judged = whole.learned.judged if whole.learned.judged.any() else table.folds.held_out
     weight = np.where(judged, data.weight, 0.0)
     if not weight.any():
         return whole
@@ -290,7 +290,7 @@ def unless_mixture(table: Table, whole: LastGate, own: Array | None, scatter: Sc
     gain = paired(own_loss - loss, weight)
     slight = gain.mean < min(gain.standard_error, SLIGHT * float(weight @ loss) / weight.sum())
     # A single hold-out says too little to go by what is slight.
-    certain = table.certainty > CERTAIN and slight and bool(table.folds.honest.all())
+    certain = table.certainty > CERTAIN and slight and bool(table.folds.held_out.all())
     if not (certain or exact_regimes(own_loss, loss, data.y, weight)):
         return whole
     learned = _one_column(table, whole.learned, -2)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from metamix.answers import Failure
-from metamix.fitting import Data, Workshop
-from metamix.judging import STANDARD_ERRORS, paired
+from metamix.fitting import FitSession, Problem
+from metamix.fitting.out_of_fold import Failure
+from metamix.training.judging import STANDARD_ERRORS, paired
 
 __all__ = [
     "best_single", "choose_types", "exact_regimes", "fewest_rows", "nearer", "regimes_pay", "row_losses",
@@ -31,15 +31,15 @@ CLIP = 1e-6
 
 
 def choose_types(
-    workshop: Workshop, responsibilities: Array, *, each_once: bool = False, keep: bool = False
+    session: FitSession, responsibilities: Array, *, each_once: bool = False, keep: bool = False
 ) -> tuple[list[int], list[Failure]]:
     """The best entry of the pool for each regime.
 
-    The workshop remembers the fits, so that the first round does not repeat those of the chosen.
+    The session remembers the fits, so that the first round does not repeat those of the chosen.
 
     Parameters
     ----------
-    workshop : Workshop
+    session : FitSession
         Open; its entries are the pool.
     responsibilities : ndarray of shape (n, K)
     each_once : bool
@@ -57,10 +57,10 @@ def choose_types(
     AllExpertsFailedError
         If none answered for some regime.
     """
-    K, E = responsibilities.shape[1], len(workshop.entries)
+    K, E = responsibilities.shape[1], len(session.entries)
     if E == 1:
         return [0] * K, []
-    trial = _try(workshop, responsibilities, keep)
+    trial = _try(session, responsibilities, keep)
     total = trial.total
     if each_once:
         worst = total[np.isfinite(total)].max()
@@ -70,9 +70,9 @@ def choose_types(
     return [int(e) for e in chosen], trial.failures
 
 
-def best_single(workshop: Workshop, keep: bool = False) -> tuple[int, Array, NDArray[np.intp]]:
+def best_single(session: FitSession, keep: bool = False) -> tuple[int, Array, NDArray[np.intp]]:
     """The entry that answers best for all rows, its losses, and the held-out rows (m,) that they are of."""
-    trial = _try(workshop, np.ones((workshop.data.n, 1)), keep)
+    trial = _try(session, np.ones((session.data.n, 1)), keep)
     entry = int(trial.total[0].argmin())
     return entry, trial.losses[:, trial.kept.index(entry)], trial.rows
 
@@ -88,10 +88,10 @@ class _Trial:
     failures: list[Failure]
 
 
-def _try(workshop: Workshop, responsibilities: Array, keep: bool) -> _Trial:
+def _try(session: FitSession, responsibilities: Array, keep: bool) -> _Trial:
     """Every entry fitted to every regime, on as few folds as give enough held-out rows."""
-    data, folds = workshop.data, workshop.folds
-    K, E = responsibilities.shape[1], len(workshop.entries)
+    data, folds = session.data, session.folds
+    K, E = responsibilities.shape[1], len(session.entries)
     speaking: list[int] = []
     heard = [np.count_nonzero(data.weight[test]) for _, test in folds.pairs]
     while len(speaking) < len(folds) and sum(heard[f] for f in speaking) < ENOUGH_ROWS * K:
@@ -99,7 +99,7 @@ def _try(workshop: Workshop, responsibilities: Array, keep: bool) -> _Trial:
     rows = np.unique(np.concatenate([folds.pairs[f][1] for f in speaking]))
     pairs = [(k, e) for k in range(K) for e in range(E)]
     weights = responsibilities[:, [k for k, _ in pairs]] if K > 1 else None
-    kept, answers = workshop.cross_fit([e for _, e in pairs], weights, only=speaking, remember=True, keep=keep)
+    kept, answers = session.cross_fit([e for _, e in pairs], weights, only=speaking, remember=True, keep=keep)
     losses = row_losses(data.take(rows), answers.values[rows], target_units(data))
     trust = data.weight[rows, None] * responsibilities[rows]
     total = np.full((K, E), np.inf)
@@ -107,7 +107,7 @@ def _try(workshop: Workshop, responsibilities: Array, keep: bool) -> _Trial:
         k, e = pairs[j]
         total[k, e] = float(trust[:, k] @ losses[:, i])
     if not np.isfinite(total).any(axis=1).all():
-        workshop.raise_all_failed(answers.failures)
+        session.raise_all_failed(answers.failures)
     return _Trial(total, losses, rows, kept, answers.failures)
 
 
@@ -158,7 +158,7 @@ def exact_regimes(mixture: Array, other: Array, y: Array, weight: Array, *, sing
     return exact >= EXACT_SHARE and exact - trivial >= EXACT_GAIN and (exact > theirs or not single)
 
 
-def regimes_pay(mixture: Array, single: Array, data: Data) -> bool:
+def regimes_pay(mixture: Array, single: Array, data: Problem) -> bool:
     """Whether a mixture answers better than a single expert, or has regimes that the squared error hides.
 
     Of one target: a few rows next to a border may hide what all others show.
@@ -167,15 +167,15 @@ def regimes_pay(mixture: Array, single: Array, data: Data) -> bool:
     ----------
     mixture, single : ndarrays of shape (n,)
         Losses of held-out rows.
-    data : Data
+    data : Problem
         Of those rows.
 
     Examples
     --------
     >>> exact, near = np.append(np.zeros(39), 100.0), np.full(40, 2.0)
-    >>> regimes_pay(exact, near, Data(None, np.tile([-5.0, 5.0], 20)))
+    >>> regimes_pay(exact, near, Problem(None, np.tile([-5.0, 5.0], 20)))
     True
-    >>> regimes_pay(exact, near, Data(None, np.tile([0, 1], 20), n_classes=2))
+    >>> regimes_pay(exact, near, Problem(None, np.tile([0, 1], 20), n_classes=2))
     False
     """
     y, weight = data.y, data.weight
@@ -218,12 +218,12 @@ def nearer(one: Array, other: Array, weight: Array, exact: float) -> float:
     return max(found[0], found[1] / STANDARD_ERRORS)
 
 
-def target_units(data: Data) -> Array:
+def target_units(data: Problem) -> Array:
     """Standard deviation (T,) of each target, 1 where it is constant; (1,) for a single one, losses keep its unit.
 
     Examples
     --------
-    >>> target_units(Data(None, np.array([[1.0, 10.0], [3.0, 30.0]])))
+    >>> target_units(Problem(None, np.array([[1.0, 10.0], [3.0, 30.0]])))
     array([ 1., 10.])
     """
     if data.n_targets is None:
@@ -233,12 +233,12 @@ def target_units(data: Data) -> Array:
     return np.where(spread > 0, spread, 1.0)
 
 
-def row_losses(data: Data, values: Array, units: Array) -> Array:
+def row_losses(data: Problem, values: Array, units: Array) -> Array:
     """Loss (n, K) of each answer: squared error, averaged over targets in their units (T,), or clipped log-loss.
 
     Examples
     --------
-    >>> row_losses(Data(None, np.array([1.0, 2.0])), np.array([[1.0], [4.0]]), np.ones(1))
+    >>> row_losses(Problem(None, np.array([1.0, 2.0])), np.array([[1.0], [4.0]]), np.ones(1))
     array([[0.],
            [4.]])
     """

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from metamix.judging import STANDARD_ERRORS, paired
+from metamix.data.tables import take_rows
 from metamix.recombination import posterior
-from metamix.tables import take_rows
 from metamix.training.cheap import FREELY, Rows, Terms, cheap_experts, expert_log_prob, probabilities
-from metamix.training.partition import leaves
+from metamix.training.judging import STANDARD_ERRORS, paired
+from metamix.training.model_tree import leaves
 from metamix.training.pools import nearer
 
 __all__ = ["ProxyMixture", "proxy_responsibilities"]

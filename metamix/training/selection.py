@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from metamix.judging import Judge, Verdict, headroom, paired, simplest_winner
 from metamix.recombination import combine, keep_top
 from metamix.training.gating import LearnedGate
 from metamix.training.joining import Scatter, join, learn_scatter
+from metamix.training.judging import Judge, Verdict, headroom, paired, simplest_winner
 from metamix.training.last_gate import LastGate, Table, learn_last_gate, objective_of, unless_mixture, with_column
 
 __all__ = ["Selection", "Table", "select"]
@@ -89,10 +89,10 @@ def select(table: Table) -> Selection:
 def _stack(table: Table, values: Array, features: Array | None) -> tuple[Array, Any]:
     """The final estimator's answers, out of fold, and the estimator fitted on every honest row."""
     data, folds = table.data, table.folds
-    pairs = [(folds.learners(f), folds.judged(f)) for f in range(len(folds))]
+    pairs = [(folds.train_rows(f), folds.test_rows(f)) for f in range(len(folds))]
     pairs = [(learn, test) for learn, test in pairs if len(test) and data.weight[learn].sum() > 0 and len(learn) > 1]
     answers = np.asarray(values.mean(axis=1))  # where no fold can learn, the plain average
-    rows = np.flatnonzero(folds.honest & (data.weight > 0))
+    rows = np.flatnonzero(folds.held_out & (data.weight > 0))
     fitted = clone(table.stacker).fit(
         values, data.y, pairs, rows=rows, sample_weight=data.sample_weight, features=features
     )
@@ -109,7 +109,7 @@ def _constant(table: Table, experts: Array) -> Array:
     start = np.full(experts.shape[1], 1 / experts.shape[1])
     weights = np.tile(start, (table.data.n, 1))
     for f in range(len(table.folds)):
-        rows, test = table.folds.learners(f), table.folds.judged(f)
+        rows, test = table.folds.train_rows(f), table.folds.test_rows(f)
         if len(rows) > 1 and len(test) and data.weight[rows].any():
             gate = clone(table.constant).fit_objective(
                 np.empty((len(rows), 0)),

@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from metamix.folds import Folds
-from metamix.judging import paired
-from metamix.objectives import LogScore, SquaredError
-from metamix.tables import take_rows
+from metamix.data.folds import Folds
+from metamix.data.tables import take_rows
 from metamix.training.gating import (
     LearnedGate,
     Lesson,
@@ -22,6 +20,8 @@ from metamix.training.gating import (
     learn_gate,
     one_standard_error,
 )
+from metamix.training.judging import paired
+from metamix.training.objectives import LogScore, SquaredError
 
 __all__ = ["Rival", "bend_gate", "rival_gate", "sharpen_gate"]
 
@@ -164,7 +164,7 @@ def rival_gate(
     Returns
     -------
     LearnedGate
-        Fitted on every honest row.
+        FittedExpert on every honest row.
     """
     constant = learned.penalty is not None and np.isinf(learned.penalty)
     if np.count_nonzero(sample_weight) > MOST_RIVAL_ROWS or constant or not learned.judged.any():
@@ -178,7 +178,7 @@ def rival_gate(
         counts = np.where(learned.judged, sample_weight, 0.0)
         excess = paired(np.where(counts > 0, judge(weights) - judge(learned.weights), 0.0), counts)
         if excess.mean <= rival.standard_errors * excess.standard_error:
-            honest = np.flatnonzero(folds.honest)
+            honest = np.flatnonzero(folds.held_out)
             final = fit_on_responsibilities(rival.gate, Z, responsibilities, sample_weight, honest)
             learned = LearnedGate(final, weights, learned.judged, None)
     return learned
@@ -190,7 +190,7 @@ def _out_of_fold(
     """Weights (n, K) of a gate that learns soft labels, on the rows that the learned one was judged on."""
     weights = learned.weights.copy()
     for f in range(len(folds)):
-        rows, test = folds.learners(f), folds.judged(f)
+        rows, test = folds.train_rows(f), folds.test_rows(f)
         test = test[learned.judged[test]]
         if len(test) and sample_weight[rows].any():
             fitted = fit_on_responsibilities(gate, Z, responsibilities, sample_weight, rows)

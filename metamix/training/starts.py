@@ -12,10 +12,10 @@ from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
-from metamix.columns import ColumnEncoder
-from metamix.features import GateFeatures
-from metamix.fitting import Bench, Data
-from metamix.tables import take_rows
+from metamix.data.columns import ColumnEncoder
+from metamix.data.gate_features import GateFeatures
+from metamix.data.tables import take_rows
+from metamix.fitting import Problem, SharedInputs
 from metamix.training.cheap import FREELY
 from metamix.training.pools import fewest_rows
 from metamix.training.proxies import proxy_responsibilities
@@ -169,12 +169,12 @@ class Beginning:
         return self if isinstance(self.start, str) else replace(self, start=np.asarray(self.start)[rows])
 
 
-def begin(data: Data, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Array, Ranking]:
+def begin(data: Problem, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Array, Ranking]:
     """First responsibilities (n, K), without any fit of the experts, and how the starts were ranked.
 
     Parameters
     ----------
-    data : Data
+    data : Problem
     columns : array, sparse matrix or frame, n rows
         What regimes are looked for in.
     proxy_gate : gate
@@ -232,10 +232,10 @@ class Scouting:
     how: Beginning
 
 
-def scout(bench: Bench, job: Scouting) -> tuple[Array, Ranking]:
+def scout(inputs: SharedInputs, job: Scouting) -> tuple[Array, Ranking]:
     """First responsibilities of one fold's training rows, starving regimes pruned; runs in a worker."""
-    rows = np.arange(bench.data.n) if job.fold < 0 else bench.folds.pairs[job.fold][0]
-    data = bench.data.take(rows)
+    rows = np.arange(inputs.data.n) if job.fold < 0 else inputs.folds.pairs[job.fold][0]
+    data = inputs.data.take(rows)
     base = job.features.base(data.X)
     found, ranking = begin(data, data.X if base is None else base, job.gate, job.how.of(rows))
     return found if job.how.n_experts is None else prune(found, data.weight), ranking

@@ -74,7 +74,8 @@ CASES: dict[str, Callable[[], Any]] = {
         {"experts": ["linear"] * 2, "specialize": True}, *make_regimes(300, random_state=0)
     ),
     "regimes counted": lambda: _regressor(
-        {"experts": ["linear"], "specialize": True, "n_experts": "auto"}, *make_regimes(300, n_regimes=3, random_state=0)
+        {"experts": ["linear"], "specialize": True, "n_experts": "auto"},
+        *make_regimes(300, n_regimes=3, random_state=0),
     ),
     "EM in sample": lambda: _regressor(
         {"experts": ["linear"] * 2, "gate": "constant", "cv": None, "specialize": True},

@@ -11,8 +11,8 @@ from sklearn.utils import assert_all_finite, check_array, check_consistent_lengt
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from metamix.folds import Folds
-from metamix.tables import is_frame
+from metamix.data.folds import Folds
+from metamix.data.tables import is_frame
 
 __all__ = ["check_X", "check_classes", "check_folds", "check_numbers", "check_rows", "check_weights"]
 
@@ -150,9 +150,9 @@ def check_folds(folds: Folds, weight: NDArray[np.float64]) -> None:
     ...
     ValueError: no row is ever held out by these folds, so nothing could be judged; give others.
     """
-    if not folds.honest.any():
+    if not folds.held_out.any():
         raise ValueError("no row is ever held out by these folds, so nothing could be judged; give others.")
-    if not weight[folds.honest].any():
+    if not weight[folds.held_out].any():
         raise ValueError(
             "every row that these folds hold out has sample_weight zero, so nothing could be judged; "
             "give other folds, or weights."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answers", "Failure"]
+__all__ = ["Failure", "OutOfFold"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Failure:
 
 
 @dataclass
-class Answers:
+class OutOfFold:
     """Out-of-fold answers of K experts.
 
     Parameters
@@ -41,7 +41,7 @@ class Answers:
 
     Examples
     --------
-    >>> table = Answers(["a", "b"], np.array([[1.0, 2.0]]), np.zeros(2), np.zeros(2))
+    >>> table = OutOfFold(["a", "b"], np.array([[1.0, 2.0]]), np.zeros(2), np.zeros(2))
     >>> table.take([1]).names
     ['b']
     """
@@ -55,14 +55,14 @@ class Answers:
     scale: NDArray[np.float64] | None = None
 
     @classmethod
-    def empty(cls) -> Answers:
+    def empty(cls) -> OutOfFold:
         """A table without columns or rows."""
         return cls([], np.empty((0, 0)), np.empty(0), np.empty(0))
 
-    def take(self, columns: Sequence[int]) -> Answers:
+    def take(self, columns: Sequence[int]) -> OutOfFold:
         """The same table with these experts only, in this order."""
         columns = list(columns)
-        return Answers(
+        return OutOfFold(
             [self.names[k] for k in columns],
             self.values[:, columns],
             self.fit_seconds[columns],
@@ -72,13 +72,13 @@ class Answers:
             None if self.scale is None else self.scale[:, columns],
         )
 
-    def target(self, t: int) -> Answers:
+    def target(self, t: int) -> OutOfFold:
         """Values and scale of target t alone, where there are several."""
         return replace(self, values=self.values[:, :, t], scale=None if self.scale is None else self.scale[:, :, t])
 
-    def join(self, other: Answers) -> Answers:
+    def join(self, other: OutOfFold) -> OutOfFold:
         """The columns of both tables side by side."""
-        return Answers(
+        return OutOfFold(
             self.names + other.names,
             np.concatenate([self.values, other.values], axis=1),
             np.concatenate([self.fit_seconds, other.fit_seconds]),
@@ -89,7 +89,7 @@ class Answers:
         )
 
 
-def _beside(one: Answers, other: Answers) -> NDArray[np.float64] | None:
+def _beside(one: OutOfFold, other: OutOfFold) -> NDArray[np.float64] | None:
     """Scales of both tables, NaN for experts that have none."""
     if one.scale is None and other.scale is None:
         return None

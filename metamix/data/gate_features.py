@@ -11,9 +11,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.pipeline import make_pipeline
 
-from metamix.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder
+from metamix.data.tables import is_frame
 from metamix.derivatives import NoGradientError, jacobian, numbers, spread_gradient
-from metamix.tables import is_frame
 
 __all__ = ["GateFeatures", "StackColumns"]
 
@@ -207,7 +207,7 @@ def _is_plain(X: Any) -> bool:
 
 
 def _from_answers(predictions: Array) -> Array:
-    """Answers and spread for numbers; logits, entropy and margin for classes. Rows never answered are zero."""
+    """OutOfFold and spread for numbers; logits, entropy and margin for classes. Rows never answered are zero."""
     known = np.nan_to_num(predictions)
     if known.ndim == 2:
         return np.column_stack([known, known.std(axis=1)])

@@ -14,17 +14,17 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from metamix import registry
-from metamix.answers import Answers
-from metamix.estimators.checks import check_classes, check_numbers, check_rows, check_weights, check_X
-from metamix.estimators.handed import check_answers, known_rows, read_answers, warn_of_hits
-from metamix.estimators.parts import accepts, resolve_gate, resolve_likelihood
-from metamix.features import GateFeatures, StackColumns
-from metamix.fitting import Data, prepare
-from metamix.folds import Folds, make_folds
+from metamix.data.folds import Folds, make_folds
+from metamix.data.gate_features import GateFeatures, StackColumns
+from metamix.data.tables import n_rows, recognise_task
+from metamix.estimators.precomputed_input import check_answers, known_rows, read_answers, warn_of_hits
+from metamix.estimators.resolution import accepts, resolve_gate, resolve_likelihood
+from metamix.estimators.validation import check_classes, check_numbers, check_rows, check_weights, check_X
+from metamix.fitting import Problem, prepare
+from metamix.fitting.out_of_fold import OutOfFold
 from metamix.recombination import combine, keep_top, posterior
-from metamix.stacking import FeatureWeightedStack, LogOpinionPool
-from metamix.tables import n_rows, recognise_task
 from metamix.training.selection import Selection, Table, select
+from metamix.training.stacking import FeatureWeightedStack, LogOpinionPool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +121,7 @@ class MixtureOfPredictions(BaseEstimator):
         self._columns = None if n_classes or base is None else StackColumns().fit(base)
         folds = _folds(self.cv, known, X, target, groups, n_classes is not None, fold_seed)
         table = Table(
-            data=Data(_rows_of(X, len(target)), target, weight, groups, n_classes),
+            data=Problem(_rows_of(X, len(target)), target, weight, groups, n_classes),
             folds=folds.second_level(target, groups, fold_seed),
             base=base,
             features=self._features,
@@ -136,7 +136,7 @@ class MixtureOfPredictions(BaseEstimator):
             stack_features=None if self._columns is None else self._columns.dense(base),
         )
         nothing = np.zeros(len(names))
-        answers = Answers(list(names), values, fit_seconds=nothing, predict_seconds=nothing.copy())
+        answers = OutOfFold(list(names), values, fit_seconds=nothing, predict_seconds=nothing.copy())
         self._keep(select(table.with_answers(answers, len(names))), table.folds)
         return self
 
@@ -331,7 +331,7 @@ def fit_predictions(
         Of numbers, a column for each model. Of classes, probabilities in the order of ``np.unique(y)``; of
         two classes, (n, K) holds the probability of the second, as ``predict_proba(X)[:, 1]`` does. A
         mapping holds (n,) or (n, C) for each model. Rows with NaN, which a model did not hold out, take no
-        part. Answers to rows that a model was trained on would make it look better than it is.
+        part. OutOfFold to rows that a model was trained on would make it look better than it is.
     X : array, sparse matrix or data frame of shape (n, d)
         What the gate looks at; None with ``gate_features="predictions"``.
     y : array-like of shape (n,)

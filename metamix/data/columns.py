@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from metamix.cells import codes_of, column_kind, date_part, dates_of, numbers_of, sorted_levels
-from metamix.frames import array_of_lists, check_frame, column_names, find_columns, frame_columns, is_frame
+from metamix.data.cells import codes_of, column_kind, date_part, dates_of, numbers_of, sorted_levels
+from metamix.data.frames import array_of_lists, check_frame, column_names, find_columns, frame_columns, is_frame
 
 __all__ = ["ColumnEncoder"]
 
@@ -50,7 +50,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     kinds_ : list of str
-        (d,) what each column held in training, see `metamix.cells.column_kind`.
+        (d,) what each column held in training, see `metamix.data.cells.column_kind`.
     categories_ : list
         (d,) for text and categories the list of values kept apart, else None.
     factor_ : ndarray

@@ -187,7 +187,7 @@ class FeatureWeightedStack(BaseEstimator):
         return self
 
     def predict(self, predictions: Array, features: Array | None = None) -> Array:
-        """Answers (n,) from predictions (n, K) and features (n, q)."""
+        """OutOfFold (n,) from predictions (n, K) and features (n, q)."""
         check_is_fitted(self)
         answers = np.empty(len(predictions))
         for block in _blocks(np.arange(len(predictions))):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from metamix.cells import is_pandas
+from metamix.data.cells import is_pandas
 
 __all__ = [
     "TableError",
@@ -282,7 +282,7 @@ def check_frame(columns: list[Any], names: list[str] | None) -> None:
     --------
     >>> check_frame([], [])
     Traceback (most recent call last):
-    metamix.frames.TableError: Found array with 0 feature(s) (shape=(0, 0)) while a minimum of 1 is required.
+    metamix.data.frames.TableError: Found array with 0 feature(s) (shape=(0, 0)) while a minimum of 1 is required.
     """
     if not columns or not len(columns[0]):
         shape = (len(columns[0]) if columns else 0, len(columns))

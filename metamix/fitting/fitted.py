@@ -1,10 +1,10 @@
-"""What lies on the bench: rows, named experts, and what a fit leaves behind."""
+"""Fitted experts: predictions of one shape whatever the library, and fold models that are averaged."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,76 +13,16 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 
-from metamix.answers import Failure
-from metamix.fitting.placing import together
-from metamix.tables import take_rows
+from metamix.fitting.device_placement import join_devices
+from metamix.fitting.out_of_fold import Failure
 
-__all__ = ["Data", "Entry", "Fitted", "FoldAverage", "PerTarget", "offers_scale"]
+__all__ = ["FittedExpert", "FoldAverage", "PerTarget", "offers_scale"]
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Data:
-    """Rows to learn from.
-
-    Parameters
-    ----------
-    X : array, sparse matrix or frame, n rows
-        Handed to the experts as it is.
-    y : ndarray of shape (n,) or (n, T)
-        Target, or several; integer codes 0 … C-1 for classes.
-    sample_weight : ndarray of shape (n,) or None
-    groups : ndarray of shape (n,) or None
-    n_classes : int or None
-        C, or None for regression.
-    """
-
-    X: Any
-    y: NDArray[Any]
-    sample_weight: Array | None = None
-    groups: NDArray[Any] | None = None
-    n_classes: int | None = None
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return len(self.y)
-
-    @property
-    def n_targets(self) -> int | None:
-        """T, or None for a single target, whose arrays lack that axis."""
-        return self.y.shape[1] if self.y.ndim == 2 else None
-
-    def target(self, t: int) -> Data:
-        """The same rows with target t alone."""
-        return self if self.y.ndim == 1 else replace(self, y=self.y[:, t])
-
-    def take(self, rows: NDArray[np.intp]) -> Data:
-        """Some rows; these very data where all are taken in order."""
-        if len(rows) == self.n and bool((rows == np.arange(self.n)).all()):
-            return self
-        weight, groups = (None if part is None else part[rows] for part in (self.sample_weight, self.groups))
-        return replace(self, X=take_rows(self.X, rows), y=self.y[rows], sample_weight=weight, groups=groups)
-
-    @property
-    def weight(self) -> Array:
-        """Sample weights, ones where none were given, (n,)."""
-        return np.ones(self.n) if self.sample_weight is None else self.sample_weight
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A named expert; `seed` draws rows for one that takes no weights, `device` says in words where it runs."""
-
-    name: str
-    estimator: Any
-    seed: int = 0
-    device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class Fitted:
+class FittedExpert:
     """A fitted expert and what it answers about.
 
     `classes` holds the codes behind the columns of its predict_proba: a fold, or a weight, may lack some.
@@ -97,14 +37,14 @@ class Fitted:
     n_targets: int | None = None
     device: str = "cpu"
 
-    def answer(self, X: Any) -> Array:
+    def predict(self, X: Any) -> Array:
         """Predictions (n,) or (n, T), or probabilities over all C classes (n, C); ValueError if not finite."""
         return self._shaped(self.model.predict(X) if self.n_classes is None else self.model.predict_proba(X))
 
-    def answer_with_scale(self, X: Any) -> tuple[Array, Array | None]:
+    def predict_with_scale(self, X: Any) -> tuple[Array, Array | None]:
         """The answer and the expert's own standard deviation, of the same shape; None where it has none."""
         if self.n_classes is not None or not offers_scale(self.model):
-            return self.answer(X), None
+            return self.predict(X), None
         values, scale = self.model.predict(X, return_std=True)
         values = self._shaped(values)
         scale = np.asarray(scale, dtype=np.float64)
@@ -113,10 +53,10 @@ class Fitted:
         # A deviation that is no number is no deviation: the likelihood has one of its own.
         return values, np.where(np.isfinite(scale) & (scale >= 0), np.broadcast_to(scale, values.shape), np.nan)
 
-    def asked(self, X: Any, fold: int) -> Array | Failure:
+    def try_predict(self, X: Any, fold: int) -> Array | Failure:
         """The answer, or what went wrong, for callers that go on without it."""
         try:
-            return self.answer(X)
+            return self.predict(X)
         except Exception as error:  # a foreign predict may raise anything
             return Failure(self.name, fold, f"{type(error).__name__}: {error}")
 
@@ -144,7 +84,7 @@ class FoldAverage:
     """The fold models of one expert, answering with their mean."""
 
     name: str
-    members: Sequence[Fitted]
+    members: Sequence[FittedExpert]
 
     @property
     def model(self) -> list[Any]:
@@ -154,15 +94,15 @@ class FoldAverage:
     @property
     def device(self) -> str:
         """Where the fold models were fitted."""
-        return together(member.device for member in self.members)
+        return join_devices(member.device for member in self.members)
 
-    def answer(self, X: Any) -> Array:
+    def predict(self, X: Any) -> Array:
         """Mean prediction (n,) or (n, T), or mean probabilities (n, C)."""
-        return np.asarray(np.mean([member.answer(X) for member in self.members], axis=0))
+        return np.asarray(np.mean([member.predict(X) for member in self.members], axis=0))
 
-    def answer_with_scale(self, X: Any) -> tuple[Array, Array | None]:
+    def predict_with_scale(self, X: Any) -> tuple[Array, Array | None]:
         """Mean answer, and the root mean square of the members' own deviations, where they have any."""
-        values, scales = zip(*(member.answer_with_scale(X) for member in self.members), strict=True)
+        values, scales = zip(*(member.predict_with_scale(X) for member in self.members), strict=True)
         known = [scale for scale in scales if scale is not None]
         whole = np.sqrt(np.mean(np.square(known), axis=0)) if known else None
         return np.asarray(np.mean(values, axis=0)), whole
@@ -180,7 +120,7 @@ class PerTarget(BaseEstimator):
         self.models = models
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Answers (n, T), and deviations (n, T) where asked."""
+        """OutOfFold (n, T), and deviations (n, T) where asked."""
         if not return_std:
             return np.column_stack([model.predict(X) for model in self.models])
         pairs = [model.predict(X, return_std=True) for model in self.models]

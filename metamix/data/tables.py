@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metamix.cells import column_kind, is_missing, is_pandas
-from metamix.frames import TableError, column_names, frame_columns, is_frame, listed, n_rows, take_rows
+from metamix.data.cells import column_kind, is_missing, is_pandas
+from metamix.data.frames import TableError, column_names, frame_columns, is_frame, listed, n_rows, take_rows
 
 if TYPE_CHECKING:
     import pandas as pd

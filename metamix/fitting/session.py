@@ -11,15 +11,16 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from metamix.answers import Answers, Failure
+from metamix.data.folds import Folds
+from metamix.data.tables import take_rows
 from metamix.engines import Engine, Outcome, SerialEngine, Session
-from metamix.fitting.contents import Data, Entry, Fitted
 from metamix.fitting.expert import fit_expert
-from metamix.folds import Folds
+from metamix.fitting.fitted import FittedExpert
+from metamix.fitting.out_of_fold import Failure, OutOfFold
+from metamix.fitting.problem import NamedExpert, Problem
 from metamix.progress import Event, emit
-from metamix.tables import take_rows
 
-__all__ = ["AllExpertsFailedError", "Bench", "Workshop"]
+__all__ = ["AllExpertsFailedError", "FitSession", "SharedInputs"]
 
 Array = NDArray[np.float64]
 
@@ -39,18 +40,18 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class Bench:
+class SharedInputs:
     """What every task shares; travels to a worker once."""
 
-    entries: tuple[Entry, ...]
-    data: Data
+    entries: tuple[NamedExpert, ...]
+    data: Problem
     folds: Folds
     negligible: float
 
 
 @dataclass
 class _Done:
-    fitted: Fitted | None
+    fitted: FittedExpert | None
     values: Array | None
     scale: Array | None
     fit_seconds: float
@@ -78,35 +79,35 @@ def _key(job: _Job) -> tuple[Any, ...]:
     return job.expert, job.fold, None if job.weight is None else job.weight.tobytes()
 
 
-def _work(bench: Bench, job: _Job) -> _Done:
+def _work(inputs: SharedInputs, job: _Job) -> _Done:
     """One task: fit one expert on one fold, answer for the held-out rows. Runs in a worker."""
-    train, test = (None, None) if job.fold < 0 else bench.folds.pairs[job.fold]
-    if bench.folds.in_sample:
+    train, test = (None, None) if job.fold < 0 else inputs.folds.pairs[job.fold]
+    if inputs.folds.in_sample:
         train = None
     started = time.perf_counter()
     weight = job.weight if job.weight is None or train is None else job.weight[train]
-    fitted = fit_expert(bench.entries[job.expert], bench.data, train, weight, job.params, bench.negligible)
+    fitted = fit_expert(inputs.entries[job.expert], inputs.data, train, weight, job.params, inputs.negligible)
     fit_seconds = time.perf_counter() - started
     fitted = replace(fitted, seconds=fit_seconds)
     values = scale = None
     started = time.perf_counter()
     if test is not None:
-        X = bench.data.X if bench.folds.in_sample else take_rows(bench.data.X, test)
-        values, scale = fitted.answer_with_scale(X)
+        X = inputs.data.X if inputs.folds.in_sample else take_rows(inputs.data.X, test)
+        values, scale = fitted.predict_with_scale(X)
     return _Done(fitted if job.keep else None, values, scale, fit_seconds, time.perf_counter() - started)
 
 
 @dataclass
-class Workshop:
-    """Experts, rows and folds on one bench, and an engine that does the work.
+class FitSession:
+    """Experts, rows and folds on one inputs, and an engine that does the work.
 
     Use as a context manager: what the tasks share travels to the workers once, when it opens.
 
     Parameters
     ----------
-    entries : list of Entry
+    entries : list of NamedExpert
         Experts as `prepare` returns them.
-    data : Data
+    data : Problem
     folds : Folds
     engine : Engine
         Where everything runs but what is on a GPU: that is done here, one fit at a time.
@@ -116,8 +117,8 @@ class Workshop:
         Responsibility at or below which a row is left out of a fit.
     """
 
-    entries: Sequence[Entry]
-    data: Data
+    entries: Sequence[NamedExpert]
+    data: Problem
     folds: Folds
     engine: Engine
     on_error: str = "drop"
@@ -127,11 +128,11 @@ class Workshop:
     _here: Session | None = field(default=None, repr=False)
     _remembered: dict[tuple[Any, ...], _Done] = field(default_factory=dict, repr=False)
 
-    def __enter__(self) -> Workshop:
-        bench = Bench(tuple(self.entries), self.data, self.folds, self.negligible)
-        self._session = self._stack.enter_context(self.engine.open(bench))
+    def __enter__(self) -> FitSession:
+        inputs = SharedInputs(tuple(self.entries), self.data, self.folds, self.negligible)
+        self._session = self._stack.enter_context(self.engine.open(inputs))
         here = SerialEngine(threads_per_task=self._session.threads_per_task)
-        self._here = self._stack.enter_context(here.open(bench))
+        self._here = self._stack.enter_context(here.open(inputs))
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -148,7 +149,7 @@ class Workshop:
         needed: bool = True,
         remember: bool = False,
         params: Mapping[int, Mapping[str, Any]] | None = None,
-    ) -> tuple[list[int], Answers]:
+    ) -> tuple[list[int], OutOfFold]:
         """Out-of-fold answers of some experts.
 
         Parameters
@@ -171,7 +172,7 @@ class Workshop:
 
         Returns
         -------
-        (list of int, Answers)
+        (list of int, OutOfFold)
             Positions in `which` that answered everywhere, and their table.
 
         Raises
@@ -212,7 +213,7 @@ class Workshop:
             values /= share
             if scale is not None:
                 scale /= share
-        table = Answers(names, values, fit_seconds, predict_seconds, failures, models, scale)
+        table = OutOfFold(names, values, fit_seconds, predict_seconds, failures, models, scale)
         kept = self._kept(which, failed, failures, needed)
         return kept, table if len(kept) == len(which) else table.take(kept)
 
@@ -236,9 +237,11 @@ class Workshop:
                 self._remembered[_key(job)] = done
             yield job, done
 
-    def each(self, function: Callable[[Bench, Any], Any], jobs: Sequence[Any], names: Sequence[str]) -> list[Any]:
-        """What `function(bench, job)` returns for each job, worked off by the engine; it must not fail."""
-        assert self._session is not None, "open the workshop with a with statement first"
+    def each(
+        self, function: Callable[[SharedInputs, Any], Any], jobs: Sequence[Any], names: Sequence[str]
+    ) -> list[Any]:
+        """What `function(inputs, job)` returns for each job, worked off by the engine; it must not fail."""
+        assert self._session is not None, "open the session with a with statement first"
         found: list[Any] = [None] * len(jobs)
         for count, outcome in enumerate(self._session.run(function, list(jobs), list(names)), start=1):
             if outcome.error is not None:
@@ -254,7 +257,7 @@ class Workshop:
         *,
         needed: bool = True,
         params: Mapping[str, Any] | None = None,
-    ) -> tuple[dict[int, Fitted], list[Failure]]:
+    ) -> tuple[dict[int, FittedExpert], list[Failure]]:
         """Fit some experts on all rows, once.
 
         Parameters
@@ -268,7 +271,7 @@ class Workshop:
 
         Returns
         -------
-        (dict from position in `which` to Fitted, list of Failure)
+        (dict from position in `which` to FittedExpert, list of Failure)
 
         Raises
         ------
@@ -283,7 +286,7 @@ class Workshop:
         return {j: fitted[j] for j in self._kept(which, failed, failures, needed)}, failures
 
     def _run(self, jobs: list[_Job], failures: list[Failure], failed: set[int]) -> Iterator[tuple[_Job, _Done]]:
-        assert self._session is not None, "open the workshop with a with statement first"
+        assert self._session is not None, "open the session with a with statement first"
         names = [
             f"{self.entries[job.expert].name}, " + ("all rows" if job.fold < 0 else f"fold {job.fold}") for job in jobs
         ]

@@ -69,19 +69,19 @@ class Folds:
         return self.fold_of_row if self.fold_of_row.ndim == 1 else self.fold_of_row[:, 0]
 
     @cached_property
-    def honest(self) -> NDArray[np.bool_]:
+    def held_out(self) -> NDArray[np.bool_]:
         """Rows that were held out at least once, (n,)."""
         return self.partition >= 0
 
-    def learners(self, f: int) -> Rows:
+    def train_rows(self, f: int) -> Rows:
         """Rows whose out-of-fold answers a gate may learn from before it weighs the rows of fold f.
 
         They are fold f's own training rows, so that groups stay whole and time runs forward.
         """
         train = self.pairs[f][0]
-        return train if self.in_sample else train[self.honest[train]]
+        return train if self.in_sample else train[self.held_out[train]]
 
-    def judged(self, f: int) -> Rows:
+    def test_rows(self, f: int) -> Rows:
         """Rows that fold f was the first to hold out: every honest row belongs to one such set."""
         return np.flatnonzero(self.partition == f)
 
@@ -91,8 +91,8 @@ class Folds:
         They are these folds, as long as any of them leaves honest rows to learn from. A single hold-out
         leaves none, so its honest rows are divided anew, groups kept whole.
         """
-        usable = any(len(self.learners(f)) > 1 and len(self.judged(f)) for f in range(len(self)))
-        rows = np.flatnonzero(self.honest)
+        usable = any(len(self.train_rows(f)) > 1 and len(self.test_rows(f)) for f in range(len(self)))
+        rows = np.flatnonzero(self.held_out)
         if self.in_sample or usable or len(rows) < 2:
             return self
         groups = None if groups is None else np.asarray(groups)[rows]
@@ -117,7 +117,7 @@ class Folds:
         [(4, 4), (4, 4)]
         """
         whole = all(len(train) + len(test) == self.n for train, test in self.pairs)
-        if self.in_sample or len(self) <= k or not whole or self.fold_of_row.ndim > 1 or not self.honest.all():
+        if self.in_sample or len(self) <= k or not whole or self.fold_of_row.ndim > 1 or not self.held_out.all():
             return self
         held = np.array([len(test) if counts is None else np.count_nonzero(counts[test]) for _, test in self.pairs])
         sizes, members = np.zeros(k), np.empty(len(self), dtype=np.intp)
@@ -210,7 +210,7 @@ def make_folds(
     --------
     >>> make_folds(None, np.zeros((3, 1)), np.zeros(3)).in_sample
     True
-    >>> make_folds([([0, 1], [2])], np.zeros((3, 1)), np.zeros(3)).honest
+    >>> make_folds([([0, 1], [2])], np.zeros((3, 1)), np.zeros(3)).held_out
     array([False, False,  True])
     """
     n = len(y)

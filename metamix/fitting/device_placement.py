@@ -8,7 +8,7 @@ from typing import Any
 
 from metamix.devices import check_device, device_for, resolve_device, there_is
 
-__all__ = ["Place", "bring_home", "look_round", "place_all", "together"]
+__all__ = ["Placement", "find_placements", "join_devices", "move_to_cpu", "place_experts"]
 
 #: Parameters by which libraries are told where to run. The first alone has one meaning in all of them, and follows.
 DEVICE_PARAMETERS = ("device", "device_type", "task_type")
@@ -17,7 +17,7 @@ HOOK = "__metamix_device__"
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Where one part runs.
 
     Parameters
@@ -37,21 +37,21 @@ class Place:
     @property
     def device(self) -> str:
         """In words."""
-        return together(self.devices)
+        return join_devices(self.devices)
 
 
-def together(devices: Iterable[str]) -> str:
+def join_devices(devices: Iterable[str]) -> str:
     """Several devices in words, each once; none is the CPU.
 
     Examples
     --------
-    >>> together(["cuda:0", "cpu", "cuda:0"]), together([])
+    >>> join_devices(["cuda:0", "cpu", "cuda:0"]), join_devices([])
     ('cpu, cuda:0', 'cpu')
     """
     return ", ".join(sorted(set(devices))) or "cpu"
 
 
-def place_all(parts: Sequence[tuple[str, Any]], device: Any) -> list[Place]:
+def place_experts(parts: Sequence[tuple[str, Any]], device: Any) -> list[Placement]:
     """Where named parts run when a mixture is asked for a device; looked at before anything is fitted.
 
     A part follows where it has a parameter `device`, at any depth, that is None or "auto"; any other value is its
@@ -64,7 +64,7 @@ def place_all(parts: Sequence[tuple[str, Any]], device: Any) -> list[Place]:
 
     Returns
     -------
-    list of Place
+    list of Placement
 
     Raises
     ------
@@ -75,11 +75,11 @@ def place_all(parts: Sequence[tuple[str, Any]], device: Any) -> list[Place]:
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
-    >>> [place.device for place in place_all([("ridge", Ridge())], "auto")]
+    >>> [place.device for place in place_experts([("ridge", Ridge())], "auto")]
     ['cpu']
     """
     asked = check_device(device)
-    places, refused = look_round(parts, asked)
+    places, refused = find_placements(parts, asked)
     if not asked.startswith("cuda"):
         return places
     if refused:
@@ -93,21 +93,21 @@ def place_all(parts: Sequence[tuple[str, Any]], device: Any) -> list[Place]:
     return places
 
 
-def look_round(parts: Sequence[tuple[str, Any]], device: str) -> tuple[list[Place], list[str]]:
+def find_placements(parts: Sequence[tuple[str, Any]], device: str) -> tuple[list[Placement], list[str]]:
     """Where named parts would run, and which of those that would follow cannot, with the reason.
 
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
-    >>> look_round([("ridge", Ridge())], "cuda")
-    ([Place(devices=(), settings={}, refusals=())], [])
+    >>> find_placements([("ridge", Ridge())], "cuda")
+    ([Placement(devices=(), settings={}, refusals=())], [])
     """
     places = [_place(part, device) for _, part in parts]
     told = zip(parts, places, strict=True)
     return places, [f"{name} ({why})" for (name, _), place in told for why in dict.fromkeys(place.refusals)]
 
 
-def _place(part: Any, asked: str) -> Place:
+def _place(part: Any, asked: str) -> Placement:
     parameters = part.get_params(deep=True) if hasattr(part, "get_params") else {}
     owners: list[str] = []
     devices: list[str] = []
@@ -131,7 +131,7 @@ def _place(part: Any, asked: str) -> Place:
             refusals += [why] if why else []
             if _is_to_be_told(one, value, got, asked):
                 settings[name] = asked if hasattr(one, HOOK) and asked != "auto" else got
-    return Place(tuple(devices), settings, tuple(refusals))
+    return Placement(tuple(devices), settings, tuple(refusals))
 
 
 def _asked(one: Any, device: str) -> tuple[str, str]:
@@ -157,7 +157,7 @@ def _is_xgboost(one: Any) -> bool:
     return any(kind.__module__.partition(".")[0] == "xgboost" for kind in type(one).__mro__)
 
 
-def bring_home(model: Any) -> Any:
+def move_to_cpu(model: Any) -> Any:
     """Let fitted XGBoost models inside a fitted model answer on the CPU; torch parts of this house do so anyway.
 
     Parameters
@@ -168,7 +168,7 @@ def bring_home(model: Any) -> Any:
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
-    >>> bring_home(Ridge())
+    >>> move_to_cpu(Ridge())
     Ridge()
     """
     seen: dict[int, Any] = {}

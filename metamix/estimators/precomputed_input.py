@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamix.tables import is_frame
+from metamix.data.tables import is_frame
 
 __all__ = ["check_answers", "known_rows", "read_answers", "warn_of_hits"]
 
@@ -83,7 +83,7 @@ def _numbers(values: Any, what: str) -> Array:
 def check_answers(
     values: Array, names: Sequence[str], classes: NDArray[Any] | None, *, complete: bool = False
 ) -> Array:
-    """Answers (n, K), or probabilities (n, K, C) that sum to one; NaN where a model gave none.
+    """OutOfFold (n, K), or probabilities (n, K, C) that sum to one; NaN where a model gave none.
 
     Parameters
     ----------

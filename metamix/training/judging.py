@@ -44,7 +44,7 @@ def paired(difference: Array, weight: Array) -> Paired:
 
 
 class _Given(BaseEstimator):
-    """Answers that are known already, in the clothes of an estimator, for scorers."""
+    """OutOfFold that are known already, in the clothes of an estimator, for scorers."""
 
     def __init__(self, answers: Array | None = None) -> None:
         self.answers = answers

@@ -1,0 +1,74 @@
+"""What experts are fitted on: rows, target, weights and groups; and the experts, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamix.data.tables import take_rows
+
+__all__ = ["NamedExpert", "Problem"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows to learn from.
+
+    Parameters
+    ----------
+    X : array, sparse matrix or frame, n rows
+        Handed to the experts as it is.
+    y : ndarray of shape (n,) or (n, T)
+        Target, or several; integer codes 0 … C-1 for classes.
+    sample_weight : ndarray of shape (n,) or None
+    groups : ndarray of shape (n,) or None
+    n_classes : int or None
+        C, or None for regression.
+    """
+
+    X: Any
+    y: NDArray[Any]
+    sample_weight: Array | None = None
+    groups: NDArray[Any] | None = None
+    n_classes: int | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.y)
+
+    @property
+    def n_targets(self) -> int | None:
+        """T, or None for a single target, whose arrays lack that axis."""
+        return self.y.shape[1] if self.y.ndim == 2 else None
+
+    def target(self, t: int) -> Problem:
+        """The same rows with target t alone."""
+        return self if self.y.ndim == 1 else replace(self, y=self.y[:, t])
+
+    def take(self, rows: NDArray[np.intp]) -> Problem:
+        """Some rows; these very data where all are taken in order."""
+        if len(rows) == self.n and bool((rows == np.arange(self.n)).all()):
+            return self
+        weight, groups = (None if part is None else part[rows] for part in (self.sample_weight, self.groups))
+        return replace(self, X=take_rows(self.X, rows), y=self.y[rows], sample_weight=weight, groups=groups)
+
+    @property
+    def weight(self) -> Array:
+        """Sample weights, ones where none were given, (n,)."""
+        return np.ones(self.n) if self.sample_weight is None else self.sample_weight
+
+
+@dataclass(frozen=True)
+class NamedExpert:
+    """A named expert; `seed` draws rows for one that takes no weights, `device` says in words where it runs."""
+
+    name: str
+    estimator: Any
+    seed: int = 0
+    device: str = "cpu"
