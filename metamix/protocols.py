@@ -61,23 +61,44 @@ class DifferentiableGate(Gate, Protocol):
 
 @runtime_checkable
 class PathGate(DifferentiableGate, Protocol):
-    """A differentiable gate whose penalty can be chosen along a path that ends at infinity.
+    """A differentiable gate whose penalty training may choose along a path.
 
-    ``penalties_`` (available before fitting) lists the candidates; infinity is constant weights.
+    ``penalty`` is a number, or "path" where training chooses it out of fold.
     """
 
     penalty: float | str
-    penalties_: tuple[float, ...]
 
     def fit_path(
         self,
         X: Any,
         target: Objective | FloatArray,
-        penalties: Sequence[float] | None = None,
+        penalties: Sequence[float],
         start: FloatArray | None = None,
         sample_weight: FloatArray | None = None,
     ) -> list[Any]:
-        """One fitted gate per penalty, in the order given; target is an objective or responsibilities."""
+        """One fitted gate per penalty, in the order given.
+
+        ``target`` is an objective or responsibilities (n, K); ``start`` are constant weights (K,).
+        """
+
+
+@runtime_checkable
+class ContinuedPathGate(PathGate, Protocol):
+    """A gate whose path can be continued from a fitted gate, which saves time and lets training refine it."""
+
+    def continue_path(
+        self,
+        X: Any,
+        target: Objective | FloatArray,
+        penalties: Sequence[float],
+        fitted: Any,
+        sample_weight: FloatArray | None = None,
+        adaptive: bool = False,
+    ) -> list[Any]:
+        """As `fit_path`, from the solution of a gate that was fitted over the same columns.
+
+        ``adaptive`` penalises each column in inverse proportion to the square of its slopes.
+        """
 
 
 @runtime_checkable

@@ -252,7 +252,7 @@ def test_rows_never_held_out_take_no_part_in_the_gate():
     folds = [(np.setdiff1d(np.arange(150), part), part) for part in (test[::2], test[1::2])]
 
     class Deaf(RegressorMixin, BaseEstimator):
-        """OutOfFold a column of X: what y is does not change it."""
+        """Answers a column of X: what y is does not change it."""
 
         def __init__(self, column=0):
             self.column = column

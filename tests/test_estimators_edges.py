@@ -27,7 +27,7 @@ def _noise(seed, n=120):
 
 
 class Column(RegressorMixin, BaseEstimator):
-    """OutOfFold a column of X, whatever it was fitted to."""
+    """Answers a column of X, whatever it was fitted to."""
 
     def __init__(self, number=0):
         self.number = number

@@ -41,7 +41,7 @@ def test_sample_weights_reach_experts(specialize, routing):
 
 
 class Column(RegressorMixin, BaseEstimator):
-    """OutOfFold a column of X, whatever it was fitted to."""
+    """Answers a column of X, whatever it was fitted to."""
 
     def __init__(self, number=0):
         self.number = number

@@ -33,7 +33,7 @@ class Recorder(RegressorMixin, BaseEstimator):
 
 
 class Wrong(RegressorMixin, BaseEstimator):
-    """OutOfFold what it should not."""
+    """Answers what it should not."""
 
     def __init__(self, answer=np.nan, error=None):
         self.answer = answer

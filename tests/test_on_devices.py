@@ -49,7 +49,7 @@ def table(n=300):
 
 
 def answers_and_gradients(layer, x, device):
-    """OutOfFold of a copy on a device, with the gradients of its parameters and of the rows, all on the CPU."""
+    """Answers of a copy on a device, with the gradients of its parameters and of the rows, all on the CPU."""
     one, rows = copy.deepcopy(layer).to(device), x.to(device, copy=True).requires_grad_()
     said = one(rows)
     said = torch.cat(said, 1) if isinstance(said, list) else said

@@ -207,7 +207,7 @@ def _is_plain(X: Any) -> bool:
 
 
 def _from_answers(predictions: Array) -> Array:
-    """OutOfFold and spread for numbers; logits, entropy and margin for classes. Rows never answered are zero."""
+    """Predictions and spread for numbers; logits, entropy and margin for classes. Rows never answered are zero."""
     known = np.nan_to_num(predictions)
     if known.ndim == 2:
         return np.column_stack([known, known.std(axis=1)])

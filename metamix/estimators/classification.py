@@ -12,16 +12,15 @@ from sklearn.base import ClassifierMixin
 from metamix import registry
 from metamix.estimators.mixture import Array, Mixture
 from metamix.estimators.validation import check_classes
-from metamix.recombination import combine
 from metamix.training.stacking import LogOpinionPool
 
 
 class MixtureClassifier(ClassifierMixin, Mixture):
     """Mixture of experts for classification.
 
-    Parameters and attributes are those of `MixtureRegressor`, without `likelihood`: the likelihood is the
-    probability that an expert gave to the class that came. Experts need `predict_proba`, and see classes
-    as codes 0 … C-1; `oof_predictions_` has shape (n, K, C).
+    Parameters and attributes are those of `MixtureRegressor`, without `likelihood`: the likelihood is the probability
+    that an expert gave to the class observed. There is no feature-weighted stack. Experts need `predict_proba`, and see
+    classes as codes 0 … C-1; `oof_predictions_` has shape (n, K, C).
 
     Attributes
     ----------
@@ -37,21 +36,21 @@ class MixtureClassifier(ClassifierMixin, Mixture):
     """
 
     @property
-    def _known(self) -> Mapping[str, Any]:
+    def _registry(self) -> Mapping[str, Any]:
         return registry.classifiers
 
     @property
-    def _pool(self) -> tuple[str, ...]:
+    def _default_experts(self) -> tuple[str, ...]:
         return ("logistic", "naive_bayes", "neighbours", "extra_trees", "boosting")
 
-    def _likelihood_and_stacker(self) -> tuple[Any, Any]:
-        return registry.likelihoods["categorical"](), LogOpinionPool()
+    def _likelihood_and_stacks(self) -> tuple[Any, Any, Any]:
+        return registry.likelihoods["categorical"](), LogOpinionPool(), None
 
-    def _target(self, y: Any) -> tuple[NDArray[Any], int | None]:
+    def _check_target(self, y: Any) -> tuple[NDArray[Any], int | None]:
         self.classes_, codes = check_classes(self, y)
         return codes, len(self.classes_)
 
-    def _codes(self, y: Any) -> NDArray[Any]:
+    def _check_known_target(self, y: Any) -> NDArray[Any]:
         labels = np.asarray(y).ravel()
         unknown = sorted({str(label) for label in np.unique(labels[~np.isin(labels, self.classes_)])})
         if unknown:
@@ -60,9 +59,7 @@ class MixtureClassifier(ClassifierMixin, Mixture):
 
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities (n, C), in the order of `classes_`."""
-        told = self._opinions(X)[0]
-        mixed = combine(told.weights, told.values)
-        return np.asarray(mixed / mixed.sum(axis=1, keepdims=True))
+        return self._fitted.predict_proba(self._check_new(X))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each row, (n,)."""

@@ -1,4 +1,4 @@
-"""A gate over answers that somebody else's models gave out of fold: the honest table without an expert to fit."""
+"""Candidates and blend over out-of-fold predictions of models that were fitted elsewhere."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from metamix import registry
 from metamix.data.folds import Folds, make_folds
-from metamix.data.gate_features import GateFeatures, StackColumns
 from metamix.data.tables import n_rows, recognise_task
 from metamix.estimators.precomputed_input import check_answers, known_rows, read_answers, warn_of_hits
-from metamix.estimators.resolution import accepts, resolve_gate, resolve_likelihood
+from metamix.estimators.resolution import constant_gate, gate_features, input_tags, resolve_gates, resolve_likelihood
 from metamix.estimators.validation import check_classes, check_numbers, check_rows, check_weights, check_X
 from metamix.fitting import Problem, prepare
 from metamix.fitting.out_of_fold import OutOfFold
-from metamix.recombination import combine, keep_top, posterior
-from metamix.training.selection import Selection, Table, select
-from metamix.training.stacking import FeatureWeightedStack, LogOpinionPool
+from metamix.recombination import keep_top, posterior
+from metamix.training.candidates import CandidateSettings
+from metamix.training.fit import fit_combination
+from metamix.training.prediction import TargetPrediction
+from metamix.training.stacking import EstimatorStack, FeatureWeightedStack, LinearStack, LogOpinionPool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["MixtureOfPredictions", "fit_predictions"]
 
 Array = NDArray[np.float64]
-
-# A gate by name looks at so many principal components where x is wider.
-MOST_GATE_COLUMNS = 40
 
 
 def _classifies(estimator: MixtureOfPredictions) -> bool:
@@ -49,18 +47,19 @@ class MixtureOfPredictions(BaseEstimator):
 
     Attributes
     ----------
-    names_ : list of K + 1 str
-        The models, and "stack".
+    names_ : list of K str
+        Of all columns: the models, stack, feature-weighted stack (of numbers), mean.
     classes_ : ndarray of shape (C,) or None
-    oof_predictions_ : ndarray of shape (n, K + 1) or (n, K + 1, C)
-        What was given, and the stack's own answers out of fold.
-    responsibilities_ : ndarray of shape (n, K + 1)
+    oof_predictions_ : ndarray of shape (n, K) or (n, K, C)
+        What was given, and the out-of-fold predictions of the other columns.
+    responsibilities_ : ndarray of shape (n, K)
         Rows that took no part have the gate's weights.
     fold_of_row_ : ndarray of shape (n,), or (n, R) with repeats
         -1 for rows that took no part.
-    gate_, likelihood_, stack_ : fitted parts
+    gate_, likelihood_ : fitted parts
+    stacks_ : dict from column to fitted stack
     candidates_ : data frame
-        Best single, constant, stack and gated: honest loss, gain, standard error.
+        As of `MixtureRegressor`, without the mixture.
     verdict_ : Verdict
 
     Examples
@@ -71,7 +70,7 @@ class MixtureOfPredictions(BaseEstimator):
     >>> answers = y[:, None] + rng.normal(size=(60, 2))
     >>> mixture = fit_predictions(answers, X=y[:, None], y=y, random_state=0)
     >>> mixture.names_, mixture.gate_weights(y[:5, None], predictions=answers[:5]).shape
-    (['model-1', 'model-2', 'stack'], (5, 3))
+    (['model-1', 'model-2', 'stack', 'feature-weighted stack', 'mean'], (5, 5))
     """
 
     def __init__(
@@ -79,10 +78,12 @@ class MixtureOfPredictions(BaseEstimator):
         names: Sequence[str] | None = None,
         *,
         task: str = "auto",
-        gate: Any = "softmax",
+        gate: Any = "auto",
         gate_features: Any = "x",
         likelihood: Any = "gaussian",
         objective: str = "prediction",
+        final: str = "blend",
+        final_estimator: Any = None,
         top_k: int | None = None,
         cv: Any = 5,
         scoring: Any = None,
@@ -94,6 +95,8 @@ class MixtureOfPredictions(BaseEstimator):
         self.gate_features = gate_features
         self.likelihood = likelihood
         self.objective = objective
+        self.final = final
+        self.final_estimator = final_estimator
         self.top_k = top_k
         self.cv = cv
         self.scoring = scoring
@@ -102,53 +105,46 @@ class MixtureOfPredictions(BaseEstimator):
     def fit(self, X: Any, y: Any, predictions: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Learn the gate; parameters as for `fit_predictions`."""
         self._check_parameters()
+        resolved = resolve_gates(self.gate)
         target, n_classes = self._target(y)
         names, given = read_answers(predictions, self.names)
         if len(given) != len(target):
             raise ValueError(f"predictions have {len(given)} rows, y has {len(target)}; give the same rows, in order.")
         values = check_answers(given, names, self.classes_)
-        self.names_ = [*names, "stack"]
+        self._input_tags = input_tags([], resolved, self.gate_features)
         X = self._checked_X(X, len(target), reset=True)
         groups = check_rows(given, target, groups)
         weight = check_weights(sample_weight, len(target))
         known = known_rows(values, names)
         warn_of_hits(values[known], target[known], names)
         gate_seed, fold_seed = (int(s) for s in check_random_state(self.random_state).randint(2**31 - 1, size=2))
-        gate, raw = resolve_gate(self.gate)
-        most = MOST_GATE_COLUMNS if isinstance(self.gate, str) else None
-        self._features = GateFeatures(self.gate_features, raw, most).fit(X, target)
-        base = self._features.base(X)
-        self._columns = None if n_classes or base is None else StackColumns().fit(base)
+        features = gate_features(self.gate_features, resolved).fit(X, target)
+        gates = tuple(prepare(gate, gate_seed) for gate in resolved.gates_for(features.base(X)))
         folds = _folds(self.cv, known, X, target, groups, n_classes is not None, fold_seed)
-        table = Table(
-            data=Problem(_rows_of(X, len(target)), target, weight, groups, n_classes),
-            folds=folds.second_level(target, groups, fold_seed),
-            base=base,
-            features=self._features,
-            gate=prepare(gate, gate_seed),
-            constant=registry.gates["constant"](),
-            stacker=LogOpinionPool() if n_classes else FeatureWeightedStack(),
-            likelihood=registry.likelihoods["categorical"]() if n_classes else resolve_likelihood(self.likelihood),
-            objective=self.objective,
-            top_k=self.top_k,
-            classes=self.classes_,
-            scoring=self.scoring,
-            stack_features=None if self._columns is None else self._columns.dense(base),
-        )
+        stack: Any = LogOpinionPool() if n_classes else LinearStack()
+        if self.final_estimator is not None:
+            stack = EstimatorStack(self.final_estimator)
+        settings = CandidateSettings(
+            gates, constant_gate(), resolved.constant_competes, stack, None if n_classes else FeatureWeightedStack(),
+            registry.likelihoods["categorical"]() if n_classes else resolve_likelihood(self.likelihood), features,
+            self.final, self.objective, self.top_k, self.classes_, self.scoring,
+        )  # fmt: skip
+        problem = Problem(_rows_of(X, len(target)), target, weight, groups, n_classes)
         nothing = np.zeros(len(names))
-        answers = OutOfFold(list(names), values, fit_seconds=nothing, predict_seconds=nothing.copy())
-        self._keep(select(table.with_answers(answers, len(names))), table.folds)
-        return self
-
-    def _keep(self, chosen: Selection, folds: Folds) -> None:
-        self.gate_, self.likelihood_, self.stack_ = chosen.learned.gate, chosen.likelihood, chosen.stacker
-        self.oof_predictions_, self.responsibilities_ = chosen.predictions, chosen.responsibilities
+        first_level = OutOfFold(list(names), values, fit_seconds=nothing, predict_seconds=nothing.copy())
+        self._fitted = fit_combination(problem, folds, first_level, settings)
+        learned = self._fitted.targets[0]
+        self.names_ = self._fitted.names
+        self.gate_, self.likelihood_ = learned.gate, learned.likelihood
+        self.stacks_ = {name: stack for name, (stack, _) in learned.stacks.items()}
+        self.oof_predictions_, self.responsibilities_ = learned.predictions, learned.responsibilities
         self.fold_of_row_ = folds.fold_of_row
-        self.verdict_, self._candidates = chosen.verdict, chosen.candidates
+        self.verdict_, self._candidates = learned.verdict, learned.candidates
+        return self
 
     @property
     def candidates_(self) -> pd.DataFrame:
-        """Simpler combinations, simplest first, honestly judged: a row each."""
+        """A row for each candidate, the simplest first, and one for the blend."""
         import pandas as pd
 
         check_is_fitted(self, "_candidates")
@@ -173,38 +169,38 @@ class MixtureOfPredictions(BaseEstimator):
         if _classifies(self):
             likely = self.predict_proba(X, predictions).argmax(axis=1)
             return np.asarray(self.classes_[likely])
-        return combine(*self._weighed(X, predictions))
+        return self._combined(X, predictions).combined()
 
     @available_if(_classifies)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any, predictions: Any = None) -> Array:
         """Class probabilities (n, C), in the order of `classes_`."""
-        mixed = combine(*self._weighed(X, predictions))
+        mixed = self._combined(X, predictions).combined()
         return np.asarray(mixed / mixed.sum(axis=1, keepdims=True))
 
     def gate_weights(self, X: Any, predictions: Any = None) -> Array:
-        """Whom the mixture trusts in each row, (n, K + 1); rows sum to one.
+        """Weights of the columns in each row, (n, K); rows sum to one.
 
         `predictions` may be left out where the gate looks at X alone.
         """
-        if predictions is None and not self._features_asked().asks_experts:
-            X = self._checked_X(X, None)
-            return keep_top(self.gate_.predict_proba(self._features.base(X)), self.top_k)
-        return self._weighed(X, predictions)[0]
+        check_is_fitted(self)
+        if predictions is None and not self._fitted.features.asks_experts:
+            return self._fitted.weights(self._checked_X(X, None))[0]
+        return self._combined(X, predictions).weights
 
     def assign(self, X: Any, predictions: Any = None) -> NDArray[np.intp]:
-        """Index in `names_` of the leading model of each row, (n,)."""
+        """Index in `names_` of the column with the largest weight in each row, (n,)."""
         return np.asarray(self.gate_weights(X, predictions).argmax(axis=1))
 
     def responsibilities(self, X: Any, y: Any, predictions: Any = None) -> Array:
-        """Which model explained each row once y is seen, (n, K + 1)."""
+        """Posterior probabilities of the columns given y, (n, K)."""
         return self._explained(X, y, predictions)[0]
 
-    def score_samples(self, X: Any, y: Any, predictions: Any = None) -> Array:
-        """Log density, or log probability of the class, of each row under the mixture, (n,)."""
+    def log_prob(self, X: Any, y: Any, predictions: Any = None) -> Array:
+        """Log density, or log probability of the class, of y given each row, (n,)."""
         return self._explained(X, y, predictions)[1]
 
     def _explained(self, X: Any, y: Any, predictions: Any) -> tuple[Array, Array]:
-        weights, answers = self._weighed(X, predictions)
+        found = self._combined(X, predictions)
         if _classifies(self):
             labels = np.asarray(y).ravel()
             if unknown := sorted({str(label) for label in labels[~np.isin(labels, self.classes_)]}):
@@ -212,18 +208,13 @@ class MixtureOfPredictions(BaseEstimator):
             codes: NDArray[Any] = np.searchsorted(self.classes_, labels)
         else:
             codes = check_numbers(self, y)
-        check_rows(answers, codes)
-        log_prob = self.likelihood_.log_prob(codes, answers, X=_rows_of(X, len(codes)))
-        return posterior(weights, log_prob)
+        check_rows(found.values, codes)
+        return posterior(found.weights, found.log_prob(codes))
 
-    def _features_asked(self) -> GateFeatures:
-        check_is_fitted(self, "gate_")
-        return self._features
-
-    def _weighed(self, X: Any, predictions: Any) -> tuple[Array, Array]:
-        """Weights (n, K + 1) and answers, the stack's last."""
-        features = self._features_asked()
-        names = self.names_[:-1]
+    def _combined(self, X: Any, predictions: Any) -> TargetPrediction:
+        """Weights and predictions of all columns, from the models' predictions."""
+        check_is_fitted(self)
+        names = self.names_[: self._fitted.n_first_level]
         if predictions is None:
             raise ValueError(
                 f"the mixture has no models of its own: give their answers to these rows as predictions=..., a column "
@@ -232,15 +223,13 @@ class MixtureOfPredictions(BaseEstimator):
         _, given = read_answers(predictions, names)
         X = self._checked_X(X, len(given))
         values = check_answers(given, names, self.classes_, complete=True)
-        base = features.base(X)
-        stacked = self.stack_.predict(values, None if self._columns is None else self._columns.dense(base))
-        answers = np.concatenate([values, stacked[:, None]], axis=1)
-        return keep_top(self.gate_.predict_proba(features.join(base, answers)), self.top_k), answers
+        return self._fitted.combine(_rows_of(X, len(given)), values)[0]
 
     def _check_parameters(self) -> None:
         for name, values in (
             ("task", ("auto", "regression", "classification")),
             ("objective", ("prediction", "likelihood")),
+            ("final", ("blend", "best", "simplest")),
         ):
             if getattr(self, name) not in values:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; give one of {', '.join(values)}.")
@@ -271,14 +260,19 @@ class MixtureOfPredictions(BaseEstimator):
             raise ValueError(f"X has {n_rows(X)} rows, {what} {n}; give the same rows in the same order.")
         return X
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_fitted")
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        try:
-            gate, raw = resolve_gate(self.gate)
-        except Exception:  # fit says what is wrong; looking at tags must not
-            return tags
-        for tag in ("sparse", "allow_nan", "string", "categorical"):
-            setattr(tags.input_tags, tag, accepts(gate.classifier, tag) if raw else True)
+        found = getattr(self, "_input_tags", None)
+        if found is None:
+            try:
+                found = input_tags([], resolve_gates(self.gate), self.gate_features)
+            except (ValueError, TypeError, KeyError, ImportError):  # reported by fit; reading tags must not fail
+                return tags
+        for name, value in found.items():
+            setattr(tags.input_tags, name, value)
         return tags
 
 
@@ -309,10 +303,12 @@ def fit_predictions(
     *,
     names: Sequence[str] | None = None,
     task: str = "auto",
-    gate: Any = "softmax",
+    gate: Any = "auto",
     gate_features: Any = "x",
     likelihood: Any = "gaussian",
     objective: str = "prediction",
+    final: str = "blend",
+    final_estimator: Any = None,
     top_k: int | None = None,
     cv: Any = 5,
     scoring: Any = None,
@@ -331,7 +327,7 @@ def fit_predictions(
         Of numbers, a column for each model. Of classes, probabilities in the order of ``np.unique(y)``; of
         two classes, (n, K) holds the probability of the second, as ``predict_proba(X)[:, 1]`` does. A
         mapping holds (n,) or (n, C) for each model. Rows with NaN, which a model did not hold out, take no
-        part. OutOfFold to rows that a model was trained on would make it look better than it is.
+        part. Answers to rows that a model was trained on would make it look better than it is.
     X : array, sparse matrix or data frame of shape (n, d)
         What the gate looks at; None with ``gate_features="predictions"``.
     y : array-like of shape (n,)
@@ -339,7 +335,7 @@ def fit_predictions(
         Of an array's columns, "model-1" and so on by default; of a frame or mapping, which ones to take.
     task : {"auto", "regression", "classification"}
         Recognised from y by default.
-    gate, gate_features, likelihood, objective, top_k, scoring
+    gate, gate_features, likelihood, objective, final, final_estimator, top_k, scoring
         As in `MixtureRegressor`.
     cv : int, splitter or list of (train, test), default 5
         Folds for gate and stack. Those that the answers came from are best, where they are known.
@@ -381,6 +377,6 @@ def fit_predictions(
     """
     mixture = MixtureOfPredictions(
         names, task=task, gate=gate, gate_features=gate_features, likelihood=likelihood, objective=objective,
-        top_k=top_k, cv=cv, scoring=scoring, random_state=random_state,
+        final=final, final_estimator=final_estimator, top_k=top_k, cv=cv, scoring=scoring, random_state=random_state,
     )  # fmt: skip
     return mixture.fit(X, y, predictions, sample_weight=sample_weight, groups=groups)

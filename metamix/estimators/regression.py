@@ -11,12 +11,11 @@ from sklearn.utils import check_random_state
 
 from metamix import registry
 from metamix.distributions import interval, quantile, sample
-from metamix.estimators.gradients import mean_gradient
 from metamix.estimators.mixture import Array, Mixture
 from metamix.estimators.resolution import resolve_likelihood
 from metamix.estimators.validation import check_numbers
-from metamix.recombination import combine, spread, variance_parts
-from metamix.training.stacking import FeatureWeightedStack
+from metamix.recombination import variance_parts
+from metamix.training.stacking import FeatureWeightedStack, LinearStack
 
 
 class MixtureRegressor(RegressorMixin, Mixture):
@@ -25,46 +24,54 @@ class MixtureRegressor(RegressorMixin, Mixture):
     Parameters
     ----------
     experts : list of names, estimators or (name, estimator), optional
-        A mixed pool by default. Experts by name prepare mixed columns, missing values and scales for
-        themselves; an estimator gets X as it came.
+        A mixed pool by default. Experts by name prepare mixed columns, missing values and scales for themselves; an
+        estimator gets X as it came.
     n_experts : int, "auto" or None
-        Components of the plain mixture. With a number the list is a pool, and each of so many regimes takes
-        the entry that fits it best out of fold; "auto" counts the regimes too. None is one component per
-        entry with ``specialize=True``, and "auto" with ``specialize="auto"``.
-    gate : str, gate or classifier, default "softmax"
-        Whom to trust where: "constant", "softmax", "gmm", "neighbours", "tree", "forest", "boosting", "neural", a
-        gate of `metamix.gates`, or any classifier. With up to 500 rows the default gives way to bagged trees where
-        these serve as well out of fold; `SoftmaxGate()` stays.
+        Components of the mixture. With a number the list is a pool, and each of so many regimes takes the expert that
+        fits it best out of fold; "auto" counts the regimes too. None is one component per expert with
+        ``specialize=True``, and "auto" with ``specialize="auto"``.
+    gate : "auto", str, gate, classifier, or list of these, default "auto"
+        A gate by name is "constant", "softmax", "gmm", "neighbours", "tree", "forest", "boosting" or "neural"; others
+        are those of `metamix.gates` or any classifier. A list are candidates, the simplest first, of which the first
+        within one standard error of the best is taken; "auto" is constant weights, softmax, softmax of degree two, a
+        Gaussian gate and a forest. A gate that is given alone is that gate.
     gate_features : {"x", "predictions", "both"}, list of columns, or transformer
         What the gate looks at.
     likelihood : str or likelihood, default "gaussian"
-        How y scatters around an expert's answer: "gaussian", "student_t", "laplace", "poisson", or one of
+        Distribution of y around an expert's prediction: "gaussian", "student_t", "laplace", "poisson", or one of
         `metamix.likelihoods`: ``Gaussian(heteroscedastic=True)`` has scales that depend on x, ``Outliers()`` a
-        uniform noise component that takes what no expert explains.
+        uniform component for outliers.
     objective : {"prediction", "likelihood"}
-        What the gate is finally tuned for.
+        What the gate is finally judged by: the error of the combined prediction, or the likelihood.
+    final : {"blend", "best", "simplest"}
+        What `predict` answers: a convex combination of the candidates, the candidate with the smallest out-of-fold
+        loss, or the simplest within one standard error of it.
+    final_estimator : estimator, optional
+        Second level of the stack; a ridge regression by default.
     specialize : {"auto", True, False}
-        True refits the experts by responsibility (the plain mixture); False fits them on all rows;
-        "auto" puts both in one honest table.
+        True refits the experts by responsibility (the mixture alone); False fits them to all rows; "auto" makes
+        candidates of both.
     start : str, labels (n,) or weights (n, K), default "auto"
-        Where responsibilities begin: "uniform", "kmeans", "gmm", "joint_gmm", "random", or "proxy": cheap
-        mixtures of ridge experts look for the regimes first.
+        Initial responsibilities: "uniform", "kmeans", "gmm", "joint_gmm", "random", or "proxy": mixtures of ridge
+        experts look for the regimes first.
+    max_regimes : int, default 8
+        How far "auto" counts.
     max_rounds : int or "auto"
         Rounds of the alternation at most: 10 with cv; without, until the likelihood stands still.
     cv : int, splitter, list of (train, test), or None
         Folds, the same in every round. None is classical EM in sample.
     refit : bool
-        Fit what was chosen on all rows, or keep the fold models and average them.
+        Fit experts to all rows at the end, or keep the fold models and average them.
     top_k : int or None
-        Weights kept per row at prediction; 1 is hard.
+        Weights kept per row by the gate of the mixture and the gate over experts and stacks; 1 is a hard choice.
     on_error : {"drop", "raise"}
         Whether a failing expert is dropped and recorded, or ends the fit.
     device : {"auto", "cpu", "cuda"} or "cuda:N"
-        Followed by every expert and gate with a parameter of that name that is None or "auto", inside
-        pipelines too; "auto" leaves on the CPU what cannot have a GPU, a GPU asked for by name is refused
-        instead. Fits on a GPU come one at a time, and what was fitted is kept on the CPU.
+        Passed on to every expert and gate with a parameter of that name that is None or "auto", inside pipelines too;
+        "auto" leaves on the CPU what cannot use a GPU; a GPU asked for by name is refused instead. Fits on a GPU come
+        one at a time, and what was fitted is kept on the CPU.
     scoring : None, str or callable
-        What the honest table is judged by; squared error by default.
+        What candidates are compared by; squared error by default.
     n_jobs, random_state, verbose
         As in scikit-learn; the same seed gives the same result, whatever n_jobs.
 
@@ -78,14 +85,17 @@ class MixtureRegressor(RegressorMixin, Mixture):
     responsibilities_ : ndarray of shape (n, K) or (n, K, T)
     fold_of_row_ : ndarray of shape (n,), or (n, R) with repeats
     n_experts_ : int
-        Number of components.
+        Number of components of the mixture; without one, of columns.
     devices_ : dict from column to str
         Where each was fitted.
     mixture_ : MixtureRegressor
-        The plain mixture, with ``specialize="auto"``.
-    history_, candidates_, failures_, starts_ : data frames
+        The mixture alone, with ``specialize="auto"``.
+    history_, failures_, starts_ : data frames
+    candidates_ : data frame
+        A row for each candidate, the simplest first, and one for the blend: out-of-fold loss, difference to the best
+        candidate, its standard error, weight in the blend.
     verdict_ : Verdict
-        Which candidate won, and by how much.
+        The simplest candidate that does as well as the best, and what `predict` gains over it.
 
     References
     ----------
@@ -97,7 +107,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
     >>> X, y = make_regimes(200, random_state=0)
     >>> mixture = MixtureRegressor(["ridge", "boosting"], specialize=False, random_state=0).fit(X, y)
     >>> mixture.predict(X).shape, mixture.gate_weights(X).shape
-    ((200,), (200, 3))
+    ((200,), (200, 5))
     """
 
     def __init__(
@@ -105,12 +115,15 @@ class MixtureRegressor(RegressorMixin, Mixture):
         experts: Any = None,
         *,
         n_experts: int | str | None = None,
-        gate: Any = "softmax",
+        gate: Any = "auto",
         gate_features: Any = "x",
         likelihood: Any = "gaussian",
         objective: str = "prediction",
+        final: str = "blend",
+        final_estimator: Any = None,
         specialize: bool | str = "auto",
         start: Any = "auto",
+        max_regimes: int = 8,
         max_rounds: int | str = "auto",
         cv: Any = 5,
         refit: bool = True,
@@ -123,49 +136,45 @@ class MixtureRegressor(RegressorMixin, Mixture):
         verbose: int = 0,
     ) -> None:
         super().__init__(
-            experts, n_experts=n_experts, gate=gate, gate_features=gate_features, objective=objective,
-            specialize=specialize, start=start, max_rounds=max_rounds, cv=cv, refit=refit, top_k=top_k,
-            on_error=on_error, device=device, scoring=scoring, n_jobs=n_jobs, random_state=random_state,
-            verbose=verbose,
+            experts, n_experts=n_experts, gate=gate, gate_features=gate_features, objective=objective, final=final,
+            final_estimator=final_estimator, specialize=specialize, start=start, max_regimes=max_regimes,
+            max_rounds=max_rounds, cv=cv, refit=refit, top_k=top_k, on_error=on_error, device=device, scoring=scoring,
+            n_jobs=n_jobs, random_state=random_state, verbose=verbose,
         )  # fmt: skip
         self.likelihood = likelihood
 
     @property
-    def _known(self) -> Mapping[str, Any]:
+    def _registry(self) -> Mapping[str, Any]:
         return registry.regressors
 
     @property
-    def _pool(self) -> tuple[str, ...]:
+    def _default_experts(self) -> tuple[str, ...]:
         return ("ridge", "splines", "kriging", "extra_trees", "boosting")
 
-    def _likelihood_and_stacker(self) -> tuple[Any, Any]:
-        return resolve_likelihood(self.likelihood), FeatureWeightedStack()
+    def _likelihood_and_stacks(self) -> tuple[Any, Any, Any]:
+        return resolve_likelihood(self.likelihood), LinearStack(), FeatureWeightedStack()
 
-    def _target(self, y: Any) -> tuple[NDArray[Any], int | None]:
+    def _check_target(self, y: Any) -> tuple[NDArray[Any], int | None]:
         return check_numbers(self, y), None
 
-    def _codes(self, y: Any) -> NDArray[Any]:
-        return check_numbers(self, y, self._learned.n_targets)
+    def _check_known_target(self, y: Any) -> NDArray[Any]:
+        return check_numbers(self, y, self._fitted.n_targets)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """The mixture's answer.
+        """The combined prediction.
 
         Parameters
         ----------
         X : array, sparse matrix or data frame of shape (n, d)
         return_std : bool
-            Also the standard deviation of y, by the law of total variance: scatter within experts and
-            disagreement between them, in the units of y.
+            Also the standard deviation of y, by the law of total variance: within experts and between them, in the
+            units of y.
 
         Returns
         -------
         ndarray of shape (n,) or (n, T), or a pair of them
         """
-        told = self._opinions(X, scaled=return_std)
-        mean = self._stacked([combine(one.weights, one.values) for one in told])
-        if not return_std:
-            return mean
-        return mean, self._stacked([spread(one.weights, one.values, one.deviation()) for one in told])
+        return self._fitted.predict(self._check_new(X), return_std=return_std)
 
     def predict_variance(self, X: Any) -> tuple[Array, Array]:
         """The variance of y, split: scatter within experts, and disagreement between them.
@@ -179,9 +188,11 @@ class MixtureRegressor(RegressorMixin, Mixture):
         within, between : ndarrays of shape (n,) or (n, T)
             In squared units of y; they add up to the square of what ``predict(X, return_std=True)`` says.
         """
-        told = self._opinions(X, scaled=True)
-        parts = [variance_parts(one.weights, one.values, one.deviation()) for one in told]
-        return self._stacked([within for within, _ in parts]), self._stacked([between for _, between in parts])
+        found = self._predictions(X, scaled=True)
+        parts = [variance_parts(one.weights, one.values, one.deviation()) for one in found]
+        return self._fitted.stack_targets([within for within, _ in parts]), self._fitted.stack_targets(
+            [between for _, between in parts]
+        )
 
     def predict_quantile(self, X: Any, q: Any) -> Array:
         """Quantiles of y, from the distribution function of the mixture.
@@ -209,8 +220,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
         >>> bool((mixture.predict_quantile(X, 0.1) < mixture.predict_quantile(X, 0.9)).all())
         True
         """
-        told = self._opinions(X, scaled=True)
-        return self._stacked([quantile(one.weights, one.distribution(), q) for one in told])
+        found = self._predictions(X, scaled=True)
+        return self._fitted.stack_targets([quantile(one.weights, one.distribution(), q) for one in found])
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Array:
         """Interval that holds y with probability `coverage`, with equal tails: (n, 2) or (n, 2, T).
@@ -220,17 +231,17 @@ class MixtureRegressor(RegressorMixin, Mixture):
         ValueError
             If coverage does not lie between 0 and 1.
         """
-        told = self._opinions(X, scaled=True)
-        return self._stacked([interval(one.weights, one.distribution(), coverage) for one in told])
+        found = self._predictions(X, scaled=True)
+        return self._fitted.stack_targets([interval(one.weights, one.distribution(), coverage) for one in found])
 
     def sample(self, X: Any, random_state: Any = None) -> Array:
         """Draws of y, (n,) or (n, T), targets drawn independently given X."""
         rng = check_random_state(random_state)
-        told = self._opinions(X, scaled=True)
-        return self._stacked([sample(one.weights, one.distribution(), rng) for one in told])
+        found = self._predictions(X, scaled=True)
+        return self._fitted.stack_targets([sample(one.weights, one.distribution(), rng) for one in found])
 
     def predict_gradient(self, X: Any) -> Array:
-        """How the answer changes with each column of x, by the chain rule through experts, gate and stack.
+        """Gradient of the prediction in x, by the chain rule through experts, gate and stacks.
 
         Parameters
         ----------
@@ -255,8 +266,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         >>> bend.predict_gradient(np.array([[0.5]])).round(2)
         array([[1.]])
         """
-        X = self._checked(X)
-        return mean_gradient(self._learned, X, self.top_k)
+        return self._fitted.predict_gradient(self._check_new(X))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,32 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from metamix import registry
+from metamix.data.gate_features import GateFeatures
 from metamix.devices import check_device
-from metamix.fitting import prepare
-from metamix.gates import ClassifierGate, LineGate
-from metamix.training.sharpening import Rival
-from metamix.training.starts import NAMES
+from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate, SoftmaxGate
+from metamix.training.candidates import CANDIDATES
+from metamix.training.regime_search.initial import NAMES
 
 __all__ = [
-    "accepts",
+    "ResolvedGates",
     "check_parameters",
-    "default_rivals",
+    "constant_gate",
+    "gate_features",
+    "input_tags",
     "name_experts",
+    "proxy_gate",
     "resolve_experts",
-    "resolve_gate",
+    "resolve_gates",
     "resolve_likelihood",
+    "some_alike",
 ]
 
-RESERVED = ("mixture", "stack")
+#: Names of columns and candidates, which no expert may have.
+RESERVED = {*CANDIDATES, "mean", "blend", "stacking", "oracle"}
+#: Gates given by name look at so many principal components where x has more columns.
+MOST_GATE_COLUMNS = 40
+#: Gates with squares and products of the columns are candidates up to so many columns.
+MOST_QUADRATIC_COLUMNS = 12
 
 
 def name_experts(experts: Iterable[Any]) -> list[tuple[str, Any]]:
@@ -95,11 +105,12 @@ def resolve_experts(experts: Any, known: Mapping[str, Any], own: Iterable[str]) 
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"two experts are called {twice[0]!r}; give each a name of its own, as (name, estimator).")
-    taken = {*RESERVED, *own}
+    taken = RESERVED | set(own)
     for name in names:
         if name in taken or "__" in name:
             raise ValueError(
-                f"an expert cannot be called {name!r}: that is a parameter or column of the mixture, or holds '__'; "
+                f"an expert cannot be called {name!r}: that is a parameter, column or candidate of the mixture, or "
+                "contains '__'; "
                 "choose another name, as (name, estimator)."
             )
     resolved = []
@@ -114,36 +125,129 @@ def resolve_experts(experts: Any, known: Mapping[str, Any], own: Iterable[str]) 
     return resolved
 
 
-def resolve_gate(gate: Any) -> tuple[Any, bool]:
-    """An unfitted gate, and whether it is the user's own classifier, which gets X as it came.
+def resolve_gate(gate: Any) -> Any:
+    """An unfitted gate from a name, a gate or a classifier.
 
     Examples
     --------
     >>> from sklearn.tree import DecisionTreeClassifier
     >>> resolve_gate(DecisionTreeClassifier())
-    (ClassifierGate(classifier=DecisionTreeClassifier()), True)
+    ClassifierGate(classifier=DecisionTreeClassifier())
     """
     if isinstance(gate, str):
-        return registry.gates[gate](), False
+        return registry.gates[gate]()
     if isinstance(gate, type) or not (hasattr(gate, "fit") and hasattr(gate, "predict_proba")):
         raise ValueError(
-            f"gate={gate!r} is no gate; give a name ({', '.join(registry.gates)}), a gate of metamix.gates, "
-            "or any scikit-learn classifier."
+            f"gate={gate!r} is no gate; give 'auto', a name ({', '.join(registry.gates)}), a gate of metamix.gates, "
+            "any scikit-learn classifier, or a list of these."
         )
     if hasattr(gate, "__sklearn_tags__") and is_classifier(gate):
-        return ClassifierGate(gate), True
-    return gate, isinstance(gate, ClassifierGate)
+        return ClassifierGate(gate)
+    return gate
 
 
-def default_rivals(seed: int) -> tuple[Rival, ...]:
-    """Gates that compete with the default one where rows are few: bagged trees, and interpolation along a line.
+@dataclass(frozen=True)
+class ResolvedGates:
+    """Gates, unfitted, with all names resolved.
 
-    With half a standard error bagged trees were best or nearly so on borders along columns, and no worse than the
-    softmax gate on oblique ones. Interpolation is given two: a row that is held out was what told the border next
-    to it, so folds judge it by gaps wider than the ones that it is for (DECISIONS.md).
+    Parameters
+    ----------
+    gates : list of gates
+        Candidates, the simplest first.
+    constant_competes : bool
+        Whether constant weights are a candidate.
+    by_name : bool
+        Gates by name look at encoded columns, wide tables reduced; others at what they are given.
+    raw : bool
+        Whether the gates are classifiers of the user's, which get X as it came.
+    automatic : bool
+        Whether the user named none.
     """
-    trees = prepare(registry.gates["forest"](sharpness=2.0), seed)
-    return Rival(trees, 0.5), Rival(LineGate(), 2.0, line=True)
+
+    gates: list[Any]
+    constant_competes: bool
+    by_name: bool
+    raw: bool
+    automatic: bool = False
+
+    @property
+    def named(self) -> list[tuple[str, Any]]:
+        """Gates as named parts, for the placement on devices."""
+        return [("gate", gate) for gate in self.gates]
+
+    def gates_for(self, base: Any) -> list[Any]:
+        """The gates that can look at these gate features: of "auto", quadratic ones need few, dense columns."""
+        few = isinstance(base, np.ndarray) and 0 < base.shape[1] <= MOST_QUADRATIC_COLUMNS
+        return [gate for gate in self.gates if few or not self.automatic or not _is_quadratic(gate)]
+
+
+def _is_quadratic(gate: Any) -> bool:
+    return getattr(gate, "degree", 1) == 2 or type(gate) is GaussianGate
+
+
+def resolve_gates(gate: Any) -> ResolvedGates:
+    """Gates from "auto", a name, a gate, a classifier, or a list of these.
+
+    Raises
+    ------
+    ValueError
+        For something that is no gate.
+
+    Examples
+    --------
+    >>> resolve_gates(["constant", "softmax"])
+    ResolvedGates(gates=[SoftmaxGate()], constant_competes=True, by_name=True, raw=False, automatic=False)
+    """
+    if isinstance(gate, str) and gate == "auto":
+        return ResolvedGates(auto_gates(), True, True, False, automatic=True)
+    several = list(gate) if isinstance(gate, list | tuple) else [gate]
+    if not several:
+        raise ValueError("gate is an empty list; give 'auto', a gate, or a list of gates, the simplest first.")
+    gates = [resolve_gate(one) for one in several]
+    constant = len(gates) > 1 and any(isinstance(one, ConstantGate) for one in gates)
+    gates = [one for one in gates if not (constant and isinstance(one, ConstantGate))]
+    by_name = all(isinstance(one, str) for one in several)
+    raw = not by_name and all(isinstance(one, ClassifierGate) for one in gates)
+    return ResolvedGates(gates, constant, by_name, raw)
+
+
+def gate_features(kind: Any, gates: ResolvedGates) -> GateFeatures:
+    """What the gates look at, unfitted."""
+    return GateFeatures(kind, gates.raw, MOST_GATE_COLUMNS if gates.by_name else None)
+
+
+def some_alike(experts: Iterable[tuple[str, Any]]) -> bool:
+    """Whether some experts are equal, so that a uniform start could not separate them.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> some_alike([("a", Ridge()), ("b", Ridge())]), some_alike([("a", Ridge()), ("b", Ridge(2.0))])
+    (True, False)
+    """
+    shown = [repr(expert) for _, expert in experts]
+    return len(set(shown)) < len(shown)
+
+
+def auto_gates() -> list[Any]:
+    """Candidates for the gate where the user names none, the simplest first; constant weights come before them.
+
+    Examples
+    --------
+    >>> [type(gate).__name__ for gate in auto_gates()]
+    ['SoftmaxGate', 'SoftmaxGate', 'GaussianGate', 'ForestGate']
+    """
+    return [SoftmaxGate(), SoftmaxGate(degree=2), GaussianGate(), ForestGate()]
+
+
+def constant_gate() -> Any:
+    """The gate of constant weights, unfitted."""
+    return ConstantGate()
+
+
+def proxy_gate() -> Any:
+    """The gate of proxy mixtures, unfitted: a few steps at a moderate penalty."""
+    return SoftmaxGate(penalty=0.01, max_iter=50, tol=1e-3)
 
 
 def resolve_likelihood(likelihood: Any) -> Any:
@@ -179,6 +283,7 @@ def check_parameters(mixture: Any) -> None:
     allowed: dict[str, tuple[Any, ...]] = {
         "specialize": (True, False, "auto"),
         "objective": ("prediction", "likelihood"),
+        "final": ("blend", "best", "simplest"),
         "on_error": ("drop", "raise"),
         "refit": (True, False),
     }
@@ -189,6 +294,7 @@ def check_parameters(mixture: Any) -> None:
     check_device(mixture.device)
     for name, what, other in (
         ("max_rounds", "number of rounds", ("auto",)),
+        ("max_regimes", "number of regimes", ()),
         ("n_experts", "number of regimes", ("auto", None)),
         ("top_k", "number of experts to keep", (None,)),
     ):
@@ -196,8 +302,8 @@ def check_parameters(mixture: Any) -> None:
         if (value is None and None in other) or (isinstance(value, str) and value in other):
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            listed = " or ".join(map(repr, other))
-            raise ValueError(f"{name}={value!r} is no {what}; give 1, 2, ... or {listed}.")
+            listed = "".join(f" or {one!r}" for one in other)
+            raise ValueError(f"{name}={value!r} is no {what}; give 1, 2, ...{listed}.")
     if isinstance(mixture.start, str) and mixture.start not in (*NAMES, "proxy", "auto"):
         known = ", ".join((*NAMES, "proxy", "auto"))
         raise ValueError(f"start={mixture.start!r} is unknown; give one of {known}, labels or an (n, K) array.")
@@ -221,3 +327,19 @@ def accepts(estimator: Any, tag: str) -> bool:
     if inner is not None and tag != "sparse":
         return accepts(inner, tag)
     return bool(getattr(get_tags(estimator).input_tags, tag, False))
+
+
+def input_tags(experts: Iterable[Any], gates: ResolvedGates, features: Any) -> dict[str, bool]:
+    """What input a mixture of these parts takes: scikit-learn's input tags by name.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> input_tags([Ridge()], resolve_gates("constant"), "x")
+    {'sparse': True, 'allow_nan': False, 'string': False, 'categorical': False}
+    """
+    parts = [*experts, *(gate.classifier for gate in gates.gates if gates.raw)]
+    found = {tag: all(accepts(part, tag) for part in parts) for tag in ("sparse", "allow_nan", "string", "categorical")}
+    if not gates.raw and not isinstance(features, str):
+        found["sparse"] = False  # columns are named, or a transformer of the user's is asked
+    return found

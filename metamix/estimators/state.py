@@ -7,14 +7,14 @@ from typing import Any
 
 __all__ = ["packed", "unpacked"]
 
-# What shows the models that `_learned` holds, and the frames, which a file without code cannot.
+# What shows the models that `_fitted` holds, and the frames, which a file without code cannot.
 SHOWN = frozenset({"experts_", "named_experts_", "mixture_"})
 FRAMES = ("history_", "candidates_", "failures_", "starts_")
 
 
 def packed(state: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes of a mixture, to be stored; a mixture that is not fitted is left as it is."""
-    if "_learned" not in state:
+    if "_fitted" not in state:
         return dict(state)
     kept = {name: value for name, value in state.items() if name not in SHOWN}
     for name in FRAMES:

@@ -1,12 +1,13 @@
 """The one room that calls a foreign fit(): experts, folds and weights in, a table of answers out."""
 
 from metamix.fitting.device_placement import Placement, find_placements, join_devices, place_experts
-from metamix.fitting.expert import enter, fit_expert, prepare, takes_weights
+from metamix.fitting.expert import fit_expert, name_and_prepare, prepare, takes_weights
 from metamix.fitting.fitted import FittedExpert, FoldAverage, offers_scale
 from metamix.fitting.problem import NamedExpert, Problem
-from metamix.fitting.session import AllExpertsFailedError, FitSession, SharedInputs
+from metamix.fitting.session import ALL_ROWS, AllExpertsFailedError, FitSession, SharedInputs
 
 __all__ = [
+    "ALL_ROWS",
     "AllExpertsFailedError",
     "FitSession",
     "FittedExpert",
@@ -15,10 +16,10 @@ __all__ = [
     "Placement",
     "Problem",
     "SharedInputs",
-    "enter",
     "find_placements",
     "fit_expert",
     "join_devices",
+    "name_and_prepare",
     "offers_scale",
     "place_experts",
     "prepare",

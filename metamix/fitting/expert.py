@@ -24,7 +24,7 @@ from metamix.fitting.device_placement import Placement, move_to_cpu
 from metamix.fitting.fitted import FittedExpert, PerTarget
 from metamix.fitting.problem import NamedExpert, Problem
 
-__all__ = ["enter", "fit_expert", "prepare", "takes_weights"]
+__all__ = ["fit_expert", "name_and_prepare", "prepare", "takes_weights"]
 
 Array = NDArray[np.float64]
 
@@ -136,43 +136,42 @@ def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None
     return expert.set_params(**changes) if changes else expert
 
 
-def enter(named: Sequence[tuple[str, Any]], seeds: Sequence[int], places: Sequence[Placement]) -> list[NamedExpert]:
-    """Entries of named experts, prepared; seeds beyond them are somebody else's.
+def name_and_prepare(
+    named: Sequence[tuple[str, Any]], seeds: Sequence[int], placements: Sequence[Placement]
+) -> list[NamedExpert]:
+    """Named experts, prepared; seeds and placements beyond them belong to other parts.
 
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
-    >>> enter([("line", Ridge())], [3], [Placement()])
+    >>> name_and_prepare([("line", Ridge())], [3], [Placement()])
     [NamedExpert(name='line', estimator=Ridge(random_state=3), seed=3, device='cpu')]
     """
     return [
         NamedExpert(name, prepare(expert, int(seed), place.settings), int(seed), place.device)
-        for (name, expert), seed, place in zip(named, seeds, places, strict=False)
+        for (name, expert), seed, place in zip(named, seeds, placements, strict=False)
     ]
 
 
 def fit_expert(
-    entry: NamedExpert,
-    data: Problem,
+    expert: NamedExpert,
+    problem: Problem,
     rows: NDArray[np.intp] | None,
     weight: Array | None,
-    params: Mapping[str, Any] | None = None,
     negligible: float = 0,
 ) -> FittedExpert:
     """Fit a clone of one expert on some rows.
 
     Parameters
     ----------
-    entry : NamedExpert
-    data : Data
+    expert : NamedExpert
+    problem : Problem
     rows : ndarray or None
         Row positions; None for all.
     weight : ndarray or None
         Responsibilities of those rows, multiplied with their sample weights.
-    params : mapping, optional
-        Set on the expert first. They may speak of row positions, so every row stays.
     negligible : float
-        Rows with no more responsibility than this are left out: they cost time and teach nothing.
+        Rows with no more responsibility than this are left out: they cost time and change next to nothing.
 
     Returns
     -------
@@ -181,50 +180,47 @@ def fit_expert(
     Examples
     --------
     >>> from sklearn.linear_model import LinearRegression
-    >>> data = Problem(np.array([[0.0], [1.0], [2.0]]), np.array([0.0, 1.0, 9.0]))
-    >>> line = fit_expert(NamedExpert("line", LinearRegression()), data, None, np.array([1.0, 1.0, 0.0]))
+    >>> problem = Problem(np.array([[0.0], [1.0], [2.0]]), np.array([0.0, 1.0, 9.0]))
+    >>> line = fit_expert(NamedExpert("line", LinearRegression()), problem, None, np.array([1.0, 1.0, 0.0]))
     >>> round(float(line.predict(np.array([[3.0]]))[0]), 6)
     3.0
     """
-    expert = clone(entry.estimator)
-    if params is not None:
-        expert.set_params(**params)
-    total = None if data.sample_weight is None else data.sample_weight if rows is None else data.sample_weight[rows]
-    if params is None:
-        there = None if total is None else total > 0
-        useful = there
-        if weight is not None:
-            useful = weight > negligible if there is None else (weight > negligible) & there
-            if np.count_nonzero(useful) < FEWEST_ROWS:  # a starving expert learns from whatever it has
-                useful = weight > 0 if there is None else (weight > 0) & there
-            total = weight if total is None else weight * total
-        if useful is not None and not useful.all():
-            rows = np.flatnonzero(useful) if rows is None else rows[useful]
-            total = total[useful] if total is not None else None
-            if not len(rows):
-                raise ValueError("no row has any weight for this expert")
+    model = clone(expert.estimator)
+    given = problem.sample_weight
+    total = given if given is None or rows is None else given[rows]
+    counts = useful = None if total is None else total > 0
+    if weight is not None:
+        useful = weight > negligible if counts is None else (weight > negligible) & counts
+        if np.count_nonzero(useful) < FEWEST_ROWS:
+            useful = weight > 0 if counts is None else (weight > 0) & counts
+        total = weight if total is None else weight * total
+    if useful is not None and not useful.all():
+        rows = np.flatnonzero(useful) if rows is None else rows[useful]
+        total = total[useful] if total is not None else None
+        if not len(rows):
+            raise ValueError("no row has any weight for this expert")
     arguments: dict[str, Any] = {}
     if total is not None and np.ptp(total) > 0:
-        carried = _weight_arguments(expert, total)
+        carried = _weight_arguments(model, total)
         if carried is None:
-            drawn = _draw(total, entry.seed)
+            drawn = _draw(total, expert.seed)
             rows = drawn if rows is None else rows[drawn]
         else:
             arguments = carried
-    X = data.X if rows is None else take_rows(data.X, rows)
-    y = data.y if rows is None else data.y[rows]
-    if data.n_classes is None:
-        if y.ndim == 2 and not get_tags(expert).target_tags.multi_output:
-            model = PerTarget([clone(expert).fit(X, y[:, t], **arguments) for t in range(y.shape[1])])
+    X = problem.X if rows is None else take_rows(problem.X, rows)
+    y = problem.y if rows is None else problem.y[rows]
+    if problem.n_classes is None:
+        if y.ndim == 2 and not get_tags(model).target_tags.multi_output:
+            model = PerTarget([clone(model).fit(X, y[:, t], **arguments) for t in range(y.shape[1])])
         else:
-            model = expert.fit(X, y, **arguments)
-        return FittedExpert(entry.name, _home(model, entry), n_targets=data.n_targets, device=entry.device)
+            model = model.fit(X, y, **arguments)
+        return FittedExpert(expert.name, _home(model, expert), n_targets=problem.n_targets, device=expert.device)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) == 1:
         # Most classifiers refuse a single class; a fold or a weight may leave no other.
-        expert, arguments = DummyClassifier(strategy="prior"), {}
-    model = _home(expert.fit(X, codes, **arguments), entry)
-    return FittedExpert(entry.name, model, data.n_classes, classes, device=entry.device)
+        model, arguments = DummyClassifier(strategy="prior"), {}
+    model = _home(model.fit(X, codes, **arguments), expert)
+    return FittedExpert(expert.name, model, problem.n_classes, classes, device=expert.device)
 
 
 def _home(model: Any, entry: NamedExpert) -> Any:

@@ -58,6 +58,13 @@ class Problem:
         weight, groups = (None if part is None else part[rows] for part in (self.sample_weight, self.groups))
         return replace(self, X=take_rows(self.X, rows), y=self.y[rows], sample_weight=weight, groups=groups)
 
+    def with_present_classes(self) -> tuple[Problem, NDArray[np.intp] | None]:
+        """The same rows with their own classes as codes 0 … C'-1, and which of the C classes those are."""
+        if self.n_classes is None:
+            return self, None
+        present, codes = np.unique(self.y, return_inverse=True)
+        return replace(self, y=codes, n_classes=len(present)), present
+
     @property
     def weight(self) -> Array:
         """Sample weights, ones where none were given, (n,)."""

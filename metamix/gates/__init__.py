@@ -4,7 +4,6 @@ from metamix.gates.classifier import ClassifierGate
 from metamix.gates.constant import ConstantGate
 from metamix.gates.forest import ForestGate
 from metamix.gates.gaussian import GaussianGate
-from metamix.gates.line import LineGate
 from metamix.gates.neighbours import NeighboursGate
 from metamix.gates.softmax import SoftmaxGate
 from metamix.gates.trees import boosting, tree
@@ -14,7 +13,6 @@ __all__ = [
     "ConstantGate",
     "ForestGate",
     "GaussianGate",
-    "LineGate",
     "NeighboursGate",
     "SoftmaxGate",
     "boosting",

@@ -34,7 +34,7 @@ class ClassifierGate(BaseEstimator):
     Attributes
     ----------
     classifier_ : estimator
-        FittedExpert.
+        Fitted.
     experts_ : ndarray of int
         Experts that were responsible for some row, in the order of the classifier's columns.
     n_experts_ : int

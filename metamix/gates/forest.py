@@ -112,7 +112,7 @@ class ForestGate(BaseEstimator):
         self.n_experts_ = labels.shape[1]
         rows = np.flatnonzero(weight)  # others would be drawn, and teach nothing
         target = labels[rows, 0] if self.n_experts_ == 1 else labels[rows]
-        # FittedExpert one after the other: a pipeline hands weights on in two ways, as metadata routing is on or off.
+        # Fitted one after the other: a pipeline hands weights on in two ways, as metadata routing is on or off.
         forest.fit(columns.fit_transform(take_rows(X, rows)), target, sample_weight=weight[rows])
         self.model_ = Pipeline([("columns", columns), ("forest", forest)])
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,9 +37,6 @@ class SoftmaxGate(BaseEstimator):
     penalty : float or "path", default "path"
         0 is plain maximum likelihood, infinity constant weights. "path" leaves the choice to training,
         which compares a path of penalties out of fold; a gate fitted on its own then uses 0.01.
-    reweight : int, default 0
-        How often the penalty of each column is set anew, in inverse proportion to the square of the slopes it
-        had, so that columns of no use fade (adaptive ridge, Grandvalet 1998).
     degree : int, default 1
         2 adds squares and products of the columns, for borders that bend.
     max_iter : int, default 1000
@@ -56,8 +53,6 @@ class SoftmaxGate(BaseEstimator):
     intercept_ : ndarray of shape (K,)
     n_experts_ : int
     n_iter_ : int
-    penalties_ : tuple of float
-        Penalties worth trying, from infinity (constant weights) down; known before fitting.
 
     References
     ----------
@@ -74,7 +69,6 @@ class SoftmaxGate(BaseEstimator):
            [0.5, 0.5]])
     """
 
-    penalties_: ClassVar[tuple[float, ...]] = (np.inf, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
     coef_: FloatArray
     intercept_: FloatArray
     n_experts_: int
@@ -82,13 +76,10 @@ class SoftmaxGate(BaseEstimator):
     centre_: FloatArray
     spread_: FloatArray
 
-    def __init__(
-        self, penalty: float | str = "path", max_iter: int = 1000, tol: float = 1e-8, reweight: int = 0, degree: int = 1
-    ) -> None:
+    def __init__(self, penalty: float | str = "path", max_iter: int = 1000, tol: float = 1e-8, degree: int = 1) -> None:
         self.penalty = penalty
         self.max_iter = max_iter
         self.tol = tol
-        self.reweight = reweight
         self.degree = degree
 
     def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -150,10 +141,9 @@ class SoftmaxGate(BaseEstimator):
         self,
         X: Any,
         target: Objective | ArrayLike,
-        penalties: Sequence[float] | None = None,
+        penalties: Sequence[float],
         start: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
-        begin: SoftmaxGate | None = None,
     ) -> list[Self]:
         """One fitted gate per penalty, each descended from the solution of the next larger penalty.
 
@@ -162,12 +152,10 @@ class SoftmaxGate(BaseEstimator):
         X : array-like or sparse matrix of shape (n, q)
         target : callable or array-like of shape (n, K)
             An objective as in `fit_objective`, or responsibilities as in `fit`.
-        penalties : sequence of float, or None for `penalties_`
+        penalties : sequence of float
         start : array-like of shape (K,) or None
-            Constant weights to begin with; of no use with responsibilities.
+            Constant weights to begin with; not used with responsibilities.
         sample_weight : array-like of shape (n,) or None
-        begin : SoftmaxGate or None
-            A fitted gate over the same columns to descend from.
 
         Returns
         -------
@@ -181,7 +169,54 @@ class SoftmaxGate(BaseEstimator):
         >>> [gate.coef_[0].round(2).tolist() for gate in SoftmaxGate().fit_path(X, labels, [np.inf, 0.5])]
         [[0.0, 0.0], [-1.04, 1.04]]
         """
-        asked = [check_penalty(penalty) for penalty in (self.penalties_ if penalties is None else penalties)]
+        return self._copies(X, target, penalties, start, sample_weight)
+
+    def continue_path(
+        self,
+        X: Any,
+        target: Objective | ArrayLike,
+        penalties: Sequence[float],
+        fitted: SoftmaxGate,
+        sample_weight: ArrayLike | None = None,
+        adaptive: bool = False,
+    ) -> list[Self]:
+        """As `fit_path`, descended from the solution of a gate that was fitted over the same columns.
+
+        Parameters
+        ----------
+        X, target, penalties, sample_weight
+            As in `fit_path`.
+        fitted : SoftmaxGate
+        adaptive : bool
+            Penalise each column in inverse proportion to the square of the slopes it had, so that columns of no use
+            fade (adaptive ridge, Grandvalet 1998).
+
+        Returns
+        -------
+        list of SoftmaxGate
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> X, labels = np.array([[0.0], [1.0]]), np.eye(2)
+        >>> first = SoftmaxGate(penalty=1.0).fit(X, labels)
+        >>> SoftmaxGate().continue_path(X, labels, [0.5], first)[0].coef_[0].round(2).tolist()
+        [-1.04, 1.04]
+        """
+        return self._copies(X, target, penalties, None, sample_weight, fitted, adaptive)
+
+    def _copies(
+        self,
+        X: Any,
+        target: Objective | ArrayLike,
+        penalties: Sequence[float],
+        start: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        fitted: SoftmaxGate | None = None,
+        adaptive: bool = False,
+    ) -> list[Self]:
+        """Copies of this gate, each fitted with one of the penalties."""
+        asked = [check_penalty(penalty) for penalty in penalties]
         gates = [clone(self).set_params(penalty=penalty) for penalty in asked]
         if not gates:
             return []
@@ -189,7 +224,7 @@ class SoftmaxGate(BaseEstimator):
         for gate in gates[1:]:
             gate._copy_columns(gates[0])
         labels = target if callable(target) else check_responsibilities(target, X.shape[0])
-        return self._fit_path(X, labels, asked, start, sample_weight, gates, begin)
+        return self._fit_path(X, labels, asked, start, sample_weight, gates, fitted, adaptive)
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Weights (n, K); finite and summing to one however far X (n, q) lies from the training rows."""
@@ -223,6 +258,7 @@ class SoftmaxGate(BaseEstimator):
         sample_weight: ArrayLike | None,
         gates: list[Self] | None = None,
         warm: SoftmaxGate | None = None,
+        adaptive: bool = False,
     ) -> list[Self]:
         """Solve from the largest penalty to the smallest; gates[i] takes the solution of penalties[i]."""
         gates = [self] if gates is None else gates
@@ -255,9 +291,9 @@ class SoftmaxGate(BaseEstimator):
                 continue
             # A path only ranks its penalties, which takes fewer digits than coefficients one reports.
             tol = self.tol if penalties[i] == 0 else self.tol * (1e4 if len(penalties) > 1 or warm else 10)
-            times = max(self.reweight, 1) if current.slopes.any() else 1 + self.reweight
-            for _ in range(times):
-                if self.reweight and current.slopes.any():
+            # Slopes must be there before columns can be told apart by them.
+            for _ in range(1 if current.slopes.any() or not adaptive else 2):
+                if adaptive and current.slopes.any():
                     conditioning = conditioning.reweighted(_relevance(current.slopes))
                 current, steps = descend(loss, conditioning, current, penalties[i], tol=tol, max_iter=self.max_iter)
             gates[i]._set(*columns.to_units_of_x(current.slopes, current.intercept), steps)

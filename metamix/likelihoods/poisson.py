@@ -22,7 +22,7 @@ class Poisson(BaseEstimator):
     Parameters
     ----------
     floor : float, default 1e-3
-        Smallest rate, in means of y. OutOfFold below it, negative ones included, count as that rate, so that
+        Smallest rate, in means of y. Predictions below it, negative ones included, count as that rate, so that
         one row is never infinitely bad.
 
     Attributes

@@ -36,7 +36,7 @@ from metamix.nn.settings import (
 from metamix.nn.tabular import Table, TableEncoder
 from metamix.nn.training_loop import train
 from metamix.recombination import posterior
-from metamix.training.proxies import proxy_responsibilities
+from metamix.training.regime_search.proxy_mixture import proxy_responsibilities
 
 Array = NDArray[np.float64]
 

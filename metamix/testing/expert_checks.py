@@ -62,7 +62,7 @@ def clones_and_keeps_parameters(make: Make, classes: bool) -> None:
 
 
 def answers_have_shape_and_are_finite(make: Make, classes: bool) -> None:
-    """OutOfFold are (n,) or (n, C), finite, and better than nothing."""
+    """Answers are (n,) or (n, C), finite, and better than nothing."""
     X, y = _table(classes)
     expert = _fit(make(), X, y)
     answer = _answer(expert, X[:50], classes)
@@ -137,7 +137,7 @@ def rows_are_answered_alone(make: Make, classes: bool) -> None:
 
 
 def pickles_when_fitted(make: Make, classes: bool) -> None:
-    """FittedExpert experts travel between processes."""
+    """Fitted experts travel between processes."""
     X, y = _table(classes)
     expert = _fit(make(), X, y)
     again = pickle.loads(pickle.dumps(expert))

@@ -1,4 +1,4 @@
-"""The honest table read: stack, candidates from simple to rich, the last gate, and the verdict."""
+"""The one rule by which everything is chosen: the simplest candidate within one standard error of the best."""
 
 from __future__ import annotations
 
@@ -7,165 +7,248 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import get_scorer
 
-from metamix.recombination import combine, keep_top
-from metamix.training.gating import LearnedGate
-from metamix.training.joining import Scatter, join, learn_scatter
-from metamix.training.judging import Judge, Verdict, headroom, paired, simplest_winner
-from metamix.training.last_gate import LastGate, Table, learn_last_gate, objective_of, unless_mixture, with_column
-
-__all__ = ["Selection", "Table", "select"]
+__all__ = ["STANDARD_ERRORS", "HeldOutLoss", "Paired", "paired", "simplest"]
 
 Array = NDArray[np.float64]
 
-
-@dataclass
-class Selection:
-    """What was learned from the honest table.
-
-    `predictions` are the table's answers with the stack as last column, (n, K) or (n, K, C).
-    """
-
-    predictions: Array
-    stacker: Any
-    scatter: Scatter | None
-    likelihood: Any
-    learned: LearnedGate
-    responsibilities: Array
-    candidates: list[dict[str, Any]]
-    verdict: Verdict
+#: A candidate replaces a simpler one only if its loss is lower by more than this many standard errors of the paired
+#: difference (Breiman et al. 1984). The same number serves penalties, gates, rounds, regimes, types and candidates.
+STANDARD_ERRORS = 1.0
+#: Probabilities are clipped to this before the logarithm of the log-loss.
+SMALLEST_PROBABILITY = 1e-15
+#: Differences below this share of the loss are rounding.
+ROUNDING = 1e-12
 
 
-def select(table: Table) -> Selection:
-    """Learn the last gate, and judge every simpler candidate on the same rows.
+@dataclass(frozen=True)
+class Paired:
+    """Mean of a paired difference and its standard error."""
 
-    Candidates, simplest first: the best single expert, constant convex weights, the stack of the experts
-    (Wolpert 1992), a gate over experts and stack, and the same gate with the specialised mixture among them, or
-    the mixture alone where it has found regimes for certain. All are read off out-of-fold answers, and whatever
-    is learned from those is cross-fitted again.
+    mean: float
+    standard_error: float
+
+
+def paired(difference: Array, weight: Array, groups: NDArray[Any] | None = None) -> Paired:
+    """Weighted mean of paired differences and its standard error.
 
     Parameters
     ----------
-    table : Table
+    difference : ndarray of shape (n,)
+        Loss of one candidate minus that of another, on the same rows (or folds).
+    weight : ndarray of shape (n,)
+        Not all zero.
+    groups : ndarray of shape (n,), optional
+        Rows of one group are not independent: deviations are summed within groups.
 
     Returns
     -------
-    Selection
+    Paired
+
+    References
+    ----------
+    Liang & Zeger (1986) for sums within groups.
+
+    Examples
+    --------
+    >>> paired(np.array([1.0, 3.0]), np.ones(2))
+    Paired(mean=2.0, standard_error=1.0)
+    >>> paired(np.array([1.0, 1.0, 3.0, 3.0]), np.ones(4), np.array(["a", "a", "b", "b"]))
+    Paired(mean=2.0, standard_error=1.0)
     """
-    K, values = table.n_experts, table.answers.values
-    experts = values[:, :K]
-    plain, _ = _stack(table, experts, None)  # sees the experts alone, as scikit-learn's does
-    stacked, stacker = _stack(table, experts, table.stack_features)
-    own, scatter = table.answers.scale, None
-    even = np.full(len(values), np.nan)  # the stack has one scale for all rows
-    simple = learn_last_gate(
-        table, with_column(experts, stacked), None if own is None else with_column(own[:, :K], even)
-    )
-    candidates = {"constant": _constant(table, experts), "stack": plain, "gated": simple.answers}
-    whole = simple
-    judged = Judge(table.data.y, table.data.weight, table.folds.partition, table.classes)
-    if values.shape[1] > K:
-        both = (stacked, stacker), _stack(table, values, table.stack_features)
-        joined, stacker = join(*both, K, judged.losses, judged.weight)
-        if own is not None and getattr(table.likelihood, "scale_is_deviation", False):
-            errors = with_column(values, joined) - table.data.y[:, None]
-            scatter = learn_scatter(errors, own, table.data.y, judged.weight)
-            own = scatter(own)
-        elif own is not None:
-            own = with_column(own, even)
-        whole = unless_mixture(table, learn_last_gate(table, with_column(values, joined), own, scatter), own, scatter)
-        candidates["specialised"] = whole.answers
-    fold = np.where(whole.learned.judged & simple.learned.judged, table.folds.partition, -1)
-    if not table.data.weight[fold >= 0].any():
-        fold = table.folds.partition
-    judge = Judge(table.data.y, table.data.weight, fold, table.classes, table.scoring)
-    rows, verdict = _verdict(table, judge, candidates, {"gated": simple, "specialised": whole})
-    return Selection(
-        whole.predictions, stacker, scatter, whole.likelihood, whole.learned, whole.responsibilities, rows, verdict
-    )
+    share = weight / weight.sum()
+    mean = float(share @ difference)
+    deviation = share * (difference - mean)
+    if groups is not None:
+        _, codes = np.unique(groups, return_inverse=True)
+        share, deviation = np.bincount(codes, share), np.bincount(codes, deviation)
+    units = float(1 / np.square(share).sum())  # the number of units, where all weigh the same
+    correction = units / (units - 1) if units > 1 else 1.0
+    return Paired(mean, float(np.sqrt(correction * np.square(deviation).sum())))
 
 
-def _stack(table: Table, values: Array, features: Array | None) -> tuple[Array, Any]:
-    """The final estimator's answers, out of fold, and the estimator fitted on every honest row."""
-    data, folds = table.data, table.folds
-    pairs = [(folds.train_rows(f), folds.test_rows(f)) for f in range(len(folds))]
-    pairs = [(learn, test) for learn, test in pairs if len(test) and data.weight[learn].sum() > 0 and len(learn) > 1]
-    answers = np.asarray(values.mean(axis=1))  # where no fold can learn, the plain average
-    rows = np.flatnonzero(folds.held_out & (data.weight > 0))
-    fitted = clone(table.stacker).fit(
-        values, data.y, pairs, rows=rows, sample_weight=data.sample_weight, features=features
-    )
-    known = np.isfinite(fitted.oof_).reshape(data.n, -1).all(axis=1)
-    answers[known] = fitted.oof_[known]
-    return answers, fitted
+def simplest(losses: Array, weight: Array, groups: NDArray[Any] | None = None) -> int:
+    """The first of several candidates whose loss is within one standard error of the smallest.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (n, P)
+        Held-out losses of P candidates on the same rows (or folds), the simplest candidate first.
+    weight : ndarray of shape (n,)
+        Zero for rows that were not held out; losses there are ignored. Where no row has weight, 0 is returned.
+    groups : ndarray of shape (n,), optional
+
+    Returns
+    -------
+    int
+        Position of the candidate.
+
+    References
+    ----------
+    Breiman, Friedman, Olshen & Stone (1984), the one-standard-error rule; here with the standard error of the paired
+    difference, since the rows are the same.
+
+    Examples
+    --------
+    >>> losses = np.array([[1.0, 0.9], [1.0, 1.05], [1.0, 1.0]])
+    >>> simplest(losses, np.ones(3)), simplest(losses - [0.0, 0.5], np.ones(3))
+    (0, 1)
+    """
+    rows = weight > 0
+    if not rows.any():
+        return 0
+    losses, weight, groups = losses[rows], weight[rows], None if groups is None else groups[rows]
+    means = weight @ losses / weight.sum()
+    best = int(np.argmin(means))
+    for candidate in range(best):
+        excess = paired(losses[:, candidate] - losses[:, best], weight, groups)
+        if excess.mean <= max(STANDARD_ERRORS * excess.standard_error, ROUNDING * abs(float(means[best]))):
+            return candidate
+    return best
 
 
-def _constant(table: Table, experts: Array) -> Array:
-    """Convex weights over the experts, cross-fitted: answers (n,) or (n, C)."""
-    data = table.data
-    fitted = clone(table.likelihood).fit(data.y, experts, np.tile(data.weight[:, None], experts.shape[1]), X=data.X)
-    objective = objective_of(table, experts, fitted.log_prob(data.y, experts, X=data.X))
-    start = np.full(experts.shape[1], 1 / experts.shape[1])
-    weights = np.tile(start, (table.data.n, 1))
-    for f in range(len(table.folds)):
-        rows, test = table.folds.train_rows(f), table.folds.test_rows(f)
-        if len(rows) > 1 and len(test) and data.weight[rows].any():
-            gate = clone(table.constant).fit_objective(
-                np.empty((len(rows), 0)),
-                objective.take(rows),
-                start=start,
-                sample_weight=table.data.weight[rows],
-            )
-            weights[test] = gate.predict_proba(np.empty((len(test), 0)))
-    return combine(keep_top(weights, table.top_k), experts)
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """Losses of predictions on held-out rows, in units that can be compared in pairs.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Numbers, or class codes 0 … C-1.
+    sample_weight : ndarray of shape (n,)
+    fold : ndarray of shape (n,)
+        The fold that held each row out; -1 for rows that are not judged.
+    classes : ndarray of shape (C,) or None
+    scoring : None, str or callable
+        None is squared error or log-loss, one unit for each row. A scorer judges fold by fold: a unit is a fold.
+    groups : ndarray of shape (n,) or None
+    """
+
+    y: NDArray[Any]
+    sample_weight: Array
+    fold: NDArray[np.intp]
+    classes: NDArray[Any] | None = None
+    scoring: Any = None
+    groups: NDArray[Any] | None = None
+
+    @property
+    def weight(self) -> Array:
+        """Weight of each unit."""
+        if self.scoring is None:
+            return np.where(self.fold >= 0, self.sample_weight, 0.0)
+        return np.array([self.sample_weight[self._rows(f)].sum() for f in self._folds()])
+
+    @property
+    def unit_groups(self) -> NDArray[Any] | None:
+        """Groups of the units; folds have none."""
+        return self.groups if self.scoring is None else None
+
+    @property
+    def measure(self) -> str:
+        """Name of the loss."""
+        if self.scoring is None:
+            return "squared error" if self.classes is None else "log-loss"
+        name = self.scoring if isinstance(self.scoring, str) else getattr(self.scoring, "__name__", "the score")
+        return f"minus {name}"
+
+    def units(self, predictions: Array) -> Array:
+        """Loss of each unit for predictions (n,) or (n, C); smaller is better.
+
+        Raises
+        ------
+        ValueError
+            If the scorer is not defined on a fold.
+        """
+        if self.scoring is None:
+            return self._by_row(predictions)
+        scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
+        try:
+            losses = np.array([self._score(scorer, predictions, self._rows(f)) for f in self._folds()])
+        except ValueError as error:
+            raise ValueError(
+                f"scoring={self.scoring!r} refuses a fold: {error} Give fewer folds, or another score."
+            ) from error
+        if not np.isfinite(losses).all():
+            raise ValueError(f"scoring={self.scoring!r} is not defined on these folds; give fewer, or another score.")
+        return losses
+
+    def mean(self, units: Array) -> float:
+        """Weighted mean of the losses of units."""
+        return float(np.average(units, weights=self.weight))
+
+    def difference(self, one: Array, other: Array) -> Paired:
+        """Paired difference of two arrays of unit losses."""
+        return paired(one - other, self.weight, self.unit_groups)
+
+    def simplest(self, units: list[Array]) -> int:
+        """Position of the first candidate within one standard error of the best; see `simplest`."""
+        return simplest(np.column_stack(units), self.weight, self.unit_groups)
+
+    def _by_row(self, predictions: Array) -> Array:
+        rows = self.fold >= 0
+        loss = np.zeros(len(self.y))
+        if self.classes is None:
+            loss[rows] = (self.y[rows] - predictions[rows]) ** 2
+        else:
+            given = predictions[rows, self.y[rows]] / predictions[rows].sum(axis=1)
+            loss[rows] = -np.log(np.maximum(given, SMALLEST_PROBABILITY))
+        return loss
+
+    def _folds(self) -> NDArray[np.intp]:
+        """Folds that a scorer can judge: of classes, those with more than one, where there are any."""
+        found = np.unique(self.fold[(self.fold >= 0) & (self.sample_weight > 0)])
+        if self.classes is None:
+            return found
+        several = [len(np.unique(self.y[self._rows(f)])) > 1 for f in found]
+        return np.asarray(found[several]) if any(several) else found
+
+    def _rows(self, fold: int) -> NDArray[np.bool_]:
+        return np.asarray((self.fold == fold) & (self.sample_weight > 0))
+
+    def _score(self, scorer: Any, predictions: Array, rows: NDArray[np.bool_]) -> float:
+        given = predictions[rows]
+        if self.classes is None:
+            model: Any = _KnownNumbers(given)
+            y: Any = self.y[rows]
+        else:
+            model = _KnownProbabilities(given / given.sum(axis=1, keepdims=True), self.classes)
+            y = self.classes[self.y[rows]]
+        return -float(scorer(model, np.empty((len(given), 0)), y))
 
 
-def _verdict(
-    table: Table, judge: Judge, candidates: dict[str, Array], gates: dict[str, LastGate]
-) -> tuple[list[dict[str, Any]], Verdict]:
-    K, values = table.n_experts, table.answers.values
-    singles = [judge.losses(values[:, k]) for k in range(K)]
-    best = int(np.argmin([judge.mean(loss) for loss in singles]))
-    names = ["best single", *candidates]
-    losses = [singles[best], *(judge.losses(answers) for answers in candidates.values())]
-    winner = simplest_winner(judge, losses)
-    gains = [paired(losses[0] - loss, judge.weight) for loss in losses]
-    against_stack = paired(losses[names.index("stack")] - losses[winner], judge.weight)
-    rows = [
-        {
-            "candidate": name,
-            "loss": judge.mean(loss),
-            "gain": gain.mean,
-            "standard_error": gain.standard_error,
-            "winner": i == winner,
-        }
-        for i, (name, loss, gain) in enumerate(zip(names, losses, gains, strict=True))
-    ]
-    named, whole = gates.get(names[winner]), gates["specialised"]
-    alone = "stack" if named is not None and (named.learned.weights[:, -1] == 1).all() else None
-    if table.certainty > 0 and (whole.learned.weights[:, -2] == 1).all():  # a mixture of several regimes
-        alone = "mixture"
-    unmeasured = []
-    unseen = int((judge.fold < 0).sum())
-    if unseen:
-        unmeasured.append(f"{unseen} of {len(judge.fold)} rows, which no fold could judge")
-    if table.answers.failures:
-        failed = sorted({failure.expert for failure in table.answers.failures})
-        unmeasured.append(f"experts that failed ({', '.join(failed)})")
-    measure = table.scoring if isinstance(table.scoring, str) else getattr(table.scoring, "__name__", None)
-    default = "squared error" if table.classes is None else "log-loss"
-    verdict = Verdict(
-        names[winner],
-        judge.mean(losses[winner]),
-        gains[winner].mean,
-        gains[winner].standard_error,
-        against_stack.mean,
-        against_stack.standard_error,
-        table.answers.names[best],
-        default if table.scoring is None else f"minus {measure or 'the score'}",
-        tuple(unmeasured),
-        alone,
-        headroom(table.data.y, values[:, :K], table.data.weight),
-    )
-    return rows, verdict
+class _Known(BaseEstimator):
+    """An estimator that returns predictions made elsewhere, since scorers take estimators."""
+
+    def __init__(self, predictions: Array | None = None) -> None:
+        self.predictions = predictions
+
+    def fit(self, X: Any, y: Any) -> _Known:
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class _KnownNumbers(RegressorMixin, _Known):
+    def predict(self, X: Any) -> Any:
+        return self.predictions
+
+
+class _KnownProbabilities(ClassifierMixin, _Known):
+    def __init__(self, predictions: Array | None = None, classes: NDArray[Any] | None = None) -> None:
+        super().__init__(predictions)
+        self.classes = classes
+
+    @property
+    def classes_(self) -> Any:
+        return self.classes
+
+    def predict_proba(self, X: Any) -> Any:
+        return self.predictions
+
+    def predict(self, X: Any) -> Any:
+        assert self.classes is not None
+        assert self.predictions is not None
+        return self.classes[self.predictions.argmax(axis=1)]

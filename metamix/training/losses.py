@@ -1,4 +1,4 @@
-"""What a gate descends on: the loss of the combined answer, or of the mixture's density, row by row."""
+"""Losses by row: of combined predictions, as gates minimise them, and of each expert's predictions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LogScore", "SquaredError"]
+from metamix.fitting import Problem
+
+__all__ = ["LogScore", "SquaredError", "row_losses", "target_units"]
 
 Array = NDArray[np.float64]
+#: Probabilities are clipped to this before the logarithm, as in the categorical likelihood.
+SMALLEST_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,34 @@ class LogScore:
     def take(self, rows: Any) -> LogScore:
         """The same objective on some rows."""
         return LogScore(self.log_prob[rows])
+
+
+def target_units(data: Problem) -> Array:
+    """Standard deviation (T,) of each target, 1 where it is constant; (1,) for a single one, losses keep its unit.
+
+    Examples
+    --------
+    >>> target_units(Problem(None, np.array([[1.0, 10.0], [3.0, 30.0]])))
+    array([ 1., 10.])
+    """
+    if data.n_targets is None:
+        return np.ones(1)
+    centre = np.average(data.y, axis=0, weights=data.weight)
+    spread = np.sqrt(np.average((data.y - centre) ** 2, axis=0, weights=data.weight))
+    return np.where(spread > 0, spread, 1.0)
+
+
+def row_losses(data: Problem, values: Array, units: Array) -> Array:
+    """Loss (n, K) of each answer: squared error, averaged over targets in their units (T,), or clipped log-loss.
+
+    Examples
+    --------
+    >>> row_losses(Problem(None, np.array([1.0, 2.0])), np.array([[1.0], [4.0]]), np.ones(1))
+    array([[0.],
+           [4.]])
+    """
+    if data.n_classes is not None:
+        return np.asarray(-np.log(np.clip(values[np.arange(data.n), :, data.y], SMALLEST_PROBABILITY, 1)))
+    if data.n_targets is None:
+        return np.asarray(np.square(values - data.y[:, None]))
+    return np.asarray(np.square((values - data.y[:, None]) / units).mean(axis=2))

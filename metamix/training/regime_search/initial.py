@@ -1,8 +1,7 @@
-"""Where responsibilities begin: uniform, clusters of x or of (x, y), random, the user's labels or matrix."""
+"""Initial responsibilities: from proxy mixtures, clusters of x or of (x, y), at random, or the user's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,21 +14,19 @@ from sklearn.mixture import GaussianMixture
 from metamix.data.columns import ColumnEncoder
 from metamix.data.gate_features import GateFeatures
 from metamix.data.tables import take_rows
-from metamix.fitting import Problem, SharedInputs
-from metamix.training.cheap import FREELY
-from metamix.training.pools import fewest_rows
-from metamix.training.proxies import proxy_responsibilities
+from metamix.fitting import Problem
+from metamix.training.regime_search.proxy_mixture import proxy_responsibilities
+from metamix.training.regime_search.proxy_models import FREE
 
-__all__ = [
-    "NAMES", "Beginning", "Scouting", "begin", "candidates", "from_user", "make_start", "prune", "ranked", "scout",
-]  # fmt: skip
+__all__ = ["SearchSettings", "fewest_rows", "from_user", "initial_responsibilities", "make_start", "prune"]
 
 Array = NDArray[np.float64]
 Ranking = list[dict[str, Any]]
 
+#: Starts by name; those that are clusters.
 NAMES = ("uniform", "kmeans", "gmm", "joint_gmm", "random")
 CLUSTERS = ("kmeans", "gmm", "joint_gmm")
-# A random start leaves a tenth of each row to the other experts, so that none sees a hard cut.
+#: Share of each row that a start leaves to the other components.
 SOFTNESS = 0.1
 
 
@@ -125,36 +122,45 @@ def make_start(name: str, Z: Any, y: Array, K: int, seed: int, weight: Array | N
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """How a plain mixture is to begin.
+class SearchSettings:
+    """What initial responsibilities follow from.
 
     Parameters
     ----------
     start : str, labels (n,) or weights (n, K)
     n_experts : int, "auto" or None
-        None: one component for each of `pool` experts.
-    pool : int
+        None: one component for each of `n_pool` experts.
+    n_pool : int
         Number of experts.
     alike : bool
-        Whether some experts are equal, so that a uniform start could not tell them apart.
+        Whether some experts are equal, so that a uniform start could not separate them.
     seed : int
+    features : GateFeatures
+        Columns that regimes are looked for in.
+    gate : gate
+        Unfitted; the gate of proxy mixtures.
     likelihood : likelihood, optional
-        With a method `stabilised`, that is how cheap mixtures, whose errors are Gaussian, see y.
-    bends : int
-        How far experts of cheap mixtures may bend.
+        With a method `stabilised`, that is how proxy mixtures, whose errors are Gaussian, see y.
+    max_regimes : int
+        How far "auto" counts.
+    capacity : int
+        How far the experts of proxy mixtures may bend.
     """
 
     start: Any
     n_experts: Any
-    pool: int
+    n_pool: int
     alike: bool
     seed: int
+    features: GateFeatures
+    gate: Any
     likelihood: Any = None
-    bends: int = FREELY
+    max_regimes: int = 4
+    capacity: int = FREE
 
     @property
-    def mimics(self) -> bool:
-        """Whether cheap experts stand in for the pool, to count regimes or to find so many."""
+    def uses_proxies(self) -> bool:
+        """Whether proxy models stand for the experts of the pool: to count regimes or to find so many."""
         return isinstance(self.start, str) and (
             self.n_experts == "auto" or (self.n_experts is not None and self.searches)
         )
@@ -164,85 +170,75 @@ class Beginning:
         """Whether regimes are looked for, which then belong to no expert in particular."""
         return isinstance(self.start, str) and self.start in ("auto", "proxy")
 
-    def of(self, rows: NDArray[np.intp]) -> Beginning:
-        """The same beginning for some rows: the user's own start is sliced."""
+    def take(self, rows: NDArray[np.intp]) -> SearchSettings:
+        """The same for some rows: the user's own start is sliced."""
         return self if isinstance(self.start, str) else replace(self, start=np.asarray(self.start)[rows])
 
 
-def begin(data: Problem, columns: Any, proxy_gate: Any, how: Beginning) -> tuple[Array, Ranking]:
-    """First responsibilities (n, K), without any fit of the experts, and how the starts were ranked.
+def initial_responsibilities(problem: Problem, settings: SearchSettings) -> tuple[Array, Ranking]:
+    """Initial responsibilities (n, K), without any fit of the experts, and how the starts were ranked.
 
     Parameters
     ----------
-    data : Problem
-    columns : array, sparse matrix or frame, n rows
-        What regimes are looked for in.
-    proxy_gate : gate
-        Unfitted, for cheap mixtures.
-    how : Beginning
+    problem : Problem
+    settings : SearchSettings
 
     Returns
     -------
     (ndarray of shape (n, K), list of dict)
     """
-    K = how.pool if how.n_experts is None else None if how.n_experts == "auto" else int(how.n_experts)
-    if not isinstance(how.start, str):
-        return from_user(how.start, data.n, K), []
-    target = np.eye(data.n_classes)[data.y] if data.n_classes else data.y.reshape(data.n, -1).astype(np.float64)
-    if hasattr(how.likelihood, "stabilised"):
-        counts = data.weight > 0  # other rows say nothing, not even how far y reaches
-        steady = np.zeros_like(target)
-        steady[counts] = np.column_stack([how.likelihood.stabilised(column) for column in target[counts].T])
-        target = steady
+    asked = settings.n_experts
+    K = settings.n_pool if asked is None else None if asked == "auto" else int(asked)
+    if not isinstance(settings.start, str):
+        return from_user(settings.start, problem.n, K), []
+    base = settings.features.base(problem.X)
+    columns = problem.X if base is None else base
+    target = _target(problem, settings.likelihood)
     ranking: Ranking = []
-    if how.searches or K is None:
-
-        def clusters(regimes: int, rows: NDArray[np.intp]) -> dict[str, Array]:
-            part, first, weight = take_rows(columns, rows), target[rows, 0], data.weight[rows]
-            return {name: make_start(name, part, first, regimes, how.seed, weight) for name in CLUSTERS}
-
-        def search(regimes: int | None) -> tuple[Array, Ranking]:
-            others = clusters if how.start == "auto" else None
-            return proxy_responsibilities(
-                columns, target, data.weight, proxy_gate, regimes, how.seed, others,
-                classes=bool(data.n_classes), bends=how.bends,
-            )  # fmt: skip
-
-        named = how.start == "auto" and how.n_experts is None and not how.alike
-        found, ranking = search(None if named else K)
-        if how.searches and not named:
+    if settings.searches or K is None:
+        # Experts that differ separate from a uniform start by themselves, unless regimes are found for them.
+        one_each = settings.start == "auto" and asked is None and not settings.alike
+        found, ranking = _search(problem, columns, target, settings, None if one_each else K)
+        if settings.searches and not one_each:
             return found, ranking
-        if named and found.shape[1] > 1:  # there are regimes: one for each expert, which it will be matched with
-            return search(K)
-        # Experts that differ break the symmetry of a uniform start by themselves. And where the user names a
-        # start, cheap mixtures only count the regimes that it is to find.
-        K = how.pool if named else found.shape[1]
-    name = "uniform" if how.start == "auto" else how.start
-    taken = {"start": name, "score": np.nan}  # beside the ranking that counted regimes, where there is one
-    return make_start(name, columns, target[:, 0], K, how.seed, data.weight), [*ranking, taken]
+        if one_each and found.shape[1] > 1:  # there are regimes: one for each expert
+            return _search(problem, columns, target, settings, K)
+        # Where the user names a start, proxy mixtures only count the regimes.
+        K = settings.n_pool if one_each else found.shape[1]
+    name = "uniform" if settings.start == "auto" else settings.start
+    ranking = [*ranking, {"start": name, "score": np.nan}]
+    return make_start(name, columns, target[:, 0], K, settings.seed, problem.weight), ranking
 
 
-@dataclass(frozen=True)
-class Scouting:
-    """A task: where the responsibilities of one fold's training rows begin; fold -1 has all rows."""
+def _target(problem: Problem, likelihood: Any) -> Array:
+    """The target (n, m) as proxy mixtures see it: one column for each class or number."""
+    if problem.n_classes:
+        return np.asarray(np.eye(problem.n_classes)[problem.y])
+    target = problem.y.reshape(problem.n, -1).astype(np.float64)
+    if not hasattr(likelihood, "stabilised"):
+        return target
+    counts = problem.weight > 0  # rows without weight must not tell how far y reaches
+    stable = np.zeros_like(target)
+    stable[counts] = np.column_stack([likelihood.stabilised(column) for column in target[counts].T])
+    return stable
 
-    fold: int
-    features: GateFeatures
-    gate: Any
-    how: Beginning
 
+def _search(
+    problem: Problem, columns: Any, target: Array, settings: SearchSettings, K: int | None
+) -> tuple[Array, Ranking]:
+    def clusters(regimes: int, rows: NDArray[np.intp]) -> dict[str, Array]:
+        part, first, weight = take_rows(columns, rows), target[rows, 0], problem.weight[rows]
+        return {name: make_start(name, part, first, regimes, settings.seed, weight) for name in CLUSTERS}
 
-def scout(inputs: SharedInputs, job: Scouting) -> tuple[Array, Ranking]:
-    """First responsibilities of one fold's training rows, starving regimes pruned; runs in a worker."""
-    rows = np.arange(inputs.data.n) if job.fold < 0 else inputs.folds.pairs[job.fold][0]
-    data = inputs.data.take(rows)
-    base = job.features.base(data.X)
-    found, ranking = begin(data, data.X if base is None else base, job.gate, job.how.of(rows))
-    return found if job.how.n_experts is None else prune(found, data.weight), ranking
+    return proxy_responsibilities(
+        columns, target, problem.weight, settings.gate, K, settings.seed,
+        starts=clusters if settings.start == "auto" else None, classes=bool(problem.n_classes),
+        capacity=settings.capacity, max_regimes=settings.max_regimes,
+    )  # fmt: skip
 
 
 def prune(responsibilities: Array, weight: Array) -> Array:
-    """Responsibilities without regimes that starve; their rows go to the others.
+    """Responsibilities without regimes of too few rows, which go to the others.
 
     Examples
     --------
@@ -261,31 +257,12 @@ def prune(responsibilities: Array, weight: Array) -> Array:
     return responsibilities
 
 
-def candidates() -> list[tuple[str, int]]:
-    """The (name, seed) pairs that ``start="auto"`` runs in sample, where a round is cheap.
-
-    Clusters and random soft starts compete (Biernacki, Celeux & Govaert 2003).
+def fewest_rows(n: int) -> float:
+    """Rows that a regime must have: a tenth of n rows, from 3 to 10.
 
     Examples
     --------
-    >>> candidates()[:3]
-    [('kmeans', 0), ('gmm', 0), ('random', 0)]
+    >>> fewest_rows(20), fewest_rows(50), fewest_rows(5000)
+    (3.0, 5.0, 10.0)
     """
-    return [("kmeans", 0), ("gmm", 0), *(("random", s) for s in range(8))]
-
-
-def ranked(starts: Iterable[tuple[str, Array]], score: Callable[[Array], float]) -> tuple[Array, Ranking]:
-    """The start with the lowest score after a short run, and the ranking of all.
-
-    Examples
-    --------
-    >>> best, table = ranked([("a", np.ones((1, 1))), ("b", np.zeros((1, 1)))], lambda start: float(start.sum()))
-    >>> [row["start"] for row in table]
-    ['b', 'a']
-    """
-    listed = list(starts)
-    if len(listed) == 1:
-        return listed[0][1], [{"start": listed[0][0], "score": np.nan}]
-    scores = [score(start) for _, start in listed]
-    order = np.argsort(scores, kind="stable")
-    return listed[int(order[0])][1], [{"start": listed[i][0], "score": scores[i]} for i in order]
+    return min(max(n / 10, 3.0), 10.0)

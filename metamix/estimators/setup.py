@@ -1,0 +1,125 @@
+"""From parameters and checked data to what training takes: experts, gates, features and settings, prepared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+from metamix.estimators.resolution import (
+    ResolvedGates,
+    constant_gate,
+    gate_features,
+    proxy_gate,
+    some_alike,
+)
+from metamix.fitting import NamedExpert, Problem, name_and_prepare, place_experts, prepare
+from metamix.training.candidates import CandidateSettings
+from metamix.training.mixture import MixtureSettings
+from metamix.training.regime_search import SearchSettings, from_user
+from metamix.training.stacking import EstimatorStack
+
+__all__ = ["FitSetup", "draw_seeds", "set_up"]
+
+#: Rounds of the alternation at most, with folds and in sample.
+MAX_ROUNDS, MAX_ROUNDS_IN_SAMPLE = 10, 1000
+
+
+@dataclass(frozen=True)
+class FitSetup:
+    """What a fit is made of.
+
+    Parameters
+    ----------
+    experts : list of NamedExpert
+    candidates : CandidateSettings
+    mixture : MixtureSettings
+    """
+
+    experts: list[NamedExpert]
+    candidates: CandidateSettings
+    mixture: MixtureSettings
+
+
+def draw_seeds(random_state: Any, n_experts: int) -> NDArray[np.int64]:
+    """A seed for each expert, and then for the gate, the folds and the search."""
+    return np.asarray(check_random_state(random_state).randint(np.iinfo(np.int32).max, size=n_experts + 3))
+
+
+def set_up(
+    mixture: Any,
+    named: Sequence[tuple[str, Any]],
+    gates: ResolvedGates,
+    problem: Problem,
+    classes: NDArray[Any] | None,
+    seeds: NDArray[np.int64],
+    *,
+    in_sample: bool = False,
+) -> FitSetup:
+    """Prepare experts, gates and settings of a mixture for some rows.
+
+    Parameters
+    ----------
+    mixture : MixtureRegressor or MixtureClassifier
+        Its parameters are read.
+    named : sequence of (str, estimator)
+    gates : ResolvedGates
+    problem : Problem
+    classes : ndarray of shape (C,) or None
+    seeds : ndarray of int
+        From `draw_seeds`.
+    in_sample : bool
+        Whether this is EM in sample.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer rows than experts, or a start or the gate features do not fit the rows.
+    """
+    known_number = isinstance(mixture.n_experts, Integral)
+    components = int(mixture.n_experts) if known_number else len(named)
+    if components > problem.n:
+        raise ValueError(
+            f"{components} experts need at least as many rows, got n_samples = {problem.n}; "
+            "name fewer experts, set n_experts lower, or bring more rows."
+        )
+    features = gate_features(mixture.gate_features, gates).fit(problem.X, problem.y)
+    gates = replace(gates, gates=gates.gates_for(features.base(problem.X)))
+    placements = place_experts([*named, *gates.named], mixture.device)
+    experts = name_and_prepare(named, list(seeds), placements)
+    prepared = tuple(
+        prepare(gate, int(seeds[-3]), placement.settings)
+        for gate, placement in zip(gates.gates, placements[len(named) :], strict=True)
+    )
+    likelihood, stack, feature_stack = mixture._likelihood_and_stacks()
+    if mixture.final_estimator is not None:
+        stack = EstimatorStack(mixture.final_estimator)
+    start = mixture.start
+    if not isinstance(start, str):
+        start = from_user(start, problem.n, components if known_number else None)
+    # Among candidates the mixture has as many regimes as are found, unless a number is given.
+    blended = not in_sample and mixture.specialize is not True
+    n_experts = "auto" if blended and mixture.n_experts is None else mixture.n_experts
+    rounds = mixture.max_rounds
+    if rounds == "auto":
+        rounds = MAX_ROUNDS_IN_SAMPLE if in_sample else MAX_ROUNDS
+    search = SearchSettings(
+        start, n_experts, len(experts), some_alike(named), int(seeds[-1]), features, proxy_gate(), likelihood,
+        mixture.max_regimes,
+    )  # fmt: skip
+    return FitSetup(
+        experts,
+        CandidateSettings(
+            prepared, constant_gate(), gates.constant_competes, stack, feature_stack, likelihood, features,
+            mixture.final, mixture.objective, mixture.top_k, classes, mixture.scoring,
+        ),
+        MixtureSettings(
+            prepared, constant_gate(), gates.constant_competes, likelihood, features, search, int(rounds),
+            mixture.refit, mixture.objective, mixture.top_k,
+        ),
+    )  # fmt: skip

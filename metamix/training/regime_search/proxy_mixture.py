@@ -1,0 +1,343 @@
+"""Mixtures of ridge (for classes logistic) experts that find the regimes before the user's experts are fitted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from metamix.data.tables import take_rows
+from metamix.recombination import posterior
+from metamix.training.regime_search.model_tree import leaves
+from metamix.training.regime_search.proxy_models import (
+    FREE,
+    ProxyColumns,
+    ProxyRows,
+    class_probabilities,
+    fit_proxies,
+    proxy_log_prob,
+)
+from metamix.training.selection import simplest
+
+__all__ = ["ProxyMixture", "proxy_responsibilities"]
+
+Array = NDArray[np.float64]
+Starts = Callable[[int, NDArray[np.intp]], Mapping[str, Array]]
+
+#: Random starts, rounds of reallocation by error alone, rounds of EM, and starts that go through EM.
+N_STARTS, REALLOCATIONS, EM_ROUNDS, FINALISTS = 12, 8, 8, 2
+#: Rows that the search looks at, and those of the reallocation.
+SEARCH_ROWS, START_ROWS = 2000, 1000
+#: Rows for which responsibilities are worked out at a time.
+BLOCK = 20_000
+#: Rounds of EM, with a gate, of each random start for classes; reallocation alone is not enough there.
+CLASS_ROUNDS = 4
+#: Rounds of EM from a start that is given, and under a gate with a weak penalty.
+START_ROUNDS, SHARP_ROUNDS = 4, 3
+#: Weak penalties of the gate: with a strong one, the overlap at a border hides what regimes gain there.
+SHARP_PENALTY, CLASS_SHARP_PENALTY = 1e-5, 1e-4
+#: Share of the uniform distribution in responsibilities, so that no regime is lost in a round.
+FLOOR = 1e-5
+#: With so few rows every quarter is held out in turn, and every number of regimes is tried.
+FEW_ROWS = 300
+#: Leaves of a model tree at most.
+MOST_LEAVES = 50
+#: Numbers of regimes in a row that do not lower the held-out loss before counting ends.
+PATIENCE = 2
+
+
+@dataclass
+class ProxyMixture:
+    """K ridge or logistic experts on one basis under a softmax gate.
+
+    Parameters
+    ----------
+    coefficients : ndarray of shape (K, p, m)
+    scale : ndarray of shape (K, m) or None
+        None for classes.
+    gate : fitted gate
+    rich : bool
+        Whether the experts bend along every column.
+    """
+
+    coefficients: Array
+    scale: Array | None
+    gate: Any
+    rich: bool = False
+
+    def log_prob(self, rows: ProxyRows) -> Array:
+        """Log density (n, K) of the target under each expert."""
+        return proxy_log_prob(rows.basis(self.rich), rows.Y, self.coefficients, self.scale)
+
+    def weights(self, rows: ProxyRows) -> Array:
+        """Weights (n, K) of the gate."""
+        if len(self.coefficients) == 1:
+            return np.ones((len(rows.Y), 1))
+        return np.asarray(self.gate.predict_proba(rows.gate_columns(self.rich)))
+
+    def responsibilities(self, rows: ProxyRows) -> tuple[Array, Array]:
+        """Responsibilities (n, K) and log density (n,)."""
+        return posterior(self.weights(rows), self.log_prob(rows))
+
+    def errors(self, rows: ProxyRows) -> Array:
+        """Squared error (n,) of the combined prediction, summed over targets or classes."""
+        values = rows.basis(self.rich) @ self.coefficients
+        values = class_probabilities(values) if rows.classes else values
+        combined = np.einsum("nk,knm->nm", self.weights(rows), values)
+        return np.asarray(np.square(rows.Y - combined).sum(axis=1))
+
+
+def proxy_responsibilities(
+    X: Any,
+    Y: Array,
+    weight: Array,
+    gate: Any,
+    n_regimes: int | None,
+    seed: int,
+    starts: Starts | None = None,
+    classes: bool = False,
+    capacity: int = FREE,
+    max_regimes: int = 4,
+) -> tuple[Array, list[dict[str, Any]]]:
+    """Responsibilities found by mixtures of proxy models, ranked on held-out rows.
+
+    Random starts are reallocated by error alone (Späth 1979), the best few go through EM with a gate, and the mixture
+    with the best held-out log density is taken. Model trees, which cut the table along its columns, are ranked with
+    them.
+
+    Parameters
+    ----------
+    X : array, sparse matrix or frame, n rows
+        Columns; encoded and standardised here.
+    Y : ndarray of shape (n, m)
+        Target, standardised here; for classes one column of zeros and ones each.
+    weight : ndarray of shape (n,)
+    gate : gate
+        Unfitted; fitted to responsibilities.
+    n_regimes : int or None
+        None counts them: the smallest number within one standard error of the best, by held-out loss.
+    seed : int
+    starts : callable, optional
+        (K, positions) -> other initial responsibilities by name, each (len(positions), K), which go through EM as
+        well and are ranked with the random ones.
+    classes : bool
+        Whether the columns of Y are classes, for which the experts are logistic.
+    capacity : int
+        How far the experts may bend; see `capacity_of`.
+    max_regimes : int
+
+    Returns
+    -------
+    responsibilities : ndarray of shape (n, K)
+    ranking : list of dict
+        Held-out loss (minus the mean log density) of each start.
+
+    References
+    ----------
+    Späth (1979), Clusterwise linear regression.
+
+    Examples
+    --------
+    >>> from metamix.gates import SoftmaxGate
+    >>> X = np.linspace(-1, 1, 200)[:, None]
+    >>> Y = np.where(X < 0, 3 * X, 5 - 2 * X)
+    >>> found, _ = proxy_responsibilities(X, Y, np.ones(200), SoftmaxGate(penalty=0.01), 2, seed=0)
+    >>> bool(abs(found[:100, 0].mean() - found[100:, 0].mean()) > 0.9)
+    True
+    """
+    rng = np.random.default_rng(seed)
+    weight = weight / weight[weight > 0].mean()
+    if not classes:
+        Y = Y - np.average(Y, axis=0, weights=weight)
+        Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
+    positions = rng.permutation(np.flatnonzero(weight > 0))[: 4 * SEARCH_ROWS // 3]
+    columns = ProxyColumns(take_rows(X, positions), rng, classes, capacity)
+    known = columns(take_rows(X, positions), Y[positions], weight[positions])
+    searches = _searches(known, gate, rng)
+    K = _count(searches, max_regimes) if n_regimes is None else n_regimes
+    # Where every quarter is held out in turn, quarters differ in difficulty: the gain over one regime is compared.
+    gains = [one.score(one.mixture(K)) - (one.score(one.mixture(1)) if len(searches) > 1 else 0.0) for one in searches]
+    search = searches[int(np.argmax(gains))]
+    winner = search.mixture(K)
+    if starts is not None and K > 1:
+        for name, first in starts(K, positions[search.fitted_rows]).items():
+            winner = search.better(winner, search.enter(name, search.refined(search.fit(_floored(first), True), True)))
+    responsibilities = np.empty((len(Y), K))
+    for begin in range(0, len(Y), BLOCK):
+        block = np.arange(begin, min(begin + BLOCK, len(Y)))
+        rows = columns(take_rows(X, block), Y[block], weight[block])
+        responsibilities[block] = winner.responsibilities(rows)[0]
+    return responsibilities, sorted(search.ranking, key=lambda row: row["score"])
+
+
+def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator) -> list[_Search]:
+    """A search with a quarter of the rows held out; with few rows one for each quarter."""
+    rows = np.arange(len(known.Y))
+    quarter = len(rows) // 4
+    first = range(0, 4 * quarter, quarter) if quarter and len(rows) <= FEW_ROWS else [0]
+    held_out = [rows[begin : begin + quarter] if quarter else rows for begin in first]
+    return [_Search(known, np.delete(rows, held) if quarter else rows, held, gate, rng) for held in held_out]
+
+
+def _count(searches: list[_Search], max_regimes: int) -> int:
+    """The smallest number of regimes within one standard error of the best, by held-out loss."""
+    weight = np.concatenate([one.held.weight for one in searches])
+    n, terms = len(searches[0].train.Y), min(searches[0].train.plain.shape[1], 10)
+    losses: list[Array] = []
+    for K in range(1, max_regimes + 1):
+        if K > 1 and n < 3 * K * terms:
+            break
+        losses.append(np.concatenate([one.held_out_loss(one.mixture(K)) for one in searches]))
+        means = [float(weight @ loss) for loss in losses]
+        if n > FEW_ROWS and K - 1 - int(np.argmin(means)) >= PATIENCE:
+            break
+    return 1 + simplest(np.column_stack(losses), weight)
+
+
+@dataclass
+class _Search:
+    """Mixtures fitted on some rows and ranked on others, each number of regimes once."""
+
+    known: ProxyRows
+    fitted_rows: NDArray[np.intp]
+    held_rows: NDArray[np.intp]
+    gate: Any
+    rng: np.random.Generator
+    ranking: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.train, self.held = self.known.take(self.fitted_rows), self.known.take(self.held_rows)
+        self._found: dict[int, ProxyMixture] = {}
+        self._trees: dict[str, tuple[Iterator[NDArray[np.intp]], list[NDArray[np.intp]]]] = {}
+
+    @property
+    def bends(self) -> bool:
+        """Whether experts that bend along every column are among the proxies."""
+        return self.train.bumps is not None and not self.train.classes
+
+    def mixture(self, K: int) -> ProxyMixture:
+        """The best mixture of K regimes by held-out log density."""
+        if K not in self._found:
+            self._found[K] = self._single() if K == 1 else self._several(K)
+        return self._found[K]
+
+    def held_out_loss(self, mixture: ProxyMixture) -> Array:
+        """Minus the log density (n,) of held-out rows."""
+        return -mixture.responsibilities(self.held)[1]
+
+    def score(self, mixture: ProxyMixture) -> float:
+        """Mean held-out log density."""
+        return -float(np.average(self.held_out_loss(mixture), weights=self.held.weight))
+
+    def better(self, one: ProxyMixture, other: ProxyMixture) -> ProxyMixture:
+        """The one with the better score; the first of equals."""
+        return other if self.score(other) > self.score(one) else one
+
+    def enter(self, name: str, mixture: ProxyMixture) -> ProxyMixture:
+        """The same mixture, entered in the ranking."""
+        self.ranking.append({"start": name, "score": -self.score(mixture)})
+        return mixture
+
+    def fit(self, responsibilities: Array, rich: bool = False, start: Array | None = None) -> ProxyMixture:
+        """Experts and gate from responsibilities (n, K); `rich` where experts may bend and do."""
+        return _fit(self.train, responsibilities, self.gate, rich and self.bends, start)
+
+    def refined(self, mixture: ProxyMixture, rich: bool = False, rounds: int = START_ROUNDS) -> ProxyMixture:
+        """Rounds of EM from a mixture."""
+        for _ in range(rounds):
+            start = mixture.coefficients if mixture.rich == (rich and self.bends) else None
+            mixture = self.fit(_floored(mixture.responsibilities(self.train)[0]), rich, start)
+        return mixture
+
+    def sharpened(self, mixture: ProxyMixture) -> ProxyMixture:
+        """Rounds of EM under a gate with a weak penalty, where it has one."""
+        if not hasattr(self.gate, "penalty"):
+            return mixture
+        classes, gate = self.train.classes, self.gate
+        self.gate = clone(gate).set_params(penalty=CLASS_SHARP_PENALTY if classes else SHARP_PENALTY)
+        sharp = self.refined(mixture, mixture.rich, START_ROUNDS if classes else SHARP_ROUNDS)
+        self.gate = gate
+        return sharp
+
+    def _single(self) -> ProxyMixture:
+        ones = np.ones((len(self.train.Y), 1))
+        plain = _fit(self.train, ones, self.gate)
+        bent = _fit(self.train, ones, self.gate, rich=True)
+        if self.train.classes:  # logistic experts take a few steps at a time
+            for _ in range(START_ROUNDS):
+                plain = _fit(self.train, ones, self.gate, start=plain.coefficients)
+                bent = _fit(self.train, ones, self.gate, rich=True, start=bent.coefficients)
+        return self.enter("uniform", self.better(plain, bent))
+
+    def _several(self, K: int) -> ProxyMixture:
+        best = max(_random_starts(self.train, self.gate, K, self.rng), key=self.score)
+        if self.bends:
+            best = self.better(best, self.refined(best, rich=True))
+        best = self.enter(f"proxy, {K} regimes", self.better(best, self.sharpened(best)))
+        if self.train.classes:
+            return best
+        for name, labels in self._leaves(K).items():
+            found = self.sharpened(_fit(self.train, _floored(np.eye(K)[labels]), self.gate))
+            best = self.better(best, self.enter(f"model tree with {name}, {K} regimes", found))
+        return best
+
+    def _leaves(self, K: int) -> dict[str, NDArray[np.intp]]:
+        """Leaves (n,) of model trees with K leaves, by the kind of their models."""
+        if not self._trees:
+            train = self.train
+            models = {"lines": np.column_stack([np.ones(len(train.Z)), train.Z]), "curves": train.plain}
+            for name, terms in models.items():
+                self._trees[name] = leaves(train.Z, terms, train.Y, train.weight, MOST_LEAVES), []
+        for growing, grown in self._trees.values():  # a tree of K leaves contains those of fewer
+            grown += itertools.islice(growing, max(K - 1 - len(grown), 0))
+        return {name: grown[K - 2] for name, (_, grown) in self._trees.items() if len(grown) > K - 2}
+
+
+def _fit(
+    rows: ProxyRows, responsibilities: Array, gate: Any, rich: bool = False, start: Array | None = None
+) -> ProxyMixture:
+    """Experts and gate from responsibilities (n, K)."""
+    coefficients, scale = fit_proxies(rows, rows.basis(rich), responsibilities * rows.weight[:, None], start)
+    if responsibilities.shape[1] == 1:
+        return ProxyMixture(coefficients, scale, None, rich)
+    fitted = clone(gate).fit(rows.gate_columns(rich), responsibilities, sample_weight=rows.weight)
+    return ProxyMixture(coefficients, scale, fitted, rich)
+
+
+def _floored(responsibilities: Array) -> Array:
+    """Responsibilities of which none is zero."""
+    return (1 - FLOOR) * responsibilities + FLOOR / responsibilities.shape[1]
+
+
+def _random_starts(rows: ProxyRows, gate: Any, K: int, rng: np.random.Generator) -> list[ProxyMixture]:
+    """The best few mixtures of K experts from random starts."""
+    few = rows.take(slice(0, START_ROWS))
+    lines = np.column_stack([np.ones(len(few.Z)), few.Z])
+    found = []
+    for number in range(N_STARTS):
+        # Half of the starts fit straight lines only: fewer coefficients separate regimes with fewer rows.
+        terms = lines if number % 4 < 2 else few.plain
+        labels = rng.integers(K, size=len(few.Y))
+        if number % 2:  # every other start cuts the rows along a random direction
+            direction = few.Z @ rng.standard_normal(few.Z.shape[1])
+            labels = np.searchsorted(np.quantile(direction, np.arange(1, K) / K), direction)
+        responsibilities = 0.9 * np.eye(K)[labels] + 0.1 / K
+        experts: tuple[Array | None, Array | None] = None, None
+        for _ in range(REALLOCATIONS):
+            experts = fit_proxies(few, terms, responsibilities * few.weight[:, None], experts[0])
+            shares = np.broadcast_to(responsibilities.mean(axis=0), responsibilities.shape)
+            responsibilities = posterior(shares, proxy_log_prob(terms, few.Y, *experts), floor=1e-3)[0]
+        mixture = _fit(few, responsibilities, gate)
+        for _ in range(CLASS_ROUNDS if rows.classes else 0):
+            mixture = _fit(few, _floored(mixture.responsibilities(few)[0]), gate, start=mixture.coefficients)
+        found.append((float(few.weight @ mixture.responsibilities(few)[1]), mixture))
+    found.sort(key=lambda entry: -entry[0])
+    best = [mixture for _, mixture in found[:FINALISTS]]
+    for _ in range(EM_ROUNDS):
+        best = [_fit(rows, _floored(one.responsibilities(rows)[0]), gate, start=one.coefficients) for one in best]
+    return best

@@ -1,0 +1,133 @@
+"""The verdict: which candidate is the simplest that does as well as the best, and what `predict` gains over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from metamix.training.error_correlation import Headroom
+from metamix.training.selection import Paired
+from metamix.training.wording import short_number
+
+__all__ = ["Verdict", "Verdicts"]
+
+PHRASES = {
+    "mean of y": "the mean of y",
+    "best single": "the best single expert",
+    "average": "the plain average",
+    "convex": "a convex combination of the experts",
+    "stack": "the stack",
+    "feature-weighted stack": "the feature-weighted stack",
+    "gated": "a gate over experts and stacks",
+    "mixture": "the specialised mixture",
+    "stack with mixture": "a stack that sees the specialised mixture",
+}
+#: Weights below this are not named in the sentence.
+SMALLEST_SHARE = 0.005
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the out-of-fold losses of the candidates say; prints as sentences.
+
+    Parameters
+    ----------
+    winner : str
+        The simplest candidate whose loss is within one standard error of the best.
+    loss : float
+        Its out-of-fold loss.
+    best : str
+        The candidate with the smallest loss.
+    gain : Paired
+        How much less than the winner `predict` loses, out of fold: mean and standard error.
+    gain_over_single : Paired
+        How much less than the best single expert the winner loses.
+    weights : mapping from candidate to float
+        What `predict` combines.
+    best_single : str
+        Name of the best single expert.
+    measure : str
+        Name of the loss.
+    n_regimes : int or None
+        Of the specialised mixture, where there is one.
+    not_measured : tuple of str
+        What the table of out-of-fold predictions does not show.
+    headroom : Headroom, optional
+        What a choice between the experts could gain at all.
+
+    Examples
+    --------
+    >>> weights = {"stack": 0.8, "gated": 0.2}
+    >>> over_single = Paired(0.2, 0.05)
+    >>> print(Verdict("stack", 0.8, "gated", Paired(0.01, 0.02), over_single, weights, "ridge", "squared error"))
+    The simplest candidate that does as well as the best is the stack: squared error 0.8, 20 % (± 5 %) below the best \
+single expert (ridge). predict combines the stack (80 %) and a gate over experts and stacks (20 %): 1.2 % (± 2.5 %) \
+below the stack.
+    """
+
+    winner: str
+    loss: float
+    best: str
+    gain: Paired
+    gain_over_single: Paired
+    weights: Mapping[str, float]
+    best_single: str
+    measure: str
+    n_regimes: int | None = None
+    not_measured: tuple[str, ...] = field(default=())
+    headroom: Headroom | None = None
+
+    def __str__(self) -> str:
+        return " ".join([*self._sentences(), *(f"Not measured: {what}." for what in self.not_measured)])
+
+    def _sentences(self) -> list[str]:
+        single = f"{PHRASES['best single']} ({self.best_single})"
+        winner = single if self.winner == "best single" else PHRASES[self.winner]
+        said = f"The simplest candidate that does as well as the best is {winner}: {self.measure} "
+        said += short_number(self.loss, 4)
+        if self.winner != "best single":
+            said += f", {self._share(self.gain_over_single, self.loss + self.gain_over_single.mean)} {single}"
+        sentences = [f"{said}."]
+        named = {name: weight for name, weight in self.weights.items() if weight >= SMALLEST_SHARE}
+        if list(named) == [self.winner]:
+            sentences.append("predict answers with it alone.")
+        else:
+            parts = [f"{PHRASES[name]} ({100 * weight:.0f} %)" for name, weight in named.items()]
+            combined = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+            sentences.append(
+                f"predict combines {combined}: {self._share(self.gain, self.loss)} {PHRASES[self.winner]}."
+            )
+        if self.n_regimes is not None:
+            found = "no regimes were found" if self.n_regimes == 1 else f"{self.n_regimes} regimes were found"
+            sentences.append(f"{found[0].upper()}{found[1:]}.")
+        return sentences if self.headroom is None else [*sentences, str(self.headroom)]
+
+    def _share(self, gain: Paired, whole: float) -> str:
+        if self.measure.startswith("minus") or not whole > 0:  # a share of a score that may be negative means nothing
+            side = "below" if gain.mean >= 0 else "above"
+            return f"{short_number(abs(gain.mean), 3)} (± {short_number(gain.standard_error)}) {side}"
+        share, error = 100 * gain.mean / whole, 100 * gain.standard_error / whole
+        return f"{short_number(abs(share))} % (± {short_number(error)} %) {'below' if share >= 0 else 'above'}"
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """One verdict for each target; prints a line for each.
+
+    Examples
+    --------
+    >>> one = Verdict("stack", 0.8, "stack", Paired(0, 0), Paired(0.1, 0.1), {"stack": 1.0}, "ridge", "squared error")
+    >>> len(Verdicts([one, one])), Verdicts([one])[0].winner
+    (2, 'stack')
+    """
+
+    each: Sequence[Verdict]
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    def __getitem__(self, t: int) -> Verdict:
+        return self.each[t]
+
+    def __str__(self) -> str:
+        return "\n".join(f"Target {t}: {verdict}" for t, verdict in enumerate(self.each))
