@@ -161,7 +161,7 @@ def check_weights(sample_weight: Any, shape: tuple[int, ...]) -> Array:
     if weight.shape != shape:
         raise ValueError(f"sample_weight has shape {weight.shape}; expected {shape}.")
     if not np.isfinite(weight).all() or (weight < 0).any() or not (weight > 0).any():
-        raise ValueError("sample_weight must be finite and nonnegative, with at least one positive value.")
+        raise ValueError("sample_weight must be finite, nonnegative and not all zero.")
     return weight
 
 
