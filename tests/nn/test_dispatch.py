@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402
 
 from metamix.nn import MLPExperts, MMoE, MoE  # noqa: E402
 from metamix.nn.dispatch import Gather, choose_dispatch, work_per_row  # noqa: E402
+from metamix.nn.experts import FEW_ROWS  # noqa: E402
 
 ROWS, EXPERTS, WIDTHS = (0, 1, 2, 7, 256), (1, 2, 3, 8, 16), (1, 5, 33, 64)
 ROUTES = ("free", "one takes all", "one is empty")
@@ -180,13 +181,14 @@ def test_segments_call_each_expert_once_on_the_union_of_rows():
         torch.testing.assert_close(y, (info.weights.unsqueeze(-1) * every).sum(1))
 
 
+@pytest.mark.parametrize("rows", [7, FEW_ROWS + 1])
 @pytest.mark.parametrize("way", ["dense", "segments", "grouped"])
-def test_infinite_outputs_of_experts_with_weight_zero_are_ignored(way):
+def test_infinite_outputs_of_experts_with_weight_zero_are_ignored(way, rows):
     experts = MLPExperts(3, 4, (), 4)
     with torch.no_grad():
         experts.weights[0][2] = torch.inf
     layer = MoE(4, experts, top_k=2, dispatch=way)
-    x = torch.randn(7, 4)
+    x = torch.randn(rows, 4)
     with torch.no_grad():
         layer.gate.map.layers[0].bias[2] = -9.0
         infinite = layer(x)
