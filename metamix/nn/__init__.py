@@ -1,4 +1,7 @@
-"""The torch room's door: mixtures as layers of a network. It needs torch; nothing else in metamix imports it."""
+"""Mixtures of experts as torch modules and as estimators trained end to end; needs torch.
+
+No other subpackage of metamix imports this one.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
     from metamix.nn.parts import FrozenExpert, NeuralGate
     from metamix.nn.regression import NeuralMixtureRegressor
 
-# Learners bring scikit-learn and skorch, which somebody who only wants a layer need not wait for.
-_HOME = {
+# The estimators import scikit-learn and skorch; they are loaded on first access so that the layers alone import faster.
+_LAZY = {
     "FrozenExpert": "parts",
     "MultiTaskNeuralMixture": "multitask",
     "NeuralGate": "parts",
@@ -64,13 +67,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}.")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; available: {', '.join(__all__)}.")
     try:
-        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     except ModuleNotFoundError as error:
         if error.name != "skorch":
             raise
         raise ModuleNotFoundError(f"{name} needs torch and skorch: pip install metamix[torch] ({error})") from error
-    globals()[name] = value  # found once, from then on an ordinary attribute
+    globals()[name] = value  # later accesses do not reach __getattr__
     return value

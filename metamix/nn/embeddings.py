@@ -1,4 +1,4 @@
-"""The first layer of a network on tables: numbers bent piece by piece, categories as vectors, all side by side."""
+"""Embedding of table columns: piecewise linear encoding of numbers, embedding vectors of categories."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-#: Numbers that stand for a bent column, and at most for a category.
+#: Width of the encoding of a number, and maximum width of the embedding of a category.
 WIDTH = 8
-#: So many lengths of the outer piece beyond the training rows a number still counts: of a column with a long tail the
-#: piece at the other end is minute, and a row a little further out would be all that the network sees.
-FARTHEST_PIECE = 10.0
+#: The outer pieces extrapolate up to this multiple of their length; in a column with a long tail an outer piece can be
+#: very short, and without this bound a value a little outside the training range would dominate the input.
+LARGEST_PIECE_VALUE = 10.0
 
 
 class PiecewiseLinear(nn.Module):
-    """Each number as the part of every piece that lies below it, then a linear map of its own.
+    """Piecewise linear encoding of each column (Gorishniy et al. 2022), followed by a linear map per column.
 
-    Piece t from b_t to b_{t+1} gives (x − b_t) / (b_{t+1} − b_t), cut at 0 and 1, except that the first is
-    open below and the last above (piecewise linear encoding, Gorishniy et al. 2022), here for ten of its lengths.
+    Piece t from b_t to b_{t+1} gives (x − b_t) / (b_{t+1} − b_t), clipped to [0, 1], except that the first piece
+    is not clipped below and the last not above until ten times their lengths outside.
 
     Parameters
     ----------
     edges : sequence of ndarray
-        (q,) edges of each column, at least two.
+        Edges of the pieces of each of the q columns, at least two per column.
     width : int
-        Numbers that a column becomes.
+        Output width per column.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class PiecewiseLinear(nn.Module):
         for j, e in enumerate(edges):
             pieces = len(e) - 1
             low[j, :pieces], length[j, :pieces] = torch.tensor(e[:-1]), torch.tensor(np.diff(e))
-            floor[j, 0], ceiling[j, pieces - 1] = -FARTHEST_PIECE, 1 + FARTHEST_PIECE
+            floor[j, 0], ceiling[j, pieces - 1] = -LARGEST_PIECE_VALUE, 1 + LARGEST_PIECE_VALUE
         for name, values in (("low", low), ("length", length), ("floor", floor), ("ceiling", ceiling)):
             self.register_buffer(name, values)
         self.weight = nn.Parameter(torch.empty(q, most, width))
@@ -61,26 +61,26 @@ class PiecewiseLinear(nn.Module):
         self.out_features = q * width
 
     def pieces(self, x: Tensor) -> Tensor:
-        """Pieces (n, q, t) of rows x (n, q); a column with fewer pieces than the others has zeros."""
+        """Encoding (n, q, t) of rows x (n, q), padded with zeros to the largest number of pieces."""
         part = (x.unsqueeze(-1) - self.low) / self.length
         return torch.minimum(torch.maximum(part, self.floor), self.ceiling)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rows x (n, q) as (n, q · width)."""
+        """Embed rows x (n, q) as (n, q · width)."""
         return (torch.einsum("nqt,qtw->nqw", self.pieces(x), self.weight) + self.bias).flatten(1)
 
 
 class ColumnEmbedding(nn.Module):
-    """Numbers (n, q) and codes (n, c) as one row of features.
+    """Concatenated features of numbers (n, q) and category codes (n, c).
 
     Parameters
     ----------
     n_numbers : int
         q.
     levels : sequence of int
-        (c,) codes of each column; code 0, a value never seen, is the zero vector.
+        Number of codes of each of the c columns; code 0 (unknown category) has the zero vector.
     edges : sequence of ndarray or None
-        Bends the numbers that have edges, see `PiecewiseLinear`; they are handed on straight as well.
+        Columns with edges get a `PiecewiseLinear` encoding in addition to their value.
 
     Examples
     --------
@@ -93,22 +93,23 @@ class ColumnEmbedding(nn.Module):
         self, n_numbers: int, levels: Sequence[int], edges: Sequence[NDArray[np.float64]] | None = None
     ) -> None:
         super().__init__()
-        self.bent = [] if edges is None else [j for j, e in enumerate(edges) if len(e)]
-        self.bend = None if edges is None or not self.bent else PiecewiseLinear([edges[j] for j in self.bent])
-        # A root of the number of values, as wide as needed and no wider.
+        self.piecewise_columns = [j for j, e in enumerate(edges or []) if len(e)]
+        columns = [e for e in edges or [] if len(e)]
+        self.piecewise = PiecewiseLinear(columns) if columns else None
+        # Width 1.6 · count^0.56, at most WIDTH.
         widths = [min(WIDTH, math.ceil(1.6 * count**0.56)) for count in levels]
         self.tables = nn.ModuleList(
             nn.Embedding(count, width, padding_idx=0) for count, width in zip(levels, widths, strict=True)
         )
-        wide = 0 if self.bend is None else self.bend.out_features
-        # A table without any column still has a constant to look at.
-        self.out_features = max(n_numbers + wide + sum(widths), 1)
+        width = 0 if self.piecewise is None else self.piecewise.out_features
+        # A table without columns is embedded as a constant.
+        self.out_features = max(n_numbers + width + sum(widths), 1)
 
     def forward(self, numbers: Tensor, codes: Tensor) -> Tensor:
-        """Features (n, out_features) of rows."""
+        """Features (n, out_features)."""
         parts = [numbers]
-        if self.bend is not None:
-            parts.append(self.bend(numbers[:, self.bent]))
+        if self.piecewise is not None:
+            parts.append(self.piecewise(numbers[:, self.piecewise_columns]))
         parts += [table(codes[:, j]) for j, table in enumerate(self.tables)]
         joined = torch.cat(parts, 1)
         return joined if joined.shape[1] else numbers.new_ones(numbers.shape[0], 1)

@@ -1,4 +1,4 @@
-"""The layers: MoE, a mixture in place of a module, and MMoE, one gate and tower per task over shared experts."""
+"""Layers: `MoE`, a mixture of experts, and `MMoE`, shared experts with one gate and tower per task."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from metamix.nn.dispatch import check_dispatch, mix, mix_one, work_per_row
 from metamix.nn.experts import MLPExperts, count_experts, make_experts
 from metamix.nn.gates import check_losses, default_losses, make_gate, route
 from metamix.nn.losses import AuxiliaryLosses, auxiliary_loss
-from metamix.nn.routing import Routing, RoutingInfo, tell, with_lead
+from metamix.nn.routing import Routing, RoutingInfo, restore_leading_dims, routing_info
 from metamix.nn.visibility import check_length, check_visible
 
 
 class MoE(nn.Module):
-    """A mixture of experts as a module: rows (..., d) in, Σ_k g_k(x) · f_k(x) of shape (..., o) out.
+    """Mixture of experts: maps rows x (..., d) to Σ_k g_k(x) · f_k(x) of shape (..., o).
 
-    In evaluation a row's answer depends on that row alone, and is the same every time.
+    In evaluation the output of a row is deterministic and does not depend on the other rows.
 
     Parameters
     ----------
     in_features : int
         Width d of a row.
     experts : list of torch.nn.Module, or MLPExperts
-        Modules that may differ and take rows (n, d) to (n, o), or a fused stack. Draw each one's weights
-        independently: copies of one module stay copies.
+        Modules of any kind that map rows (n, d) to (n, o). Initialise each independently: copies of one module get
+        the same gradients and stay copies.
     gate : str or torch.nn.Module
-        softmax, top_k, noisy_top_k, dselect_k, gumbel, static; or a module that takes rows (n, d) to
+        softmax, top_k, noisy_top_k, dselect_k, gumbel, static; or a module that maps rows (n, d) to
         weights (n, K).
     top_k : int or None
-        Experts asked per row; None: all, or two where the gate must choose.
+        Experts selected per row; None: all, or two for top_k, noisy_top_k and dselect_k.
     gate_options : mapping or None
         Further parameters of the named gate, such as ``hidden``, ``temperature``, ``dropout`` or ``static``.
     losses : mapping of str to float, or None
-        Auxiliary losses by name with their coefficients; None: none on soft gates, balance 0.01 on top-k,
-        importance and load 0.1 on noisy top-k. They train nothing until `auxiliary_loss` is added to your loss.
+        Auxiliary losses by name with their coefficients; None: none for soft gates, balance 0.01 for top-k,
+        importance and load 0.1 for noisy top-k. They have no effect until `auxiliary_loss` is added to your loss.
     dispatch : str
-        auto, dense (every expert on every row), segments (each on its own rows) or grouped (one grouped
-        product; `MLPExperts` only).
+        auto, dense (every expert on every row), segments (each expert on its selected rows) or grouped
+        (one grouped product; `MLPExperts` only).
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class MoE(nn.Module):
     Raises
     ------
     ValueError
-        If a name is unknown, top_k does not fit, or there are no experts.
+        If a name is unknown, top_k is not from 1 to K, or there are no experts.
 
     References
     ----------
@@ -87,7 +87,7 @@ class MoE(nn.Module):
 
     @property
     def auxiliary_loss(self) -> Tensor:
-        """Auxiliary total of the last training forward, without that of layers inside the experts."""
+        """Auxiliary loss of the last training forward, excluding layers nested inside the experts."""
         return auxiliary_loss(self.losses)
 
     @overload
@@ -95,36 +95,36 @@ class MoE(nn.Module):
     @overload
     def forward(self, x: Tensor, return_info: Literal[True]) -> tuple[Tensor, RoutingInfo]: ...
     def forward(self, x: Tensor, return_info: bool = False) -> Tensor | tuple[Tensor, RoutingInfo]:
-        """Mix the experts' answers.
+        """Weighted sum of the experts' outputs.
 
         Parameters
         ----------
         x : Tensor of shape (..., d)
         return_info : bool
-            Whether to return what the gate decided too.
+            Whether to return a `RoutingInfo` too.
 
         Returns
         -------
-        Tensor of shape (..., o), and a `RoutingInfo` where it is asked for
+        Tensor of shape (..., o); with ``return_info`` also a `RoutingInfo`
 
         Raises
         ------
         ValueError
-            If widths do not fit.
+            If input or output widths are invalid.
         """
         rows = as_rows(x, self.in_features, "MoE")
         routing = route(self.gate, rows, self.n_experts, self.top_k)
-        y = with_lead(mix_one(self.experts, rows, routing, self.dispatch, self.work), x.shape[:-1])
+        y = restore_leading_dims(mix_one(self.experts, rows, routing, self.dispatch, self.work), x.shape[:-1])
         losses = self.losses([routing]) if self.training or return_info else []
-        return (y, tell(routing, losses[0], x.shape[:-1])) if return_info else y
+        return (y, routing_info(routing, losses[0], x.shape[:-1])) if return_info else y
 
 
 class MMoE(nn.Module):
-    """Several tasks over shared experts: one gate and one tower per task (Ma et al. 2018).
+    """Multi-gate mixture of experts: several tasks over shared experts, one gate and tower per task (Ma et al. 2018).
 
-    With ``visible`` some experts belong to some tasks: customised gate control (CGC, Tang et al. 2020); a
-    chain of such layers is progressive layered extraction (PLE), see `owned_and_shared`. One gate module
-    handed in serves all tasks (OMoE). Sparse gates ask each expert once, for the rows that any task sends it.
+    ``visible`` restricts experts to some tasks: customised gate control (CGC, Tang et al. 2020); a sequence of
+    such layers is progressive layered extraction (PLE), see `owned_and_shared`. A single gate module is shared by
+    all tasks (OMoE). With sparse gates each expert is called once, on the union of the rows of all tasks.
 
     Parameters
     ----------
@@ -134,20 +134,20 @@ class MMoE(nn.Module):
     n_tasks : int
         T.
     towers : list of T torch.nn.Module, or None
-        What follows each task's mixture; None: nothing.
+        Applied to each task's mixture; None: identity.
     visible : array-like of bool, shape (T, K), or None
-        Which experts each task sees; None: all.
+        Which experts each task uses; None: all.
     gate : str, torch.nn.Module, or list of T of them
-        See `MoE`; a task's gate has as many columns as the task sees experts.
+        See `MoE`; a task's gate has one column per expert of that task.
     top_k, gate_options, losses, dispatch
-        See `MoE`; top_k counts per task, losses are summed over the gates.
+        See `MoE`; top_k is per task, losses are summed over the gates.
     reads : sequence of int, length K, or None
-        With a list of inputs, the one that each expert reads; gate t reads the t-th.
+        With a list of inputs, the index of the input of each expert; gate t reads the t-th.
 
     Raises
     ------
     ValueError
-        As in `MoE`, and if towers, visible or reads do not fit.
+        As in `MoE`, and if towers, visible or reads have the wrong length or shape.
 
     Examples
     --------
@@ -179,15 +179,15 @@ class MMoE(nn.Module):
         self.experts = make_experts(experts, in_features)
         self.n_experts, self.work = count_experts(self.experts), work_per_row(self.experts)
         self.register_buffer("visible", check_visible(visible, n_tasks, self.n_experts), persistent=False)
-        self.seen = [row.nonzero().flatten().tolist() for row in self.visible]
+        self.visible_experts = [row.nonzero().flatten().tolist() for row in self.visible]
         gates = list(gate) if isinstance(gate, Sequence) and not isinstance(gate, str) else [gate] * n_tasks
         check_length(gates, n_tasks, "gates, one per task")
-        counts = [len(seen) for seen in self.seen]
+        counts = [len(visible_experts) for visible_experts in self.visible_experts]
         self.gate = nn.ModuleList(
             make_gate(g, in_features, K, top_k, gate_options, f"the gate of task {t}")
             for t, (g, K) in enumerate(zip(gates, counts, strict=True))
         )
-        # Tasks that were handed one and the same gate, by the first of them.
+        # For each task the first task with the same gate module.
         self.first = [next(s for s in range(t + 1) if self.gate[s] is self.gate[t]) for t in range(n_tasks)]
         losses = default_losses(gates[0], top_k) if losses is None else losses
         for g in gates:
@@ -200,7 +200,7 @@ class MMoE(nn.Module):
 
     @property
     def auxiliary_loss(self) -> Tensor:
-        """Auxiliary total of the last training forward, over all gates of this layer."""
+        """Auxiliary loss of the last training forward, summed over the gates of this layer."""
         return auxiliary_loss(self.losses)
 
     @overload
@@ -212,44 +212,45 @@ class MMoE(nn.Module):
     def forward(
         self, x: Tensor | Sequence[Tensor], return_info: bool = False
     ) -> list[Tensor] | tuple[list[Tensor], list[RoutingInfo]]:
-        """Answer each task.
+        """Outputs of each task.
 
         Parameters
         ----------
         x : Tensor of shape (..., d), or a list of them
-            One input for all, or a stream for each task (and more, which only experts read).
+            One input for all tasks, or one per task (and further ones, which only experts read).
         return_info : bool
-            Whether to return what each task's gate decided too.
+            Whether to return a `RoutingInfo` per task too.
 
         Returns
         -------
-        list of T Tensor, shape (..., o) or what the towers make of it; and a list of T `RoutingInfo`
+        list of T Tensor, shape (..., o) or the output shapes of the towers; with ``return_info`` also a list of T
+        `RoutingInfo`
 
         Raises
         ------
         ValueError
-            If widths do not fit, or there are too few streams.
+            If widths are invalid, or there are too few inputs.
         """
         streams = [x] if isinstance(x, Tensor) else list(x)
-        lead = streams[0].shape[:-1]
+        leading = streams[0].shape[:-1]
         rows = [as_rows(stream, self.in_features, "MMoE") for stream in streams]
         self._check_streams(rows)
         first = self.first if len(rows) == 1 else list(range(self.n_tasks))
         routings = self._route(rows, first)
-        weights = torch.stack([self._over_all(r.weights, t) for t, r in enumerate(routings)], 1)
-        kept, share = self._needed(routings)
+        weights = torch.stack([self._expand_columns(r.weights, t) for t, r in enumerate(routings)], 1)
+        kept, share = self._needed_answers(routings)
         reads = self.reads if len(rows) > 1 else None
-        mixed = mix(self.experts, rows, weights, kept, reads=reads, how=self.dispatch, share=share, work=self.work)
-        answers = [with_lead(y, lead) for y in mixed.unbind(1)]
+        mixed = mix(self.experts, rows, weights, kept, reads=reads, dispatch=self.dispatch, share=share, work=self.work)
+        outputs = [restore_leading_dims(y, leading) for y in mixed.unbind(1)]
         if self.towers is not None:
-            answers = [tower(y) for tower, y in zip(self.towers, answers, strict=True)]
+            outputs = [tower(y) for tower, y in zip(self.towers, outputs, strict=True)]
         if not (self.training or return_info):
-            return answers
+            return outputs
         own = [t for t in range(self.n_tasks) if first[t] == t]
         losses = dict(zip(own, self.losses([routings[t] for t in own]), strict=True))
         if not return_info:
-            return answers
-        return answers, [self._tell(t, routings[t], losses[first[t]], lead) for t in range(self.n_tasks)]
+            return outputs
+        return outputs, [self._routing_info(t, routings[t], losses[first[t]], leading) for t in range(self.n_tasks)]
 
     def _check_streams(self, rows: list[Tensor]) -> None:
         if len(rows) == 1:
@@ -257,47 +258,49 @@ class MMoE(nn.Module):
         needed = max(self.n_tasks, 1 + max(self.reads or [0]))
         if self.reads is None or len(rows) < needed:
             raise ValueError(
-                f"MMoE got {len(rows)} inputs; it takes one, or at least {needed} and, in reads=, which of them "
-                "each expert reads (owned_and_shared makes both visible and reads)."
+                f"MMoE got {len(rows)} inputs; give one, or at least {needed} together with reads, the index of the "
+                "input of each expert (owned_and_shared returns visible and reads)."
             )
 
     def _route(self, rows: list[Tensor], first: list[int]) -> list[Routing]:
-        # One gate for several tasks on one input decides once: noise must not differ between them.
+        # A gate shared by tasks is evaluated once per input, so that its noise is the same for all of them.
         routings: list[Routing] = []
         for t, gate in enumerate(self.gate):
             new = first[t] == t
             stream = rows[t if len(rows) > 1 else 0]
-            routings.append(route(gate, stream, len(self.seen[t]), self.top_k) if new else routings[first[t]])
+            routings.append(
+                route(gate, stream, len(self.visible_experts[t]), self.top_k) if new else routings[first[t]]
+            )
         return routings
 
-    def _over_all(self, values: Tensor, t: int) -> Tensor:
-        """Columns (n, K_t) of the experts that a task sees, put among all (n, K)."""
-        if len(self.seen[t]) == self.n_experts:
+    def _expand_columns(self, values: Tensor, t: int) -> Tensor:
+        """Expand the columns (n, K_t) of a task's experts to all experts (n, K)."""
+        if len(self.visible_experts[t]) == self.n_experts:
             return values
         columns = self.visible[t].nonzero().flatten()
         return values.new_zeros(values.shape[0], self.n_experts).index_copy(1, columns, values)
 
-    def _needed(self, routings: list[Routing]) -> tuple[Tensor | None, float]:
-        """Mask (n, K) of the answers that any task needs, and its share as far as shapes tell."""
+    def _needed_answers(self, routings: list[Routing]) -> tuple[Tensor | None, float]:
+        """Mask (n, K) of the outputs that any task needs, and an estimate of its share from shapes."""
         masks = [routing.mask() for routing in routings]
         if all(mask is None for mask in masks):
             return None, 1.0
         needed = torch.zeros(routings[0].weights.shape[0], self.n_experts, dtype=torch.bool, device=self.visible.device)
-        spared = 1.0
+        unneeded = 1.0
         for t, (routing, mask) in enumerate(zip(routings, masks, strict=True)):
             whole = torch.ones_like(routing.weights, dtype=torch.bool) if mask is None else mask
-            needed = needed | self._over_all(whole, t)
-            # As if tasks chose independently: counting would make a GPU wait.
-            spared *= 1 - routing.share() * len(self.seen[t]) / self.n_experts
-        return needed, 1 - spared
+            needed = needed | self._expand_columns(whole, t)
+            # Assumes independent selections; a count would synchronise with the GPU.
+            unneeded *= 1 - routing.share() * len(self.visible_experts[t]) / self.n_experts
+        return needed, 1 - unneeded
 
-    def _tell(self, t: int, routing: Routing, losses: dict[str, Tensor], lead: torch.Size) -> RoutingInfo:
-        columns = None if len(self.seen[t]) == self.n_experts else self.visible[t].nonzero().flatten()
-        return tell(routing, losses, lead, columns, self.n_experts)
+    def _routing_info(self, t: int, routing: Routing, losses: dict[str, Tensor], leading: torch.Size) -> RoutingInfo:
+        columns = None if len(self.visible_experts[t]) == self.n_experts else self.visible[t].nonzero().flatten()
+        return routing_info(routing, losses, leading, columns, self.n_experts)
 
 
 def as_rows(x: Tensor, in_features: int, who: str) -> Tensor:
-    """Flatten leading dimensions as `torch.nn.Linear` does: (..., d) to (n, d).
+    """Flatten the leading dimensions: (..., d) to (n, d).
 
     Raises
     ------
@@ -310,5 +313,5 @@ def as_rows(x: Tensor, in_features: int, who: str) -> Tensor:
     torch.Size([6, 4])
     """
     if x.ndim == 0 or x.shape[-1] != in_features:
-        raise ValueError(f"{who} takes x of shape (..., {in_features}), its in_features; got {tuple(x.shape)}.")
+        raise ValueError(f"{who} expects x of shape (..., {in_features}), in_features last; got {tuple(x.shape)}.")
     return x.flatten(0, -2) if x.ndim > 1 else x.unsqueeze(0)

@@ -1,4 +1,4 @@
-"""Auxiliary losses of gates: by name, each with its coefficient; the last training forward's are kept."""
+"""Auxiliary losses of gates, by name with a coefficient; the value of the last training forward is stored."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from metamix.nn.routing import Routing, row_entropy
 
 
 def balance(routing: Routing) -> Tensor:
-    """K · Σ f_e · P_e: 1 when balanced, K/k when every row goes to the same k experts.
+    """K · Σ_e f_e · P_e: 1 if balanced, K/k if all rows select the same k experts.
 
-    f_e is the share of the k·n assignments that go to expert e, so Σ f_e = 1; P_e is the mean of its full
-    softmax. Other libraries leave out the factors 1/k or K.
+    f_e is the share of the k·n assignments that go to expert e, so Σ_e f_e = 1; P_e is the mean of its full
+    softmax. Other libraries omit the factors 1/k or K.
 
     Parameters
     ----------
     routing : Routing
-        Of a gate that keeps k of the K experts.
+        Of a gate that selects k of the K experts.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def importance(routing: Routing) -> Tensor:
 def load(routing: Routing) -> Tensor:
     """Squared coefficient of variation, over experts, of the expected number of rows (Shazeer et al. 2017).
 
-    Only a noisy gate in training has an expectation to differentiate; otherwise rows are counted.
+    The expectation is defined (and differentiable) for a noisy gate in training; otherwise rows are counted.
 
     Examples
     --------
@@ -70,7 +70,12 @@ def load(routing: Routing) -> Tensor:
 
 
 def z(routing: Routing) -> Tensor:
-    """Mean of (log Σ exp z)², which keeps logits small (Zoph et al. 2022, ST-MoE).
+    """Mean of (log Σ exp z)², a penalty on large logits (Zoph et al. 2022, ST-MoE).
+
+    Raises
+    ------
+    ValueError
+        If the gate has no logits.
 
     Examples
     --------
@@ -79,14 +84,14 @@ def z(routing: Routing) -> Tensor:
     tensor(0.)
     """
     if routing.logits is None:
-        raise ValueError("The loss 'z' is about logits, and this gate gives weights only: leave it out.")
+        raise ValueError("The loss 'z' needs logits, and this gate returns weights only: remove it from losses.")
     return _mean(torch.logsumexp(routing.logits, -1).square())
 
 
 def entropy(routing: Routing) -> Tensor:
-    """Mean entropy of a row's probabilities, in nats: its minimum is a confident choice in every row.
+    """Mean entropy of the rows' probabilities, in nats; 0 if one expert has probability one in every row.
 
-    For a gate made of several selectors it is their mean entropy.
+    For DSelect-k it is the mean entropy of the selectors.
 
     Examples
     --------
@@ -99,9 +104,10 @@ def entropy(routing: Routing) -> Tensor:
 
 
 def mutual_information(routing: Routing) -> Tensor:
-    """Minus the mutual information of row and expert, in nats: small when rows are sure and experts all used.
+    """Negative mutual information of row and expert, in nats.
 
-    −I = mean over rows of H(p) − H(mean of p), between −log K and 0.
+    −I = mean over rows of H(p) − H(mean of p), between −log K and 0; smallest if every row uses one expert and all
+    experts are used equally.
 
     Examples
     --------
@@ -124,7 +130,7 @@ LOSSES: dict[str, Callable[[Routing], Tensor]] = {
 
 
 def _mean(values: Tensor) -> Tensor:
-    # A batch without rows has no mean; zero is what it contributes.
+    # A batch without rows contributes zero.
     return values.sum(0) / max(values.shape[0], 1)
 
 
@@ -133,23 +139,23 @@ def _variation(values: Tensor) -> Tensor:
 
 
 class AuxiliaryLosses(nn.Module):
-    """Computes the losses asked for, and keeps those of the last training forward.
+    """Compute auxiliary losses; the weighted sum of the last training forward is stored.
 
     Parameters
     ----------
     coefficients : mapping of str to float
-        Loss by name (balance, importance, load, z, entropy, mutual_information) and what it is multiplied by
-        in the total; 0 only reports it.
+        Coefficient in the total by name of the loss (balance, importance, load, z, entropy, mutual_information);
+        with 0 the loss is only reported.
 
     Attributes
     ----------
     total : Tensor or None
-        Sum of coefficient times loss, of the last forward in training; None before.
+        Sum of coefficient times loss in the last training forward; None before.
 
     Raises
     ------
     ValueError
-        If there is no loss of a name.
+        If the name of a loss is unknown.
 
     Examples
     --------
@@ -163,12 +169,12 @@ class AuxiliaryLosses(nn.Module):
             if name not in LOSSES:
                 near = difflib.get_close_matches(str(name), LOSSES, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"There is no auxiliary loss {name!r}.{hint} Known: {', '.join(LOSSES)}.")
+                raise ValueError(f"The auxiliary loss {name!r} is unknown.{hint} Give some of {', '.join(LOSSES)}.")
         self.coefficients = {name: float(value) for name, value in coefficients.items()}
         self.total: Tensor | None = None
 
     def forward(self, routings: Sequence[Routing]) -> list[dict[str, Tensor]]:
-        """Losses by name of each routing; in training their weighted sum over all is kept as ``total``."""
+        """Losses by name of each routing; in training their weighted sum is stored as ``total``."""
         found = [{name: LOSSES[name](routing) for name in self.coefficients} for routing in routings]
         if self.training:
             terms = [self.coefficients[name] * value for losses in found for name, value in losses.items()]
@@ -176,23 +182,23 @@ class AuxiliaryLosses(nn.Module):
         return found
 
     def forget(self) -> None:
-        """Drop what the last training forward left."""
+        """Clear the total of the last training forward."""
         self.total = None
 
     def extra_repr(self) -> str:
-        """What is printed between the brackets."""
+        """Text inside the parentheses of the repr."""
         return ", ".join(f"{name}={value:g}" for name, value in self.coefficients.items())
 
     def __getstate__(self) -> dict[str, Any]:
-        # The total holds on to a graph, which can be neither copied nor pickled.
+        # The total holds an autograd graph, which cannot be copied or pickled.
         return {**self.__dict__, "total": None}
 
 
 def auxiliary_loss(network: nn.Module) -> Tensor:
-    """Sum of the auxiliary losses that the last training forward left in a network, nested layers included.
+    """Sum of the auxiliary losses of the last training forward of a network, nested layers included.
 
-    Add it to your own loss before ``backward``. A module that stands in several places of the network counts
-    once, with what its last call left.
+    Add it to your own loss before ``backward``. A module used in several places of the network counts once, with
+    the value of its last call.
 
     Parameters
     ----------
@@ -201,7 +207,7 @@ def auxiliary_loss(network: nn.Module) -> Tensor:
     Returns
     -------
     Tensor
-        A scalar; zero where no layer has an auxiliary loss.
+        A scalar; zero if no layer has an auxiliary loss.
 
     Examples
     --------
@@ -221,7 +227,7 @@ def auxiliary_loss(network: nn.Module) -> Tensor:
 
 
 def forget_losses(module: nn.Module) -> None:
-    """Drop what an earlier forward left in a module: it was not called this time.
+    """Clear the stored auxiliary losses of a module and its submodules.
 
     Examples
     --------

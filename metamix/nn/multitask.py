@@ -1,4 +1,4 @@
-"""Several tasks over shared experts, one gate and one tower each, behind fit and predict."""
+"""`MultiTaskNeuralMixture`: several tasks on shared experts, with one gate and one tower per task."""
 
 from __future__ import annotations
 
@@ -17,74 +17,75 @@ from torch import Tensor, nn
 
 from metamix.data.tables import take_rows
 from metamix.devices import resolve_device
-from metamix.nn.checks import check_table, check_weights
 from metamix.nn.embeddings import ColumnEmbedding
 from metamix.nn.experts import ACTIVATIONS, MLPExperts, widths_of
 from metamix.nn.layers import MMoE
-from metamix.nn.mixture import network_answers
+from metamix.nn.mixture import network_outputs
 from metamix.nn.network_state import NetworkLearner
 from metamix.nn.settings import (
     as_tensor,
-    check_lessons,
-    devices_of,
-    lessons_of,
-    narrating,
+    check_parameters,
     on_device,
+    progress_output,
+    rng_devices,
     split_rows,
+    training_settings,
 )  # fmt: skip
 from metamix.nn.tabular import Table, TableEncoder
 from metamix.nn.tasks import (
+    DetailedTaskNetwork,
     Task,
     TaskLoss,
     TaskNetwork,
-    ToldNetwork,
-    columns_of,
-    keep_labels,
-    kinds_of,
-    learn_task,
-    weights_of_tasks,
+    check_task_weights,
+    keep_labelled_rows,
+    make_task,
+    task_columns,
+    task_kinds,
 )
 from metamix.nn.training_loop import train
+from metamix.nn.validation import check_table, check_weights
 
 Array = NDArray[np.float64]
 
-#: Parameters that say what the network looks like.
-RECIPE = (
+#: Parameters that determine the architecture of the network.
+NETWORK_PARAMETERS = (
     "n_experts", "hidden", "expert_width", "tower", "activation", "visible", "gate", "top_k", "gate_options", "losses",
 )  # fmt: skip
 
 
 def _has_classes(learner: Any) -> bool:
-    return any(kind != "regression" for kind in kinds_of(learner.tasks))
+    return any(kind != "regression" for kind in task_kinds(learner.tasks))
 
 
 class MultiTaskNeuralMixture(NetworkLearner):
-    """Several tasks of any kind, labels missing here and there, on shared experts (MMoE, Ma et al. 2018).
+    """Multi-gate mixture of experts for several tasks, with missing labels allowed (MMoE, Ma et al. 2018).
 
     Parameters
     ----------
     tasks : str, sequence of str, or mapping of str to str
-        regression, binary or multiclass: one for all, one per column of y, or names with kinds.
+        "regression", "binary" or "multiclass": one kind for all columns of y, one per column, or a mapping of column
+        name to kind.
     n_experts : int
         K.
     hidden : int or sequence of int
         Widths of the hidden layers of each expert.
     expert_width : int
-        What an expert answers, and a tower starts from.
+        Output width of an expert, and input width of a tower.
     tower : int or sequence of int
         Widths of the hidden layers of each task's tower.
     activation : str
         relu, gelu, silu, tanh, identity.
     task_weights : sequence of float of length T, "uncertainty", or None
-        How much each task's loss counts; "uncertainty" learns it (Kendall, Gal & Cipolla 2018); None: alike.
-        Numbers are standardised first.
+        Weights of the tasks' losses; "uncertainty" learns them (Kendall, Gal & Cipolla 2018); None: equal. Numeric
+        targets are standardised.
     visible : array-like of bool, shape (T, K), or None
-        Which experts each task sees, see `owned_and_shared`.
+        Which experts each task uses, see `owned_and_shared`.
     gate, top_k, gate_options, losses
-        As of `MMoE`.
+        As in `MMoE`.
     numeric, missing, max_epochs, batch_size, learning_rate, weight_decay, schedule, early_stopping, patience, \
 validation_fraction, callbacks, device, random_state, verbose
-        As of `NeuralMixtureRegressor`.
+        As in `NeuralMixtureRegressor`.
 
     Attributes
     ----------
@@ -92,7 +93,7 @@ validation_fraction, callbacks, device, random_state, verbose
     network_ : TaskNetwork
         On the CPU.
     task_weights_ : ndarray of shape (T,)
-        What each task's mean loss was multiplied with at the end; the last epoch's where they are learned.
+        Weights of the tasks' mean losses; if learned, after the last epoch.
     n_experts_, best_epoch_, n_features_in_ : int
     device_ : str
     history_ : DataFrame
@@ -172,44 +173,44 @@ validation_fraction, callbacks, device, random_state, verbose
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from rows and what labels there are.
+        """Fit on the labels that are not missing.
 
         Parameters
         ----------
         X : array-like or frame of shape (n, d)
-            Columns of any kind.
+            Numbers, booleans, dates, text and categories.
         y : array-like or frame of shape (n, T)
             NaN or None is a missing label.
         sample_weight : array-like of shape (n,) or (n, T), or None
 
         Returns
         -------
-        Itself, fitted.
+        The fitted estimator.
 
         Raises
         ------
         ValueError
-            If a task has no labels at all (it is named), labels do not fit their task or are infinite, X holds
-            infinity or NaN that is not to be imputed, shapes do not match, or a parameter is none of its choices.
+            If a task has no labels, labels are infinite or do not match the kind of the task, X has infinite values, or
+            NaN without missing="impute", shapes do not match, or a parameter is invalid.
         """
-        check_lessons(self)
+        check_parameters(self)
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         self.device_ = resolve_device(self.device)
         X = check_table(self, X, reset=True)
-        names, kinds, columns = columns_of(y, self.tasks)
+        names, kinds, columns = task_columns(y, self.tasks)
         weight = self._weights(sample_weight, X.shape[0], len(names))
         self._flat = np.asarray(y).ndim == 1
         self.tasks_ = [
-            learn_task(name, kind, self._of_length(column, X.shape[0]), weight[:, t])
+            make_task(name, kind, self._of_length(column, X.shape[0]), weight[:, t])
             for t, (name, kind, column) in enumerate(zip(names, kinds, columns, strict=True))
         ]
-        Y = np.column_stack([task.coded(column) for task, column in zip(self.tasks_, columns, strict=True)])
+        Y = np.column_stack([task.encode(column) for task, column in zip(self.tasks_, columns, strict=True)])
         weight = np.where(np.isnan(Y), 0.0, weight)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        rows, held = keep_labels(*split_rows(np.flatnonzero(weight.any(axis=1)), self, seed), weight > 0)
+        rows, held = keep_labelled_rows(*split_rows(np.flatnonzero(weight.any(axis=1)), self, seed), weight > 0)
         weight = weight / np.array([w[rows][w[rows] > 0].mean() for w in weight.T])
-        with torch.random.fork_rng(devices=devices_of(self.device_)):
+        with torch.random.fork_rng(devices=rng_devices(self.device_)):
             torch.manual_seed(seed)
             self.encoder_ = TableEncoder(self.numeric, seed, self.missing).fit(take_rows(X, rows))
             tables = [self._table(X, np.nan_to_num(Y), weight, part) for part in (rows, held)]
@@ -217,9 +218,9 @@ validation_fraction, callbacks, device, random_state, verbose
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Numbers and labels (n, T), a column per task; (n,) where y was; of type object where labels are text."""
-        said = self._answer(X)
-        columns = [task.decide(said[f"task {t}"]) for t, task in enumerate(self.tasks_)]
+        """Predict numbers and labels (n, T), or (n,) if y was one-dimensional; dtype object if labels are text."""
+        output = self._network_output(X)
+        columns = [task.predict(output[f"task {t}"]) for t, task in enumerate(self.tasks_)]
         if self._flat:
             return columns[0]
         if all(column.dtype.kind in "fiub" for column in columns):
@@ -231,13 +232,13 @@ validation_fraction, callbacks, device, random_state, verbose
 
     @available_if(_has_classes)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any, task: str | int | None = None) -> Any:
-        """Probabilities of the classes of a task, in the order of its `classes`.
+        """Class probabilities of a task, in the order of its `classes`.
 
         Parameters
         ----------
         X : array-like or frame of shape (n, d)
         task : str, int or None
-            Name or number of the task; None: a list with those of every task that has classes.
+            Name or index of the task; None: a list over all classification tasks.
 
         Returns
         -------
@@ -246,45 +247,45 @@ validation_fraction, callbacks, device, random_state, verbose
         Raises
         ------
         ValueError
-            If there is no such task, or it is a regression.
+            If the task is unknown, or is a regression.
         """
         check_is_fitted(self, "network_")
         if task is None:
             wanted = [t for t, one in enumerate(self.tasks_) if one.classes is not None]
         else:
             wanted = [self._find(task)]
-        said = self._answer(X)
-        found = [self.tasks_[t].probabilities(said[f"task {t}"]) for t in wanted]
+        output = self._network_output(X)
+        found = [self.tasks_[t].probabilities(output[f"task {t}"]) for t in wanted]
         return found if task is None else found[0]
 
     def gate_weights(self, X: Any) -> Array:
-        """Weights (n, K, T) of the experts for each task; 0 where a task does not see an expert."""
-        return self._answer(X)["weights"].double().numpy()
+        """Gate weights (n, K, T) of each task; 0 where a task does not use an expert."""
+        return self._network_output(X)["weights"].double().numpy()
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Mean over tasks of R² and accuracy, each over the labels that y (n, T) has.
+        """Mean over tasks of R² (regression) or accuracy, each over the labels that are not missing in y (n, T).
 
-        A task without labels, or with one number alone, is left out.
+        A task without labels, or a regression with fewer than two, is skipped.
 
         Raises
         ------
         ValueError
-            If all tasks are left out, a label is of no class that training had, or lengths do not match.
+            If all tasks are skipped, a label was not seen in fit, or lengths do not match.
         """
-        names, _, columns = columns_of(y, self.tasks)
-        said = self._answer(X)
-        n = said["weights"].shape[0]
+        names, _, columns = task_columns(y, self.tasks)
+        output = self._network_output(X)
+        n = output["weights"].shape[0]
         weight = self._weights(sample_weight, n, len(names))
         scores = []
         for t, (task, column) in enumerate(zip(self.tasks_, columns, strict=True)):
-            truth = task.coded(self._of_length(column, n))
+            truth = task.encode(self._of_length(column, n))
             there = ~np.isnan(truth) & (weight[:, t] > 0)
             score, least = (r2_score, 2) if task.classes is None else (accuracy_score, 1)
             if there.sum() >= least:
-                guess = task.guess(said[f"task {t}"])
-                scores.append(float(score(truth[there], guess[there], sample_weight=weight[there, t])))
+                predicted = task.predict_codes(output[f"task {t}"])
+                scores.append(float(score(truth[there], predicted[there], sample_weight=weight[there, t])))
         if not scores:
-            raise ValueError("y has no labels to score: one of a class, or two numbers of a task, would do.")
+            raise ValueError("y has no labels to score; give at least one class label, or two numbers of a regression.")
         return float(np.mean(scores))
 
     def _weights(self, sample_weight: Any, n: int, T: int) -> Array:
@@ -304,7 +305,7 @@ validation_fraction, callbacks, device, random_state, verbose
         t = names.index(task) if task in names else task
         if not isinstance(t, int | np.integer) or not 0 <= t < len(names) or self.tasks_[t].classes is None:
             known = ", ".join(one.name for one in self.tasks_ if one.classes is not None)
-            raise ValueError(f"There is no task {task!r} with classes; there is: {known or 'none'}.")
+            raise ValueError(f"task={task!r} is not a classification task; available: {known or 'none'}.")
         return int(t)
 
     def _table(self, X: Any, Y: Array, weight: Array, rows: NDArray[np.intp]) -> Table:
@@ -312,41 +313,43 @@ validation_fraction, callbacks, device, random_state, verbose
         return Table(inputs, {"y": as_tensor(Y[rows], self.device_), "weight": as_tensor(weight[rows], self.device_)})
 
     def _train(self, table: Table, held: Table | None) -> None:
-        self._recipe = {name: copy.deepcopy(getattr(self, name)) for name in RECIPE}
+        self._network_parameters = {name: copy.deepcopy(getattr(self, name)) for name in NETWORK_PARAMETERS}
         network = self._network().to(self.device_)
-        loss = TaskLoss(self.tasks_, weights_of_tasks(self.task_weights, len(self.tasks_)))
-        with narrating(self.verbose):
-            self._history, self.best_epoch_ = train(network, loss, table, held, lessons_of(self), self.device_)
+        loss = TaskLoss(self.tasks_, check_task_weights(self.task_weights, len(self.tasks_)))
+        with progress_output(self.verbose):
+            self._history, self.best_epoch_ = train(network, loss, table, held, training_settings(self), self.device_)
         learned = loss.fixed if loss.log_variance is None else torch.exp(-loss.log_variance.detach())
         self.task_weights_ = learned.cpu().double().numpy()
         self.n_experts_ = int(self.n_experts)
-        self._keep(network)
+        self._store_network(network)
 
     def _network(self) -> TaskNetwork:
-        encoder, recipe = self.encoder_, self._recipe
-        embedding = ColumnEmbedding(encoder.n_numbers, encoder.levels, encoder.bent_edges())
+        encoder, parameters = self.encoder_, self._network_parameters
+        embedding = ColumnEmbedding(encoder.n_numbers, encoder.levels, encoder.piecewise_edges())
         d = embedding.out_features
-        experts = MLPExperts(recipe["n_experts"], d, recipe["hidden"], recipe["expert_width"], recipe["activation"])
-        # A gate of the user's is trained as a copy: parameters of an estimator stay as they were given.
+        experts = MLPExperts(
+            parameters["n_experts"], d, parameters["hidden"], parameters["expert_width"], parameters["activation"]
+        )
+        # A gate module given by the user is copied, because fit must not change parameters.
         mixture = MMoE(
-            d, experts, len(self.tasks_), [self._tower(task) for task in self.tasks_], recipe["visible"],
-            gate=copy.deepcopy(recipe["gate"]), top_k=recipe["top_k"], gate_options=recipe["gate_options"],
-            losses=recipe["losses"],
+            d, experts, len(self.tasks_), [self._tower(task) for task in self.tasks_], parameters["visible"],
+            gate=copy.deepcopy(parameters["gate"]), top_k=parameters["top_k"], gate_options=parameters["gate_options"],
+            losses=parameters["losses"],
         )  # fmt: skip
         return TaskNetwork(embedding, mixture)
 
     def _tower(self, task: Task) -> nn.Sequential:
-        widths = [self._recipe["expert_width"], *widths_of(self._recipe["tower"], "tower")]
+        widths = [self._network_parameters["expert_width"], *widths_of(self._network_parameters["tower"], "tower")]
         layers: list[nn.Module] = []
         for before, after in zip(widths, [*widths[1:], task.width], strict=True):
-            layers += [ACTIVATIONS[self._recipe["activation"]](), nn.Linear(before, after)]
+            layers += [ACTIVATIONS[self._network_parameters["activation"]](), nn.Linear(before, after)]
         return nn.Sequential(*layers)
 
-    def _answer(self, X: Any) -> dict[str, Tensor]:
+    def _network_output(self, X: Any) -> dict[str, Tensor]:
         check_is_fitted(self, "network_")
         X = check_table(self, X, reset=False)
         network, device = on_device(self.network_, self.device_)
-        return network_answers(ToldNetwork(network), self.encoder_.tensors(X, device))
+        return network_outputs(DetailedTaskNetwork(network), self.encoder_.tensors(X, device))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,4 +1,4 @@
-"""What a fitted learner keeps: its network, built anew from numbers when it comes out of a file."""
+"""Serialisation of fitted networks as arrays, without torch objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def without_torch(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a fitted estimator with its network, on the CPU, as arrays by name.
+    """Replace the network in an estimator's state by the arrays of its state_dict.
 
     Examples
     --------
@@ -34,26 +34,26 @@ def without_torch(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class NetworkLearner(BaseEstimator, ABC):
-    """A learner whose network is kept on the CPU, and leaves as arrays: pickles and files of metamix hold no torch.
+    """Estimator with a network on the CPU that is pickled as arrays, without torch objects.
 
-    `_network` builds the network, untrained, from what fit has learned and from `_recipe`: the parameters as they
-    were in fit, since a later `set_params` must not change the shape of what was trained.
+    `_network` builds the untrained network from fitted attributes and `_network_parameters`, a copy of the
+    parameters made in fit, so that a later `set_params` does not change the architecture.
     """
 
     network_: Any
 
     @abstractmethod
     def _network(self) -> nn.Module:
-        """The network, untrained."""
+        """Build the untrained network."""
 
-    def _keep(self, network: nn.Module) -> None:
-        """Store a trained network, without the graph of its last batch."""
+    def _store_network(self, network: nn.Module) -> None:
+        """Store a trained network on the CPU, without the autograd graph of its last batch."""
         forget_losses(network)
         self.network_ = network.cpu().eval()
 
     @property
     def history_(self) -> pd.DataFrame:
-        """Losses, seconds and learning rate, a row per epoch."""
+        """Losses, seconds and learning rate, one row per epoch."""
         check_is_fitted(self, "network_")
         return history_frame(self._history)
 
@@ -63,7 +63,7 @@ class NetworkLearner(BaseEstimator, ABC):
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         super().__setstate__(dict(state))
         if "network_" in state:
-            with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten at once
+            with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten below
                 network = self._network()
             network.load_state_dict({name: torch.as_tensor(np.array(v)) for name, v in state["network_"].items()})
             self.network_ = network.eval()

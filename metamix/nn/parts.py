@@ -1,4 +1,4 @@
-"""Torch parts for the generic mixture, and a fitted scikit-learn expert as a frozen one in a torch mixture."""
+"""Torch models for `MixtureRegressor` and `MixtureClassifier`, and fitted scikit-learn estimators as torch experts."""
 
 from __future__ import annotations
 
@@ -17,49 +17,46 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from metamix.devices import resolve_device
-from metamix.nn.checks import check_weights
 from metamix.nn.classification import NeuralMixtureClassifier
-from metamix.nn.dispatch import untraced
+from metamix.nn.dispatch import call_untraced
 from metamix.nn.network_state import without_torch
 from metamix.nn.regression import NeuralMixtureRegressor
+from metamix.nn.validation import check_weights
 from metamix.protocols import FloatArray, Objective
 
-#: No expert starts with less than this share of an even weight: at zero it could never come back.
-_LEAST_START = 0.02
-#: Weights below this have no logarithm that a gradient should follow.
-_LEAST_WEIGHT = 1e-300
-#: Standard deviations beyond which a column says no more.
-_FARTHEST = 1e6
+#: Lower bound of the initial weight of an expert, as a multiple of 1/K; at zero its gradient would vanish.
+_SMALLEST_INITIAL_WEIGHT = 0.02
+#: Standardised columns are clipped at plus and minus this value.
+_LARGEST_Z = 1e6
 
 
 class NeuralGate(BaseEstimator):
-    """Weights from a small network: softmax(b + S z + V tanh(U z + c)), z the columns standardised.
+    """Gate of one hidden layer: softmax(b + S z + V tanh(U z + c)), with z the standardised columns.
 
-    What is minimised is ``mean loss + penalty / 2 · ‖θ − θ₀‖²``, where θ₀ is a network of constant weights (S and V
-    zero, U drawn by the seed) and b is free: a strong penalty is constant weights, and no fit ends with a higher
-    loss than it began. In `fit_objective` the loss is measured in units of its mean absolute deviation over
-    rows under constant weights.
+    Minimises ``mean loss + penalty / 2 · ‖θ − θ₀‖²``, where θ₀ is the initial network of constant weights (S and V
+    zero, U drawn at random) and b is not penalised. In the limit of a large penalty the weights are constant. In
+    `fit_objective` the loss is divided by its mean absolute deviation over rows under constant weights.
 
     Parameters
     ----------
     hidden : int
-        Width of the hidden layer; 0 leaves the linear part alone.
+        Width of the hidden layer; 0 is a linear gate.
     penalty : float or "path"
-        Infinity is constant weights. "path" leaves the choice to training, which compares a path of penalties
-        out of fold; a gate fitted on its own then uses 0.003.
+        Infinity gives constant weights. With "path" the mixture selects the penalty by out-of-fold comparison of
+        `penalties_`; a gate fitted alone then uses 0.003.
     max_iter : int
-        Most steps of the solver.
+        Maximum number of iterations of the solver.
     device : {"auto", "cpu", "cuda"} or "cuda:N"
     random_state : int, RandomState or None
 
     Attributes
     ----------
     network_ : torch.nn.Module
-        From standardised columns (n, q) to logits (n, K); on the CPU.
+        Maps standardised columns (n, q) to logits (n, K); on the CPU.
     n_experts_, n_iter_ : int
     device_ : str
     penalties_ : tuple of float
-        Penalties worth trying; known before fitting.
+        Default path of penalties (class attribute).
 
     References
     ----------
@@ -96,15 +93,15 @@ class NeuralGate(BaseEstimator):
         Raises
         ------
         ValueError
-            If X has missing values, shapes do not match, or the penalty or device is not understood.
+            If X has missing values, shapes do not match, or the penalty or device is invalid.
         """
         labels = np.asarray(responsibilities, dtype=np.float64)
-        return self._learn(X, labels, [self._penalty()], None, sample_weight, [self])[0]
+        return self._fit_penalties(X, labels, [self._penalty()], None, sample_weight, [self])[0]
 
     def fit_objective(
         self, X: Any, objective: Objective, start: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Minimise the mean of an objective of the weights, from constant weights.
+        """Minimise the mean of an objective of the weights, starting at constant weights.
 
         Parameters
         ----------
@@ -112,15 +109,15 @@ class NeuralGate(BaseEstimator):
         objective : callable
             weights (n, K) -> (loss (n,), gradient (n, K)).
         start : array-like of shape (K,)
-            Constant weights to begin with.
+            Initial constant weights.
         sample_weight : array-like of shape (n,) or None
 
         Raises
         ------
         ValueError
-            As `fit`, and if `start` is missing, which says how many experts there are.
+            As `fit`, and if `start` is missing (it defines K).
         """
-        return self._learn(X, objective, [self._penalty()], start, sample_weight, [self])[0]
+        return self._fit_penalties(X, objective, [self._penalty()], start, sample_weight, [self])[0]
 
     def fit_path(
         self,
@@ -130,7 +127,7 @@ class NeuralGate(BaseEstimator):
         start: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> list[Self]:
-        """One fitted gate per penalty, in their order, each descended from the solution of the next larger one.
+        """Fit one gate per penalty, each warm-started at the solution of the next larger penalty.
 
         Parameters
         ----------
@@ -138,21 +135,25 @@ class NeuralGate(BaseEstimator):
             An objective, or responsibilities.
         penalties : sequence of float, or None for `penalties_`
         X, start, sample_weight
-            As of `fit_objective`.
+            As in `fit_objective`.
+
+        Returns
+        -------
+        list of NeuralGate, in the order of the penalties
         """
         asked = [_checked(penalty) for penalty in (self.penalties_ if penalties is None else penalties)]
         gates = [clone(self).set_params(penalty=penalty) for penalty in asked]
         labels = target if callable(target) else np.asarray(target, dtype=np.float64)
-        return self._learn(X, labels, asked, start, sample_weight, gates) if gates else []
+        return self._fit_penalties(X, labels, asked, start, sample_weight, gates) if gates else []
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Weights (n, K); finite and summing to one however far X (n, q) lies from the training rows."""
+        """Weights (n, K), rows sum to one; finite also for X (n, q) far from the training rows."""
         check_is_fitted(self, "network_")
         X = validate_data(self, X, reset=False, ensure_min_features=0, dtype=np.float64)
         with torch.no_grad():
-            return torch.softmax(self.network_(torch.as_tensor(self._standard(X))), 1).numpy()
+            return torch.softmax(self.network_(torch.as_tensor(self._standardise(X))), 1).numpy()
 
-    def _learn(
+    def _fit_penalties(
         self,
         X: Any,
         target: Objective | FloatArray,
@@ -166,26 +167,26 @@ class NeuralGate(BaseEstimator):
         n = len(Z)
         weight = check_weights(sample_weight, (n,))
         weight = weight / weight.sum()
-        level = _level(target, start, weight)
+        initial = _initial_weights(target, start, weight)
         mean, away = weight @ Z, np.sqrt(weight @ np.square(Z - weight @ Z))
         device, seed = resolve_device(self.device), int(check_random_state(self.random_state).randint(2**31 - 1))
         scale = np.where(away > 1e-13 * np.abs(mean), away, np.inf)
-        network = _network(Z.shape[1], len(level), self.hidden, level, seed).to(device)
+        network = _network(Z.shape[1], len(initial), self.hidden, initial, seed).to(device)
         for gate in gates:
-            gate._mean, gate._scale, gate.n_experts_, gate.device_ = mean, scale, len(level), device
-        rows = torch.as_tensor(gates[0]._standard(Z), device=device)
-        loss = _loss(target, level, torch.as_tensor(weight, device=device))
+            gate._mean, gate._scale, gate.n_experts_, gate.device_ = mean, scale, len(initial), device
+        rows = torch.as_tensor(gates[0]._standardise(Z), device=device)
+        loss = _loss(target, initial, torch.as_tensor(weight, device=device))
         origin = parameters_to_vector(network.parameters()).detach().clone()
         for i in sorted(range(len(penalties)), key=lambda i: -penalties[i]):
             steps = 0
-            if np.isfinite(penalties[i]) and len(level) > 1 and rows.shape[1]:
-                steps = _descend(network, origin, rows, loss, penalties[i], self.max_iter)
+            if np.isfinite(penalties[i]) and len(initial) > 1 and rows.shape[1]:
+                steps = _minimise(network, origin, rows, loss, penalties[i], self.max_iter)
             gates[i].network_, gates[i].n_iter_ = _copy(network), steps
         return gates
 
-    def _standard(self, X: FloatArray) -> FloatArray:
+    def _standardise(self, X: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
-            return np.clip((X - self._mean) / self._scale, -_FARTHEST, _FARTHEST)
+            return np.clip((X - self._mean) / self._scale, -_LARGEST_Z, _LARGEST_Z)
 
     def _penalty(self) -> float:
         return 0.003 if self.penalty == "path" else _checked(self.penalty)
@@ -205,30 +206,30 @@ class NeuralGate(BaseEstimator):
 
 
 class _Logits(nn.Module):
-    """A linear map beside a hidden layer; the biases of the logits are the only parameters called free."""
+    """Sum of a linear map and a network of one hidden layer; only ``bias`` is not penalised."""
 
     def __init__(self, q: int, K: int, hidden: int) -> None:
         super().__init__()
-        self.free = nn.Parameter(torch.zeros(K))
-        self.slopes = nn.Parameter(torch.zeros(q, K))
-        self.inner = nn.Parameter(torch.zeros(q, hidden))
-        self.shift = nn.Parameter(torch.zeros(hidden))
-        self.outer = nn.Parameter(torch.zeros(hidden, K))
+        self.bias = nn.Parameter(torch.zeros(K))
+        self.linear = nn.Parameter(torch.zeros(q, K))
+        self.hidden_weight = nn.Parameter(torch.zeros(q, hidden))
+        self.hidden_bias = nn.Parameter(torch.zeros(hidden))
+        self.output_weight = nn.Parameter(torch.zeros(hidden, K))
 
     def forward(self, z: Tensor) -> Tensor:
-        bent = torch.tanh(z @ self.inner + self.shift)
-        return self.free + z @ self.slopes + bent @ self.outer
+        hidden = torch.tanh(z @ self.hidden_weight + self.hidden_bias)
+        return self.bias + z @ self.linear + hidden @ self.output_weight
 
 
-def _network(q: int, K: int, hidden: int, level: FloatArray, seed: int) -> _Logits:
-    """A network of constant weights `level` (K,), in float64: solvers stop early in fewer digits."""
+def _network(q: int, K: int, hidden: int, initial: FloatArray, seed: int) -> _Logits:
+    """Network whose weights are the constants `initial` (K,); float64, in which L-BFGS converges further."""
     network = _Logits(q, K, hidden).double()
     rng = np.random.default_rng(seed)
-    begin = np.maximum(level, _LEAST_START / K)
+    initial = np.maximum(initial, _SMALLEST_INITIAL_WEIGHT / K)
     with torch.no_grad():
-        network.free.copy_(torch.as_tensor(np.log(begin / begin.sum())))
-        network.inner.copy_(torch.as_tensor(rng.normal(scale=1.5 / math.sqrt(max(q, 1)), size=(q, hidden))))
-        network.shift.copy_(torch.as_tensor(rng.normal(size=hidden)))
+        network.bias.copy_(torch.as_tensor(np.log(initial / initial.sum())))
+        network.hidden_weight.copy_(torch.as_tensor(rng.normal(scale=1.5 / math.sqrt(max(q, 1)), size=(q, hidden))))
+        network.hidden_bias.copy_(torch.as_tensor(rng.normal(size=hidden)))
     return network
 
 
@@ -237,26 +238,26 @@ def _copy(network: _Logits) -> _Logits:
 
 
 def _from_arrays(arrays: Mapping[str, FloatArray]) -> _Logits:
-    """A network of its own on the CPU, from the arrays of its state."""
-    (q, K), hidden = arrays["slopes"].shape, len(arrays["shift"])
+    """Network on the CPU from the arrays of a state_dict."""
+    (q, K), hidden = arrays["linear"].shape, len(arrays["hidden_bias"])
     network = _Logits(q, K, hidden).double()
     network.load_state_dict({name: torch.tensor(values) for name, values in arrays.items()})
     return network.eval()
 
 
-class _FromOutside(torch.autograd.Function):
-    """A loss (n,) whose gradient in the weights (n, K) comes with it, from numpy."""
+class _ObjectiveLoss(torch.autograd.Function):
+    """Loss (n,) of weights (n, K) by a numpy objective that also returns the gradient."""
 
     @staticmethod
     def forward(ctx: Any, weights: Tensor, objective: Objective) -> Tensor:
-        """Ask the objective; it sees float64 on the CPU."""
+        """Evaluate the objective on float64 arrays on the CPU."""
         loss, gradient = objective(weights.detach().cpu().numpy())
         ctx.save_for_backward(torch.as_tensor(gradient).to(weights))
         return torch.as_tensor(loss).to(weights)
 
     @staticmethod
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, None]:
-        """Chain rule, row by row."""
+        """Multiply by the gradient of each row."""
         (gradient,) = ctx.saved_tensors
         return above[0].unsqueeze(1) * gradient, None
 
@@ -264,32 +265,32 @@ class _FromOutside(torch.autograd.Function):
 Loss = Callable[[Tensor], Tensor]
 
 
-def _loss(target: Objective | FloatArray, level: FloatArray, weight: Tensor) -> Loss:
+def _loss(target: Objective | FloatArray, initial: FloatArray, weight: Tensor) -> Loss:
     """Mean loss as a function of logits (n, K)."""
     if not callable(target):
         labels = torch.tensor(target, device=weight.device)
         return lambda logits: -(weight @ (labels * torch.log_softmax(logits, 1)).sum(1))
     rows = weight.cpu().numpy()
-    idle, asked = rows == 0, target
+    zero_weight, evaluate = rows == 0, target
 
     def objective(weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-        loss, gradient = asked(weights)  # NaN where a row has no answer: times a weight of zero it would be NaN
-        return np.where(idle, 0.0, loss), np.where(idle[:, None], 0.0, gradient)
+        loss, gradient = evaluate(weights)  # may be NaN for rows of weight zero, and 0 · NaN is NaN
+        return np.where(zero_weight, 0.0, loss), np.where(zero_weight[:, None], 0.0, gradient)
 
-    at_start = objective(np.tile(level, (len(rows), 1)))[0]
+    at_start = objective(np.tile(initial, (len(rows), 1)))[0]
     origin = float(rows @ at_start)
     unit = float(rows @ np.abs(at_start - origin)) or abs(origin) or 1.0
 
     def mean(logits: Tensor) -> Tensor:
-        each: Tensor = _FromOutside.apply(torch.softmax(logits, 1), objective)  # type: ignore[no-untyped-call]
+        each: Tensor = _ObjectiveLoss.apply(torch.softmax(logits, 1), objective)  # type: ignore[no-untyped-call]
         return (weight @ each - origin) / unit
 
     return mean
 
 
-def _descend(network: _Logits, origin: Tensor, rows: Tensor, loss: Loss, penalty: float, max_iter: int) -> int:
-    """Minimise by L-BFGS (Liu & Nocedal 1989); rows stay on their device, only parameters travel."""
-    held = torch.cat([torch.full_like(p, name != "free").flatten() for name, p in network.named_parameters()])
+def _minimise(network: _Logits, origin: Tensor, rows: Tensor, loss: Loss, penalty: float, max_iter: int) -> int:
+    """Minimise by L-BFGS (Liu & Nocedal 1989); rows stay on their device, parameters are copied per step."""
+    is_penalised = torch.cat([torch.full_like(p, name != "bias").flatten() for name, p in network.named_parameters()])
 
     def penalised(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         vector_to_parameters(torch.as_tensor(point).to(rows), network.parameters())
@@ -297,29 +298,29 @@ def _descend(network: _Logits, origin: Tensor, rows: Tensor, loss: Loss, penalty
         value = loss(network(rows))
         value.backward()  # type: ignore[no-untyped-call]
         slope = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
-        away = held * (torch.as_tensor(point).to(rows) - origin)
+        away = is_penalised * (torch.as_tensor(point).to(rows) - origin)
         total = value.item() + penalty / 2 * away.square().sum().item()
         return total, (slope + penalty * away).cpu().numpy()
 
-    begin = parameters_to_vector(network.parameters()).detach().cpu().numpy()
+    initial = parameters_to_vector(network.parameters()).detach().cpu().numpy()
     options = {"maxiter": max_iter, "gtol": 1e-6, "ftol": 1e-9}
-    found = minimize(penalised, begin, jac=True, method="L-BFGS-B", options=options)
+    found = minimize(penalised, initial, jac=True, method="L-BFGS-B", options=options)
     vector_to_parameters(torch.as_tensor(found.x).to(rows), network.parameters())
     return int(found.nit)
 
 
-def _level(target: Objective | FloatArray, start: ArrayLike | None, weight: FloatArray) -> FloatArray:
-    """Constant weights (K,) to begin with."""
+def _initial_weights(target: Objective | FloatArray, start: ArrayLike | None, weight: FloatArray) -> FloatArray:
+    """Initial constant weights (K,)."""
     if callable(target):
         if start is None:
             raise ValueError(
-                "fit_objective needs start, constant weights (K,) to begin with; np.full(K, 1 / K) will do."
+                "fit_objective needs start, the initial constant weights (K,), for example np.full(K, 1 / K)."
             )
         return np.asarray(start, dtype=np.float64)
     if target.ndim != 2 or len(target) != len(weight) or not np.isfinite(target).all() or (target < 0).any():
         raise ValueError(
-            f"responsibilities of shape {target.shape} for {len(weight)} rows; ({len(weight)}, K) finite numbers, "
-            "none negative, would do."
+            f"responsibilities of shape {target.shape} for {len(weight)} rows; expected ({len(weight)}, K) finite "
+            "nonnegative numbers."
         )
     share = weight @ target
     return share / share.sum() if share.sum() > 0 else np.full(len(share), 1 / len(share))
@@ -327,19 +328,19 @@ def _level(target: Objective | FloatArray, start: ArrayLike | None, weight: Floa
 
 def _checked(penalty: Any) -> float:
     if isinstance(penalty, bool) or not isinstance(penalty, int | float | np.number) or not penalty >= 0:
-        raise ValueError(f"penalty={penalty!r} is not a number from 0 to infinity, nor 'path'.")
+        raise ValueError(f"penalty={penalty!r} is invalid; give a number from 0 to infinity, or 'path'.")
     return float(penalty)
 
 
 class FrozenExpert(nn.Module):
-    """A fitted scikit-learn expert as an expert of a torch mixture: it answers, and learns nothing.
+    """A fitted scikit-learn estimator as an expert of a torch mixture; it is not trained further.
 
     Parameters
     ----------
     estimator : fitted estimator
-        A regressor answers (n, 1) or (n, T); a classifier the logarithms of its probabilities (n, C).
+        The output is (n, 1) or (n, T) for a regressor, log probabilities (n, C) for a classifier.
     least : float
-        Probabilities are cut there before the logarithm.
+        Lower bound of the probabilities, applied before the logarithm.
 
     Examples
     --------
@@ -357,37 +358,47 @@ class FrozenExpert(nn.Module):
         self.estimator, self.least = estimator, least
 
     def forward(self, x: Tensor) -> Tensor:
-        """Answers to rows x (n, d), in the number type of x and on its device."""
-        return untraced(self._ask, x) if torch.compiler.is_compiling() else self._ask(x)
+        """Predictions for rows x (n, d), in the dtype of x and on its device."""
+        return call_untraced(self._predict, x) if torch.compiler.is_compiling() else self._predict(x)
 
-    def _ask(self, x: Tensor) -> Tensor:
+    def _predict(self, x: Tensor) -> Tensor:
         rows = x.detach().cpu().double().numpy()
         if hasattr(self.estimator, "predict_proba"):
-            answers = np.log(np.clip(self.estimator.predict_proba(rows), self.least, 1.0))
+            outputs = np.log(np.clip(self.estimator.predict_proba(rows), self.least, 1.0))
         else:
-            answers = np.asarray(self.estimator.predict(rows), dtype=np.float64).reshape(len(rows), -1)
-        return torch.as_tensor(answers).to(x)
+            outputs = np.asarray(self.estimator.predict(rows), dtype=np.float64).reshape(len(rows), -1)
+        return torch.as_tensor(outputs).to(x)
 
     def extra_repr(self) -> str:
-        """What is printed between the brackets."""
+        """Text inside the parentheses of the repr."""
         return repr(self.estimator)
 
 
 def torch_mlp_regressor(**parameters: Any) -> NeuralMixtureRegressor:
-    """One network: a neural mixture of one expert, trained on squared error; its parameters may be given.
+    """A single network, as `NeuralMixtureRegressor` with one expert, trained on squared error.
+
+    Parameters
+    ----------
+    **parameters
+        Of `NeuralMixtureRegressor`.
 
     Examples
     --------
     >>> torch_mlp_regressor(hidden=32).hidden
     32
     """
-    # One expert has no gate that could choose by a missing value, and an expert by name takes tables as they come.
+    # Missing values are imputed, as for all experts given by name; with one expert no gate depends on them.
     settings = {"objective": "cooperative", "start": "random", "missing": "impute"} | parameters
     return NeuralMixtureRegressor(1, **settings)
 
 
 def torch_mlp_classifier(**parameters: Any) -> NeuralMixtureClassifier:
-    """One network: a neural mixture of one expert, trained on log-loss; its parameters may be given.
+    """A single network, as `NeuralMixtureClassifier` with one expert, trained on log loss.
+
+    Parameters
+    ----------
+    **parameters
+        Of `NeuralMixtureClassifier`.
 
     Examples
     --------

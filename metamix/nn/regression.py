@@ -1,4 +1,4 @@
-"""The neural mixture of a number."""
+"""`NeuralMixtureRegressor`."""
 
 from __future__ import annotations
 
@@ -10,62 +10,63 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from torch import nn
 
-from metamix.nn.checks import check_numbers, units_of
-from metamix.nn.learner import NeuralMixture
+from metamix.nn.base import NeuralMixture
 from metamix.nn.mixture import NumberLikelihood
+from metamix.nn.validation import check_numbers, units_of
 from metamix.recombination import spread
 
 Array = NDArray[np.float64]
 
 
 class NeuralMixtureRegressor(RegressorMixin, NeuralMixture):
-    """A mixture of small networks under a gate, trained end to end on p(y | x) = Σ_k g_k(x) p_k(y | f_k(x)).
+    """Mixture of neural regressors with a gate, trained end to end on p(y | x) = Σ_k g_k(x) p_k(y | f_k(x)).
 
-    It begins where cheap mixtures of ridge experts found regimes: first the gate is fitted to their
-    responsibilities, then for some epochs the experts too, and only then the mixture's own likelihood is
-    descended on. From random starts regimes are found less well.
+    Training starts from the responsibilities of mixtures of ridge experts (proxy models): the gate is fitted to
+    them first, then for `warm_epochs` epochs the experts and the gate, and then the likelihood of the mixture is
+    maximised. Random initialisation finds regimes less reliably.
 
     Parameters
     ----------
     n_experts : int or "auto"
-        K; "auto" counts regimes with cheap mixtures, and takes two where they see only one.
+        K; "auto" is the number of regimes found by the proxy models, at least two.
     hidden : int or sequence of int
         Widths of the hidden layers of each expert.
     activation : str
         relu, gelu, silu, tanh, identity.
     gate, top_k, gate_options, losses
-        As of `MoE`. With ``objective="likelihood"`` a sparse gate learns from all experts and chooses when it
-        answers.
+        As in `MoE`. With ``objective="likelihood"`` a sparse gate uses all experts in training and selects experts
+        in prediction.
     objective : {"likelihood", "cooperative"}
-        −log Σ g p, or the squared error of the mixed answer.
+        "likelihood": −log Σ_k g_k p_k. "cooperative": the squared error of the weighted sum of the outputs.
     start : {"proxy", "random"} or array-like of shape (n,) or (n, K)
-        Cheap mixtures, chance, labels of regimes, or responsibilities.
+        Initial responsibilities: of the proxy models, none (random initialisation), regime labels, or an array.
     numeric : {"standardise", "quantile", "piecewise"}
-        What becomes of numbers; "piecewise" adds a piecewise linear encoding (Gorishniy et al. 2022). Text and
-        categories are embedded.
+        Encoding of numbers: standardised, mapped to a normal distribution by ranks, or standardised with an
+        additional piecewise linear encoding (Gorishniy et al. 2022). Text and categories are embedded.
     missing : {"error", "impute"}
-        Whether NaN and None in X are refused, or filled in: numbers by the median, with a 0/1 column beside them
-        that says so where training had any; missing text is a value of its own.
+        "error" raises for NaN and None in X. "impute" replaces missing numbers by the median, with a 0/1 indicator
+        column where training had any; missing text is a category of its own.
     max_epochs : int
     batch_size : int or "auto"
-        "auto" is about n / 20, between 16 and 1024.
+        "auto" is about n / 20, a power of two between 16 and 1024.
     learning_rate, weight_decay : float
-        Of AdamW; the decay is of the experts' weights, and the gate learns ten times as fast.
+        Of AdamW. The decay applies to the experts' weights; the learning rate of the gate is ten times larger.
     schedule : {"plateau", "cosine", None}
-        How the learning rate falls.
+        Learning rate schedule; None is constant.
     early_stopping : bool
-        Hold out rows, stop when they have not been answered better for `patience` epochs, and keep the best.
+        Hold out validation rows, stop when their loss has not decreased for `patience` epochs, and keep the best
+        epoch's weights.
     patience : int
     validation_fraction : float
     warm_epochs : int
-        Epochs on the first responsibilities.
+        Epochs trained on the initial responsibilities.
     callbacks : sequence of skorch callbacks
     device : {"auto", "cpu", "cuda"} or "cuda:N"
     random_state : int, RandomState or None
     verbose : int
-        1 writes a line per epoch to standard error; `metamix.progress.listen` hears them too.
+        1 writes a line per epoch to standard error; `metamix.progress.listen` receives the same events.
     likelihood : {"gaussian", "laplace", "student_t"}
-        With one scale per expert.
+        Density of y given an expert's output, with one scale per expert.
 
     Attributes
     ----------
@@ -74,7 +75,7 @@ class NeuralMixtureRegressor(RegressorMixin, NeuralMixture):
     n_experts_, best_epoch_, n_features_in_ : int
     device_ : str
     history_ : DataFrame
-        A row per epoch.
+        One row per epoch.
 
     References
     ----------
@@ -128,54 +129,56 @@ class NeuralMixtureRegressor(RegressorMixin, NeuralMixture):
         self.likelihood = likelihood
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Answer rows.
+        """Predict y.
 
         Parameters
         ----------
         X : array-like or frame of shape (n, d)
         return_std : bool
-            Whether to return the standard deviation of the mixture too, by the law of total variance.
+            Whether to return the standard deviation of the mixture too (law of total variance).
 
         Returns
         -------
-        ndarray of shape (n,), in the units of y; with `return_std` two of them
+        ndarray of shape (n,), in the units of y; with `return_std` a pair of them
         """
-        said = self._answer(X)
-        # What a sparse gate of the cooperative objective was trained with need not sum to one.
-        weights = said["weights"].double().numpy() if self.objective == "cooperative" else self._shares(said)
-        answers = said["answers"][..., 0].double().numpy()
-        mean = self._mean + self._unit * np.einsum("nk,nk->n", weights, answers)
+        output = self._network_output(X)
+        # In cooperative training the weights of a sparse gate need not sum to one.
+        weights = (
+            output["weights"].double().numpy() if self.objective == "cooperative" else self._normalised_weights(output)
+        )
+        outputs = output["outputs"][..., 0].double().numpy()
+        mean = self._y_mean + self._y_scale * np.einsum("nk,nk->n", weights, outputs)
         if not return_std:
             return mean
         density: Any = self.network_.likelihood
         with torch.no_grad():
-            scale = density.density(said["answers"][..., 0]).stddev.double().numpy()
-        return mean, self._unit * spread(self._shares(said), answers, scale)
+            scale = density.density(output["outputs"][..., 0]).stddev.double().numpy()
+        return mean, self._y_scale * spread(self._normalised_weights(output), outputs, scale)
 
     def predict_experts(self, X: Any) -> Array:
-        """Answers (n, K) of the experts, in the units of y."""
-        return np.asarray(self._mean + self._unit * self._answer(X)["answers"][..., 0].double().numpy())
+        """Predictions (n, K) of each expert, in the units of y."""
+        return np.asarray(self._y_mean + self._y_scale * self._network_output(X)["outputs"][..., 0].double().numpy())
 
-    def _read(self, y: Any, n: int) -> NDArray[Any]:
+    def _check_target(self, y: Any, n: int) -> NDArray[Any]:
         return check_numbers(self, y, n)
 
-    def _target_again(self, y: Any, n: int) -> NDArray[Any]:
+    def _encode_target(self, y: Any, n: int) -> NDArray[Any]:
         return check_numbers(self, y, n)
 
-    def _width(self) -> int:
+    def _n_outputs(self) -> int:
         return 1
 
     def _likelihood(self, n_experts: int) -> nn.Module:
-        return NumberLikelihood(n_experts, self._recipe["likelihood"])
+        return NumberLikelihood(n_experts, self._network_parameters["likelihood"])
 
-    def _for_proxies(self, target: NDArray[Any]) -> tuple[Array, bool]:
+    def _proxy_target(self, target: NDArray[Any]) -> tuple[Array, bool]:
         return target[:, None], False
 
-    def _fit_units(self, target: NDArray[Any], weight: Array) -> None:
-        self._mean, self._unit = units_of(target, weight)
+    def _fit_target_scale(self, target: NDArray[Any], weight: Array) -> None:
+        self._y_mean, self._y_scale = units_of(target, weight)
 
-    def _in_units(self, target: NDArray[Any]) -> NDArray[Any]:
-        return (target - self._mean) / self._unit
+    def _scale_target(self, target: NDArray[Any]) -> NDArray[Any]:
+        return (target - self._y_mean) / self._y_scale
 
-    def _log_unit(self) -> float:
-        return float(np.log(self._unit))
+    def _log_target_scale(self) -> float:
+        return float(np.log(self._y_scale))

@@ -1,4 +1,4 @@
-"""What a gate decides: weights, the experts kept, and what a layer tells about it."""
+"""Outputs of a gate: weights, selected experts, and the summary that a layer returns."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: Of so many rows, each shorter than that, a softmax is taken column by column.
+#: With more rows than the first and fewer columns than the second, a softmax is computed over the transpose.
 MANY_ROWS, SHORT_ROW = 512, 16
 
 
 @dataclass(frozen=True)
 class Routing:
-    """What a gate says about n rows and K experts.
+    """Output of a gate for n rows and K experts.
 
     Parameters
     ----------
     weights : Tensor of shape (n, K)
-        What the answers are multiplied by; zero where an expert was not kept.
+        Weights of the experts' outputs; zero where an expert is not selected.
     probabilities : Tensor of shape (n, K)
-        The full softmax, before any expert was left out: what the losses look at.
+        The full softmax, before selection; used by the losses.
     logits : Tensor of shape (n, K) or None
     indices : Tensor of shape (n, k) or None
-        Experts kept, best first; None for a gate that keeps all.
+        Selected experts, largest weight first; None for a gate that selects all.
     kept : Tensor of bool, shape (n, K), or None
-        The same as a mask, where ``indices`` is None and some weights are zero all the same.
+        Mask of the selected experts where ``indices`` is None and their number varies by row.
     load : Tensor of shape (K,) or None
-        Rows that each expert expects, differentiable; None: they are counted.
+        Expected number of rows of each expert, differentiable; None: rows are counted.
     selectors : Tensor of shape (n, S, K) or None
-        The distributions that the weights were mixed from; their entropy is the gate's.
+        Distributions of which the weights are a mixture; the loss "entropy" is theirs.
 
     Examples
     --------
@@ -47,40 +47,40 @@ class Routing:
     selectors: Tensor | None = None
 
     def mask(self) -> Tensor | None:
-        """Mask (n, K) of the experts that must answer, or None where all must."""
+        """Mask (n, K) of the experts to evaluate, or None for all."""
         if self.indices is None:
             return self.kept
         return torch.zeros_like(self.weights, dtype=torch.bool).scatter(-1, self.indices, True)
 
     def share(self) -> float:
-        """Share of the n·K answers that are needed."""
+        """Share of the n·K outputs that are needed."""
         if self.indices is not None:
             return self.indices.shape[-1] / self.weights.shape[-1]
-        if self.kept is None or torch.compiler.is_compiling():  # counting would break the compiled graph
+        if self.kept is None or torch.compiler.is_compiling():  # a count would break the compiled graph
             return 1.0
         return float(self.kept.float().mean())
 
     def counts(self) -> Tensor:
-        """Rows (K,) that each expert was sent."""
+        """Number of rows (K,) of each expert."""
         mask = self.mask()
         return (self.weights != 0 if mask is None else mask).sum(0).to(self.weights.dtype)
 
 
-class ChosenRouting(Routing):
-    """A routing of k experts per row that works out weights and probabilities of all K where somebody asks for them.
+class SparseRouting(Routing):
+    """Routing with k experts per row; the (n, K) weights and probabilities are computed on first access.
 
-    Of few rows a layer needs neither, and they cost as much as the choice itself.
+    With few rows a layer uses neither, and computing them costs as much as the selection.
 
     Parameters
     ----------
     scores : Tensor of shape (n, K)
-        What the full softmax is taken of.
+        Argument of the full softmax.
     factors : Tensor of shape (n, k)
-        Weights of the experts kept.
+        Weights of the selected experts.
     indices, logits, load
-        As of `Routing`.
+        As in `Routing`.
     probabilities : Tensor of shape (n, K) or None
-        The full softmax where it is there already.
+        The full softmax, if already computed.
     """
 
     scores: Tensor
@@ -102,10 +102,10 @@ class ChosenRouting(Routing):
         given = {"scores": scores, "factors": factors, "indices": indices, "logits": logits, "load": load}
         self.__dict__.update(given, kept=None, selectors=None, _weights=None, _probabilities=probabilities)
 
-    # No cached_property: it takes a lock, which torch.compile cannot follow.
+    # Not cached_property: it uses a lock, which torch.compile cannot trace.
     @property
     def weights(self) -> Tensor:
-        """Weights (n, K), zero where an expert was not kept."""
+        """Weights (n, K), zero where an expert is not selected."""
         if self._weights is None:
             self.__dict__["_weights"] = torch.zeros_like(self.scores).scatter(-1, self.indices, self.factors)
         return self._weights
@@ -118,26 +118,26 @@ class ChosenRouting(Routing):
         return self._probabilities
 
     def share(self) -> float:
-        """Share of the n·K answers that are needed."""
+        """Share of the n·K outputs that are needed."""
         return self.indices.shape[-1] / self.scores.shape[-1]
 
 
 @dataclass(frozen=True)
 class RoutingInfo:
-    """What a layer tells with ``return_info=True``; (...) are the leading dimensions of x, n rows in all.
+    """Summary returned by a layer with ``return_info=True``; (...) are the leading dimensions of x.
 
     Parameters
     ----------
     weights : Tensor of shape (..., K)
-        What the answers were multiplied by.
+        Weights of the experts' outputs.
     indices : Tensor of shape (..., k) or None
-        Experts kept, best first; None for a soft gate.
+        Selected experts, largest weight first; None for a soft gate.
     logits : Tensor of shape (..., K) or None
-        None where a custom gate gave weights only.
+        None if a custom gate returned weights only.
     losses : dict of str to Tensor
         Auxiliary losses by name, before their coefficients.
     load : Tensor of shape (K,)
-        Rows that each expert was sent, or expects where the gate is noisy and trains.
+        Number of rows of each expert, or its expectation for a noisy gate in training.
     importance : Tensor of shape (K,)
         Sum of the weights over the rows.
     entropy : Tensor, a scalar
@@ -154,7 +154,7 @@ class RoutingInfo:
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Return a context in which autocast leaves the tensors of x's device alone.
+    """Return a context that disables autocast for the device of x.
 
     Examples
     --------
@@ -163,12 +163,12 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     torch.float32
     """
     kind = x.device.type
-    # Asked first: entering torch's own context costs more than a small product.
+    # Checked first, because entering the autocast context costs more than a small product.
     return torch.autocast(kind, enabled=False) if has_autocast(kind) else nullcontext()
 
 
 def has_autocast(kind: str) -> bool:
-    """Say whether autocast is on for a kind of device; some kinds, such as meta, know none.
+    """Return whether autocast is enabled for a device type; False for types without it, such as meta.
 
     Examples
     --------
@@ -179,7 +179,7 @@ def has_autocast(kind: str) -> bool:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return x, or x in float32 where it has less precision.
+    """Return x, converted to float32 if it has lower precision.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def softmax(scores: Tensor) -> Tensor:
-    """Softmax over the last dimension; of many short rows on a CPU by columns, which takes an eighth of the time.
+    """Softmax over the last dimension; for many short rows on a CPU over the transpose, in an eighth of the time.
 
     Examples
     --------
@@ -204,9 +204,9 @@ def softmax(scores: Tensor) -> Tensor:
 
 
 def largest(scores: Tensor, k: int) -> Tensor:
-    """Indices of the k largest scores of each row, best first; of equal scores the first expert's.
+    """Indices of the k largest scores of each row in descending order; ties go to the lower index.
 
-    ``torch.topk`` promises nothing about ties, and a sort of every row costs more than a few maxima.
+    ``torch.topk`` does not specify the order of ties, and sorting every row is slower than k maxima for k ≤ 4.
 
     Parameters
     ----------
@@ -224,9 +224,9 @@ def largest(scores: Tensor, k: int) -> Tensor:
     """
     if k == 1:
         return scores.detach().argmax(-1, keepdim=True)
-    if k > 4 or scores.numel() < 4096:  # few numbers: one call costs more than the sort in it
+    if k > 4 or scores.numel() < 4096:  # for small tensors one sort is faster than k calls
         return torch.sort(scores, dim=-1, descending=True, stable=True).indices[..., :k]
-    # Minus infinity marks what is taken, so a score must not be that low itself.
+    # Minus infinity marks selected entries, so scores are clamped to finite values.
     left = scores.detach().clamp(min=torch.finfo(scores.dtype).min)
     chosen: list[Tensor] = []
     for _ in range(k):
@@ -244,24 +244,25 @@ def from_logits(
     choice: Tensor | None = None,
     load: Tensor | None = None,
 ) -> Routing:
-    """Turn logits into weights: a softmax over all experts, or over the k largest.
+    """Turn logits into weights: a softmax over all experts, or over the k largest logits.
 
-    With one expert kept, renormalising would give the weight 1 and no gradient to the gate, so k = 1 keeps
-    the raw probability.
+    For k = 1 the weight is the probability of the full softmax: renormalised it would be 1, with no gradient for
+    the gate.
 
     Parameters
     ----------
     logits : Tensor of shape (n, K)
     top_k : int or None
-        Experts kept per row; None keeps all.
+        Experts selected per row; None: all.
     raw : bool or None
-        True keeps the probabilities of the full softmax as weights, False renormalises; None is raw for k = 1.
+        True: weights are the probabilities of the full softmax; False: renormalised to sum to one; None: True for
+        k = 1.
     scores : Tensor of shape (n, K) or None
-        Logits after noise or dropout, what the softmax is taken of; None: the logits themselves.
+        Argument of the softmax, such as logits with noise or dropout; None: the logits.
     choice : Tensor of shape (n, K) or None
-        What the k largest are taken of; None: the scores.
+        Scores by which the k experts are selected; None: ``scores``.
     load : Tensor of shape (K,) or None
-        Handed on.
+        Stored in the result.
 
     Returns
     -------
@@ -282,18 +283,18 @@ def from_logits(
     is_raw = top_k == 1 if raw is None else raw
     if is_raw:
         full = softmax(scores)
-        return ChosenRouting(scores, full.gather(-1, indices), indices, logits, load, full)
-    return ChosenRouting(scores, softmax(scores.gather(-1, indices)), indices, logits, load)
+        return SparseRouting(scores, full.gather(-1, indices), indices, logits, load, full)
+    return SparseRouting(scores, softmax(scores.gather(-1, indices)), indices, logits, load)
 
 
 def from_weights(weights: Tensor, top_k: int | None = None) -> Routing:
-    """Take the weights of a custom gate, and keep the k largest where that is asked for.
+    """Routing from the weights of a custom gate; with ``top_k`` only the k largest are kept.
 
     Parameters
     ----------
     weights : Tensor of shape (n, K)
     top_k : int or None
-        The weights kept are rescaled to sum to one, except for k = 1 (see `from_logits`).
+        Weights kept per row, rescaled to sum to one except for k = 1 (see `from_logits`).
 
     Returns
     -------
@@ -329,29 +330,29 @@ def row_entropy(p: Tensor) -> Tensor:
     >>> row_entropy(torch.full((2, 4), 0.25))
     tensor([1.3863, 1.3863])
     """
-    # Clamped inside the logarithm only, so that p = 0 has a finite slope.
+    # Clamped inside the logarithm only, so that the gradient at p = 0 is finite.
     return -(p * p.clamp(min=torch.finfo(p.dtype).tiny).log()).sum(-1)
 
 
-def with_lead(values: Tensor, lead: torch.Size) -> Tensor:
-    """Give rows their leading dimensions back: (n, o) to (..., o).
+def restore_leading_dims(values: Tensor, leading: torch.Size) -> Tensor:
+    """Reshape rows (n, o) to the leading dimensions of the input, (..., o).
 
     Examples
     --------
-    >>> with_lead(torch.zeros(6, 4), torch.Size([2, 3])).shape
+    >>> restore_leading_dims(torch.zeros(6, 4), torch.Size([2, 3])).shape
     torch.Size([2, 3, 4])
     """
-    return values.reshape(*lead, values.shape[-1])
+    return values.reshape(*leading, values.shape[-1])
 
 
-def tell(
+def routing_info(
     routing: Routing,
     losses: dict[str, Tensor],
-    lead: torch.Size,
+    leading: torch.Size,
     columns: Tensor | None = None,
     n_experts: int = 0,
 ) -> RoutingInfo:
-    """Say what a gate decided, in the leading dimensions of the input.
+    """Summarise a routing, in the leading dimensions of the input.
 
     Parameters
     ----------
@@ -359,17 +360,17 @@ def tell(
     losses : dict of str to Tensor
     lead : torch.Size
     columns : Tensor of int64, shape (K_t,), or None
-        The experts that the gate sees, of all ``n_experts``; None: all.
+        Indices of the experts of this gate among all ``n_experts``; None: all.
     n_experts : int
 
     Returns
     -------
     RoutingInfo
-        An expert that is not seen has weight, load and importance 0 and the logit minus infinity.
+        Experts that the gate does not use have weight, load and importance 0 and logit minus infinity.
 
     Examples
     --------
-    >>> tell(from_logits(torch.zeros(6, 2)), {}, torch.Size([2, 3])).weights.shape
+    >>> routing_info(from_logits(torch.zeros(6, 2)), {}, torch.Size([2, 3])).weights.shape
     torch.Size([2, 3, 2])
     """
 
@@ -382,9 +383,9 @@ def tell(
     load = routing.counts() if routing.load is None else routing.load
     p = routing.probabilities
     return RoutingInfo(
-        weights=with_lead(spread(routing.weights), lead),
-        indices=None if indices is None else with_lead(indices, lead),
-        logits=None if routing.logits is None else with_lead(spread(routing.logits, -torch.inf), lead),
+        weights=restore_leading_dims(spread(routing.weights), leading),
+        indices=None if indices is None else restore_leading_dims(indices, leading),
+        logits=None if routing.logits is None else restore_leading_dims(spread(routing.logits, -torch.inf), leading),
         losses=losses,
         load=spread(load),
         importance=spread(routing.weights.sum(0)),

@@ -1,4 +1,4 @@
-"""Parameters of the learners made usable: rows held out, seeds, devices, and numbers refused that no fit could use."""
+"""Parameters of the estimators: validation, validation split, initial responsibilities, devices, history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from metamix.devices import device_for
-from metamix.nn.training_loop import Lessons
+from metamix.nn.training_loop import TrainingSettings
 from metamix.progress import listen, narrate
 
 if TYPE_CHECKING:
@@ -22,60 +22,64 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-#: With fewer rows none is held out to say when to stop.
-FEWEST_TO_HOLD = 20
+#: With fewer rows no validation rows are held out for early stopping.
+MIN_ROWS_HOLDOUT = 20
 
 
-def check_lessons(learner: Any) -> None:
-    """Refuse numbers that no fit could use.
+def check_parameters(learner: Any) -> None:
+    """Validate the numeric parameters of an estimator.
 
     Raises
     ------
     ValueError
+        If a count is not an integer of at least 1, a rate not finite or negative, or validation_fraction not
+        between 0 and 1.
 
     Examples
     --------
     >>> from metamix.nn import NeuralMixtureRegressor
-    >>> check_lessons(NeuralMixtureRegressor(max_epochs=0))
+    >>> check_parameters(NeuralMixtureRegressor(max_epochs=0))
     Traceback (most recent call last):
     ...
-    ValueError: max_epochs=0 is no whole number from 1; give 1, 2, ...
+    ValueError: max_epochs=0 is invalid; give an integer of at least 1.
     """
-    # Only what finds regimes by itself can count them.
+    # n_experts="auto" is available only with `start`, which initialises regimes.
     counts = "auto" if hasattr(learner, "start") else None
     for name, word in (("n_experts", counts), ("batch_size", "auto"), ("max_epochs", None), ("patience", None)):
         value = getattr(learner, name)
         if word is not None and isinstance(value, str) and value == word:
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            more = "" if word is None else f" or {word!r}"
-            raise ValueError(f"{name}={value!r} is no whole number from 1; give 1, 2, ...{more}")
+            alternative = "" if word is None else f", or {word!r}"
+            raise ValueError(f"{name}={value!r} is invalid; give an integer of at least 1{alternative}.")
     for name in ("learning_rate", "weight_decay", "warm_epochs"):
         value = getattr(learner, name, 0)
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         if not number or not isfinite(value) or value < 0:
-            raise ValueError(f"{name}={value!r} is no finite number from 0; give one.")
+            raise ValueError(f"{name}={value!r} is invalid; give a finite number of at least 0.")
     if not 0 < learner.validation_fraction < 1:
-        raise ValueError(f"validation_fraction={learner.validation_fraction!r}; give a share between 0 and 1, as 0.15.")
+        raise ValueError(
+            f"validation_fraction={learner.validation_fraction!r} is invalid; give a number between 0 and 1."
+        )
 
 
-def lessons_of(learner: Any) -> Lessons:
-    """How long and how fast a learner trains.
+def training_settings(learner: Any) -> TrainingSettings:
+    """Training settings of an estimator.
 
     Examples
     --------
     >>> from metamix.nn import NeuralMixtureRegressor
-    >>> lessons_of(NeuralMixtureRegressor(early_stopping=False)).patience is None
+    >>> training_settings(NeuralMixtureRegressor(early_stopping=False)).patience is None
     True
     """
-    return Lessons(
+    return TrainingSettings(
         max_epochs=learner.max_epochs,
         batch_size=learner.batch_size,
         learning_rate=learner.learning_rate,
         weight_decay=learner.weight_decay,
         schedule=learner.schedule,
         patience=learner.patience if learner.early_stopping else None,
-        # Without responsibilities to begin with the gate learns like the rest.
+        # Estimators without initial responsibilities use one learning rate for all parameters.
         warm_epochs=getattr(learner, "warm_epochs", 0),
         gate_rate=10.0 if hasattr(learner, "warm_epochs") else 1.0,
         callbacks=tuple(learner.callbacks or ()),
@@ -85,16 +89,16 @@ def lessons_of(learner: Any) -> Lessons:
 def split_rows(
     rows: NDArray[np.intp], learner: Any, seed: int, strata: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows to learn from, and rows that say when to stop: none without early stopping or with few rows.
+    """Split rows into training and validation rows; none are held out without early stopping or with few rows.
 
     Parameters
     ----------
     rows : ndarray of shape (m,)
     learner : estimator
-        Its early_stopping and validation_fraction.
+        Its early_stopping and validation_fraction are used.
     seed : int
     strata : ndarray of shape (n,) or None
-        Codes of classes; each class keeps its share in both where it has rows enough.
+        Class codes; the split is stratified if every class has at least two rows.
 
     Examples
     --------
@@ -102,7 +106,7 @@ def split_rows(
     >>> [len(part) for part in split_rows(np.arange(100), NeuralMixtureRegressor(), seed=0)]
     [85, 15]
     """
-    if not learner.early_stopping or len(rows) < FEWEST_TO_HOLD:
+    if not learner.early_stopping or len(rows) < MIN_ROWS_HOLDOUT:
         return rows, rows[:0]
     share = learner.validation_fraction
     if strata is not None:
@@ -113,8 +117,8 @@ def split_rows(
     return np.sort(kept), np.sort(held)
 
 
-def from_user(start: Any, n: int, K: int | None) -> Array:
-    """Responsibilities (n, K) from the user's matrix (n, K) or labels (n,).
+def responsibilities_from_start(start: Any, n: int, K: int | None) -> Array:
+    """Responsibilities (n, K) from the parameter `start`, an array (n, K) or labels (n,).
 
     Raises
     ------
@@ -123,26 +127,28 @@ def from_user(start: Any, n: int, K: int | None) -> Array:
 
     Examples
     --------
-    >>> from_user([1, 0], 2, None)
+    >>> responsibilities_from_start([1, 0], 2, None)
     array([[0., 1.],
            [1., 0.]])
     """
-    given = np.asarray(start)
-    if given.ndim == 1:
-        groups, codes = np.unique(given, return_inverse=True)
+    start_array = np.asarray(start)
+    if start_array.ndim == 1:
+        groups, codes = np.unique(start_array, return_inverse=True)
         if K is not None and len(groups) > K:
-            raise ValueError(f"start has {len(groups)} different labels for n_experts={K}; at most {K} would do.")
-        given = np.eye(max(len(groups), K or 1))[codes]
-    if given.ndim != 2 or len(given) != n or (K is not None and given.shape[1] != K):
-        raise ValueError(f"start has shape {np.shape(start)}; ({n},) labels or ({n}, {K or 'K'}) weights would do.")
-    total = given.sum(axis=1, keepdims=True).astype(np.float64)
-    if not np.isfinite(total).all() or (given < 0).any() or not (total > 0).all():
-        raise ValueError("start must be finite and not negative, with something above zero in every row.")
-    return np.asarray(given / total, dtype=np.float64)
+            raise ValueError(f"start has {len(groups)} different labels for n_experts={K}; expected at most {K}.")
+        start_array = np.eye(max(len(groups), K or 1))[codes]
+    if start_array.ndim != 2 or len(start_array) != n or (K is not None and start_array.shape[1] != K):
+        raise ValueError(
+            f"start has shape {np.shape(start)}; expected labels ({n},) or responsibilities ({n}, {K or 'K'})."
+        )
+    total = start_array.sum(axis=1, keepdims=True).astype(np.float64)
+    if not np.isfinite(total).all() or (start_array < 0).any() or not (total > 0).all():
+        raise ValueError("start must be finite and nonnegative, with a positive sum in every row.")
+    return np.asarray(start_array / total, dtype=np.float64)
 
 
 def as_tensor(values: NDArray[Any], device: str) -> Tensor:
-    """An array on a device: whole numbers as int64, others as float32.
+    """Tensor of an array on a device: integers as int64, others as float32.
 
     Examples
     --------
@@ -153,21 +159,21 @@ def as_tensor(values: NDArray[Any], device: str) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(values, dtype=kind), device=device)
 
 
-def devices_of(device: str) -> list[str]:
-    """The GPUs whose random numbers a fit draws from.
+def rng_devices(device: str) -> list[str]:
+    """GPUs whose random state a fit changes.
 
     Examples
     --------
-    >>> devices_of("cpu")
+    >>> rng_devices("cpu")
     []
     """
     return [] if device == "cpu" else [device]
 
 
 def on_device(network: nn.Module, device: str) -> tuple[Any, str]:
-    """A network to be asked on the device it was trained on, or on the CPU where that device is not there.
+    """Network for prediction on the device it was trained on, or on the CPU if that device is not available.
 
-    Fitted state stays on the CPU: what goes to a GPU is a copy.
+    Fitted state stays on the CPU; a GPU gets a copy.
 
     Examples
     --------
@@ -177,23 +183,23 @@ def on_device(network: nn.Module, device: str) -> tuple[Any, str]:
     >>> on_device(network, "cuda:99")[1]  # trained on another machine
     'cpu'
     """
-    there, _ = device_for("torch", device)
-    return (network if there == "cpu" else copy.deepcopy(network).to(there)), there
+    available, _ = device_for("torch", device)
+    return (network if available == "cpu" else copy.deepcopy(network).to(available)), available
 
 
-def narrating(verbose: int) -> AbstractContextManager[None]:
-    """A context in which every epoch is told on standard error, if `verbose`.
+def progress_output(verbose: int) -> AbstractContextManager[None]:
+    """Context in which progress is written to standard error, one line per epoch, if `verbose`.
 
     Examples
     --------
-    >>> with narrating(0):
+    >>> with progress_output(0):
     ...     pass
     """
     return listen(narrate) if verbose else nullcontext()
 
 
 def history_frame(history: list[dict[str, Any]]) -> pd.DataFrame:
-    """A frame with a row per epoch.
+    """DataFrame with a row per epoch.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Tables for networks: columns of any kind as one tensor of numbers and one of codes, and rows with their labels."""
+"""Encoding of tables for networks: columns of any type as a tensor of numbers and a tensor of category codes."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from metamix.data.frames import listed
 Array = NDArray[np.float64]
 
 NUMERIC, MISSING = ("standardise", "quantile", "piecewise"), ("error", "impute")
-#: Standard deviations beyond which a number says no more; float32 would leave its range further out.
-FARTHEST = 1e4
-#: Quantiles of a column that are learned at most, and the edges of pieces.
-QUANTILES, PIECES = 1000, 16
-#: Values of a column of text that have a vector of their own at most; the rarest share one.
-LEVELS = 200
+#: Encoded numbers are clipped at plus and minus this value, which keeps float32 from overflowing.
+LARGEST_Z = 1e4
+#: Maximum number of quantiles of the quantile transformer, and of pieces of the piecewise encoding.
+MAX_QUANTILES, MAX_PIECES = 1000, 16
+#: Maximum number of categories of a column with an embedding of their own; the rarest share one.
+MAX_CATEGORIES = 200
 _DATE_PARTS = ("month", "weekday", "hour")
 
 
 class TableEncoder:
-    """Numbers (n, q), standardised or as normal quantiles, and codes (n, c) of text and categories.
+    """Encode a table as numbers (n, q), standardised or as normal quantiles, and category codes (n, c).
 
-    Of a column with more than 200 values the rarest share a code, with what training did not have; in others that
-    is code 0.
+    In a column with more than 200 categories the rarest share one code, also used for unknown categories; in other
+    columns unknown categories have code 0.
 
     Parameters
     ----------
     numeric : {"standardise", "quantile", "piecewise"}
-        "quantile": each column of numbers becomes normal by its ranks. "piecewise" standardises, and keeps
-        quantiles as edges for `metamix.nn.embeddings.PiecewiseLinear`.
+        "quantile" maps each column of numbers to a normal distribution by ranks. "piecewise" standardises, and
+        stores quantiles as edges for `metamix.nn.embeddings.PiecewiseLinear`.
     seed : int
     missing : {"error", "impute"}
-        "impute": missing numbers are their median, with a 0/1 column that says so where training had any, and
-        text that is missing is a value of its own.
+        "impute" replaces missing numbers by the median, with a 0/1 indicator column where training had any;
+        missing text is a category of its own.
 
     Attributes
     ----------
     n_numbers : int
         q.
     levels : tuple of int
-        (c,) codes of each column, the unknown one included.
+        Number of codes of each of the c columns, including code 0 (unknown).
     edges : list of ndarray
-        (q,) where the pieces of each number begin and end; no entries where it is not bent.
+        Edges of the pieces of each of the q columns; empty where there is no piecewise encoding.
 
     Examples
     --------
@@ -69,59 +69,61 @@ class TableEncoder:
         self.numeric, self.seed, self.missing = numeric, seed, missing
 
     def fit(self, X: Any) -> TableEncoder:
-        """Learn from X (n, d), an array or frame; missing values raise ValueError unless they are imputed."""
+        """Fit on X (n, d), an array or frame; missing values raise ValueError unless they are imputed."""
         missing = "impute" if self.missing == "impute" else "keep"
-        self.columns = ColumnEncoder(categories="ordinal", max_categories=LEVELS, missing=missing)
-        encoded = self._complete(self.columns.fit_transform(X))
+        self.columns = ColumnEncoder(categories="ordinal", max_categories=MAX_CATEGORIES, missing=missing)
+        encoded = self._check_missing(self.columns.fit_transform(X))
         kinds = self._kinds()
-        self._coded = np.array([kind in ("text", "category") for kind in kinds], dtype=bool)
-        self._smooth = np.array([kind in ("number", "date") for kind in kinds], dtype=bool)[~self._coded]
-        codes, numbers = encoded[:, self._coded], encoded[:, ~self._coded]
+        self._is_categorical = np.array([kind in ("text", "category") for kind in kinds], dtype=bool)
+        self._is_continuous = np.array([kind in ("number", "date") for kind in kinds], dtype=bool)[
+            ~self._is_categorical
+        ]
+        codes, numbers = encoded[:, self._is_categorical], encoded[:, ~self._is_categorical]
         self.levels = tuple(int(column.max(initial=-1)) + 2 for column in codes.T)
         self.n_numbers = numbers.shape[1]
-        self._ranks = None
-        if self.numeric == "quantile" and self._smooth.any():
-            ranks = QuantileTransformer(
-                n_quantiles=min(QUANTILES, len(numbers)), output_distribution="normal", random_state=self.seed
+        self._quantile_transformer = None
+        if self.numeric == "quantile" and self._is_continuous.any():
+            transformer = QuantileTransformer(
+                n_quantiles=min(MAX_QUANTILES, len(numbers)), output_distribution="normal", random_state=self.seed
             )
-            self._ranks = ranks.fit(numbers[:, self._smooth])
-        self.edges = [_edges(c) if smooth else c[:0] for c, smooth in zip(numbers.T, self._smooth, strict=True)]
+            self._quantile_transformer = transformer.fit(numbers[:, self._is_continuous])
+        self.edges = [_edges(c) if smooth else c[:0] for c, smooth in zip(numbers.T, self._is_continuous, strict=True)]
         return self
 
     def transform(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Encode X (n, d): numbers (n, q) and codes (n, c)."""
-        encoded = self._complete(self.columns.transform(X))
-        codes, numbers = encoded[:, self._coded] + 1, encoded[:, ~self._coded]
+        encoded = self._check_missing(self.columns.transform(X))
+        codes, numbers = encoded[:, self._is_categorical] + 1, encoded[:, ~self._is_categorical]
         codes = np.where(codes >= np.array(self.levels), 0, codes)
-        if self._ranks is not None and len(numbers):
+        if self._quantile_transformer is not None and len(numbers):
             numbers = numbers.copy()
-            numbers[:, self._smooth] = self._ranks.transform(numbers[:, self._smooth])
-        return np.clip(numbers, -FARTHEST, FARTHEST).astype(np.float32), codes.astype(np.int64)
+            numbers[:, self._is_continuous] = self._quantile_transformer.transform(numbers[:, self._is_continuous])
+        return np.clip(numbers, -LARGEST_Z, LARGEST_Z).astype(np.float32), codes.astype(np.int64)
 
-    def _complete(self, encoded: Array) -> Array:
-        """The same, unless values are missing that nobody wants imputed."""
+    def _check_missing(self, encoded: Array) -> Array:
+        """Return the encoded columns; raise if values are missing and missing='error'."""
         if self.missing == "impute":
             return encoded
-        holes = np.asarray(np.isnan(encoded).any(axis=0))
-        hollow = [str(name) for name, hole in zip(self.columns.get_feature_names_out(), holes, strict=True) if hole]
-        without = [
+        has_nan = np.asarray(np.isnan(encoded).any(axis=0))
+        encoded_names = [str(name) for name in self.columns.get_feature_names_out()[has_nan]]
+        incomplete = [
             name
             for name, kind in zip(self._names(), self.columns.kinds_, strict=True)
-            if kind == "empty" or any(one == name or one.startswith(f"{name} (") for one in hollow)
+            if kind == "empty" or any(one == name or one.startswith(f"{name} (") for one in encoded_names)
         ]
-        if without:
+        if incomplete:
             raise ValueError(
-                f"X contains NaN or None in {listed(without)}, and a gate would choose an expert by it; fill the "
-                "values in, or set missing='impute', which takes the median and says so in a column beside it."
+                f"X contains NaN or None in {listed(incomplete)}; fill the values in, or set missing='impute', which "
+                "uses the median and adds an indicator column."
             )
         return encoded
 
-    def bent_edges(self) -> list[Array] | None:
-        """Edges of the numbers that are bent, where any is to be."""
+    def piecewise_edges(self) -> list[Array] | None:
+        """Edges for the piecewise encoding, or None if it is not used."""
         return self.edges if self.numeric == "piecewise" else None
 
     def tensors(self, X: Any, device: str = "cpu") -> dict[str, Tensor]:
-        """Encode X (n, d) as what `metamix.nn.embeddings.ColumnEmbedding` takes."""
+        """Encode X (n, d) as the arguments of `metamix.nn.embeddings.ColumnEmbedding`."""
         numbers, codes = self.transform(X)
         return {
             "numbers": torch.as_tensor(numbers, device=device),
@@ -134,28 +136,28 @@ class TableEncoder:
         return [f"x{j}" for j in range(self.columns.n_features_in_)] if known is None else list(known)
 
     def _kinds(self) -> list[str]:
-        """What each encoded column came from; the parts of a date and what marks missing values are "flag"."""
-        left = list(self.columns.get_feature_names_out())
+        """Kind of the source of each encoded column; "flag" for date parts and missing-value indicators."""
+        remaining = list(self.columns.get_feature_names_out())
         kinds: list[str] = []
         for name, kind in zip(self._names(), self.columns.kinds_, strict=True):
             kinds.append(kind)
-            left.pop(0)
+            remaining.pop(0)
             parts = {f"{name} ({part})" for part in _DATE_PARTS} if kind == "date" else set()
-            while left and left[0] in parts:
+            while remaining and remaining[0] in parts:
                 kinds.append("flag")
-                left.pop(0)
-        return kinds + ["flag"] * len(left)
+                remaining.pop(0)
+        return kinds + ["flag"] * len(remaining)
 
 
 def _edges(column: Array) -> Array:
-    """Edges of the pieces between quantiles of a column; none where it has fewer than two values."""
-    edges = np.unique(np.quantile(column, np.linspace(0, 1, PIECES + 1)))
+    """Edges at the quantiles of a column; empty if it has fewer than two values."""
+    edges = np.unique(np.quantile(column, np.linspace(0, 1, MAX_PIECES + 1)))
     return edges if len(edges) > 1 else edges[:0]
 
 
 @dataclass(frozen=True)
 class Table(Dataset[Any]):
-    """Rows on one device: what a network is given, and what its loss is.
+    """Rows on one device: inputs of the network and targets of the loss.
 
     Parameters
     ----------
@@ -180,7 +182,7 @@ class Table(Dataset[Any]):
 
 
 class Batches:
-    """Batches of a table, cut on its device: a loader that collates row by row costs more than a small network.
+    """Batches of a table, sliced on its device; `DataLoader` collates row by row, which is slower than a small network.
 
     Parameters
     ----------

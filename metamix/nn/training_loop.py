@@ -1,4 +1,4 @@
-"""The training loop of the learners: skorch, with batches cut on the device and events instead of prints."""
+"""Training loop of the estimators, based on skorch, with batches on the device and progress events."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from metamix.nn.tabular import Batches, Table
 from metamix.progress import Event, emit
 
 SCHEDULES = ("plateau", "cosine", None)
-#: Gradients longer than this are cut: densities of sure experts are steep.
-LONGEST_GRADIENT = 5.0
+#: Maximum gradient norm (clipping): the log density of an expert with a small scale has large gradients.
+LARGEST_GRADIENT_NORM = 5.0
 #: Rows of a validation batch.
-BLOCK = 8192
+VALIDATION_BATCH = 8192
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """How long and how fast to train.
+class TrainingSettings:
+    """Settings of the optimiser and of early stopping.
 
     Parameters
     ----------
     max_epochs, batch_size : int
     learning_rate, weight_decay : float
-        Of AdamW; the decay is of the experts' weights.
+        Of AdamW; the decay applies to the weights of experts and towers.
     gate_rate : float
-        The gate learns so many times as fast.
+        Learning rate of the gate as a multiple of ``learning_rate``.
     schedule : {"plateau", "cosine", None}
     patience : int or None
-        Epochs without a better validation loss; None: never stop early.
+        Epochs without a smaller validation loss before stopping; None: no early stopping.
     warm_epochs : int
-        Epochs on the first responsibilities.
+        Epochs trained on the initial responsibilities.
     callbacks : sequence of skorch callbacks
     """
 
@@ -54,56 +54,57 @@ class Lessons:
     callbacks: Sequence[Any] = ()
 
     def batch(self, n: int) -> int:
-        """Rows of a batch: as asked, or a twentieth of n, a power of two between 16 and 1024."""
+        """Batch size: as given, or about n / 20, a power of two between 16 and 1024."""
         if isinstance(self.batch_size, str):
             return int(min(max(16, 2 ** round(math.log2(max(n, 2) / 20))), 1024))
         return self.batch_size
 
 
-class Loop(NeuralNet):
-    """skorch's loop, in which somebody's interruption goes on to the caller.
+class TrainingLoop(NeuralNet):
+    """skorch network that passes a user's `KeyboardInterrupt` on to the caller.
 
-    skorch takes every `KeyboardInterrupt` for the end of training, since its callbacks stop by one. Between two epochs
-    it still means that here; anywhere else, and from who listens to events, it is meant for the caller.
+    skorch ends training at every `KeyboardInterrupt`, because its callbacks raise it to stop. Here only one raised by
+    a callback at the beginning or end of an epoch has that effect; others, also those from listeners to progress
+    events, are raised to the caller.
     """
 
     interruption: KeyboardInterrupt | None = None
-    _is_between = False
+    _between_epochs = False
 
     def notify(self, method_name: str, **more: Any) -> None:
-        """Tell the callbacks."""
-        self._is_between = method_name in ("on_epoch_begin", "on_epoch_end")
+        """Call the callbacks."""
+        self._between_epochs = method_name in ("on_epoch_begin", "on_epoch_end")
         super().notify(method_name, **more)
-        self._is_between = False
+        self._between_epochs = False
 
     def fit_loop(self, *args: Any, **more: Any) -> Any:
-        """Train; remember an interruption, so that callbacks may still end their work."""
+        """Train; store an interruption, so that callbacks are still called at the end."""
         try:
             return super().fit_loop(*args, **more)
         except KeyboardInterrupt as error:
-            if not self._is_between:
+            if not self._between_epochs:
                 self.interruption = error
             return self
 
 
-class Narrator(Callback):
-    """Raise an event for each epoch, end the first lesson in time, and refuse a loss that is no number."""
+class EpochReporter(Callback):
+    """Emit a progress event per epoch, end the warm-up, and raise if a loss is not finite."""
 
     def __init__(self, warm_epochs: int, max_epochs: int) -> None:
         self.warm_epochs, self.max_epochs = warm_epochs, max_epochs
 
     def on_epoch_begin(self, net: Any, **more: Any) -> None:
-        """Say whether this is still the first lesson."""
-        net.criterion_.warming = len(net.history) <= self.warm_epochs
+        """Set whether the loss uses the initial responsibilities."""
+        net.criterion_.warming_up = len(net.history) <= self.warm_epochs
 
     def on_epoch_end(self, net: Any, **more: Any) -> None:
-        """Tell the losses."""
+        """Emit the losses."""
         last = net.history[-1]
         losses = {name: last[name] for name in ("train_loss", "valid_loss") if name in last}
         if not all(math.isfinite(value) for value in losses.values()):
             raise ValueError(
-                f"The loss became {losses} in epoch {last['epoch']}; lower learning_rate, or try numeric='quantile' "
-                "where columns have values far from all others."
+                f"The loss is not finite in epoch {last['epoch']} ({losses}); lower learning_rate, or set "
+                "numeric='quantile' if columns have outliers."
             )
         try:
             emit(Event("round", f"epoch {last['epoch']}", last["epoch"], self.max_epochs, detail=losses))
@@ -113,19 +114,19 @@ class Narrator(Callback):
 
 
 def train(
-    network: nn.Module, loss: nn.Module, table: Table, held: Table | None, lessons: Lessons, device: str
+    network: nn.Module, loss: nn.Module, table: Table, held: Table | None, settings: TrainingSettings, device: str
 ) -> tuple[list[dict[str, Any]], int]:
-    """Train a network in place; it ends with the weights of the best epoch.
+    """Train a network in place; with early stopping it ends with the weights of the best epoch.
 
     Parameters
     ----------
     network, loss : torch.nn.Module
-        The loss takes what the network says and the targets of a batch.
+        The loss is called with the output of the network and the targets of a batch.
     table : Table
-        Rows to learn from.
+        Training rows.
     held : Table or None
-        Rows that say when to stop.
-    lessons : Lessons
+        Validation rows for early stopping.
+    settings : TrainingSettings
     device : str
 
     Returns
@@ -133,41 +134,41 @@ def train(
     history : list of dict
         Losses, seconds and learning rate of each epoch.
     best : int
-        Number of the epoch whose weights were kept, from 1.
+        Epoch whose weights were kept, counted from 1.
 
     Raises
     ------
     ValueError
         If the loss becomes infinite or NaN, or the schedule is unknown.
     KeyboardInterrupt
-        If somebody asked for it while it trained.
+        If the user interrupts training.
     """
-    if lessons.schedule not in SCHEDULES:
+    if settings.schedule not in SCHEDULES:
         known = ", ".join(map(repr, SCHEDULES))
-        raise ValueError(f"schedule={lessons.schedule!r} is unknown; give one of {known}.")
+        raise ValueError(f"schedule={settings.schedule!r} is unknown; give one of {known}.")
     callbacks: list[Any] = [
-        ("narrator", Narrator(lessons.warm_epochs, lessons.max_epochs)),
-        ("clip", GradientNormClipping(LONGEST_GRADIENT)),
-        *_schedule(lessons, held is not None),
+        ("reporter", EpochReporter(settings.warm_epochs, settings.max_epochs)),
+        ("clip", GradientNormClipping(LARGEST_GRADIENT_NORM)),
+        *_schedule(settings, held is not None),
     ]
-    if held is not None and lessons.patience is not None:
-        stop = EarlyStopping(patience=lessons.patience, threshold=0.0, load_best=True, sink=_silent)
+    if held is not None and settings.patience is not None:
+        stop = EarlyStopping(patience=settings.patience, threshold=0.0, load_best=True, sink=_silent)
         callbacks.append(("stop", stop))
-    net = Loop(
+    net = TrainingLoop(
         network,
         criterion=loss,
         optimizer=torch.optim.AdamW,
-        optimizer__param_groups=_groups(network, lessons),
+        optimizer__param_groups=_groups(network, settings),
         optimizer__weight_decay=0.0,
-        lr=lessons.learning_rate,
-        max_epochs=lessons.max_epochs,
-        batch_size=lessons.batch(len(table)),
+        lr=settings.learning_rate,
+        max_epochs=settings.max_epochs,
+        batch_size=settings.batch(len(table)),
         iterator_train=Batches,
         iterator_train__shuffle=True,
         iterator_valid=Batches,
-        iterator_valid__batch_size=BLOCK,
+        iterator_valid__batch_size=VALIDATION_BATCH,
         train_split=None if held is None else predefined_split(held),
-        callbacks=[*callbacks, *lessons.callbacks],
+        callbacks=[*callbacks, *settings.callbacks],
         verbose=0,
         device=device,
     )
@@ -178,30 +179,30 @@ def train(
     kept = ("epoch", "train_loss", "valid_loss", "dur", "event_lr")
     history = [{name: row[name] for name in kept if name in row} for row in net.history]
     scores = [row.get("valid_loss", row["train_loss"]) for row in history]
-    stopped = held is not None and lessons.patience is not None
+    stopped = held is not None and settings.patience is not None
     best = 1 + min(range(len(scores)), key=scores.__getitem__) if stopped else len(scores)
     return history, best
 
 
-def _groups(network: nn.Module, lessons: Lessons) -> list[tuple[str, dict[str, float]]]:
-    """Patterns of parameters that learn otherwise than the rest; a parameter goes with the first that fits."""
+def _groups(network: nn.Module, settings: TrainingSettings) -> list[tuple[str, dict[str, float]]]:
+    """Parameter groups by name pattern; a parameter belongs to the first group that matches."""
     return [
-        # The first one's rate is what the history tells.
-        ("*experts*weight*", {"weight_decay": lessons.weight_decay}),
-        ("*gate.*", {"lr": lessons.learning_rate * lessons.gate_rate}),
-        ("*towers*weight*", {"weight_decay": lessons.weight_decay}),
+        # The history reports the learning rate of the first group.
+        ("*experts*weight*", {"weight_decay": settings.weight_decay}),
+        ("*gate.*", {"lr": settings.learning_rate * settings.gate_rate}),
+        ("*towers*weight*", {"weight_decay": settings.weight_decay}),
     ]
 
 
-def _schedule(lessons: Lessons, held: bool) -> list[tuple[str, Any]]:
-    if lessons.schedule == "plateau":
+def _schedule(settings: TrainingSettings, held: bool) -> list[tuple[str, Any]]:
+    if settings.schedule == "plateau":
         monitor = "valid_loss" if held else "train_loss"
-        patience = max((lessons.patience or 20) // 3, 1)
+        patience = max((settings.patience or 20) // 3, 1)
         return [("rate", LRScheduler("ReduceLROnPlateau", monitor=monitor, factor=0.3, patience=patience))]
-    if lessons.schedule == "cosine":
-        return [("rate", LRScheduler("CosineAnnealingLR", T_max=lessons.max_epochs))]
+    if settings.schedule == "cosine":
+        return [("rate", LRScheduler("CosineAnnealingLR", T_max=settings.max_epochs))]
     return []
 
 
 def _silent(*words: Any) -> None:
-    """What skorch would print."""
+    """Discard messages that skorch would print."""

@@ -1,4 +1,4 @@
-"""Which experts each task sees, and which input each expert reads: CGC and PLE as masks."""
+"""Masks of the experts that each task uses, and the input that each expert reads (CGC and PLE)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor
 def owned_and_shared(
     n_tasks: int, owned: int, shared: int, shared_stream: bool = False
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """Masks for experts owned by one task each, and experts shared by all.
+    """Masks for task-specific experts and experts shared by all tasks.
 
-    Experts come in the order: those of the first task, of the second, ..., the shared ones. One `MMoE` with
-    this mask is customised gate control. For progressive layered extraction chain such layers: all but the
-    last with ``shared_stream=True`` and T + 1 tasks (the last task is the shared stream, which sees every
-    expert), all with ``reads``, and put them into `torch.nn.Sequential`.
+    The order of experts is: those of the first task, of the second, ..., the shared ones. One `MMoE` with this
+    mask is customised gate control (CGC). For progressive layered extraction (PLE) put several such layers into
+    `torch.nn.Sequential`, all with ``reads``; all but the last with ``shared_stream=True`` and T + 1 tasks (the
+    last task is the shared stream, whose gate uses every expert).
 
     Parameters
     ----------
     n_tasks : int
-        T, without the shared stream.
+        T, not counting the shared stream.
     owned : int
-        Experts of each task.
+        Number of experts of each task.
     shared : int
-        Experts of all.
+        Number of shared experts.
     shared_stream : bool
         Whether to add a row for the shared stream.
 
@@ -34,7 +34,7 @@ def owned_and_shared(
     -------
     visible : Tensor of bool, shape (T, K) or (T + 1, K)
     reads : tuple of int, length K
-        Owned experts read their task's stream, shared ones the stream T.
+        Index of the stream of each expert: its task's, or T for shared experts.
 
     References
     ----------
@@ -55,12 +55,12 @@ def owned_and_shared(
 
 
 def check_visible(visible: Any, n_tasks: int, n_experts: int) -> Tensor:
-    """Return the mask (T, K), all true where there is none.
+    """Validate the mask (T, K); None is a mask of ones.
 
     Raises
     ------
     ValueError
-        If its shape is another, a task sees no expert, or an expert is seen by no task.
+        If the shape differs, a task has no expert, or an expert has no task.
 
     Examples
     --------
@@ -73,18 +73,18 @@ def check_visible(visible: Any, n_tasks: int, n_experts: int) -> Tensor:
     mask = torch.as_tensor(visible).bool().cpu()
     if mask.shape != (n_tasks, n_experts):
         raise ValueError(
-            f"visible has shape {tuple(mask.shape)}; ({n_tasks}, {n_experts}) would do, a row per task and a "
+            f"visible has shape {tuple(mask.shape)}; expected ({n_tasks}, {n_experts}), a row per task and a "
             "column per expert."
         )
-    for axis, what in ((1, "task {} sees no expert"), (0, "expert {} is seen by no task")):
+    for axis, what in ((1, "task {} has no expert"), (0, "expert {} has no task")):
         none = (~mask.any(axis)).nonzero().flatten().tolist()
         if none:
-            raise ValueError(f"visible: {what.format(none[0])}; its {'row' if axis else 'column'} needs a 1.")
+            raise ValueError(f"visible: {what.format(none[0])}; set a 1 in its {'row' if axis else 'column'}.")
     return mask
 
 
 def check_length(given: Sequence[Any] | None, length: int, what: str) -> None:
-    """Refuse a list of another length.
+    """Check the length of a sequence.
 
     Raises
     ------
@@ -95,4 +95,4 @@ def check_length(given: Sequence[Any] | None, length: int, what: str) -> None:
     >>> check_length([1, 2], 2, "towers, one per task")
     """
     if given is not None and len(given) != length:
-        raise ValueError(f"There are {len(given)} {what}; {length} are needed.")
+        raise ValueError(f"Got {len(given)} {what}; expected {length}.")

@@ -1,4 +1,4 @@
-"""Gates by name: modules that route rows (n, d) to experts; any module that returns weights (n, K) is one too."""
+"""Gates: modules that map rows (n, d) to weights (n, K) of the experts, available by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metamix.nn.gates.dselect import DSelectKGate, smooth_step
 from metamix.nn.gates.logits import check_top_k
 from metamix.nn.gates.noisy import GumbelGate, NoisyTopKGate, expected_load
 from metamix.nn.gates.softmax import SoftmaxGate, StaticGate
-from metamix.nn.routing import ChosenRouting, Routing, at_least_float32, from_weights, full_precision
+from metamix.nn.routing import Routing, SparseRouting, at_least_float32, from_weights, full_precision
 
 __all__ = [
     "GATES", "DSelectKGate", "GumbelGate", "NoisyTopKGate", "SoftmaxGate", "StaticGate", "check_losses",
@@ -29,7 +29,7 @@ GATES: dict[str, Callable[..., nn.Module]] = {
     "gumbel": GumbelGate,
     "static": StaticGate,
 }
-#: These keep two experts where top_k is not given.
+#: Gates for which top_k defaults to 2.
 _NEED_TOP_K = {"top_k", "noisy_top_k", "dselect_k"}
 
 
@@ -41,18 +41,18 @@ def make_gate(
     options: Mapping[str, Any] | None = None,
     who: str = "gate",
 ) -> nn.Module:
-    """Return the gate of a name, unfitted, or a module as it is.
+    """Build the gate of that name; a module is returned as it is.
 
     Parameters
     ----------
     gate : str or torch.nn.Module
     in_features, n_experts : int
     top_k : int or None
-        Experts kept; None: two for gates that must choose, all for the others.
+        Experts kept per row; None: two for top_k, noisy_top_k and dselect_k, all for the others.
     options : mapping or None
         Further parameters of the gate's class.
     who : str
-        What an error calls it.
+        Name used in error messages.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def make_gate(
     Raises
     ------
     ValueError
-        If there is no gate of that name, top_k does not fit, or options are unknown or go with a module.
+        If the name is unknown, top_k is out of range, or options are unknown or given with a module.
 
     Examples
     --------
@@ -71,12 +71,12 @@ def make_gate(
     check_top_k(top_k, n_experts, who)
     if isinstance(gate, nn.Module):
         if options:
-            raise ValueError(f"gate_options={dict(options)} go with a gate's name; set them on the module itself.")
+            raise ValueError(f"gate_options={dict(options)} need the name of a gate; set them on the module itself.")
         return gate
     if gate not in GATES:
         near = difflib.get_close_matches(str(gate), GATES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"There is no gate {gate!r}.{hint} Give a module or one of {', '.join(GATES)}.")
+        raise ValueError(f"gate={gate!r} is unknown.{hint} Give a module or one of {', '.join(GATES)}.")
     if gate in _NEED_TOP_K and top_k is None:
         top_k = min(2, n_experts)
     try:
@@ -84,12 +84,12 @@ def make_gate(
     except TypeError as error:
         known = ", ".join(list(inspect.signature(GATES[gate]).parameters)[3:])
         raise ValueError(
-            f"gate={gate!r} does not take gate_options={dict(options or {})}, but {known}: {error}"
+            f"gate={gate!r} does not accept gate_options={dict(options or {})}; it accepts {known}: {error}"
         ) from error
 
 
 def default_losses(gate: str | nn.Module, top_k: int | None) -> dict[str, float]:
-    """Auxiliary losses of a gate where none are asked for: none for soft gates.
+    """Default auxiliary losses of a gate: none for soft gates.
 
     Examples
     --------
@@ -98,15 +98,17 @@ def default_losses(gate: str | nn.Module, top_k: int | None) -> dict[str, float]
     """
     if gate == "noisy_top_k":
         return {"importance": 0.1, "load": 0.1}
-    return {"balance": 0.01} if isinstance(gate, str) and _counts(gate, top_k) else {}
+    return {"balance": 0.01} if isinstance(gate, str) and _is_sparse(gate, top_k) else {}
 
 
 def check_losses(losses: Mapping[str, float], gate: str | nn.Module, top_k: int | None) -> None:
-    """Refuse losses that a named gate cannot have: of chosen experts where all are kept, of noise without any.
+    """Check that the losses are defined for a named gate.
 
     Raises
     ------
     ValueError
+        If 'balance' is given for a gate that keeps all experts, 'load' for a gate without noise, or 'z' for a gate
+        without logits.
 
     Examples
     --------
@@ -114,23 +116,23 @@ def check_losses(losses: Mapping[str, float], gate: str | nn.Module, top_k: int 
     """
     if not isinstance(gate, str):
         return
-    if "balance" in losses and not _counts(gate, top_k):
+    if "balance" in losses and not _is_sparse(gate, top_k):
         raise ValueError(
-            f"The loss 'balance' counts the experts chosen, and gate={gate!r} without top_k keeps all of them: "
-            "use 'mutual_information' or 'entropy', or a sparse gate."
+            f"The loss 'balance' counts the selected experts, and gate={gate!r} without top_k selects all: use "
+            "'mutual_information', 'entropy' or a sparse gate."
         )
     if "load" in losses and gate != "noisy_top_k":
-        raise ValueError(f"The loss 'load' is of noise, which gate={gate!r} has not: use 'balance', or noisy_top_k.")
+        raise ValueError(f"The loss 'load' needs the noise of gate='noisy_top_k', got gate={gate!r}: use 'balance'.")
     if "z" in losses and gate == "dselect_k":
-        raise ValueError("The loss 'z' is of logits over experts, which gate='dselect_k' has not: use 'entropy'.")
+        raise ValueError("The loss 'z' needs logits over experts, which gate='dselect_k' does not have: use 'entropy'.")
 
 
-def _counts(gate: str, top_k: int | None) -> bool:
+def _is_sparse(gate: str, top_k: int | None) -> bool:
     return gate != "dselect_k" and (top_k is not None or gate in _NEED_TOP_K)
 
 
 def route(gate: nn.Module, x: Tensor, n_experts: int, top_k: int | None = None) -> Routing:
-    """Ask a gate, also one that returns bare weights.
+    """Evaluate a gate; weights returned by a custom gate are wrapped in a `Routing`.
 
     Parameters
     ----------
@@ -138,7 +140,7 @@ def route(gate: nn.Module, x: Tensor, n_experts: int, top_k: int | None = None) 
     x : Tensor of shape (n, d)
     n_experts : int
     top_k : int or None
-        Weights kept where the gate returns bare weights.
+        Weights kept per row where the gate returns a tensor of weights.
 
     Returns
     -------
@@ -155,23 +157,23 @@ def route(gate: nn.Module, x: Tensor, n_experts: int, top_k: int | None = None) 
     >>> route(gate, torch.zeros(5, 3), n_experts=2).weights.shape
     torch.Size([5, 2])
     """
-    # Autocast would make the choice in few bits.
+    # Under autocast the selection of experts would be made in reduced precision.
     with full_precision(x):
-        said = gate(_as_it_likes(gate, x))
-    if isinstance(said, ChosenRouting) and said.scores.shape == (x.shape[0], n_experts):
-        return said
-    weights = said.weights if isinstance(said, Routing) else said
+        output = gate(_cast_for_gate(gate, x))
+    if isinstance(output, SparseRouting) and output.scores.shape == (x.shape[0], n_experts):
+        return output
+    weights = output.weights if isinstance(output, Routing) else output
     if not isinstance(weights, Tensor) or weights.shape != (x.shape[0], n_experts):
-        what = tuple(weights.shape) if isinstance(weights, Tensor) else type(said).__name__
+        what = tuple(weights.shape) if isinstance(weights, Tensor) else type(output).__name__
         raise ValueError(
-            f"The gate {type(gate).__name__} got {x.shape[0]} rows and gave {what}; "
-            f"weights of shape ({x.shape[0]}, {n_experts}) would do, one column per expert that it sees."
+            f"The gate {type(gate).__name__} returned {what} for {x.shape[0]} rows; "
+            f"expected weights of shape ({x.shape[0]}, {n_experts}), one column per expert."
         )
-    return said if isinstance(said, Routing) else from_weights(at_least_float32(weights), top_k)
+    return output if isinstance(output, Routing) else from_weights(at_least_float32(weights), top_k)
 
 
-def _as_it_likes(gate: nn.Module, x: Tensor) -> Tensor:
-    """Rows in float32 at least, unless a foreign gate has been lowered with its whole network."""
+def _cast_for_gate(gate: nn.Module, x: Tensor) -> Tensor:
+    """Rows in float32 or higher, unless the parameters of a custom gate have the reduced precision of x."""
     if x.dtype not in (torch.bfloat16, torch.float16):
         return x
     first = next(gate.parameters(), None)

@@ -1,11 +1,11 @@
-"""DSelect-k: k selectors made of smooth bits, sparse at the end of training and differentiable all the way."""
+"""DSelect-k: differentiable selection of k experts by smooth binary codes, sparse at the end of training."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from metamix.nn.gates.logits import SMALL, LogitMap, check_top_k
+from metamix.nn.gates.logits import INITIAL_STD, LogitMap, check_top_k
 from metamix.nn.routing import Routing, at_least_float32
 
 
@@ -21,7 +21,7 @@ def smooth_step(t: Tensor, gamma: float = 1.0) -> Tensor:
     Returns
     -------
     Tensor
-        Of the shape of t.
+        Same shape as t.
 
     References
     ----------
@@ -37,11 +37,10 @@ def smooth_step(t: Tensor, gamma: float = 1.0) -> Tensor:
 
 
 def selection(bits: Tensor, n_experts: int) -> Tensor:
-    """Distribution over experts of a selector: expert e has the product of its bits' probabilities.
+    """Distribution of a selector over experts: the probability of expert e is the product over the bits of its code.
 
-    Bit j of e is (e >> j) & 1. Where K is no power of two there are codes that belong to no expert; they are
-    second names of the first experts, so that weights always sum to one (the published code leaves them
-    empty and adds a penalty against them).
+    Bit j of e is (e >> j) & 1. If K is not a power of two, the 2^m − K unused codes are assigned to the first
+    experts, so that the weights sum to one (the published code leaves them unassigned and penalises them).
 
     Parameters
     ----------
@@ -67,26 +66,26 @@ def selection(bits: Tensor, n_experts: int) -> Tensor:
 
 
 class DSelectKGate(nn.Module):
-    """k selectors of ⌈log₂ K⌉ smooth bits each, mixed by a softmax: at most k experts once bits are decided.
+    """k selectors of ⌈log₂ K⌉ smooth bits each, mixed by a softmax: at most k experts once all bits are 0 or 1.
 
-    Weights are dense at first; in evaluation experts whose weight is exactly zero are not asked. The loss
-    "entropy" (per selector) hastens the decision.
+    Weights are dense at first; in evaluation experts with weight exactly zero are not evaluated. The loss
+    "entropy" (per selector) speeds up the convergence of the bits.
 
     Parameters
     ----------
     in_features : int
     n_experts : int
     top_k : int
-        Selectors, so experts per row in the end.
+        Number of selectors, and of experts per row after convergence.
     static : bool
-        One choice for all rows (one per task in `MMoE`) instead of one per row.
+        One selection for all rows (one per task in `MMoE`) instead of one per row.
     gamma : float
         Width of the smooth step.
 
     Raises
     ------
     ValueError
-        If top_k does not fit.
+        If top_k is not from 1 to K.
 
     References
     ----------
@@ -106,17 +105,17 @@ class DSelectKGate(nn.Module):
         self.n_experts, self.top_k, self.gamma = n_experts, top_k, gamma
         m = (n_experts - 1).bit_length()
         self.map = None if static else LogitMap(in_features, top_k * (m + 1))
-        self.free = nn.Parameter(SMALL * torch.randn(top_k * (m + 1))) if static else None
+        self.logits = nn.Parameter(INITIAL_STD * torch.randn(top_k * (m + 1))) if static else None
 
     def forward(self, x: Tensor) -> Routing:
         """Route rows x (n, d)."""
-        if self.free is not None:
-            numbers = at_least_float32(self.free).expand(x.shape[0], -1)
+        if self.logits is not None:
+            numbers = at_least_float32(self.logits).expand(x.shape[0], -1)
         else:
             assert self.map is not None
             numbers = self.map(x)
         numbers = numbers.reshape(x.shape[0], self.top_k, numbers.shape[-1] // self.top_k)
-        # The first number of each selector is its share, the others are its bits.
+        # The first number of each selector is its mixing logit, the others are its bits.
         share = torch.softmax(numbers[..., 0], -1).unsqueeze(-1)
         selectors = selection(smooth_step(numbers[..., 1:], self.gamma), self.n_experts)
         weights = (share * selectors).sum(-2)

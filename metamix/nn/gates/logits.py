@@ -1,4 +1,4 @@
-"""From rows to logits: a linear map or a small network, in float32 at least, small at the start."""
+"""Map from rows to gate logits: linear or a small network, in float32 or higher, small at initialisation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.func import functional_call
 from metamix.nn.experts import widths_of
 from metamix.nn.routing import at_least_float32, full_precision, largest
 
-#: Standard deviation of a new gate's last weights: near-equal trust at first, and no ties.
-SMALL = 0.01
+#: Standard deviation of the initial weights of the last layer: nearly equal gate weights without ties.
+INITIAL_STD = 0.01
 
 
 def check_top_k(top_k: int | None, n_experts: int, who: str) -> None:
-    """Refuse a number of experts to keep that is no whole number from 1 to K.
+    """Check that top_k is None or an integer from 1 to K.
 
     Raises
     ------
@@ -31,15 +31,15 @@ def check_top_k(top_k: int | None, n_experts: int, who: str) -> None:
         return
     if isinstance(top_k, bool) or int(top_k) != top_k or not 1 <= top_k <= n_experts:
         raise ValueError(
-            f"{who}: top_k={top_k!r} with {n_experts} experts; give a whole number from 1 to {n_experts}, or None."
+            f"{who}: top_k={top_k!r} with {n_experts} experts; give an integer from 1 to {n_experts}, or None."
         )
 
 
 class LogitMap(nn.Module):
-    """Logits of rows: linear, or a network with ReLU where ``hidden`` lists widths.
+    """Logits of rows: a linear map, or a network with ReLU if ``hidden`` lists widths.
 
-    Autocast does not reach it, and weights of less than float32 are raised before use: a choice between
-    experts is where rounding shows first.
+    Computed in float32 or higher, also under autocast and with bfloat16 or float16 parameters, because the
+    selection of experts is sensitive to rounding.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ class LogitMap(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the last layer small; the others as torch does."""
+        """Initialise the last layer with small weights, the others as torch does."""
         *hidden, last = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
         for layer in hidden:
             layer.reset_parameters()
-        nn.init.normal_(last.weight, std=SMALL)
+        nn.init.normal_(last.weight, std=INITIAL_STD)
         nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class LogitMap(nn.Module):
 
 
 def drop_experts(logits: Tensor, probability: float, keep: int) -> Tensor:
-    """Take each expert out of each row with a probability, but leave ``keep`` of them: minus infinity.
+    """Set logits to minus infinity with a given probability (gate dropout); at least ``keep`` per row remain.
 
     Parameters
     ----------

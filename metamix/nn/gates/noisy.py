@@ -1,4 +1,4 @@
-"""Gates that draw noise in training: noisy top-k and Gumbel softmax; in evaluation none, or the same for all."""
+"""Gates with noise in training: noisy top-k and Gumbel softmax; evaluation is deterministic."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from metamix.nn.routing import Routing, from_logits, from_weights
 
 
 def expected_load(clean: Tensor, noisy: Tensor, spread: Tensor, top_k: int) -> Tensor:
-    """Rows that each expert expects when its own noise is drawn anew.
+    """Expected number of rows of each expert when its own noise is redrawn.
 
     P(kept) = Φ((z_e − t_e) / sd_e) with t_e the k-th largest noisy logit *without* e, summed over the rows.
-    Drawn over all noise, it sums to k·n.
+    Its expectation over all noise sums to k·n.
 
     Parameters
     ----------
@@ -42,15 +42,15 @@ def expected_load(clean: Tensor, noisy: Tensor, spread: Tensor, top_k: int) -> T
         return torch.ones_like(clean).sum(0)
     order = noisy.topk(top_k + 1, dim=-1).values
     last_in, first_out = order[..., -2:-1], order[..., -1:]
-    # Without e, whoever is below the k-th largest meets that one, and whoever is among them the next.
+    # Without e, the k-th largest is the same if e is below it, and the (k+1)-th if e is among the k largest.
     threshold = torch.where(noisy >= last_in, first_out, last_in)
     return torch.special.ndtr((clean - threshold) / spread).sum(0)
 
 
 class NoisyTopKGate(nn.Module):
-    """The k largest of logits with learned normal noise; the noise is there in training only.
+    """Top-k of logits with normal noise of learned standard deviation; noise in training only.
 
-    H = z + ε · (softplus(W x) + 0.01), weights the softmax over the k largest H.
+    H = z + ε · (softplus(W x) + 0.01) with ε ~ N(0, 1); the weights are the softmax over the k largest H.
 
     Parameters
     ----------
@@ -59,16 +59,16 @@ class NoisyTopKGate(nn.Module):
     top_k : int
         Experts kept per row.
     hidden : int or sequence of int
-        Widths of a small network for z instead of a linear map.
+        Widths of hidden layers of the map from x to z; () is linear.
     temperature : float
-        What z is divided by.
+        Divisor of z.
     raw : bool or None
         See `SoftmaxGate`.
 
     Raises
     ------
     ValueError
-        If top_k does not fit.
+        If top_k is not from 1 to K.
 
     References
     ----------
@@ -111,10 +111,10 @@ class NoisyTopKGate(nn.Module):
 
 
 class GumbelGate(nn.Module):
-    """Softmax of (z + G) / τ with Gumbel noise G, drawn anew for every row in training.
+    """Softmax of (z + G) / τ with Gumbel noise G, drawn for every row in training.
 
-    In evaluation the weights are the mean over a few draws that were made once and are the same for every row
-    and every call, so that an answer depends on its own row alone; with ``draws=0`` there is no noise.
+    In evaluation the weights are the mean over draws made once at construction and shared by all rows and calls,
+    so that outputs are deterministic and independent of the other rows; ``draws=0`` uses no noise.
 
     Parameters
     ----------
@@ -122,16 +122,16 @@ class GumbelGate(nn.Module):
     n_experts : int
     top_k : int or None
     hidden : int or sequence of int
-        Widths of a small network for z instead of a linear map.
+        Widths of hidden layers of the map from x to z; () is linear.
     temperature : float
         τ.
     draws : int
-        Draws that the weights are averaged over in evaluation.
+        Number of draws that the weights are averaged over in evaluation.
 
     Raises
     ------
     ValueError
-        If top_k does not fit.
+        If top_k is not from 1 to K.
 
     References
     ----------
@@ -160,7 +160,7 @@ class GumbelGate(nn.Module):
         check_top_k(top_k, n_experts, "GumbelGate")
         self.map = LogitMap(in_features, n_experts, hidden)
         self.top_k, self.temperature = top_k, temperature
-        # A buffer: it is saved with the weights and follows the module to its device.
+        # A buffer: saved in the state_dict and moved with the module.
         self.register_buffer("draws", gumbel(torch.empty(draws, n_experts)))
 
     def forward(self, x: Tensor) -> Routing:

@@ -1,4 +1,4 @@
-"""Softmax gates: over all experts, over the k largest, and one without rows."""
+"""Softmax gates: over all experts, over the k largest logits, and with the same weights for all rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from metamix.nn.gates.logits import SMALL, LogitMap, check_top_k, drop_experts
+from metamix.nn.gates.logits import INITIAL_STD, LogitMap, check_top_k, drop_experts
 from metamix.nn.routing import Routing, at_least_float32, from_logits
 
 
 class SoftmaxGate(nn.Module):
-    """Softmax of logits z(x) / τ; with ``top_k`` only the k largest keep a weight.
+    """Softmax of logits z(x) / τ; with ``top_k`` all but the k largest weights are zero.
 
     Parameters
     ----------
@@ -21,22 +21,23 @@ class SoftmaxGate(nn.Module):
     top_k : int or None
         Experts kept per row.
     hidden : int or sequence of int
-        Widths of a small network instead of a linear map.
+        Widths of hidden layers of the map from x to z; () is linear.
     temperature : float
-        τ; below 1 the gate is more decided.
+        τ; smaller values give weights closer to 0 and 1.
     raw : bool or None
-        Whether weights kept are those of the full softmax; False: they sum to one; None: raw for k = 1.
+        Whether the kept weights are those of the full softmax (True) or renormalised to sum to one (False); None:
+        True for k = 1.
     dropout : float
-        Probability that an expert is taken out of a row in training (Zhao et al. 2019).
+        Probability that an expert is dropped for a row in training (Zhao et al. 2019).
     bias_rate : float
-        Step of the bias controller, which keeps experts in use without a loss: after each training forward
-        the bias of an expert that got fewer rows than the mean rises by it, and falls for one that got more.
-        The bias enters the choice, never the weight (Wang et al. 2024, there on sigmoid scores). Needs top_k.
+        Step of the bias controller, which balances the load without a loss: after each training forward the bias
+        of an expert with fewer rows than the mean is increased by it, of one with more rows decreased. The bias
+        enters the selection, not the weights (Wang et al. 2024, there on sigmoid scores). Needs top_k.
 
     Raises
     ------
     ValueError
-        If top_k does not fit, or is missing where bias_rate asks for it.
+        If top_k is not from 1 to K, or is None with a bias_rate.
 
     Examples
     --------
@@ -61,7 +62,7 @@ class SoftmaxGate(nn.Module):
         super().__init__()
         check_top_k(top_k, n_experts, "SoftmaxGate")
         if bias_rate and top_k is None:
-            raise ValueError(f"bias_rate={bias_rate} moves the choice of experts, and this gate keeps all: set top_k.")
+            raise ValueError(f"bias_rate={bias_rate} changes which experts are selected: set top_k.")
         self.map = LogitMap(in_features, n_experts, hidden)
         self.top_k, self.temperature, self.raw = top_k, temperature, raw
         self.dropout, self.bias_rate = dropout, bias_rate
@@ -83,12 +84,12 @@ class SoftmaxGate(nn.Module):
 
 
 class StaticGate(nn.Module):
-    """The same weights for all rows: free logits, learned.
+    """The same learned weights for all rows.
 
     Parameters
     ----------
     in_features : int
-        Not used; there so that every gate is made alike.
+        Not used; for a signature common to all gates.
     n_experts : int
     top_k : int or None
     temperature : float
@@ -98,7 +99,7 @@ class StaticGate(nn.Module):
     Raises
     ------
     ValueError
-        If top_k does not fit.
+        If top_k is not from 1 to K.
 
     Examples
     --------
@@ -117,10 +118,10 @@ class StaticGate(nn.Module):
     ) -> None:
         super().__init__()
         check_top_k(top_k, n_experts, "StaticGate")
-        self.logits = nn.Parameter(SMALL * torch.randn(n_experts))
+        self.logits = nn.Parameter(INITIAL_STD * torch.randn(n_experts))
         self.top_k, self.temperature, self.raw = top_k, temperature, raw
 
     def forward(self, x: Tensor) -> Routing:
-        """Route rows x (n, d), which are only counted."""
+        """Route rows x (n, d); only their number is used."""
         logits = at_least_float32(self.logits).expand(x.shape[0], -1)
         return from_logits(logits, self.top_k, raw=self.raw, scores=logits / self.temperature)

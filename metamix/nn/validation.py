@@ -1,4 +1,4 @@
-"""What learners of the torch room may be given: tables, targets and weights, each refusal with its remedy."""
+"""Validation of tables, targets and weights."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Array = NDArray[np.float64]
 
 
 def check_table(estimator: Any, X: Any, *, reset: bool) -> Any:
-    """X as the encoder will see it: frames untouched, arrays checked, missing values let through.
+    """Validate X for the encoder: frames unchanged, arrays checked, missing values allowed.
 
     Raises
     ------
     ValueError
-        If X is sparse, not two-dimensional, empty, holds infinity, or has other columns than in fit.
+        If X is sparse, not two-dimensional, empty, has infinite values, or other columns than in fit.
 
     Examples
     --------
@@ -41,19 +41,19 @@ def check_table(estimator: Any, X: Any, *, reset: bool) -> Any:
 
 
 def check_numbers(estimator: Any, y: Any, n: int) -> Array:
-    """Target (n,) of a regression.
+    """Validate the target (n,) of a regression.
 
     Raises
     ------
     ValueError
-        If y is missing, not n numbers, or holds NaN or infinity.
+        If y is missing, not n numbers, or has NaN or infinite values.
 
     Examples
     --------
     >>> check_numbers(None, [1, 2], 2)
     array([1., 2.])
     """
-    y = column_or_1d(_there(estimator, y), warn=True)
+    y = column_or_1d(_check_present(estimator, y), warn=True)
     if y.dtype.kind in "OUST":
         y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
     assert_all_finite(y, input_name="y")
@@ -66,28 +66,28 @@ def check_classes(estimator: Any, y: Any, n: int) -> tuple[NDArray[Any], NDArray
     Raises
     ------
     ValueError
-        If y is missing, continuous, not n labels, lacks some of them, or has a single class.
+        If y is missing, continuous, not n labels, has missing labels, or has a single class.
 
     Examples
     --------
     >>> check_classes(None, ["b", "a"], 2)
     (array(['a', 'b'], dtype='<U1'), array([1, 0]))
     """
-    y = column_or_1d(_there(estimator, y), warn=True)
+    y = column_or_1d(_check_present(estimator, y), warn=True)
     if y.dtype.kind == "f":
         assert_all_finite(y, input_name="y")
     elif is_missing(y).any():
-        raise ValueError("y has missing labels (None or NaN); drop those rows or give them a class of their own.")
+        raise ValueError("y has missing labels (None or NaN); remove those rows or assign a class to them.")
     check_classification_targets(y)
     classes, codes = np.unique(_of_length(y, n), return_inverse=True)
     if len(classes) == 1:
         only = classes[:1].tolist()[0]
-        raise ValueError(f"y has one class only, {only!r}; a classifier needs at least two to tell apart.")
+        raise ValueError(f"y has one class only, {only!r}; a classifier needs at least two.")
     return classes, codes
 
 
 def is_missing(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which labels are NaN, None or their like.
+    """Mask of labels that are NaN, None, pandas.NA or NaT.
 
     Examples
     --------
@@ -100,10 +100,9 @@ def is_missing(labels: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def units_of(y: Array, weight: Array) -> tuple[float, float]:
-    """Mean and standard deviation of numbers y (n,) with weights (n,).
+    """Weighted mean and standard deviation of y (n,).
 
-    A constant has no spread of its own; a millionth of its size is taken, so that what a network answers around
-    it stays next to it.
+    For a constant y the scale is 1e-6 times its absolute value, so that predictions stay close to it.
 
     Examples
     --------
@@ -113,20 +112,20 @@ def units_of(y: Array, weight: Array) -> tuple[float, float]:
     if y.min() == y.max():
         return float(y[0]), 1e-6 * (abs(float(y[0])) or 1.0)
     mean = float(np.average(y, weights=weight))
-    away = np.abs(y - mean)
-    largest = float(away.max())
-    # In units of the largest, whose squares neither overflow nor vanish.
-    spread = largest * float(np.sqrt(np.average((away / largest) ** 2, weights=weight))) if largest > 0 else 0.0
+    deviation = np.abs(y - mean)
+    largest = float(deviation.max())
+    # Relative to the largest deviation, so that squares do not overflow or underflow.
+    spread = largest * float(np.sqrt(np.average((deviation / largest) ** 2, weights=weight))) if largest > 0 else 0.0
     return mean, spread if spread > 1e-12 * abs(mean) else 1e-6 * (abs(mean) or 1.0)
 
 
 def codes_of_known(y: Any, classes: NDArray[Any], n: int, what: str = "y") -> NDArray[np.intp]:
-    """Codes (n,) of labels that training had.
+    """Codes (n,) of labels seen in fit.
 
     Raises
     ------
     ValueError
-        If a label is of no class that training had; it is named.
+        If a label was not seen in fit.
 
     Examples
     --------
@@ -135,19 +134,19 @@ def codes_of_known(y: Any, classes: NDArray[Any], n: int, what: str = "y") -> ND
     """
     labels = _of_length(np.asarray(column_or_1d(y)), n)
     known = {label: code for code, label in enumerate(classes.tolist())}
-    strangers = [label for label in labels.tolist() if label not in known]
-    if strangers:
-        raise ValueError(f"{what} has the label {strangers[0]!r}, which training had not; known: {list(known)}.")
+    unknown = [label for label in labels.tolist() if label not in known]
+    if unknown:
+        raise ValueError(f"{what} has the label {unknown[0]!r}, which was not seen in fit; known: {list(known)}.")
     return np.array([known[label] for label in labels.tolist()], dtype=np.intp)
 
 
 def check_weights(sample_weight: Any, shape: tuple[int, ...]) -> Array:
-    """Row weights of a shape, ones where none are given.
+    """Validate row weights; None gives ones.
 
     Raises
     ------
     ValueError
-        If they have another shape, one is negative or not finite, or every one is zero.
+        If the shape is wrong, a weight is negative or not finite, or all are zero.
 
     Examples
     --------
@@ -160,18 +159,18 @@ def check_weights(sample_weight: Any, shape: tuple[int, ...]) -> Array:
     if weight.ndim == 0:
         weight = np.full(shape, float(weight))
     if weight.shape != shape:
-        raise ValueError(f"sample_weight has shape {weight.shape}; {shape} would do.")
+        raise ValueError(f"sample_weight has shape {weight.shape}; expected {shape}.")
     if not np.isfinite(weight).all() or (weight < 0).any() or not (weight > 0).any():
-        raise ValueError("sample_weight must be finite, not negative, and above zero somewhere.")
+        raise ValueError("sample_weight must be finite, nonnegative and not all zero.")
     return weight
 
 
-def _there(estimator: Any, y: Any) -> Any:
+def _check_present(estimator: Any, y: Any) -> Any:
     if y is None:
         name = type(estimator).__name__
         raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None.")
     if sparse.issparse(y):
-        raise ValueError("y is sparse; pass a dense column, for example y.toarray().ravel().")
+        raise ValueError("y is sparse; give a dense array, for example y.toarray().ravel().")
     return y
 
 

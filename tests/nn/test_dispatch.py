@@ -1,20 +1,21 @@
-"""Dispatch of the torch room: dense, segments and grouped against one row and one expert at a time."""
+"""Dense, segments and grouped dispatch against a loop over rows and experts."""
 
 import itertools
 import random
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="the torch room needs torch")
+torch = pytest.importorskip("torch", reason="metamix.nn needs torch")
 
 from torch import nn  # noqa: E402
 
 from metamix.nn import MLPExperts, MMoE, MoE  # noqa: E402
-from metamix.nn.dispatch import Gather, choose, work_per_row  # noqa: E402
+from metamix.nn.dispatch import Gather, choose_dispatch, work_per_row  # noqa: E402
+from metamix.nn.experts import FEW_ROWS  # noqa: E402
 
 ROWS, EXPERTS, WIDTHS = (0, 1, 2, 7, 256), (1, 2, 3, 8, 16), (1, 5, 33, 64)
 ROUTES = ("free", "one takes all", "one is empty")
-WAYS = ("dense", "segments", "grouped")
+DISPATCHES = ("dense", "segments", "grouped")
 KINDS = ("stack", "modules")
 
 
@@ -29,8 +30,8 @@ def pairs(case):
 
 
 def pairwise():
-    """Cases of the whole grid in which every two values that can meet do meet."""
-    grid = itertools.product(ROWS, EXPERTS, range(1, 17), WIDTHS, ("float32", "float64"), WAYS, KINDS, ROUTES)
+    """A sample of the grid that contains every possible pair of values."""
+    grid = itertools.product(ROWS, EXPERTS, range(1, 17), WIDTHS, ("float32", "float64"), DISPATCHES, KINDS, ROUTES)
     possible = [case for case in grid if is_possible(case)]
     random.Random(0).shuffle(possible)
     left = set().union(*map(pairs, possible))
@@ -55,8 +56,8 @@ def make_layer(K, k, width, dtype, way, kind, route):
     return layer
 
 
-def answer(layer, e, row):
-    """One expert's answer to one row, in the plainest words."""
+def output_of(layer, e, row):
+    """Output of one expert for one row."""
     if isinstance(layer.experts, nn.ModuleList):
         return layer.experts[e](row)
     (first, second), (b, c) = layer.experts.weights, layer.experts.biases
@@ -64,7 +65,7 @@ def answer(layer, e, row):
 
 
 def by_rows(layer, x, k):
-    """The whole layer as a loop over rows and the experts that each keeps."""
+    """The layer as a loop over rows and their selected experts."""
     last = layer.gate.map.layers[0]
     answers = []
     for row in x:
@@ -72,7 +73,7 @@ def by_rows(layer, x, k):
         values = z.tolist()
         chosen = sorted(range(len(z)), key=lambda e: (-values[e], e))[:k]
         weights = z.softmax(0)[chosen] if k == 1 else z[chosen].softmax(0)
-        answers.append(sum(weight * answer(layer, e, row) for weight, e in zip(weights, chosen, strict=True)))
+        answers.append(sum(weight * output_of(layer, e, row) for weight, e in zip(weights, chosen, strict=True)))
     return torch.stack(answers)
 
 
@@ -83,7 +84,7 @@ def gradients(y, inputs):
 
 
 @pytest.mark.parametrize("case", pairwise(), ids=lambda case: "-".join(map(str, case)))
-def test_each_way_is_the_loop_over_rows(case):
+def test_dispatch_equals_the_loop_over_rows(case):
     n, K, k, width, dtype, way, kind, route = case
     layer = make_layer(K, k, width, dtype, way, kind, route)
     x = torch.randn(n, width, dtype=getattr(torch, dtype), requires_grad=True)
@@ -93,7 +94,7 @@ def test_each_way_is_the_loop_over_rows(case):
     expected = by_rows(layer, x, k) if n else y.detach() + 0 * x.sum()
     bound = {"float32": 1e-5, "float64": 1e-12}[dtype]
     torch.testing.assert_close(y, expected, rtol=bound, atol=bound)
-    with torch.no_grad():  # answers then lie side by side, and rows sum up their own
+    with torch.no_grad():  # another implementation than with gradients
         torch.testing.assert_close(layer(x), y, rtol=bound, atol=bound)
     for got, wanted in zip(gradients(y, inputs), gradients(expected, inputs), strict=True):
         largest = float(wanted.abs().max()) if wanted.numel() else 0.0
@@ -101,7 +102,7 @@ def test_each_way_is_the_loop_over_rows(case):
 
 
 @pytest.mark.parametrize("way", ["dense", "segments"])
-def test_two_derivatives(way):
+def test_first_and_second_derivatives(way):
     torch.manual_seed(0)
     layer = MoE(3, MLPExperts(4, 3, 5, 2, activation="tanh"), top_k=2, dispatch=way).double()
     nn.init.normal_(layer.gate.map.layers[0].weight)
@@ -110,7 +111,7 @@ def test_two_derivatives(way):
     assert torch.autograd.gradgradcheck(layer, x)
 
 
-def test_gather_adds_up_what_comes_back():
+def test_gather_accumulates_gradients():
     rows = [torch.tensor([0, 2]), torch.tensor([], dtype=torch.int64), torch.tensor([2, 1])]
     x = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
     for piece, at in zip(Gather.apply(x, *rows), rows, strict=True):
@@ -120,7 +121,7 @@ def test_gather_adds_up_what_comes_back():
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("form", ["stack", "modules"])
-def test_tangents_forward_are_those_of_gradients_backward(form):
+def test_forward_mode_derivatives_equal_reverse_mode(form):
     torch.manual_seed(0)
     experts = MLPExperts(8, 5, 6, 3) if form == "stack" else [nn.Linear(5, 3) for _ in range(8)]
     layer = MoE(5, experts, top_k=2, dispatch="segments").double().eval()
@@ -131,13 +132,13 @@ def test_tangents_forward_are_those_of_gradients_backward(form):
         torch.testing.assert_close(torch.func.jvp(layer, (x,), (along,))[1], expected)
 
 
-def test_experts_that_answer_in_another_precision_keep_it():
-    class Raised(nn.Linear):
+def test_the_dtype_of_the_experts_outputs_is_kept():
+    class Float64Linear(nn.Linear):
         def forward(self, x):
             return super().forward(x.double())
 
     torch.manual_seed(0)
-    layer = MoE(5, [Raised(5, 3, dtype=torch.float64) for _ in range(8)], top_k=2, dispatch="segments").eval()
+    layer = MoE(5, [Float64Linear(5, 3, dtype=torch.float64) for _ in range(8)], top_k=2, dispatch="segments").eval()
     x = torch.randn(300, 5)
     with torch.no_grad():
         without = layer(x)
@@ -146,18 +147,18 @@ def test_experts_that_answer_in_another_precision_keep_it():
 
 
 class Recorder(nn.Module):
-    """A linear expert that keeps the rows it was asked about."""
+    """A linear expert that records the rows it is called with."""
 
     def __init__(self, d, o):
         super().__init__()
-        self.linear, self.asked = nn.Linear(d, o), []
+        self.linear, self.calls = nn.Linear(d, o), []
 
     def forward(self, x):
-        self.asked.append(x.detach())
+        self.calls.append(x.detach())
         return self.linear(x)
 
 
-def test_segments_ask_each_expert_once_on_the_union_of_rows():
+def test_segments_call_each_expert_once_on_the_union_of_rows():
     torch.manual_seed(1)
     experts = [Recorder(3, 2) for _ in range(4)]
     layer = MMoE(3, experts, 3, top_k=1, dispatch="segments").eval()
@@ -167,43 +168,47 @@ def test_segments_ask_each_expert_once_on_the_union_of_rows():
     with torch.no_grad():
         again = layer(x)
     for expert in experts:
-        expert.asked.clear()
+        expert.calls.clear()
     answers, infos = layer(x, return_info=True)
     torch.testing.assert_close(again, answers)
     for e, expert in enumerate(experts):
         union = torch.stack([info.indices[:, 0] == e for info in infos]).any(0)
-        assert len(expert.asked) == bool(union.any())
-        if expert.asked:
-            assert torch.equal(expert.asked[0], x[union])
+        assert len(expert.calls) == bool(union.any())
+        if expert.calls:
+            assert torch.equal(expert.calls[0], x[union])
     for y, info in zip(answers, infos, strict=True):
         every = torch.stack([expert.linear(x) for expert in experts], 1)
         torch.testing.assert_close(y, (info.weights.unsqueeze(-1) * every).sum(1))
 
 
+@pytest.mark.parametrize("rows", [7, FEW_ROWS + 1])
 @pytest.mark.parametrize("way", ["dense", "segments", "grouped"])
-def test_an_answer_that_nobody_asked_for_may_be_infinite(way):
+def test_infinite_outputs_of_experts_with_weight_zero_are_ignored(way, rows):
     experts = MLPExperts(3, 4, (), 4)
     with torch.no_grad():
         experts.weights[0][2] = torch.inf
     layer = MoE(4, experts, top_k=2, dispatch=way)
+    x = torch.randn(rows, 4)
     with torch.no_grad():
         layer.gate.map.layers[0].bias[2] = -9.0
-    assert layer(torch.randn(7, 4)).isfinite().all()
+        infinite = layer(x)
+        experts.weights[0][2] = 0.0
+        torch.testing.assert_close(infinite, layer(x))
 
 
 @pytest.mark.parametrize("way", ["dense", "segments"])
-def test_a_row_with_nan_spoils_no_other(way):
+def test_a_row_with_nan_does_not_change_the_others(way):
     layer = MoE(4, MLPExperts(3, 4, 8, 2), top_k=2, dispatch=way).eval()
     x = torch.randn(5, 4)
     clean = layer(x)
     x[3, 1] = torch.nan
-    spoilt = layer(x)
-    assert spoilt[3].isnan().all()
+    with_nan = layer(x)
+    assert with_nan[3].isnan().all()
     others = [0, 1, 2, 4]
-    torch.testing.assert_close(spoilt[others], clean[others])
+    torch.testing.assert_close(with_nan[others], clean[others])
 
 
-def test_choice_from_shapes():
+def test_auto_chooses_from_shapes():
     large, small = MLPExperts(8, 256, 512, 256), MLPExperts(8, 32, 64, 32)
     for experts, rows, share, way in [
         (large, 8192, 2 / 8, "segments"),
@@ -214,10 +219,10 @@ def test_choice_from_shapes():
         (small, 8192, 2 / 8, "segments"),
     ]:
         x = torch.zeros(rows, experts.in_features)
-        assert choose(experts, x, share, work_per_row(experts)) == way
+        assert choose_dispatch(experts, x, share, work_per_row(experts)) == way
 
 
-def test_soft_weights_through_segments_too():
+def test_segments_with_soft_weights():
     torch.manual_seed(2)
     layer = MoE(4, [nn.Linear(4, 3) for _ in range(5)])
     x = torch.randn(9, 4)
@@ -226,12 +231,12 @@ def test_soft_weights_through_segments_too():
     torch.testing.assert_close(layer(x), dense)
 
 
-def test_grouped_says_what_it_needs():
+def test_grouped_rejects_what_it_does_not_support():
     layer = MoE(4, [nn.Linear(4, 4)], top_k=1, dispatch="grouped")
     with pytest.raises(ValueError, match="needs MLPExperts"):
         layer(torch.zeros(3, 4))
     odd = MoE(5, MLPExperts(2, 5, (), 5), top_k=1, dispatch="grouped")
-    with pytest.raises(ValueError, match="multiple of 16 bytes"):
+    with pytest.raises(ValueError, match="multiples of 16 bytes"):
         odd(torch.zeros(3, 5))
-    with pytest.raises(ValueError, match="no dispatch 'sorted'"):
+    with pytest.raises(ValueError, match="dispatch='sorted' is unknown"):
         MoE(5, MLPExperts(2, 5, (), 5), dispatch="sorted")
