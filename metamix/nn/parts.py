@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -42,8 +42,8 @@ class NeuralGate(BaseEstimator):
     hidden : int
         Width of the hidden layer; 0 is a linear gate.
     penalty : float or "path"
-        Infinity gives constant weights. With "path" the mixture selects the penalty by out-of-fold comparison of
-        `penalties_`; a gate fitted alone then uses 0.003.
+        Infinity gives constant weights. With "path" the mixture selects the penalty out of fold; a gate fitted alone
+        then uses 0.003.
     max_iter : int
         Maximum number of iterations of the solver.
     device : {"auto", "cpu", "cuda"} or "cuda:N"
@@ -55,8 +55,6 @@ class NeuralGate(BaseEstimator):
         Maps standardised columns (n, q) to logits (n, K); on the CPU.
     n_experts_, n_iter_ : int
     device_ : str
-    penalties_ : tuple of float
-        Default path of penalties (class attribute).
 
     References
     ----------
@@ -70,8 +68,6 @@ class NeuralGate(BaseEstimator):
     >>> gate.predict_proba([[0.0], [0.9]]).round(1).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
-
-    penalties_: ClassVar[tuple[float, ...]] = (np.inf, 1.0, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 
     def __init__(
         self,
@@ -123,7 +119,7 @@ class NeuralGate(BaseEstimator):
         self,
         X: Any,
         target: Objective | ArrayLike,
-        penalties: Sequence[float] | None = None,
+        penalties: Sequence[float],
         start: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> list[Self]:
@@ -133,7 +129,7 @@ class NeuralGate(BaseEstimator):
         ----------
         target : callable or array-like of shape (n, K)
             An objective, or responsibilities.
-        penalties : sequence of float, or None for `penalties_`
+        penalties : sequence of float
         X, start, sample_weight
             As in `fit_objective`.
 
@@ -141,7 +137,7 @@ class NeuralGate(BaseEstimator):
         -------
         list of NeuralGate, in the order of the penalties
         """
-        asked = [_checked(penalty) for penalty in (self.penalties_ if penalties is None else penalties)]
+        asked = [_checked(penalty) for penalty in penalties]
         gates = [clone(self).set_params(penalty=penalty) for penalty in asked]
         labels = target if callable(target) else np.asarray(target, dtype=np.float64)
         return self._fit_penalties(X, labels, asked, start, sample_weight, gates) if gates else []
