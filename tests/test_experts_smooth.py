@@ -33,7 +33,7 @@ from metamix.experts.kriging import Kriging
 from metamix.experts.labels import ProcessClassifier
 from metamix.experts.models import RidgeByGcv, ScaledTarget
 from metamix.experts.radial import RadialBasis
-from metamix.experts.weighting import gather
+from metamix.experts.weighting import merge_equal_rows
 from metamix.persistence import load, save
 
 Array = NDArray[np.float64]
@@ -62,7 +62,7 @@ def differences(predict: Any, X: Array, step: float = 1e-5) -> Array:
 def test_likelihood_gradient_is_that_of_its_value(family: str) -> None:
     X, y = waves(25)
     X[3] = X[4]
-    rows = gather(X, np.column_stack([y, X[:, 0]]), np.random.default_rng(0).integers(1, 4, 25).astype(float))
+    rows = merge_equal_rows(X, np.column_stack([y, X[:, 0]]), np.random.default_rng(0).integers(1, 4, 25).astype(float))
     logs = np.log([0.7, 1.5, 0.2])
     expected = approx_fprime(logs, lambda at: negative_likelihood(family, rows, at)[0], 1e-7)
     np.testing.assert_allclose(negative_likelihood(family, rows, logs)[1], expected, rtol=1e-4, atol=1e-4)
@@ -70,7 +70,7 @@ def test_likelihood_gradient_is_that_of_its_value(family: str) -> None:
 
 def test_restricted_likelihood_is_the_density_with_a_vague_mean() -> None:
     X, y = waves(12)
-    rows = gather(X, y[:, None], np.ones(12))
+    rows = merge_equal_rows(X, y[:, None], np.ones(12))
 
     def density(logs: Array) -> float:
         covariance = RBF(np.exp(logs[:2]))(rows.X) + np.exp(logs[2]) * np.eye(12)
