@@ -26,4 +26,4 @@ def test_sparse_columns_equal_dense_ones(make, soft_labels):
     X, labels = soft_labels()
     X[np.abs(X) < 0.7] = 0.0
     dense, csr = (make(random_state=0).fit(Z, labels) for Z in (X, sparse.csr_matrix(X)))
-    assert np.allclose(dense.predict_proba(X), csr.predict_proba(sparse.csr_matrix(X)), atol=0.02)
+    assert np.allclose(dense.predict_proba(X), csr.predict_proba(sparse.csr_matrix(X)))
