@@ -33,8 +33,9 @@ def make_regimes(
     X is standard normal. The regime of a row is the one with the largest of K linear scores in the first two
     columns (one column if d = 1). The regression function of a regime depends on the third and fourth column, or
     on the last columns if d < 4; all other columns are irrelevant. Regime 0 is linear, regime 1 has the opposite
-    slope and a sine term, regime 2 is a product, regime 3 quadratic; further regimes repeat these with the opposite
-    sign and the two columns swapped. For classification, y is 1 if the regression function plus noise is positive.
+    slope in one column and a sine in the other, regime 2 is a product, regime 3 quadratic; further regimes repeat
+    these with the opposite sign and the two columns swapped. For classification, y is 1 if the regression function
+    plus noise is positive.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
     """Encode numbers, booleans, dates, text and categories as numbers.
 
     Numbers are imputed by their median and standardised; booleans become 0 and 1; dates become seconds
-    (since 1970 by the clock they were written in) and month, weekday and hour where these vary; text and
+    (since 1970 in local time) and month, weekday and hour where these vary; text and
     categories become a 0/1 column for each frequent value, or its rank. A numeric column that was constant
     in training is 0 when scaled, a column without any value is 0, whatever they hold later. A sparse X
     stays sparse: it is divided by its standard deviation, not centred, and missing entries become 0.
@@ -100,7 +100,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         ------
         ValueError
             X is empty or not two-dimensional, a number is infinite, two columns share a name, or a parameter
-            is none of its choices.
+            has an invalid value.
         """
         self._learn(X)
         return self
@@ -125,8 +125,8 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            Columns are absent or too many, a number is infinite, or a column of numbers or dates holds
-            something else now.
+            Columns are absent or too many, a number is infinite, or a column of numbers or dates has
+            another type now.
         """
         check_is_fitted(self)
         return self._finish(self._raw(self._read(X)), X)
@@ -173,7 +173,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         return tags
 
     def _read(self, X: Any, reset: bool = False) -> Any:
-        """X as an array, CSR matrix or list of columns, its width checked against training's."""
+        """X as an array, CSR matrix or list of columns, with the number of columns checked against training."""
         if not is_frame(X):
             if isinstance(X, list | tuple):
                 X = array_of_lists(X)
@@ -197,7 +197,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
     def _raw(self, read: Any) -> Any:
         """Encode without imputing or scaling: (n, D), missing as NaN; X itself if no conversion is needed."""
         if sparse.issparse(read) and self._sparse:
-            numbers_of(read.data, "of sparse X")  # refuses infinity
+            numbers_of(read.data, "of sparse X")  # raises an error for infinity
             return read.astype(np.float64, copy=False)
         read = read.toarray() if sparse.issparse(read) else read
         if self._plain and isinstance(read, np.ndarray) and read.dtype.kind in "fiub":

@@ -77,7 +77,7 @@ class Folds:
         """Rows on which a gate is fitted that predicts the held-out rows of fold f.
 
         They are the training rows of fold f that have out-of-fold predictions, so that groups are not split and
-        no row is predicted from later ones.
+        time order is kept, if the splitter does so.
         """
         train = self.pairs[f][0]
         return train if self.in_sample else train[self.held_out[train]]

@@ -206,7 +206,7 @@ def _positions(X: Any, columns: list[Any]) -> list[int]:
 
 
 def _is_complete_numeric(X: Any) -> bool:
-    """Whether X is numeric without missing values."""
+    """Whether X is a numeric array without missing values, or any sparse matrix."""
     if sparse.issparse(X):
         return True
     if is_frame(X) or not isinstance(X, np.ndarray) or X.dtype.kind not in "fiub":

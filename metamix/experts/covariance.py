@@ -24,7 +24,7 @@ LENGTH_BOUNDS = (1e-2, 1e3)
 # logarithm LENGTH_WIDTH. It is weak, but bounds the length scales of irrelevant columns (Hvarfner, Hellsten &
 # Nardi 2024).
 LENGTH_CENTRE, LENGTH_WIDTH = 2.0, np.sqrt(3.0)
-# Grid of initial values: length scales in units of √d, and noise variances relative to the amplitude.
+# Grid of initial values: length scales in units of √d, and noise variances relative to that of the process.
 START_LENGTHS, START_NOISES = (0.25, 0.7, 2.0, 5.0), (1e-6, 1e-3, 0.1, 1.0)
 MAX_ITER = 100
 # Value of an objective where the covariance matrix is not positive definite.

@@ -77,7 +77,7 @@ class ConstantGate(BaseEstimator):
         objective : callable
             weights (n, K) -> (loss (n,), gradient (n, K)), convex in the weights.
         start : array-like of shape (K,) or None
-            Initial weights; they affect the speed only.
+            Initial weights; as long as all are positive, they affect the speed only.
         sample_weight : array-like of shape (n,) or None
 
         Returns

@@ -17,7 +17,7 @@ from metamix.protocols import FloatArray, Objective
 MeanLoss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]]
 #: Preconditioning is skipped for more columns than this: the decomposition costs more than it saves.
 _WIDE = 400
-#: Eigenvalues of the correlation matrix below this are treated as zero (linearly dependent columns).
+#: Eigenvalues of the correlation matrix below q times this are treated as zero (linearly dependent columns).
 _RANK_TOLERANCE = 1e-12
 
 

@@ -1,4 +1,4 @@
-"""Gates made of trees, by name: classifiers that prepare their columns and are kept from overfitting."""
+"""Named gates made of trees: classifiers with column preprocessing and regularised defaults."""
 
 from __future__ import annotations
 
