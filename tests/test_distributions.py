@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -27,6 +27,7 @@ def mixtures(draw):
     return (weights / weights.sum())[None], centres[None], scales[None], draw(st.sampled_from(sorted(FAMILIES)))
 
 
+@settings(max_examples=20)
 @given(mixtures(), st.floats(-30.0, 30.0))
 def test_the_quantile_inverts_the_distribution_function(mixture, y):
     weights, centres, scales, family = mixture
@@ -38,6 +39,7 @@ def test_the_quantile_inverts_the_distribution_function(mixture, y):
     assert quantile(weights, components, level)[0] == pytest.approx(y, abs=1e-6)
 
 
+@settings(max_examples=20)
 @given(mixtures(), st.floats(1e-12, 1 - 1e-12))
 def test_the_distribution_function_inverts_the_quantile(mixture, level):
     weights, centres, scales, family = mixture
@@ -46,6 +48,7 @@ def test_the_distribution_function_inverts_the_quantile(mixture, level):
     assert cdf(weights, components, found)[0] == pytest.approx(level, rel=1e-9, abs=1e-15)
 
 
+@settings(max_examples=20)
 @given(mixtures(), st.sampled_from([1e-6, 1e6]), st.floats(-5, 5))
 def test_quantiles_are_equivariant_to_units_of_y(mixture, factor, shift):
     weights, centres, scales, family = mixture
@@ -109,6 +112,7 @@ def test_components_far_apart_keep_their_own_tails():
     assert found[2] == pytest.approx(1e6, abs=1e-5)
 
 
+@settings(max_examples=20)
 @given(st.lists(st.floats(0.01, 50.0), min_size=1, max_size=4), st.floats(0.001, 0.999))
 def test_a_quantile_of_counts_is_the_smallest_that_reaches_the_level(rates, level):
     weights = np.full((1, len(rates)), 1 / len(rates))
@@ -196,6 +200,7 @@ def test_choose_selects_by_index():
     assert np.allclose(choose(frozen, slice(2, 4), (6, 3)).take(np.array([1]), (2, 3)).cdf(0.5), frozen.cdf(0.5)[3:4])
 
 
+@settings(max_examples=20)
 @given(mixtures())
 def test_variance_parts_add_up_to_the_variance(mixture):
     weights, centres, scales, _ = mixture

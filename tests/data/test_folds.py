@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import (
     GroupKFold,
@@ -28,6 +28,7 @@ def _equal(one, other):
     )  # fmt: skip
 
 
+@settings(max_examples=20)
 @given(n=st.integers(4, 60), k=st.integers(2, 4), seed=st.integers(0, 99))
 def test_a_number_of_folds_holds_every_row_out_once(n, k, seed):
     folds = make_folds(k, *_rows(n), random_state=seed)
@@ -145,6 +146,7 @@ def test_none_is_in_sample():
     assert folds.train_rows(0).tolist() == folds.test_rows(0).tolist() == [0, 1, 2, 3, 4]
 
 
+@settings(max_examples=20)
 @given(k=st.integers(3, 5), f=st.integers(0, 2), seed=st.integers(0, 20))
 def test_inner_folds_are_the_other_folds_restricted(k, f, seed):
     X, y = _rows(30)

@@ -102,4 +102,4 @@ def test_the_sparse_approximation_is_almost_as_accurate(waves: Any) -> None:
 
 
 def test_estimator_checks_of_scikit_learn(failed_estimator_checks: Any) -> None:
-    assert failed_estimator_checks(Kriging(search_rows=30, exact_rows=40, n_centres=20)) == []
+    assert failed_estimator_checks(Kriging("smooth", search_rows=30, exact_rows=40, n_centres=20)) == []

@@ -32,4 +32,4 @@ def test_integer_weights_equal_repeated_rows(waves: Any) -> None:
 
 
 def test_estimator_checks_of_scikit_learn(failed_estimator_checks: Any) -> None:
-    assert failed_estimator_checks(ProcessClassifier(search_rows=30, exact_rows=40, n_centres=20)) == []
+    assert failed_estimator_checks(ProcessClassifier("smooth", search_rows=30, exact_rows=40, n_centres=20)) == []

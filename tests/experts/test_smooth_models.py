@@ -17,7 +17,7 @@ BOTH = pytest.mark.parametrize("kind", [Kriging, RadialBasis])
 
 @BOTH
 @pytest.mark.parametrize("parameters", [{}, {"exact_rows": 15, "n_centres": 12}], ids=["exact", "centres"])
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 1000))
 def test_integer_weights_equal_repeated_rows(kind: Any, parameters: dict[str, int], seed: int, waves: Any) -> None:
     X, y = waves(30, seed=seed)

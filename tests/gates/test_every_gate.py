@@ -30,6 +30,7 @@ GATES = {
 every_gate = pytest.mark.parametrize("gate", GATES.values(), ids=GATES.keys())
 NUMERIC = {name: GATES[name] for name in ("softmax", "gmm", "neighbours")}
 numeric_gates = pytest.mark.parametrize("gate", NUMERIC.values(), ids=NUMERIC.keys())
+SMALL = {"forest": ForestGate(n_estimators=5), "boosting": registry.gates["boosting"](max_iter=5)}
 LOCAL = {name: GATES[name] for name in ("neighbours", "tree", "forest", "boosting")}
 local_gates = pytest.mark.parametrize("gate", LOCAL.values(), ids=LOCAL.keys())
 
@@ -62,9 +63,9 @@ def test_protocols_of_differentiable_gates():
     assert SoftmaxGate.penalties_[0] == np.inf
 
 
-@pytest.mark.parametrize("name", ["forest", "boosting"])  # test_testing checks the other gates by name
-def test_gates_pass_the_public_checks(name):
-    for _, check in check_gate(GATES[name]):
+@pytest.mark.parametrize("gate", SMALL.values(), ids=SMALL.keys())  # test_testing checks the other gates by name
+def test_gates_pass_the_public_checks(gate):
+    for _, check in check_gate(gate):
         check()
 
 
@@ -88,7 +89,7 @@ def test_integer_weights_equal_repeated_rows(name, soft_labels):
 
 
 @pytest.mark.parametrize("name", ["constant", "softmax", "gmm"])
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(order=st.permutations(range(3)), seed=st.integers(0, 5))
 def test_permuting_the_experts_permutes_the_weights(name, soft_labels, order, seed):
     X, labels = soft_labels(n=60, seed=seed)
@@ -214,11 +215,11 @@ def test_labels_independent_of_x_are_not_overfitted(gate):
 
 @pytest.mark.parametrize(
     "gate",
-    [NeighboursGate(), GATES["tree"], ForestGate(n_estimators=5), registry.gates["boosting"](max_iter=5)],
-    ids=["neighbours", "tree", "forest", "boosting"],
+    [NeighboursGate(), GATES["tree"], *SMALL.values()],
+    ids=["neighbours", "tree", *SMALL.keys()],
 )
 def test_a_mixture_with_the_gate_is_saved_and_loaded(gate, tmp_path):
-    X, y = metamix.make_regimes(80, n_features=3, random_state=0)
+    X, y = metamix.make_regimes(60, n_features=3, random_state=0)
     mixture = metamix.MixtureRegressor(["ridge", "linear"], gate=gate, specialize=False, cv=2, random_state=0)
     metamix.save(mixture.fit(X, y), tmp_path / "mixture")
     loaded = metamix.load(tmp_path / "mixture")

@@ -10,7 +10,7 @@ from metamix.gates import NeighboursGate
 
 
 @given(k=st.integers(1, 20), seed=st.integers(0, 20))
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_weights_are_kernel_weighted_means(soft_labels, k, seed):
     """Epanechnikov's kernel over the k nearest standardised rows, computed row by row."""
     X, labels = soft_labels(n=60, seed=seed)
