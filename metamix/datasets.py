@@ -1,4 +1,4 @@
-"""Data to try things on: planted regimes whose true gate is known, and real tables that need no download."""
+"""Example data: simulated regimes with a known gate, and real tables that need no download."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_example", "make_regimes"]
 
-_DRAWS = 1000  # attempts at a sample in which no regime is rare; the first nearly always does
+_DRAWS = 1000  # largest number of attempts to draw a sample in which every regime is frequent enough
 
 
 def make_regimes(
@@ -28,30 +28,31 @@ def make_regimes(
     random_state: Any = None,
     return_regimes: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """Draw rows whose law depends on the region they lie in.
+    """Simulate data whose regression function depends on the region of X.
 
-    X is standard normal. Linear scores in the first columns (one column if there are fewer than two, else
-    two) say which regime holds, the largest score wins. The law of a regime reads two further columns, or
-    any there are if d < 4; what is left has no influence. Regime 0 is linear, 1 falls where 0 rises and
-    oscillates, 2 is a product, 3 a bowl; further regimes repeat these with the opposite sign and the two
-    columns swapped. For classification, y is whether law plus noise exceeds zero.
+    X is standard normal. The regime of a row is the one with the largest of K linear scores in the first two
+    columns (one column if d = 1). The regression function of a regime depends on the third and fourth column, or
+    on the last columns if d < 4; all other columns are irrelevant. Regime 0 is linear, regime 1 has the opposite
+    slope in one column and a sine in the other, regime 2 is a product, regime 3 quadratic; further regimes repeat
+    these with the opposite sign and the two columns swapped. For classification, y is 1 if the regression function
+    plus noise is positive.
 
     Parameters
     ----------
     n_samples : int
-        n, at least five for each regime.
+        n, at least 5 K.
     n_features : int
         d.
     n_regimes : int
-        K; each holds at least n / (3 K) rows.
+        K; each regime has at least n / (3 K) rows.
     noise : float
-        Standard deviation of the normal noise added to the law, in units of y; the law's own is about 3.
+        Standard deviation of the normal noise, in units of y; that of the regression function is about 3.
     task : {"regression", "classification"}
-        What y is.
+        Type of y.
     random_state : int, RandomState or None
         The seed.
     return_regimes : bool
-        Whether to return the regime of each row, too.
+        Whether to return the regime of each row as well.
 
     Returns
     -------
@@ -65,7 +66,7 @@ def make_regimes(
     Raises
     ------
     ValueError
-        A parameter is out of range, or there are fewer than five rows for each regime.
+        If a parameter is out of range, or n < 5 K.
 
     Examples
     --------
@@ -83,11 +84,11 @@ def make_regimes(
         if np.bincount(regimes, minlength=n_regimes).min() * 3 * n_regimes >= n_samples:
             break
     else:
-        raise ValueError(f"n_samples={n_samples} is too few for n_regimes={n_regimes}: twice as many would do")
+        raise ValueError(f"n_samples={n_samples} is too few for n_regimes={n_regimes}; use twice as many.")
     y = np.empty(n_samples)
     for k in range(n_regimes):
         rows = regimes == k
-        y[rows] = _law(k, *_law_columns(X[rows]), *strengths[k])
+        y[rows] = _regression_function(k, *_relevant_columns(X[rows]), *strengths[k])
     y += noise * rng.standard_normal(n_samples)
     if task == "classification":
         y = (y > 0).astype(np.int64)
@@ -97,21 +98,21 @@ def make_regimes(
 def _check(n_samples: int, n_features: int, n_regimes: int, noise: float, task: str) -> None:
     for name, value in (("n_features", n_features), ("n_regimes", n_regimes)):
         if value < 1:
-            raise ValueError(f"{name}={value!r}: a whole number of at least 1 would do")
+            raise ValueError(f"{name}={value!r} must be an integer of at least 1.")
     if n_samples < 5 * n_regimes:
         raise ValueError(
-            f"n_samples={n_samples} is too few for n_regimes={n_regimes}: at least {5 * n_regimes} would do"
+            f"n_samples={n_samples} is too few for n_regimes={n_regimes}; at least {5 * n_regimes} are needed."
         )
     if not noise >= 0:
-        raise ValueError(f"noise={noise!r}: a standard deviation of 0 or more would do")
+        raise ValueError(f"noise={noise!r} must be a non-negative standard deviation.")
     if task not in ("regression", "classification"):
-        raise ValueError(f"task={task!r}: 'regression' or 'classification' would do")
+        raise ValueError(f"task={task!r} must be 'regression' or 'classification'.")
 
 
 def _boundaries(d: int, K: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes (g, K) and intercepts (K,) of scores that give every regime about 1 / K of normal rows."""
+    """Slopes (1 or 2, K) and intercepts (K,) of scores for which every regime has probability of about 1 / K."""
     if d == 1:
-        # On a line the largest of ordered slopes wins in ordered intervals; let them end at quantiles.
+        # With increasing slopes the regimes are consecutive intervals; their bounds are quantiles of the normal.
         ends = norm.ppf(np.arange(1, K) / K)
         return np.arange(K, dtype=float)[None, :], -np.concatenate([[0.0], np.cumsum(ends)])
     angles = rng.uniform(0, 2 * np.pi) + 2 * np.pi * np.arange(K) / K
@@ -119,13 +120,13 @@ def _boundaries(d: int, K: int, rng: np.random.RandomState) -> tuple[np.ndarray,
     return np.vstack([np.cos(angles), np.sin(angles)]), jitter
 
 
-def _law_columns(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _relevant_columns(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     d = X.shape[1]
     first, second = (2, 3) if d >= 4 else (d - 1, max(d - 2, 0))
     return X[:, first], X[:, second]
 
 
-def _law(k: int, a: np.ndarray, b: np.ndarray, s: float, t: float) -> np.ndarray:
+def _regression_function(k: int, a: np.ndarray, b: np.ndarray, s: float, t: float) -> np.ndarray:
     forms: list[Callable[[np.ndarray, np.ndarray], np.ndarray]] = [
         lambda a, b: 3 * s * a - 2 * t * b,
         lambda a, b: -3 * s * a + 2 * t * np.sin(3 * b),
@@ -137,15 +138,14 @@ def _law(k: int, a: np.ndarray, b: np.ndarray, s: float, t: float) -> np.ndarray
 
 
 def load_example(name: str) -> tuple[pd.DataFrame, pd.Series]:
-    """Load a small table that comes with the dependencies or is planted; nothing is downloaded.
+    """Load a small example table, from scikit-learn or simulated; nothing is downloaded.
 
     Parameters
     ----------
     name : {"diabetes", "breast_cancer", "regimes", "mixed"}
-        Progress of diabetes (regression, in the units it was measured in) and diagnosis of breast cancer
-        (classification), both from scikit-learn's own data; planted regimes (regression, regime not
-        shown); a planted table of flats with text, a category, a boolean, dates and missing values
-        (regression).
+        "diabetes" (regression, unscaled columns) and "breast_cancer" (classification) are scikit-learn's data
+        sets; "regimes" is a regression table from `make_regimes`; "mixed" is a simulated regression table of
+        flats with text, a category, a boolean, dates and missing values.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def load_example(name: str) -> tuple[pd.DataFrame, pd.Series]:
     Raises
     ------
     ValueError
-        There is no example of this name.
+        If there is no example of this name.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def _mixed() -> tuple[pd.DataFrame, pd.Series]:
     garden = rng.random(n) < 0.3
     days = rng.integers(0, 3 * 365, n)
     fee = rng.gamma(4.0, 30.0, n)
-    # Two markets: in the south a flat is worth its size, in the north its rooms and what is saved on fees.
+    # Two regimes: in the south the price depends on the size, in the north on rooms and fees.
     south = 2.0 * size + 10 * (state == "good") + 0.02 * days
     north = 60.0 + 35 * rooms - 0.4 * fee + 25 * garden
     price = np.where(np.isin(city, ["Porto", "Turin"]), south, north) + rng.normal(0, 8, n)

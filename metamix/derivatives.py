@@ -1,4 +1,4 @@
-"""Gradients in x of what fitted models answer and gates weigh, by the chain rule; no numerical differences."""
+"""Gradients of predictions and gate weights with respect to x, by the chain rule."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
     "top_gradient",
 ]
 
-#: Rows at a time in a pipeline: between its steps stand arrays of (rows, p, d).
+#: Rows processed at a time in a pipeline, whose Jacobians have shape (rows, p, d).
 _BLOCK = 256
 _WITH_GRADIENTS = (
     "linear models, pipelines of them with scalers, polynomial or spline terms or PCA, radial basis functions, "
@@ -45,17 +45,17 @@ _WITH_GRADIENTS = (
 
 
 class NoGradientError(TypeError):
-    """A part that has no gradient in x; the message names it and says which parts have one."""
+    """Raised for a part without gradient with respect to x; the message names it and the supported parts."""
 
 
 def gradient(model: Any, X: Any) -> FloatArray:
-    """How the answer of a fitted model changes with each column of x.
+    """Gradient of the predictions of a fitted model with respect to x.
 
     Parameters
     ----------
-    model : fitted regressor, or list of them, which answer with their mean
-        With a method `predict_gradient`, or linear, or made of such parts by Pipeline,
-        TransformedTargetRegressor with a linear scale, or a search with `best_estimator_`.
+    model : fitted regressor, or list of them, whose mean is the prediction
+        With a method `predict_gradient`, or linear, or composed of such parts by Pipeline,
+        TransformedTargetRegressor with a linear transformer, or a search with `best_estimator_`.
     X : array or data frame of numbers of shape (n, d)
 
     Returns
@@ -66,7 +66,7 @@ def gradient(model: Any, X: Any) -> FloatArray:
     Raises
     ------
     NoGradientError
-        If the model, or a part of it, has no gradient known here, or X is sparse or no numbers.
+        If the gradient of the model or a part of it is not supported, or X is sparse or not numeric.
 
     Examples
     --------
@@ -83,29 +83,29 @@ def gradient(model: Any, X: Any) -> FloatArray:
         return np.asarray(model.predict_gradient(X), dtype=np.float64)
     if isinstance(model, Pipeline):
         blocks = [take_rows(X, slice_) for slice_ in _blocks(n_rows(X))] if n_rows(X) > _BLOCK else [X]
-        return np.concatenate([_of_pipeline(model, block) for block in blocks])
+        return np.concatenate([_pipeline_gradient(model, block) for block in blocks])
     if isinstance(model, TransformedTargetRegressor):
-        return _slope_of_target(model) * gradient(model.regressor_, X)
+        return _target_scale(model) * gradient(model.regressor_, X)
     if hasattr(model, "best_estimator_"):
         return gradient(model.best_estimator_, X)
     if isinstance(model, DummyRegressor):
         return np.zeros(numbers(X).shape)
-    return _of_linear(model, X)
+    return _linear_gradient(model, X)
 
 
 def _blocks(n: int) -> list[Any]:
     return [np.arange(at, min(at + _BLOCK, n)) for at in range(0, n, _BLOCK)]
 
 
-def _of_pipeline(model: Pipeline, X: Any) -> FloatArray:
-    inside, X = _through(model.steps[:-1], X)
+def _pipeline_gradient(model: Pipeline, X: Any) -> FloatArray:
+    inside, X = _chain(model.steps[:-1], X)
     last = model.steps[-1][1]
     outer = gradient(last, X)
     return outer if inside is None else np.asarray(np.einsum("np,npd->nd", outer, inside))
 
 
-def _through(steps: list[Any], X: Any) -> tuple[FloatArray | None, Any]:
-    """Jacobian (n, p, d) of transformers in a row, None for none, and what they make of X."""
+def _chain(steps: list[Any], X: Any) -> tuple[FloatArray | None, Any]:
+    """Jacobian (n, p, d) of a sequence of transformers, None if it is empty, and the transformed X."""
     inside: FloatArray | None = None
     for _, step in steps:
         if step is None or step == "passthrough":
@@ -116,11 +116,11 @@ def _through(steps: list[Any], X: Any) -> tuple[FloatArray | None, Any]:
     return inside, X
 
 
-def _slope_of_target(model: TransformedTargetRegressor) -> float:
+def _target_scale(model: TransformedTargetRegressor) -> float:
     scaler = model.transformer_
     if isinstance(scaler, FunctionTransformer) and scaler.func is None and scaler.inverse_func is None:
         return 1.0
-    slopes = _slopes(scaler)
+    slopes = _scale_factors(scaler)
     if slopes is None:
         raise NoGradientError(
             f"TransformedTargetRegressor with {type(scaler).__name__} has no gradient; one with StandardScaler has."
@@ -128,23 +128,23 @@ def _slope_of_target(model: TransformedTargetRegressor) -> float:
     return float(1.0 / np.ravel(slopes)[0])
 
 
-def _of_linear(model: Any, X: Any) -> FloatArray:
-    """Gradient of whatever says ``predict(X) == X @ coef_ + intercept_`` and keeps to it in these rows."""
+def _linear_gradient(model: Any, X: Any) -> FloatArray:
+    """Gradient of a model for which ``predict(X) == X @ coef_ + intercept_`` holds, which is verified on X."""
     coef = getattr(model, "coef_", None)
     if coef is not None and not is_classifier(model):
-        known = numbers(X)
+        numeric = numbers(X)
         slopes = np.asarray(coef, dtype=np.float64).reshape(-1)
-        if slopes.shape == known.shape[1:]:
-            level = np.ravel(np.asarray(getattr(model, "intercept_", 0.0), dtype=np.float64))[0]
-            said = np.asarray(model.predict(X), dtype=np.float64).reshape(-1)
-            size = np.abs(known) @ np.abs(slopes) + abs(level)
-            if (np.abs(known @ slopes + level - said) <= 1e-6 * size).all():
-                return np.tile(slopes, (len(known), 1))
+        if slopes.shape == numeric.shape[1:]:
+            intercept = np.ravel(np.asarray(getattr(model, "intercept_", 0.0), dtype=np.float64))[0]
+            predicted = np.asarray(model.predict(X), dtype=np.float64).reshape(-1)
+            size = np.abs(numeric) @ np.abs(slopes) + abs(intercept)
+            if (np.abs(numeric @ slopes + intercept - predicted) <= 1e-6 * size).all():
+                return np.tile(slopes, (len(numeric), 1))
     raise NoGradientError(f"{type(model).__name__} has no gradient in x; these have: {_WITH_GRADIENTS}.")
 
 
 def jacobian(transformer: Any, X: Any) -> FloatArray:
-    """How each column that a fitted transformer makes changes with each column of x.
+    """Jacobian of the output of a fitted transformer with respect to x.
 
     Parameters
     ----------
@@ -156,12 +156,12 @@ def jacobian(transformer: Any, X: Any) -> FloatArray:
     Returns
     -------
     ndarray of shape (n, p, d)
-        May be a view that cannot be written to.
+        May be a read-only view.
 
     Raises
     ------
     NoGradientError
-        If the transformer is of another kind, or X is sparse or no numbers.
+        If the transformer is not supported, or X is sparse or not numeric.
 
     Examples
     --------
@@ -173,34 +173,34 @@ def jacobian(transformer: Any, X: Any) -> FloatArray:
     if hasattr(transformer, "jacobian"):
         return np.asarray(transformer.jacobian(X), dtype=np.float64)
     if isinstance(transformer, Pipeline):
-        inside, _ = _through(transformer.steps, X)
-        known = numbers(X) if inside is None else None
-        return _same(np.eye(known.shape[1]), len(known)) if known is not None else np.asarray(inside)
-    known = numbers(X)
+        inside, _ = _chain(transformer.steps, X)
+        numeric = numbers(X) if inside is None else None
+        return _broadcast_rows(np.eye(numeric.shape[1]), len(numeric)) if numeric is not None else np.asarray(inside)
+    numeric = numbers(X)
     if isinstance(transformer, ColumnEncoder):
-        return _of_encoder(transformer, known)
+        return _encoder_jacobian(transformer, numeric)
     if isinstance(transformer, PolynomialFeatures):
-        return _of_powers(transformer.powers_, known)
+        return _powers_jacobian(transformer.powers_, numeric)
     if isinstance(transformer, PCA | TruncatedSVD):
         whiten = getattr(transformer, "whiten", False)
         unit = np.sqrt(transformer.explained_variance_) if whiten else np.ones(len(transformer.components_))
-        return _same(transformer.components_ / unit[:, None], len(known))
-    slopes = _slopes(transformer)
+        return _broadcast_rows(transformer.components_ / unit[:, None], len(numeric))
+    slopes = _scale_factors(transformer)
     if slopes is None:
         raise NoGradientError(
             f"{type(transformer).__name__} has no gradient in x; scalers, PolynomialFeatures, PCA, and any "
             "transformer with a method jacobian(X) -> (n, p, d) have one."
         )
-    return _same(np.diag(np.broadcast_to(slopes, known.shape[1:])), len(known))
+    return _broadcast_rows(np.diag(np.broadcast_to(slopes, numeric.shape[1:])), len(numeric))
 
 
-def _same(matrix: FloatArray, n: int) -> FloatArray:
-    """One matrix (p, d) for each of n rows, without copies."""
+def _broadcast_rows(matrix: FloatArray, n: int) -> FloatArray:
+    """The matrix (p, d) broadcast to (n, p, d)."""
     return np.broadcast_to(matrix, (n, *matrix.shape))
 
 
-def _slopes(scaler: Any) -> FloatArray | None:
-    """What a scaler multiplies columns with, (d,) or (); None where it is something else than a scaler."""
+def _scale_factors(scaler: Any) -> FloatArray | None:
+    """Factors (d,) or (1,) of a scaler; None for other transformers."""
     if isinstance(scaler, MinMaxScaler):
         return None if scaler.clip else np.asarray(scaler.scale_)
     if isinstance(scaler, StandardScaler | RobustScaler | MaxAbsScaler):
@@ -209,11 +209,11 @@ def _slopes(scaler: Any) -> FloatArray | None:
     return None
 
 
-def _of_encoder(encoder: ColumnEncoder, X: FloatArray) -> FloatArray:
-    """Diagonal, with rows of zeros for columns that mark gaps, and zero where a gap is filled."""
+def _encoder_jacobian(encoder: ColumnEncoder, X: FloatArray) -> FloatArray:
+    """Jacobian of a ColumnEncoder: diagonal; zero for missing indicators and imputed values."""
     other = sorted(set(encoder.kinds_) - {"number", "boolean", "empty"})
     if other:
-        raise NoGradientError(f"columns of {' and '.join(other)} have no gradient; give columns of numbers only.")
+        raise NoGradientError(f"columns of type {' and '.join(other)} have no gradient; all columns must be numeric.")
     p, d = len(encoder.get_feature_names_out()), len(encoder.kinds_)
     slopes = np.where([kind == "empty" for kind in encoder.kinds_], 0.0, encoder.factor_[:d])
     out = np.zeros((len(X), p, d))
@@ -221,8 +221,8 @@ def _of_encoder(encoder: ColumnEncoder, X: FloatArray) -> FloatArray:
     return out
 
 
-def _of_powers(powers: Any, X: FloatArray) -> FloatArray:
-    """Products of powers (p, d): each column of x in turn has its power lowered by one."""
+def _powers_jacobian(powers: Any, X: FloatArray) -> FloatArray:
+    """Jacobian of products of powers (p, d) of the columns."""
     out = np.empty((len(X), *powers.shape))
     for j in range(X.shape[1]):
         lowered = powers.copy()
@@ -237,7 +237,7 @@ def numbers(X: Any) -> FloatArray:
     Raises
     ------
     NoGradientError
-        If X is sparse or holds something else than numbers.
+        If X is sparse or not numeric.
 
     Examples
     --------
@@ -245,20 +245,20 @@ def numbers(X: Any) -> FloatArray:
     array([[1., 2.]])
     """
     if sparse.issparse(X):
-        raise NoGradientError("a sparse X has no gradient here; give X.toarray().")
+        raise NoGradientError("gradients of a sparse X are not supported; pass X.toarray().")
     try:
         return np.asarray(X, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise NoGradientError("X holds columns that are no numbers; gradients need numbers in all.") from error
+        raise NoGradientError("X has non-numeric columns; gradients need numeric columns only.") from error
 
 
 def gate_gradient(gate: Any, Z: Any) -> FloatArray:
-    """How a fitted gate's weights change with each of its features.
+    """Gradient of the weights of a fitted gate with respect to its features.
 
     Parameters
     ----------
     gate : fitted gate with a method `weights_gradient`
-        One that calls itself `piecewise_constant` has gradient zero, almost everywhere.
+        For a gate with the attribute `piecewise_constant` the gradient is zero, almost everywhere.
     Z : array of shape (n, q)
 
     Returns
@@ -298,20 +298,20 @@ def softmax_gradient(weights: FloatArray, slopes: FloatArray) -> FloatArray:
 
 
 def top_gradient(weights: FloatArray, weights_gradient: FloatArray, kept: FloatArray) -> FloatArray:
-    """Gradient of the weights that are left when only some are kept and made to sum to one again.
+    """Gradient of weights of which some are set to zero and the rest normalised to sum to one.
 
     Parameters
     ----------
     weights : ndarray of shape (n, K)
-        Of the gate.
+        Weights of the gate.
     weights_gradient : ndarray of shape (n, K, q)
     kept : ndarray of shape (n, K)
-        After `metamix.recombination.keep_top`, zero where an expert was left out.
+        Result of `metamix.recombination.keep_top`, zero for experts that were left out.
 
     Returns
     -------
     ndarray of shape (n, K, q)
-        Valid but where the choice itself changes.
+        Valid where the set of kept experts is locally constant.
 
     Examples
     --------
@@ -319,37 +319,37 @@ def top_gradient(weights: FloatArray, weights_gradient: FloatArray, kept: FloatA
     >>> top_gradient(weights, slopes, np.array([[0.625, 0.375, 0.0]])).ravel()
     array([ 1.25, -1.25,  0.  ])
     """
-    there = kept > 0
-    total = np.where(there, weights, 0.0).sum(axis=1)[:, None, None]
-    own = np.where(there[:, :, None], weights_gradient, 0.0)
+    is_kept = kept > 0
+    total = np.where(is_kept, weights, 0.0).sum(axis=1)[:, None, None]
+    own = np.where(is_kept[:, :, None], weights_gradient, 0.0)
     return np.asarray((own - kept[:, :, None] * own.sum(axis=1, keepdims=True)) / total)
 
 
 def spread_gradient(values: FloatArray, values_gradient: FloatArray) -> FloatArray:
-    """Gradient (n, d) of the standard deviation over K of values (n, K), given theirs, (n, K, d).
+    """Gradient (n, d) of the standard deviation over K of values (n, K), given their gradient (n, K, d).
 
-    Zero where all K are equal.
+    Zero where all K values are equal.
 
     Examples
     --------
     >>> spread_gradient(np.array([[0.0, 2.0]]), np.array([[[0.0], [1.0]]]))
     array([[0.5]])
     """
-    away = values - values.mean(axis=1, keepdims=True)
+    deviation = values - values.mean(axis=1, keepdims=True)
     scale = values.std(axis=1, keepdims=True) * values.shape[1]
-    share = np.divide(away, scale, out=np.zeros_like(away), where=scale > 0)
+    share = np.divide(deviation, scale, out=np.zeros_like(deviation), where=scale > 0)
     return np.asarray((share[:, None, :] @ values_gradient)[:, 0])
 
 
 def mixture_gradient(
     weights: FloatArray, predictions: FloatArray, weights_gradient: FloatArray, predictions_gradient: FloatArray
 ) -> FloatArray:
-    """Gradient of sum_k g_k f_k: experts' slopes weighed, and weights that move from answer to answer.
+    """Gradient of the prediction sum_k g_k f_k of a mixture, by the product rule.
 
     Parameters
     ----------
     weights, predictions : ndarrays of shape (n, K)
-        Predictions may be NaN where the weight is zero and stays so.
+        Predictions may be NaN where the weight and its gradient are zero.
     weights_gradient, predictions_gradient : ndarrays of shape (n, K, d)
 
     Returns

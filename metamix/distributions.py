@@ -1,9 +1,9 @@
-"""The mixture's distribution function, its quantiles and its draws, from weights and the experts' distributions.
+"""Distribution function, quantiles and samples of a mixture, given weights and the experts' distributions.
 
 Weights are (n, K). Components are what a likelihood's ``distribution`` returns: a frozen distribution of
-`scipy.stats` whose parameters broadcast to (n, K), or an object with ``cdf``, ``rvs``, ``bracket`` and
-``take`` of the same meaning. Components without weight are ignored, NaN included; a row with weight on a
-component that is NaN is NaN.
+`scipy.stats` whose parameters broadcast to (n, K), or an object with the methods ``cdf``, ``rvs``, ``bracket``
+and ``take`` of `Chosen`. Components of weight zero are ignored, even if they are NaN; a row with positive weight
+on a component that is NaN is NaN.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from metamix.protocols import FloatArray
 
 __all__ = ["Chosen", "cdf", "choose", "interval", "quantile", "sample"]
 
-#: Numbers (row, quantile and expert) at a time: what is between takes several times as much as the answer.
+#: Entries (rows × quantiles × experts) processed at a time, to bound the memory of temporary arrays.
 _BLOCK = 2**19
-#: Halvings of a range of whole numbers before what is left is rounding.
-_HALVINGS = 1100
-#: Where a quantile is close enough: relative to y, and of the smaller of the two tails.
+#: Largest number of bisections of a range of integers; sufficient for all of float64.
+_MAX_BISECTIONS = 1100
+#: Tolerances of quantiles: relative to y, and to the smaller of the two tail probabilities.
 _TOLERANCES = {"xrtol": 1e-13, "fatol": 1e-13}
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some of the distributions that a frozen one of scipy stands for; made by `choose`."""
+    """A selection from an array of distributions, made by `choose` from a frozen distribution of scipy."""
 
     family: Any
     args: tuple[Any, ...]
@@ -38,7 +38,7 @@ class Chosen:
 
     @property
     def discrete(self) -> bool:
-        """Whether it is about whole numbers."""
+        """Whether the support is the integers."""
         return hasattr(self.family, "pmf")
 
     def cdf(self, y: Any) -> FloatArray:
@@ -50,28 +50,28 @@ class Chosen:
         return np.asarray(self.family.ppf(q, *self.args, **self.kwds))
 
     def bracket(self, q: Any) -> tuple[FloatArray, FloatArray]:
-        """Numbers between which the quantile at q lies: itself, twice."""
+        """Lower and upper bounds of the quantile at q; here both are the quantile."""
         exact = self.ppf(q)
         return exact, exact
 
     def rvs(self, size: Any = None, random_state: Any = None) -> FloatArray:
-        """Draws."""
+        """Random samples."""
         return np.asarray(self.family.rvs(*self.args, **self.kwds, size=size, random_state=random_state))
 
     def take(self, index: Any, shape: tuple[int, ...]) -> Chosen:
-        """The distributions at an index of those, which broadcast to shape."""
+        """The distributions at an index of this array of distributions, whose parameters broadcast to shape."""
         args = tuple(np.broadcast_to(value, shape)[index] for value in self.args)
         return Chosen(self.family, args, {n: np.broadcast_to(v, shape)[index] for n, v in self.kwds.items()})
 
 
 def choose(components: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Some of the (n, K) distributions that one frozen distribution stands for.
+    """Select from the array (n, K) of distributions that a frozen distribution represents.
 
     Parameters
     ----------
     components : frozen distribution
     index : slice, array or tuple of arrays
-        As of an array of that shape.
+        Index of an array of that shape.
     shape : tuple of int
         (n, K).
 
@@ -91,7 +91,7 @@ def choose(components: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def cdf(weights: ArrayLike, components: Any, y: ArrayLike) -> FloatArray:
-    """Probability that the mixture gives at most y.
+    """Distribution function of the mixture at y.
 
     Parameters
     ----------
@@ -113,22 +113,23 @@ def cdf(weights: ArrayLike, components: Any, y: ArrayLike) -> FloatArray:
     y = np.broadcast_to(np.asarray(y, dtype=np.float64), len(shares))
     result = np.empty(len(shares))
     for rows in _blocks(len(shares), shares.shape[1]):
-        result[rows] = _below(shares[rows], choose(components, rows, shares.shape), y[rows])
+        result[rows] = _mixture_cdf(shares[rows], choose(components, rows, shares.shape), y[rows])
     return result
 
 
 def quantile(weights: ArrayLike, components: Any, q: ArrayLike) -> FloatArray:
-    """The number that the mixture stays below with probability q.
+    """Quantiles of the mixture.
 
-    Of counts it is the smallest whole number whose distribution function reaches q. Where a distribution
-    function is flat at q, between components that lie far apart, it is some number of the flat stretch.
+    For counts, the smallest integer at which the distribution function is at least q. If the distribution
+    function is constant at level q, between components that lie far apart, the result is some point of that
+    interval.
 
     Parameters
     ----------
     weights : array-like of shape (n, K)
     components : frozen distribution, (n, K)
     q : float or array-like of shape (m,)
-        Probabilities, 0 and 1 included.
+        Probabilities in [0, 1].
 
     Returns
     -------
@@ -137,11 +138,11 @@ def quantile(weights: ArrayLike, components: Any, q: ArrayLike) -> FloatArray:
     Raises
     ------
     ValueError
-        If a probability is outside 0 ... 1.
+        If a probability is outside [0, 1].
 
     References
     ----------
-    Chandrupatla (1997) for the root finder, between the smallest and largest quantile of the components.
+    Chandrupatla (1997) for the root finder, bracketed by the smallest and largest quantile of the components.
 
     Examples
     --------
@@ -151,20 +152,20 @@ def quantile(weights: ArrayLike, components: Any, q: ArrayLike) -> FloatArray:
     """
     levels = np.asarray(q, dtype=np.float64)
     if levels.ndim > 1 or not ((levels >= 0) & (levels <= 1)).all():
-        raise ValueError(f"q={q!r}: a probability between 0 and 1, or a list of them, would do.")
+        raise ValueError(f"q={q!r} must be a probability between 0 and 1, or a list of them.")
     shares, flat = _shares(weights), np.atleast_1d(levels)
     n, K = shares.shape
     result = np.empty((n, len(flat)))
     for rows in _blocks(n, K * max(len(flat), 1)):
         at = np.repeat(np.arange(n)[rows], len(flat))
         wanted = np.tile(flat, len(at) // max(len(flat), 1))
-        found = _solve(shares[at], choose(components, at, (n, K)), wanted)
+        found = _mixture_quantile(shares[at], choose(components, at, (n, K)), wanted)
         result[rows] = found.reshape(len(result[rows]), len(flat))
     return result if levels.ndim else result[:, 0]
 
 
 def interval(weights: ArrayLike, components: Any, coverage: float) -> FloatArray:
-    """Interval that holds y with some probability, as much being left out below as above.
+    """Central prediction interval, with equal probabilities below and above.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def interval(weights: ArrayLike, components: Any, coverage: float) -> FloatArray
     Returns
     -------
     ndarray of shape (n, 2)
-        Lower and upper end.
+        Lower and upper bounds.
 
     Raises
     ------
@@ -190,12 +191,12 @@ def interval(weights: ArrayLike, components: Any, coverage: float) -> FloatArray
     array([[-1.645,  1.645]])
     """
     if not 0 < coverage < 1:
-        raise ValueError(f"coverage={coverage!r}: a probability between 0 and 1, such as 0.9, would do.")
+        raise ValueError(f"coverage={coverage!r} must be a probability between 0 and 1, such as 0.9.")
     return quantile(weights, components, [0.5 * (1.0 - coverage), 0.5 * (1.0 + coverage)])
 
 
 def sample(weights: ArrayLike, components: Any, rng: Any) -> FloatArray:
-    """One draw for each row: an expert by its weight, then a number from its distribution.
+    """One random sample for each row: an expert drawn by its weight, then a value from its distribution.
 
     Parameters
     ----------
@@ -206,7 +207,7 @@ def sample(weights: ArrayLike, components: Any, rng: Any) -> FloatArray:
     Returns
     -------
     ndarray of shape (n,)
-        NaN where the expert that was drawn has no answer.
+        NaN where the drawn expert made no prediction.
 
     Examples
     --------
@@ -217,7 +218,7 @@ def sample(weights: ArrayLike, components: Any, rng: Any) -> FloatArray:
     """
     shares = _shares(weights)
     cumulated = np.cumsum(shares, axis=1)
-    # whatever rounding does, an expert without weight is never drawn
+    # An expert of weight zero must not be drawn because of rounding.
     cumulated[cumulated >= cumulated[:, -1:]] = np.inf
     expert = np.argmax(rng.random(len(shares))[:, None] < cumulated, axis=1)
     known = np.flatnonzero(np.isfinite(choose(components, (np.arange(len(shares)), expert), shares.shape).cdf(0.0)))
@@ -229,7 +230,7 @@ def sample(weights: ArrayLike, components: Any, rng: Any) -> FloatArray:
 
 
 def _shares(weights: ArrayLike) -> FloatArray:
-    """Weights (n, K) whose rows sum to one; NaN where a row has none."""
+    """Weights (n, K) normalised to row sums of one; NaN for rows without weight."""
     weights = np.asarray(weights, dtype=np.float64)
     total = weights.sum(axis=1, keepdims=True)
     return np.divide(weights, total, out=np.full(weights.shape, np.nan), where=total > 0)
@@ -240,14 +241,14 @@ def _blocks(n: int, width: int) -> list[slice]:
     return [slice(begin, begin + size) for begin in range(0, n, size)]
 
 
-def _below(shares: FloatArray, chosen: Any, y: FloatArray) -> FloatArray:
-    """Distribution function (a,) of mixtures with shares (a, K) at y (a,)."""
+def _mixture_cdf(shares: FloatArray, chosen: Any, y: FloatArray) -> FloatArray:
+    """Distribution function (a,) at y (a,) of mixtures with weights shares (a, K)."""
     each = np.where(shares == 0, 0.0, chosen.cdf(y[:, None]))
     return np.minimum(np.einsum("ak,ak->a", shares, each), 1.0)
 
 
-def _solve(shares: FloatArray, chosen: Any, q: FloatArray) -> FloatArray:
-    """Quantile (a,) at q (a,) of mixtures with shares (a, K)."""
+def _mixture_quantile(shares: FloatArray, chosen: Any, q: FloatArray) -> FloatArray:
+    """Quantile (a,) at q (a,) of mixtures with weights shares (a, K)."""
     low, high = (np.asarray(end, dtype=np.float64) for end in chosen.bracket(q[:, None]))
     counts = shares != 0
     low = np.where(counts, low, np.inf).min(axis=1)  # NaN stays NaN
@@ -255,29 +256,32 @@ def _solve(shares: FloatArray, chosen: Any, q: FloatArray) -> FloatArray:
 
     def excess(y: FloatArray, at: NDArray[Any]) -> FloatArray:
         tail = np.minimum(q[at], 1.0 - q[at])
-        return (_below(shares[at], chosen.take(at, shares.shape), y) - q[at]) / tail
+        return (_mixture_cdf(shares[at], chosen.take(at, shares.shape), y) - q[at]) / tail
 
     if chosen.discrete:
-        return _smallest_count(low, high, lambda y: _below(shares, chosen, y) >= q)
-    # Every component is at most q at the lower end and at least q at the upper: an end that is not is a root.
-    result = np.where(_below(shares, chosen, low) >= q, low, np.where(_below(shares, chosen, high) <= q, high, np.nan))
-    open_ = np.flatnonzero(np.isnan(result) & np.isfinite(low) & np.isfinite(high))
-    if len(open_):
-        result[open_] = elementwise.find_root(
-            excess, (low[open_], high[open_]), args=(open_,), tolerances=_TOLERANCES
+        return _smallest_count(low, high, lambda y: _mixture_cdf(shares, chosen, y) >= q)
+    # The distribution function is at most q at low and at least q at high, up to rounding: otherwise that end is
+    # the root.
+    result = np.where(
+        _mixture_cdf(shares, chosen, low) >= q, low, np.where(_mixture_cdf(shares, chosen, high) <= q, high, np.nan)
+    )
+    unsolved = np.flatnonzero(np.isnan(result) & np.isfinite(low) & np.isfinite(high))
+    if len(unsolved):
+        result[unsolved] = elementwise.find_root(
+            excess, (low[unsolved], high[unsolved]), args=(unsolved,), tolerances=_TOLERANCES
         ).x
     return result
 
 
 def _smallest_count(low: FloatArray, high: FloatArray, reaches: Callable[[FloatArray], NDArray[Any]]) -> FloatArray:
-    """Smallest whole number (a,) between low and high that reaches what is asked for; high is known to."""
+    """Smallest integer (a,) between low and high for which `reaches` is true, by bisection; it is for high."""
     low, high = np.maximum(low, 0.0), np.maximum(high, 0.0)
     low = np.where(np.isfinite(high), low, high)
-    for _ in range(_HALVINGS):
-        open_ = low < high
-        if not open_.any():
+    for _ in range(_MAX_BISECTIONS):
+        unsolved = low < high
+        if not unsolved.any():
             break
-        middle = np.where(open_, np.floor(0.5 * low + 0.5 * high), high)
-        enough = reaches(middle)
-        low, high = np.where(open_ & ~enough, middle + 1.0, low), np.where(open_ & enough, middle, high)
+        middle = np.where(unsolved, np.floor(0.5 * low + 0.5 * high), high)
+        reached = reaches(middle)
+        low, high = np.where(unsolved & ~reached, middle + 1.0, low), np.where(unsolved & reached, middle, high)
     return high

@@ -1,4 +1,4 @@
-"""Planted regimes are what they say; examples come without a download."""
+"""Simulated regimes have the documented properties; examples need no download."""
 
 import socket
 
@@ -15,7 +15,7 @@ from metamix.data.tables import recognise_task
 from metamix.datasets import load_example, make_regimes
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20)
 @given(
     n=st.integers(50, 300),
     d=st.integers(1, 8),
@@ -23,7 +23,7 @@ from metamix.datasets import load_example, make_regimes
     seed=st.integers(0, 10**6),
     task=st.sampled_from(["regression", "classification"]),
 )
-def test_shapes_shares_and_seeds(n, d, K, seed, task):
+def test_shapes_frequencies_and_seeds(n, d, K, seed, task):
     X, y, regimes = make_regimes(n, d, K, task=task, random_state=seed, return_regimes=True)
     assert X.shape == (n, d)
     assert y.shape == regimes.shape == (n,)
@@ -40,17 +40,17 @@ def test_shapes_shares_and_seeds(n, d, K, seed, task):
 @pytest.mark.parametrize("d", [1, 2, 3, 6])
 @pytest.mark.parametrize("K", [2, 3, 4, 6])
 def test_boundaries_are_linear_in_the_first_columns(d, K):
-    X, _, regimes = make_regimes(3000, d, K, random_state=d, return_regimes=True)
+    X, _, regimes = make_regimes(1500, d, K, random_state=d, return_regimes=True)
     gate = LogisticRegression(C=1e6, max_iter=2000).fit(X[:, :2], regimes)
     assert gate.score(X[:, :2], regimes) > 0.98
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("K", [2, 3, 4, 5])
-def test_no_single_linear_model_fits_but_the_laws_do(K, seed):
+def test_one_model_per_regime_fits_and_a_single_one_does_not(K, seed):
     X, y, regimes = make_regimes(4000, n_regimes=K, noise=0.3, random_state=seed, return_regimes=True)
     a, b = X[:, 2], X[:, 3]
-    # All terms any law is made of: with the true regime they explain everything but the noise.
+    # All terms of the regression functions: given the true regime, only the noise remains.
     terms = np.c_[a, b, np.sin(3 * b), np.sin(3 * a), a * b, a**2, b**2]
     answer = np.empty_like(y)
     for k in range(K):
@@ -61,7 +61,7 @@ def test_no_single_linear_model_fits_but_the_laws_do(K, seed):
     assert r2_score(y, LinearRegression().fit(terms, y).predict(terms)) < 0.6
 
 
-def test_classes_are_balanced_and_need_the_regime():
+def test_classes_are_balanced_and_depend_on_the_regime():
     X, y, regimes = make_regimes(4000, task="classification", random_state=0, return_regimes=True)
     assert 0.4 < y.mean() < 0.6
     both = LogisticRegression().fit(X, y).score(X, y)
@@ -70,7 +70,7 @@ def test_classes_are_balanced_and_need_the_regime():
     assert min(scores) > both + 0.1
 
 
-def test_noise_is_what_was_asked_for():
+def test_noise_has_the_given_standard_deviation():
     quiet = make_regimes(5000, noise=0, random_state=3)
     loud = make_regimes(5000, noise=2.0, random_state=3)
     np.testing.assert_array_equal(quiet[0], loud[0])
@@ -80,7 +80,7 @@ def test_noise_is_what_was_asked_for():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"n_samples": 9}, "at least 10"),
+        ({"n_samples": 9}, "n_samples=9 .* at least 10"),
         ({"n_regimes": 0}, "n_regimes=0"),
         ({"n_features": 0}, "n_features=0"),
         ({"noise": -1}, "noise=-1"),
@@ -88,8 +88,8 @@ def test_noise_is_what_was_asked_for():
         ({"task": "ranking"}, "task='ranking'"),
     ],
 )
-def test_wrong_parameters_are_named(wrong, message):
-    with pytest.raises(ValueError, match=f"{message}.* would do"):
+def test_invalid_parameters_are_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
         make_regimes(**wrong)
 
 
@@ -118,12 +118,12 @@ def test_examples_load_without_a_network(name, task, monkeypatch):
     pd.testing.assert_series_equal(y, again[1])
 
 
-def test_the_mixed_example_has_everything():
+def test_the_mixed_example_has_all_types_of_columns():
     X, _ = load_example("mixed")
     assert {column_kind(X[c]) for c in X} == {"number", "text", "category", "boolean", "date"}
     assert X.isna().any().sum() == 3
 
 
-def test_unknown_examples():
+def test_unknown_examples_are_named():
     with pytest.raises(ValueError, match=r"did you mean 'diabetes'.*the examples are diabetes, breast_cancer"):
         load_example("diabetis")

@@ -1,4 +1,4 @@
-"""Gradients are what central differences say, and what has none says so."""
+"""Gradients against central differences; parts without gradient are named."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.cluster import KMeans
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
@@ -26,7 +25,6 @@ from sklearn.preprocessing import (
 from sklearn.svm import LinearSVR
 
 from metamix.data.columns import ColumnEncoder
-from metamix.data.gate_features import GateFeatures, StackColumns
 from metamix.derivatives import (
     NoGradientError,
     gate_gradient,
@@ -87,29 +85,29 @@ MODELS = {
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
-def test_gradients_of_models_are_central_differences(model):
+def test_gradients_of_models_equal_central_differences(model):
     X, y = table()
     fitted = clone(model).fit(X, 100 * y)
     assert close(gradient(fitted, X[:9]), central(fitted.predict, X)[:9])
 
 
 @pytest.mark.parametrize("scaler", SCALERS, ids=str)
-def test_scalers_hand_slopes_on(scaler):
+def test_jacobians_of_scalers_equal_central_differences(scaler):
     X, _ = table()
     fitted = clone(scaler).fit(X)
     assert close(jacobian(fitted, X), central(fitted.transform, X))
 
 
 @given(degree=st.integers(1, 4), interactions=st.booleans(), bias=st.booleans(), seed=st.integers(0, 9))
-@settings(max_examples=15, deadline=None)
-def test_powers_are_lowered_by_one(degree, interactions, bias, seed):
+@settings(max_examples=15)
+def test_jacobians_of_polynomial_features_equal_central_differences(degree, interactions, bias, seed):
     Z = np.random.default_rng(seed).standard_normal((5, 3))
     Z[0] = 0.0
     terms = PolynomialFeatures(degree, interaction_only=interactions, include_bias=bias).fit(Z)
     assert np.allclose(jacobian(terms, Z), central(terms.transform, Z), atol=1e-7)
 
 
-def test_a_transformer_may_bring_its_own_jacobian_and_a_model_its_gradient():
+def test_own_methods_of_transformers_and_models_are_used():
     class Sine(TransformerMixin, BaseEstimator):
         def fit(self, X, y=None):
             self.fitted_ = True
@@ -137,7 +135,7 @@ def test_the_gradient_of_a_plane_is_its_slope():
     assert np.allclose(gradient(plane, X[:4]), [[2.0, -3.0]] * 4)
 
 
-def test_many_rows_are_taken_in_blocks_and_fold_models_averaged():
+def test_rows_are_processed_in_blocks_and_lists_of_models_are_averaged():
     X, y = table(n=700)
     models = [make_pipeline(StandardScaler(), PolynomialFeatures(2), Ridge(a)).fit(X, y) for a in (1, 100)]
     one, other = (gradient(model, X) for model in models)
@@ -145,7 +143,7 @@ def test_many_rows_are_taken_in_blocks_and_fold_models_averaged():
     assert np.allclose(gradient(models, X), (one + other) / 2)
 
 
-def test_gaps_and_columns_that_mark_them():
+def test_missing_values_and_their_indicators():
     X, y = table()
     X[::5, 1] = np.nan
     encoder = ColumnEncoder().fit(X)
@@ -158,7 +156,7 @@ def test_gaps_and_columns_that_mark_them():
     assert close(gradient(model, X[there]), central(model.predict, X[there]))
 
 
-def test_frames_of_numbers_are_as_good_as_arrays():
+def test_numeric_frames_equal_arrays():
     X, y = table()
     frame = pd.DataFrame(X, columns=["a", "b", "c"])
     model = make_pipeline(ColumnEncoder(), PolynomialFeatures(2), Ridge())
@@ -170,14 +168,14 @@ def test_frames_of_numbers_are_as_good_as_arrays():
     ("model", "named"),
     [
         (RandomForestRegressor(3, random_state=0), "RandomForestRegressor"),
-        (PoissonRegressor(), "PoissonRegressor"),  # has coef_, and is not linear
+        (PoissonRegressor(), "PoissonRegressor"),  # has coef_, but is not linear
         (make_pipeline(QuantileTransformer(n_quantiles=10), LinearRegression()), "QuantileTransformer"),
         (make_pipeline(MinMaxScaler(clip=True), LinearRegression()), "MinMaxScaler"),
         (TransformedTargetRegressor(LinearRegression(), func=np.log1p, inverse_func=np.expm1), "FunctionTransformer"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_has_no_gradient_is_named(model, named):
+def test_parts_without_gradient_are_named(model, named):
     X = np.random.default_rng(0).standard_normal((40, 2))
     fitted = model.fit(X, np.exp(X[:, 0]))
     with pytest.raises(NoGradientError, match=named) as caught:
@@ -185,7 +183,7 @@ def test_what_has_no_gradient_is_named(model, named):
     assert isinstance(caught.value, TypeError)
 
 
-def test_classes_several_targets_text_and_sparse_columns_have_none():
+def test_classifiers_several_targets_text_and_sparse_columns_have_no_gradient():
     X = np.random.default_rng(0).standard_normal((40, 2))
     with pytest.raises(NoGradientError, match="LogisticRegression"):
         gradient(LogisticRegression().fit(X, X[:, 0] > 0), X)
@@ -195,7 +193,7 @@ def test_classes_several_targets_text_and_sparse_columns_have_none():
         gradient(LinearRegression().fit(X, X[:, 0]), sparse.csr_matrix(X))
     frame = pd.DataFrame({"size": X[:, 0], "city": ["Rome", "Oslo"] * 20})
     model = make_pipeline(ColumnEncoder(), LinearRegression()).fit(frame, X[:, 0])
-    with pytest.raises(NoGradientError, match="no numbers"):
+    with pytest.raises(NoGradientError, match="non-numeric"):
         gradient(model, frame)
     with pytest.raises(NoGradientError, match="text"):
         jacobian(ColumnEncoder().fit(frame), X)
@@ -217,7 +215,7 @@ def labels_of(Z):
 
 
 @pytest.mark.parametrize("gate", GATES.values(), ids=GATES.keys())
-def test_gradients_of_gates_are_central_differences(gate):
+def test_gradients_of_gates_equal_central_differences(gate):
     X, _ = table(n=200)
     X = np.c_[X, np.full(200, 3.0)]  # a constant column does not matter
     fitted = clone(gate).fit(X, labels_of((X - X.mean(axis=0)) / 1e3))
@@ -234,7 +232,7 @@ def test_a_gate_without_gradient_is_named():
         gate_gradient(NeighboursGate().fit(X, labels_of(X[:, :2] / 1e4)), X)
 
 
-def test_the_check_of_gates_sees_a_wrong_gradient():
+def test_the_public_check_of_gates_finds_a_wrong_gradient():
     class Wrong(SoftmaxGate):
         def weights_gradient(self, X):
             return 1.1 * super().weights_gradient(X)
@@ -244,7 +242,7 @@ def test_the_check_of_gates_sees_a_wrong_gradient():
         checks["gradient_is_the_slope_of_the_weights"]()
 
 
-def test_softmax_of_any_logits():
+def test_softmax_gradient_of_nonlinear_logits():
     rng = np.random.default_rng(0)
     X, A = rng.standard_normal((30, 2)), rng.standard_normal((2, 4))
 
@@ -257,7 +255,7 @@ def test_softmax_of_any_logits():
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
-def test_weights_that_are_left_over(k):
+def test_gradient_of_the_largest_weights(k):
     X = np.random.default_rng(0).standard_normal((100, 2))
     gate = SoftmaxGate(penalty=0.01).fit(X, labels_of(X))
     weights = gate.predict_proba(X)
@@ -265,118 +263,61 @@ def test_weights_that_are_left_over(k):
     assert close(found, central(lambda X: keep_top(gate.predict_proba(X), k), X))
 
 
-# -- gate features
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["x", [2, 0], make_pipeline(StandardScaler(), PCA(2)), make_pipeline(StandardScaler(), PolynomialFeatures(2))],
-    ids=str,
-)
-@pytest.mark.parametrize("gaps", [False, True])
-def test_gate_features_hand_slopes_on(kind, gaps):
-    X, _ = table()
-    seen = X.copy()
-    if gaps and isinstance(kind, str | list):
-        seen[3, 0] = np.nan  # an encoder then stands in between
-    features = GateFeatures(kind, most_columns=2 if kind == "x" else None).fit(seen)
-    assert close(features.jacobian(X), central(features.base, X))
-
-
-def test_gate_features_of_frames_are_found_by_name():
-    X, _ = table()
-    frame = pd.DataFrame(X, columns=["a", "b", "c"])
-    features = GateFeatures(["c", "a"]).fit(frame)
-    expected = central(lambda X: features.base(pd.DataFrame(X, columns=["a", "b", "c"])), X)
-    assert close(features.jacobian(frame), expected)
-
-
-@pytest.mark.parametrize("kind", ["predictions", "both"])
-def test_gate_features_made_of_answers(kind):
-    X, _ = table()
-    Z = StandardScaler().fit(X)
-    features = GateFeatures(kind).fit(X)
-
-    def answers(X):
-        return np.column_stack([np.sin(Z.transform(X)[:, 0]), Z.transform(X).prod(axis=1)])
-
-    slopes = central(answers, X)
-    expected = central(lambda X: features.join(features.base(X), answers(X)), X)
-    assert close(features.jacobian(X, answers(X), slopes), expected)
-    with pytest.raises(NoGradientError, match=kind):
-        features.jacobian(X)
-
-
-def test_gate_features_without_gradient_are_named():
-    X, _ = table()
-    with pytest.raises(NoGradientError, match="KMeans"):
-        GateFeatures(KMeans(2, n_init=1, random_state=0)).fit(X).jacobian(X)
-
-
 # -- the stack and the mixture
 
 
-def test_spread_of_equal_answers_is_level():
+def test_the_spread_of_equal_predictions_has_gradient_zero():
     assert (spread_gradient(np.ones((2, 3)), np.arange(12.0).reshape(2, 3, 2)) == 0).all()
 
 
 @pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("bent", [False, True])
-def test_the_stack_follows_experts_and_features(wide, bent):
+@pytest.mark.parametrize("with_features", [False, True])
+def test_gradient_of_the_feature_weighted_stack(wide, with_features):
     rng = np.random.default_rng(1)
-    X = rng.uniform(-2.5, 2.5, (300, 4))  # some rows beyond where modulators are cut off
+    X = rng.uniform(-2.5, 2.5, (300, 4))  # some rows beyond the range to which features are clipped
     A, B = rng.standard_normal((4, 3)), rng.standard_normal((4, 4))
 
-    def answers(X):
+    def predictions(X):
         return np.sin(X) @ A
 
     def features(X):
-        return X @ B if bent else None
+        return X @ B if with_features else None
 
-    y = answers(X)[:, 0] * (X[:, 0] > 0) + answers(X)[:, 1] * X[:, 1]
+    y = predictions(X)[:, 0] * (X[:, 0] > 0) + predictions(X)[:, 1] * X[:, 1]
     pairs = [(np.arange(150), np.arange(150, 300)), (np.arange(150, 300), np.arange(150))]
-    stack = FeatureWeightedStack(most_columns=2 if wide else 20).fit(answers(X), y, pairs, features=features(X))
+    stack = FeatureWeightedStack(most_columns=2 if wide else 20).fit(predictions(X), y, pairs, features=features(X))
     slopes = np.cos(X)[:, None, :] * A.T
-    columns = np.tile(B.T, (300, 1, 1)) if bent else None
-    found = stack.predict_gradient(answers(X), features(X), slopes, columns)
-    expected = central(lambda X: stack.predict(answers(X), features(X)), X)
+    columns = np.tile(B.T, (300, 1, 1)) if with_features else None
+    found = stack.predict_gradient(predictions(X), features(X), slopes, columns)
+    expected = central(lambda X: stack.predict(predictions(X), features(X)), X)
     smooth = np.abs(found - expected).max(axis=1) <= 1e-5 * np.abs(expected).max()
-    assert smooth.mean() > 0.99  # but for rows within a step of a cut
+    assert smooth.mean() > 0.99  # except for rows within a step of the clipping bounds
     assert np.ptp(found, axis=0).min() > 0.1
-
-
-def test_columns_of_the_stack_hand_slopes_on():
-    X, _ = table()
-    assert np.array_equal(StackColumns().fit(X).jacobian(X), np.tile(np.eye(3), (60, 1, 1)))
-    seen = X.copy()
-    seen[3, 0] = np.nan
-    columns = StackColumns().fit(seen)
-    assert close(columns.jacobian(X), central(columns.dense, X))
 
 
 @pytest.mark.parametrize("gate", GATES.values(), ids=GATES.keys())
 @pytest.mark.parametrize("k", [None, 1])
-def test_the_mixture_is_a_product_rule(gate, k):
+def test_gradient_of_the_mixture(gate, k):
     X, y = table(n=200)
     Z = (X - X.mean(axis=0)) / X.std(axis=0)
     gate = clone(gate).fit(X, labels_of(Z))
     experts = [clone(MODELS[name]).fit(X, y) for name in ("linear", "cubic", "components")]
 
-    def answers(X):
+    def predictions(X):
         return np.column_stack([expert.predict(X) for expert in experts])
 
     weights = gate.predict_proba(X)
     kept = keep_top(weights, k)
     found = mixture_gradient(
         kept,
-        answers(X),
+        predictions(X),
         top_gradient(weights, gate_gradient(gate, X), kept),
         np.stack([gradient(expert, X) for expert in experts], axis=1),
     )
-    assert close(found, central(lambda X: combine(keep_top(gate.predict_proba(X), k), answers(X)), X))
+    assert close(found, central(lambda X: combine(keep_top(gate.predict_proba(X), k), predictions(X)), X))
 
 
-def test_an_expert_without_weight_need_not_answer():
+def test_experts_of_weight_zero_may_have_missing_predictions():
     weights, slopes = np.array([[1.0, 0.0]]), np.zeros((1, 2, 2))
     given = np.array([[[1.0, 2.0], [np.nan, np.nan]]])
     assert np.array_equal(mixture_gradient(weights, np.array([[3.0, np.nan]]), slopes, given), [[1.0, 2.0]])

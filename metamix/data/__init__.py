@@ -1,1 +1,1 @@
-"""Reading, cleaning and encoding tables; folds; the columns that a gate looks at."""
+"""Reading, cleaning and encoding tables; folds; the features of gates."""

@@ -1,4 +1,4 @@
-"""What one column holds, and the same as numbers, dates or codes, whatever library it comes from."""
+"""The type of a column from any library, and its conversion to numbers, dates or codes."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def is_pandas(X: Any, kind: str = "DataFrame") -> bool:
     >>> is_pandas(pd.Series([1])), is_pandas(pd.Series([1]), "Series")
     (False, True)
     """
-    # What is not imported cannot be what X is: no import needed to know.
+    # If pandas has not been imported, X cannot be a pandas object.
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(X, getattr(pandas, kind))
 
 
 def column_kind(column: Any) -> str:
-    """Judge what a column holds its dtype and, for Python objects, its values.
+    """Determine the type of a column from its dtype or, for Python objects, from its values.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _object_kind(values: np.ndarray) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether one Python value stands for nothing: None, NaN, NaT, NA.
+    """Whether a Python value is missing: None, NaN, NaT or NA.
 
     Examples
     --------
@@ -156,14 +156,14 @@ def _narwhals_kind(column: Any) -> str:
 
 
 def numbers_of(column: Any, name: str = "") -> np.ndarray:
-    """Numbers, booleans or durations (in seconds) as floats.
+    """Convert numbers, booleans or durations (to seconds) to floats.
 
     Parameters
     ----------
     column : array, pandas Series or narwhals Series
         (n,).
     name : str
-        What to call the column in an error.
+        Name of the column for error messages.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def numbers_of(column: Any, name: str = "") -> np.ndarray:
     Raises
     ------
     ValueError
-        The column holds something that is no number, or an infinite one.
+        The column contains non-numeric or infinite values.
 
     Examples
     --------
@@ -208,20 +208,20 @@ def _floats(column: Any) -> np.ndarray:
     if values.dtype.kind == "O":
         try:
             return values.astype(np.float64)
-        except TypeError:  # some kinds of missing value know no float
+        except TypeError:  # some missing values cannot be converted to float
             return np.array([np.nan if is_missing(v) else float(v) for v in values.tolist()], dtype=float)
     return values.astype(np.float64, copy=False)
 
 
 def dates_of(column: Any, name: str = "") -> np.ndarray:
-    """Dates and times by the clock they were written in.
+    """Convert dates to datetime64 in local time; time zones are dropped.
 
     Parameters
     ----------
     column : array, pandas Series or narwhals Series
         (n,).
     name : str
-        What to call the column in an error.
+        Name of the column for error messages.
 
     Returns
     -------
@@ -289,7 +289,7 @@ def date_part(dates: np.ndarray, part: str) -> np.ndarray:
 
 
 def codes_of(column: Any) -> tuple[np.ndarray, list[str], bool]:
-    """Values of any kind as text, numbered.
+    """Encode values of any type as integers and text levels.
 
     Parameters
     ----------
@@ -339,7 +339,7 @@ def _numbered(cells: list[Any], order: list[str]) -> tuple[np.ndarray, list[str]
 
 
 def sorted_levels(levels: Any) -> list[str]:
-    """Levels in the order of the numbers they spell, or else of the alphabet.
+    """Sort levels numerically if all are numbers, else alphabetically.
 
     Examples
     --------

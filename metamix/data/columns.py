@@ -1,4 +1,4 @@
-"""Mixed columns made into one dense array of numbers, for experts and gates that need numbers."""
+"""Encoding of mixed columns as a numeric array, for experts and gates that need numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metamix.data.frames import array_of_lists, check_frame, column_names, find_
 __all__ = ["ColumnEncoder"]
 
 _DATE_PARTS = ("month", "weekday", "hour")
-_CODED = ("text", "category", "empty")  # complete once written: nothing to impute or scale
+_CODED = ("text", "category", "empty")  # neither imputed nor scaled after encoding
 _MISSING = -1  # the code of a missing text
 
 
@@ -24,7 +24,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
     """Encode numbers, booleans, dates, text and categories as numbers.
 
     Numbers are imputed by their median and standardised; booleans become 0 and 1; dates become seconds
-    (since 1970 by the clock they were written in) and month, weekday and hour where these vary; text and
+    (since 1970 in local time) and month, weekday and hour where these vary; text and
     categories become a 0/1 column for each frequent value, or its rank. A numeric column that was constant
     in training is 0 when scaled, a column without any value is 0, whatever they hold later. A sparse X
     stays sparse: it is divided by its standard deviation, not centred, and missing entries become 0.
@@ -41,8 +41,8 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
     missing : {"impute", "keep"}
         "keep" leaves NaN in what comes from numbers, booleans and dates, and in ordinal ranks.
     max_categories : int or None
-        Values kept apart per column, the rare ones taken together as one; where something is lumped, values
-        seen once are. None keeps all.
+        Largest number of values per column; the rarest are merged into one category. If any are merged, so are
+        all values that occur once. None keeps all.
     missing_indicator : bool
         Add a 0/1 column for each column of numbers, booleans or dates with missing values in training
         (with ``missing="impute"`` only).
@@ -50,11 +50,11 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     kinds_ : list of str
-        (d,) what each column held in training, see `metamix.data.cells.column_kind`.
+        (d,) type of each column in training, see `metamix.data.cells.column_kind`.
     categories_ : list
-        (d,) for text and categories the list of values kept apart, else None.
+        (d,) for text and categories the list of separate values, else None.
     factor_ : ndarray
-        (D,) what encoded columns are multiplied with once they are centred.
+        (D,) factors by which centred encoded columns are multiplied.
     n_features_in_, feature_names_in_
         d, and (d,) the names of a frame whose names are all text.
 
@@ -100,7 +100,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         ------
         ValueError
             X is empty or not two-dimensional, a number is infinite, two columns share a name, or a parameter
-            is none of its choices.
+            has an invalid value.
         """
         self._learn(X)
         return self
@@ -125,8 +125,8 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            Columns are absent or too many, a number is infinite, or a column of numbers or dates holds
-            something else now.
+            Columns are absent or too many, a number is infinite, or a column of numbers or dates has
+            another type now.
         """
         check_is_fitted(self)
         return self._finish(self._raw(self._read(X)), X)
@@ -164,7 +164,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         return np.asarray(out, dtype=object)
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn what may be handed in: mixed columns, missing values, sparse."""
+        """Tags: mixed columns, missing values and sparse input are supported."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
@@ -173,7 +173,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         return tags
 
     def _read(self, X: Any, reset: bool = False) -> Any:
-        """X as an array, CSR matrix or list of columns, its width checked against training's."""
+        """X as an array, CSR matrix or list of columns, with the number of columns checked against training."""
         if not is_frame(X):
             if isinstance(X, list | tuple):
                 X = array_of_lists(X)
@@ -195,9 +195,9 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         return columns
 
     def _raw(self, read: Any) -> Any:
-        """Encode without imputing or scaling: (n, D), missing as NaN; X itself where it serves."""
+        """Encode without imputing or scaling: (n, D), missing as NaN; X itself if no conversion is needed."""
         if sparse.issparse(read) and self._sparse:
-            numbers_of(read.data, "of sparse X")  # refuses infinity
+            numbers_of(read.data, "of sparse X")  # raises an error for infinity
             return read.astype(np.float64, copy=False)
         read = read.toarray() if sparse.issparse(read) else read
         if self._plain and isinstance(read, np.ndarray) and read.dtype.kind in "fiub":
@@ -306,7 +306,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
             values = raw[:, i] if finite else raw[:, i][~np.isnan(raw[:, i])]
             if indicate and first[i] and len(values) < len(raw):
                 self._indicators.append(i)
-            if not len(values):  # dates that are all NaT, say: 0 for ever
+            if not len(values):  # for example dates that are all NaT: always 0
                 self.factor_[i] = 0.0
             elif kind == "boolean":
                 self._fill[i] = float(values.mean() >= 0.5)
@@ -337,7 +337,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         if not (impute or marks or self.scale):
             return raw
         D, some, out = raw.shape[1], self._numeric, raw
-        # A fresh array may be worked on in place; the caller's own may not.
+        # A new array may be modified in place, the caller's may not.
         if marks or (isinstance(X, np.ndarray) and np.may_share_memory(raw, X)):
             out = np.zeros((len(raw), D + len(marks)))
             out[:, :D] = raw
@@ -364,7 +364,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         return out
 
     def _endings(self) -> list[list[str]]:
-        """Say what is appended to the name of each column for those (D in all) made of it."""
+        """Suffixes of the names of the encoded columns (D in all), for each input column."""
         endings = []
         for kept, parts, rare, missing in zip(
             self.categories_, self._parts, self._has_rare, self._has_missing, strict=True
@@ -394,5 +394,5 @@ def _standard(values: np.ndarray) -> tuple[float, float]:
     if high - low <= 10 * np.finfo(float).eps * largest:
         return low, 0.0
     centre = float(values.mean())
-    spread = max(high - centre, centre - low)  # squares of very large or small numbers would leave the floats
+    spread = max(high - centre, centre - low)  # squares of very large or small numbers would overflow or underflow
     return centre, float(1.0 / (spread * np.sqrt(np.mean(((values - centre) / spread) ** 2))))

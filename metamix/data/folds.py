@@ -1,4 +1,4 @@
-"""Folds: which rows are held out together, and which rows a fold may learn from."""
+"""Cross-validation folds as fixed pairs of training and held-out rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Folds:
-    """Pairs of training and held-out rows, fixed for a whole fit.
+    """Pairs of training and held-out rows that stay fixed during a fit.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class Folds:
     pairs : tuple of (train, test)
         Row positions of each fold.
     in_sample : bool
-        True for the single "fold" of classical EM, which trains on and answers for every row.
+        True for the single fold of in-sample EM, in which all rows are both training and held-out rows.
     splitter : object
-        What made the pairs (int, splitter or list); applied again inside a fold that keeps too few others.
+        The argument `cv` (int, splitter or list); `inside` applies it again if too few folds are left.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Folds:
 
     @cached_property
     def fold_of_row(self) -> Rows:
-        """Fold(s) in which each row was held out, (n,) or (n, R) with repeats; -1 for never."""
+        """Folds in which each row was held out, (n,), or (n, R) with repeats; -1 for none."""
         times = np.zeros(self.n, dtype=np.intp)
         for _, test in self.pairs:
             times[test] += 1
@@ -65,31 +65,32 @@ class Folds:
 
     @cached_property
     def partition(self) -> Rows:
-        """The first fold that held each row out, (n,); -1 for never."""
+        """The first fold in which each row was held out, (n,); -1 for none."""
         return self.fold_of_row if self.fold_of_row.ndim == 1 else self.fold_of_row[:, 0]
 
     @cached_property
     def held_out(self) -> NDArray[np.bool_]:
-        """Rows that were held out at least once, (n,)."""
+        """Mask (n,) of the rows that were held out at least once."""
         return self.partition >= 0
 
     def train_rows(self, f: int) -> Rows:
-        """Rows whose out-of-fold answers a gate may learn from before it weighs the rows of fold f.
+        """Rows on which a gate is fitted that predicts the held-out rows of fold f.
 
-        They are fold f's own training rows, so that groups stay whole and time runs forward.
+        They are the training rows of fold f that have out-of-fold predictions, so that groups are not split and
+        time order is kept, if the splitter does so.
         """
         train = self.pairs[f][0]
         return train if self.in_sample else train[self.held_out[train]]
 
     def test_rows(self, f: int) -> Rows:
-        """Rows that fold f was the first to hold out: every honest row belongs to one such set."""
+        """Rows that were first held out in fold f; these sets partition the held-out rows."""
         return np.flatnonzero(self.partition == f)
 
     def second_level(self, y: NDArray[Any], groups: Any = None, seed: int = 0) -> Folds:
-        """Folds for what learns from out-of-fold answers: gates and stacks.
+        """Folds for models fitted to out-of-fold predictions: gates and stacks.
 
-        They are these folds, as long as any of them leaves honest rows to learn from. A single hold-out
-        leaves none, so its honest rows are divided anew, groups kept whole.
+        They are these folds, unless none of them has training rows that were held out elsewhere. That is the
+        case for a single hold-out set, whose rows are then split into new folds, groups kept together.
         """
         usable = any(len(self.train_rows(f)) > 1 and len(self.test_rows(f)) for f in range(len(self)))
         rows = np.flatnonzero(self.held_out)
@@ -105,10 +106,10 @@ class Folds:
         return Folds(self.n, tuple((rows[train], rows[test]) for train, test in fresh.pairs), stratify=self.stratify)
 
     def merged(self, k: int, counts: NDArray[np.bool_] | None = None) -> Folds:
-        """Folds joined into k larger ones, where every row is held out once and trains all other folds.
+        """Merge the folds into k larger ones, to save fits.
 
-        Fewer folds cost fewer fits. Time series, repeats and lists with gaps stay as they are. Folds are balanced
-        by the rows (n,) that count, by default all.
+        Only a partition of all rows is merged; time series, repeats and incomplete lists are returned unchanged.
+        The mask counts (n,) selects the rows by whose number the folds are balanced, by default all.
 
         Examples
         --------
@@ -131,18 +132,17 @@ class Folds:
     def inside(self, f: int, X: Any, y: NDArray[Any], groups: Any = None, seed: int = 0) -> Folds:
         """Folds for a model that is cross-fitted within the training rows of fold f.
 
-        They are the *other* folds restricted to those rows, so that whatever the splitter respects
-        (groups, time) is respected inside as well. Where fewer than two are left, as at the beginning
-        of a time series, the splitter is applied again.
+        They are the *other* folds restricted to these rows, which preserves groups and time order. If fewer
+        than two are left, as at the beginning of a time series, the splitter is applied again.
 
         Parameters
         ----------
         f : int
             The outer fold.
         X, y, groups
-            The training rows of fold f only, for a splitter that must be applied again.
+            The training rows of fold f only, in case the splitter is applied again.
         seed : int
-            Seeds the splitter in that case.
+            Seed of the splitter in that case.
         """
         rows = self.pairs[f][0]
         place = np.full(self.n, -1, dtype=np.intp)
@@ -157,15 +157,14 @@ class Folds:
             return Folds(len(rows), tuple(pairs), splitter=self.splitter, stratify=self.stratify)
         again = self.splitter
         if not (isinstance(again, Integral) or hasattr(again, "split")):
-            # A list of folds has no rule that could be applied again; blocks of neighbouring rows
-            # keep a time order roughly and cost nothing.
+            # A list of folds cannot be applied again; KFold without shuffling keeps a time order approximately.
             again = None
         for splitter in (again, TimeSeriesSplit(2) if isinstance(again, TimeSeriesSplit) else None, GroupKFold(2)):
             if splitter is None or (splitter is not again and isinstance(splitter, GroupKFold) and groups is None):
                 continue
             try:
                 return make_folds(splitter, X, y, groups, stratify=self.stratify, random_state=seed)
-            except ValueError:  # too few rows, groups or folds for this rule: a simpler one follows
+            except ValueError:  # too few rows, groups or folds for this splitter: try a simpler one
                 continue
         return make_folds(KFold(min(3, len(rows))), X, y, stratify=self.stratify, random_state=seed)
 
@@ -179,23 +178,23 @@ def make_folds(
     stratify: bool = False,
     random_state: int | None = None,
 ) -> Folds:
-    """Turn `cv` into fixed pairs of rows, without touching what the user handed in.
+    """Convert `cv` to fixed pairs of rows; a splitter passed by the user is not modified.
 
     Parameters
     ----------
     cv : None, int, splitter, or iterable of (train, test)
-        None is in sample. An int makes shuffled folds (tables are often sorted), stratified for
-        classes, whole groups where `groups` are given.
+        None is in sample. An int makes shuffled folds (tables are often sorted), stratified for classes, and
+        grouped if `groups` are given.
     X : array or frame, n rows
-        Passed on to a splitter.
+        Passed to the splitter.
     y : ndarray of shape (n,)
-        Target; integer codes where `stratify` is set.
+        Target; integer codes if `stratify` is set.
     groups : array-like of shape (n,), optional
-        Rows of one group are never split.
+        Rows of a group are kept in the same fold.
     stratify : bool
-        Keep the share of each class.
+        Whether to preserve the proportions of the classes.
     random_state : int, optional
-        Seed of shuffled splitters that have none.
+        Seed of shuffled splitters without one of their own.
 
     Returns
     -------
@@ -204,7 +203,7 @@ def make_folds(
     Raises
     ------
     ValueError
-        If `cv` cannot split these rows; the message says what would.
+        If `cv` cannot split these rows; the message says which value can.
 
     Examples
     --------
@@ -220,7 +219,7 @@ def make_folds(
     if isinstance(cv, Integral) and not isinstance(cv, bool):
         splitter = _splitter(int(cv), n, y, groups, stratify, random_state)
     elif hasattr(cv, "split") and not isinstance(cv, str | bytes):
-        # A copy: splitting may advance a random state that belongs to the user.
+        # A copy, since splitting may advance the user's random state.
         splitter = copy.deepcopy(cv)
         if getattr(splitter, "random_state", 0) is None and getattr(splitter, "shuffle", True):
             splitter.random_state = random_state
@@ -231,11 +230,11 @@ def make_folds(
         return Folds(n, tuple(pairs), splitter=pairs, stratify=stratify)
     else:
         raise ValueError(
-            f"cv={cv!r} is not a way to split rows; give a number of folds (cv=5), a splitter of "
+            f"cv={cv!r} is not a cross-validation scheme; give a number of folds (cv=5), a splitter of "
             "sklearn.model_selection, a list of (train, test) pairs, or None for EM in sample."
         )
     with warnings.catch_warnings():
-        # A class with fewer rows than folds is missing from some folds; answers are realigned there.
+        # A class with fewer rows than folds is missing from some folds; predictions are aligned by class.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         pairs = [_rows_of(pair, n) for pair in splitter.split(X, y, groups)]
     return Folds(n, tuple(pairs), splitter=cv, stratify=stratify)
@@ -250,7 +249,7 @@ def _splitter(k: int, n: int, y: Any, groups: Any, stratify: bool, seed: int | N
         raise ValueError(
             f"cv={k} needs at least {k} {what}, got n_samples = {n} with {available} {what}; set cv lower."
         )
-    # Stratifying is impossible where no class has a row for every fold.
+    # Stratification is impossible if no class has at least k rows.
     stratify = stratify and int(np.bincount(np.asarray(y, dtype=np.intp)).max()) >= k
     if groups is None:
         return (StratifiedKFold if stratify else KFold)(k, shuffle=True, random_state=seed)

@@ -1,4 +1,4 @@
-"""Rows and columns of a table of any kind: array, sparse matrix, or frame of pandas, polars and others."""
+"""Rows and columns of arrays, sparse matrices and data frames of pandas, polars and other libraries."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = [
 
 
 class TableError(ValueError):
-    """A table that cannot be read or used; the message is one line that says what would do."""
+    """Raised for a table that cannot be read or used; the message is one line with the remedy."""
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names in a sentence, the first so many of them.
+    """Join the first names for an error message.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def frame_columns(X: Any) -> list[Any]:
 
 
 def find_columns(names: list[str], known: list[str]) -> list[int]:
-    """Find the columns of training among those of a new frame.
+    """Find the positions of the training columns in a new frame.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def find_columns(names: list[str], known: list[str]) -> list[int]:
     Returns
     -------
     list of int
-        (d,) where each known column is now.
+        (d,) position of each known column in `names`.
 
     Raises
     ------
@@ -264,7 +264,7 @@ def _positions(X: Any, rows: Any) -> np.ndarray:
 
 
 def check_frame(columns: list[Any], names: list[str] | None) -> None:
-    """Refuse a frame without rows or columns, or with two columns of one name.
+    """Raise an error for a frame without rows or columns, or with duplicate column names.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def check_frame(columns: list[Any], names: list[str] | None) -> None:
     Raises
     ------
     TableError
-        There is nothing to learn from, or a name is not unique.
+        The frame has no rows or columns, or a name is not unique.
 
     Examples
     --------
@@ -294,7 +294,7 @@ def check_frame(columns: list[Any], names: list[str] | None) -> None:
 
 
 def array_of_lists(X: Any) -> Any:
-    """Nested lists as an array that keeps numbers beside text.
+    """Convert nested lists to an array; of dtype object if they mix numbers and text.
 
     Examples
     --------

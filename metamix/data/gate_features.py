@@ -1,4 +1,4 @@
-"""What a gate looks at: the columns of X, the experts' answers, both, some columns, or a transformer's output."""
+"""Features of gates: columns of X, the experts' predictions, both, some columns, or a transformer's output."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Array = NDArray[np.float64]
 
 
 class GateFeatures(BaseEstimator):
-    """Turns rows, and the experts' answers to them, into what the gate is asked about.
+    """Transform X and the experts' predictions to the input of a gate.
 
     Parameters
     ----------
     kind : {"x", "predictions", "both"}, list of columns, or transformer
-        `"predictions"` are the experts' answers and what follows from them: their spread for numbers;
-        logits, entropy and margin for classes.
+        "predictions" are the experts' predictions and their standard deviation for regression; logits, entropy
+        and margin for classification.
     raw : bool
-        Hand X over as it came; for a plain classifier that the user chose as gate.
+        Pass X unchanged, for a classifier that the user passed as the gate.
     most_columns : int or None
-        Rotate wider X to so many principal components; for gates chosen by name.
+        Replace more columns than this by as many principal components; for gates chosen by name.
 
     Examples
     --------
@@ -47,11 +47,11 @@ class GateFeatures(BaseEstimator):
 
     @property
     def asks_experts(self) -> bool:
-        """Whether every expert must answer before the gate can."""
+        """Whether the gate needs the predictions of all experts."""
         return isinstance(self.kind, str) and self.kind in ("predictions", "both")
 
     def fit(self, X: Any, y: Any = None) -> GateFeatures:
-        """Learn how columns are encoded; ValueError for an unknown kind."""
+        """Fit the encoder; ValueError for an unknown kind."""
         if isinstance(self.kind, str) and self.kind not in ("x", "predictions", "both"):
             raise ValueError(
                 f"gate_features={self.kind!r} is unknown; give 'x', 'predictions', 'both', a list of columns, "
@@ -63,21 +63,21 @@ class GateFeatures(BaseEstimator):
             self.columns_ = None if isinstance(self.kind, str) else list(self.kind)
             X = X if self.columns_ is None else _take_columns(X, self.columns_)
             if self.kind != "predictions" and not self.raw:
-                self._learn(X)
+                self._fit_encoder(X)
         else:
             self.columns_ = None
             try:
                 self.encoder_ = clone(self.kind).fit(X)
             except TypeError as error:
                 raise ValueError(
-                    f"gate_features={self.kind!r} cannot be fitted without y; one that saw y would let the gate look "
-                    "at the rows it is judged on. Give a transformer of X alone."
+                    f"gate_features={self.kind!r} cannot be fitted without y; a transformer fitted to y would leak the "
+                    "targets of held-out rows. Give a transformer of X alone."
                 ) from error
         return self
 
-    def _learn(self, X: Any) -> None:
-        """Encode what is not plain numbers, and rotate what is wider than a gate can use."""
-        encoder = None if _is_plain(X) else ColumnEncoder().fit(X)
+    def _fit_encoder(self, X: Any) -> None:
+        """Fit an encoder unless X is numeric without missing values, and PCA if there are too many columns."""
+        encoder = None if _is_complete_numeric(X) else ColumnEncoder().fit(X)
         self.encoder_ = encoder
         if encoder is None and not sparse.issparse(X):
             self.fill_ = np.asarray(X.mean(axis=0))
@@ -87,34 +87,40 @@ class GateFeatures(BaseEstimator):
             if X.shape[1] <= self.most_columns:
                 return
             encoder = ColumnEncoder().fit(X)
-        wide: Any = encoder.transform(X)
-        if wide.shape[1] <= self.most_columns:
+        encoded: Any = encoder.transform(X)
+        if encoded.shape[1] <= self.most_columns:
             return
-        if sparse.issparse(wide):
-            rotation = TruncatedSVD(self.most_columns, random_state=0).fit(wide)
+        if sparse.issparse(encoded):
+            reduction = TruncatedSVD(self.most_columns, random_state=0).fit(encoded)
         else:
-            rotation = PCA(min(self.most_columns, len(wide)), svd_solver="covariance_eigh").fit(wide)
-        self.encoder_ = make_pipeline(encoder, rotation)
+            reduction = PCA(min(self.most_columns, len(encoded)), svd_solver="covariance_eigh").fit(encoded)
+        self.encoder_ = make_pipeline(encoder, reduction)
 
     def base(self, X: Any) -> Any:
-        """The part that comes from X alone, n rows; X itself, not a copy, where it is plain numbers."""
+        """The features (n, q) from X alone, not copied if X is numeric; None if there are none."""
         if isinstance(self.kind, str) and self.kind == "predictions":
             return None
         X = X if self.columns_ is None else _take_columns(X, self.columns_)
-        return self._without_gaps(X) if self.encoder_ is None else self.encoder_.transform(X)
+        return self._imputed(X) if self.encoder_ is None else self.encoder_.transform(X)
 
-    def _without_gaps(self, X: Any) -> Any:
-        """Plain numbers as they are; gaps that training rows did not have are filled with column means."""
-        if self.raw or self.fill_ is None or not isinstance(X, np.ndarray) or X.dtype.kind != "f" or _is_plain(X):
+    def _imputed(self, X: Any) -> Any:
+        """Impute values that are missing in new rows, but in no training row, by column means."""
+        if (
+            self.raw
+            or self.fill_ is None
+            or not isinstance(X, np.ndarray)
+            or X.dtype.kind != "f"
+            or _is_complete_numeric(X)
+        ):
             return X
         return np.where(np.isnan(X), self.fill_, X)
 
     def join(self, base: Any, predictions: Array | None) -> Any:
-        """The gate's input: `base`, the experts' answers (n, K) or (n, K, C), or both side by side."""
+        """The input of the gate: `base`, features of the predictions (n, K) or (n, K, C), or both concatenated."""
         if not self.asks_experts:
             return base
         assert predictions is not None
-        answers = _from_answers(predictions)
+        answers = _prediction_features(predictions)
         if base is None:
             return answers
         if sparse.issparse(base):
@@ -122,12 +128,12 @@ class GateFeatures(BaseEstimator):
         return np.hstack([np.asarray(base, dtype=np.float64), answers])
 
     def base_jacobian(self, X: Any) -> Array | None:
-        """How `base` changes with x: (n, q, d); None where nothing comes from X alone.
+        """Jacobian (n, q, d) of `base` with respect to x; None if there are no features from X alone.
 
         Raises
         ------
         NoGradientError
-            If columns are no numbers, X is sparse, or the transformer has no gradient.
+            If columns are not numeric, X is sparse, or the transformer has no gradient.
         """
         if isinstance(self.kind, str) and self.kind == "predictions":
             return None
@@ -139,13 +145,13 @@ class GateFeatures(BaseEstimator):
         return np.where(np.isnan(numbers(taken)), 0.0, 1.0)[:, :, None] * chosen
 
     def jacobian(self, X: Any, predictions: Array | None = None, predictions_gradient: Array | None = None) -> Array:
-        """How the gate's input changes with x.
+        """Jacobian of the input of the gate with respect to x.
 
         Parameters
         ----------
         X : array or data frame of numbers of shape (n, d)
         predictions : ndarray of shape (n, K), optional
-            The experts' answers, where the gate looks at them.
+            The experts' predictions, if they are features.
         predictions_gradient : ndarray of shape (n, K, d), optional
             Their gradients.
 
@@ -156,22 +162,24 @@ class GateFeatures(BaseEstimator):
         Raises
         ------
         NoGradientError
-            If columns are no numbers, X is sparse, the transformer has no gradient, or the gate looks at
-            answers and they are not given or are those of classes.
+            If columns are not numeric, X is sparse, the transformer has no gradient, or predictions are features
+            and they are not given or are those of classifiers.
         """
         base = self.base_jacobian(X)
         if not self.asks_experts:
             assert base is not None
             return base
         if predictions is None or predictions_gradient is None or predictions.ndim != 2:
-            raise NoGradientError(f"gate_features={self.kind!r} needs the answers of regressors and their gradients.")
+            raise NoGradientError(
+                f"gate_features={self.kind!r} needs the predictions of regressors and their gradients."
+            )
         spread = spread_gradient(predictions, predictions_gradient)[:, None, :]
         answers = np.concatenate([predictions_gradient, spread], axis=1)
         return answers if base is None else np.concatenate([base, answers], axis=1)
 
 
 def _take_columns(X: Any, columns: list[Any]) -> Any:
-    """Some columns, by name or position."""
+    """Select columns by name or position."""
     if not is_frame(X):
         outside = [c for c in columns if not isinstance(c, int | np.integer) or not -X.shape[1] <= c < X.shape[1]]
         if outside:
@@ -188,7 +196,7 @@ def _take_columns(X: Any, columns: list[Any]) -> Any:
 
 
 def _positions(X: Any, columns: list[Any]) -> list[int]:
-    """Where some columns, by name or position, stand in X."""
+    """Positions of columns given by name or position."""
     if not is_frame(X):
         return columns
     import narwhals as nw
@@ -197,8 +205,8 @@ def _positions(X: Any, columns: list[Any]) -> list[int]:
     return [int(c) if isinstance(c, int | np.integer) else names.index(c) for c in columns]
 
 
-def _is_plain(X: Any) -> bool:
-    """Numbers without gaps, which a gate can take as they are."""
+def _is_complete_numeric(X: Any) -> bool:
+    """Whether X is a numeric array without missing values, or any sparse matrix."""
     if sparse.issparse(X):
         return True
     if is_frame(X) or not isinstance(X, np.ndarray) or X.dtype.kind not in "fiub":
@@ -206,8 +214,11 @@ def _is_plain(X: Any) -> bool:
     return X.dtype.kind != "f" or bool(np.isfinite(X.sum()) or np.isfinite(X).all())
 
 
-def _from_answers(predictions: Array) -> Array:
-    """Predictions and spread for numbers; logits, entropy and margin for classes. Rows never answered are zero."""
+def _prediction_features(predictions: Array) -> Array:
+    """Predictions and their standard deviation for regression; logits, entropy and margin for classification.
+
+    Missing predictions are replaced by zero.
+    """
     known = np.nan_to_num(predictions)
     if known.ndim == 2:
         return np.column_stack([known, known.std(axis=1)])
@@ -219,12 +230,12 @@ def _from_answers(predictions: Array) -> Array:
 
 
 class StackColumns(BaseEstimator):
-    """Columns of X as numbers, for a stack whose weights may bend with them.
+    """Numeric columns of X for feature-weighted stacking.
 
     Parameters
     ----------
     most_sparse : int
-        Sparse X with more columns than this is left alone: a stack needs them dense.
+        A sparse X with more columns than this is not used, since stacking needs dense columns.
 
     Examples
     --------
@@ -236,19 +247,19 @@ class StackColumns(BaseEstimator):
         self.most_sparse = most_sparse
 
     def fit(self, X: Any, y: Any = None) -> StackColumns:
-        """Learn how columns are encoded."""
-        self.encoder_ = None if _is_plain(X) else ColumnEncoder().fit(X)
+        """Fit the encoder."""
+        self.encoder_ = None if _is_complete_numeric(X) else ColumnEncoder().fit(X)
         return self
 
     def dense(self, X: Any) -> Array | None:
-        """Columns (n, q); X itself where it is plain numbers, None where it is sparse and wide."""
+        """Columns (n, q); X itself if it is numeric, None if it is sparse with too many columns."""
         X = X if self.encoder_ is None else self.encoder_.transform(X)
         if not sparse.issparse(X):
             return np.asarray(X)
         return np.asarray(X.toarray(), dtype=np.float64) if X.shape[1] <= self.most_sparse else None
 
     def jacobian(self, X: Any) -> Array:
-        """How those columns change with X: (n, q, d); NoGradientError where X is sparse or no numbers."""
+        """Jacobian (n, q, d) of the columns; NoGradientError if X is sparse or not numeric."""
         if self.encoder_ is not None:
             return jacobian(self.encoder_, X)
         n, d = numbers(X).shape

@@ -1,4 +1,4 @@
-"""Tables read from files, described, and split into what is known and what is to be predicted."""
+"""Reading and describing tables, splitting off the target, and recognising the task."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ def _read_text(path: Path, ending: str) -> pd.DataFrame:
         raise TableError(f"{path} is not a table in UTF-8 text: save it as CSV in UTF-8") from None
     except (ValueError, OSError, EOFError, csv.Error) as error:
         raise TableError(f"{path} is not a table ({_first_line(error)})") from None
-    if not frame.index.equals(pd.RangeIndex(len(frame))):  # pandas took a field too many for row labels
+    if not frame.index.equals(pd.RangeIndex(len(frame))):  # pandas has taken an extra field for row labels
         raise TableError(f"{path} is not a table: its rows have more fields than its header, which has {len(header)}")
-    if len(frame.columns) == len(header):  # pandas renames the second of two like names; we want to see it
+    if len(frame.columns) == len(header):  # pandas renames duplicate names, which should be reported
         frame.columns = pd.Index([name or str(old) for name, old in zip(header, frame.columns, strict=True)])
     if frame.columns.is_unique:
         for name in frame.columns:
@@ -128,7 +128,7 @@ def _read_header(path: Path, ending: str) -> tuple[str, list[str]]:
 
 
 def _refined(column: pd.Series, separator: str) -> pd.Series:
-    """Text that is wholly ISO dates, booleans with gaps, or numbers with a decimal comma, as what it is."""
+    """Convert text columns of ISO dates, booleans with missing values, or numbers with a decimal comma."""
     import pandas as pd
 
     if column.dtype == object and column.dropna().isin([True, False]).all() and column.notna().any():
@@ -148,7 +148,7 @@ def _refined(column: pd.Series, separator: str) -> pd.Series:
 def _dates(column: pd.Series) -> pd.Series:
     import pandas as pd
 
-    for utc in (False, True):  # offsets that change with the season have only UTC in common
+    for utc in (False, True):  # time zone offsets that differ between rows need UTC
         try:
             return pd.to_datetime(column, format="ISO8601", utc=utc)
         except ValueError:
@@ -201,7 +201,7 @@ def describe(frame: Any) -> pd.DataFrame:
 
 
 def split_target(frame: Any, column: str) -> tuple[Any, Any]:
-    """Split a frame into what is known and what is to be predicted.
+    """Split a frame into features and target.
 
     Parameters
     ----------
@@ -251,12 +251,12 @@ def split_target(frame: Any, column: str) -> tuple[Any, Any]:
 
 
 def recognise_task(y: Any) -> str:
-    """Tell whether a target asks for regression or classification.
+    """Infer from a target whether the task is regression or classification.
 
-    Text, categories and booleans are classes; numbers with fractions, infinities among them, are amounts.
-    Whole numbers, also those stored as floats, are classes where there are two distinct values, up to five
-    each seen at least three times, or up to ten each seen in at least one row of a hundred, too; all others
-    are amounts. Missing values do not count.
+    Text, categories and booleans mean classification; non-integer or infinite numbers mean regression. Integers,
+    also those stored as floats, mean classification if there are two distinct values, or up to five that each
+    occur at least three times, or up to ten that each also occur in at least 1 % of the rows; otherwise
+    regression. Missing values are ignored.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Named experts: factories of pipelines that take columns of any kind, with defaults that do on most tables.
+"""Named experts: factories of pipelines that accept columns of any type, with defaults for most tables.
 
-Every factory takes keyword parameters for its model and returns an unfitted estimator of one thread.
+Every factory takes keyword parameters of its model and returns an unfitted estimator that uses one thread.
 """
 
 from metamix.experts import classifiers, regressors

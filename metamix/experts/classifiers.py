@@ -1,4 +1,4 @@
-"""Named classifiers. Each prepares columns for itself and answers with probabilities."""
+"""Named classifiers: pipelines with column preprocessing and `predict_proba`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def logistic(**parameters: Any) -> Pipeline:
     >>> logistic().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]).predict([[2.9]])
     array([1])
     """
-    return _numbers(LogisticRegression(**{"max_iter": 1000} | parameters))
+    return _scaled_pipeline(LogisticRegression(**{"max_iter": 1000} | parameters))
 
 
 def naive_bayes(**parameters: Any) -> Pipeline:
@@ -55,59 +55,58 @@ def naive_bayes(**parameters: Any) -> Pipeline:
     >>> naive_bayes(var_smoothing=0.1).named_steps["model"]
     GaussianNB(var_smoothing=0.1)
     """
-    # A 0/1 column that never varies within a class would rule the class out for ever at the default of 1e-9.
-    return _numbers(GaussianNB(**{"var_smoothing": 1e-2} | parameters), DenseColumns())
+    # With the default of 1e-9, a binary column that is constant within a class gives the class probability zero.
+    return _scaled_pipeline(GaussianNB(**{"var_smoothing": 1e-2} | parameters), DenseColumns())
 
 
 def neighbours(**parameters: Any) -> Pipeline:
-    """Shares of the classes among the nearest rows; parameters of KNeighborsClassifier.
+    """k-nearest neighbours; parameters of KNeighborsClassifier.
 
     Examples
     --------
     >>> neighbours(n_neighbors=1).fit([[0.0], [1.0]], [0, 1]).predict_proba([[0.9]])
     array([[0., 1.]])
     """
-    # Equal weights: by distance, a row that equals a training row would be certain of its class.
-    return _numbers(KNeighborsClassifier(**{"n_neighbors": 15, "n_jobs": 1} | parameters))
+    # Uniform weights: with distance weights, a row equal to a training row would get probability one.
+    return _scaled_pipeline(KNeighborsClassifier(**{"n_neighbors": 15, "n_jobs": 1} | parameters))
 
 
 def svm(**parameters: Any) -> Pipeline:
-    """Support vectors with a radial kernel, calibrated on held-out rows (Platt 1999); parameters of SVC.
+    """Support vector machine with an RBF kernel, calibrated on held-out rows (Platt 1999); parameters of SVC.
 
-    Its time grows as n²: minutes at 50,000 rows. Every class needs three rows.
+    The time grows as n²: minutes for 50,000 rows. Every class needs at least three rows.
 
     Examples
     --------
     >>> svm(C=10.0).named_steps["model"].classifier.estimator.C
     10.0
     """
-    # SVC(probability=True) is deprecated in scikit-learn 1.9, and its own folds follow a seed that rounds
-    # change.
+    # SVC(probability=True) is deprecated in scikit-learn 1.9, and its folds depend on random_state.
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
     calibrated = CalibratedClassifierCV(SVC(**{"cache_size": 500} | parameters), cv=folds, ensemble=False, n_jobs=1)
-    return _numbers(EncodedLabels(calibrated))
+    return _scaled_pipeline(EncodedLabels(calibrated))
 
 
 def gaussian_process(**parameters: Any) -> Pipeline:
-    """Gaussian process on the labels, calibrated; parameters of `metamix.experts.labels.ProcessClassifier`.
+    """Calibrated Gaussian process classifier; parameters of `metamix.experts.labels.ProcessClassifier`.
 
     Examples
     --------
     >>> gaussian_process().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]).predict([[2.9]])
     array([1])
     """
-    return _numbers(ProcessClassifier(**parameters), DenseColumns())
+    return _scaled_pipeline(ProcessClassifier(**parameters), DenseColumns())
 
 
 def tree(**parameters: Any) -> Pipeline:
-    """A decision tree with leaves large enough for shares; parameters of DecisionTreeClassifier.
+    """A decision tree whose leaves are large enough to estimate probabilities; parameters of DecisionTreeClassifier.
 
     Examples
     --------
     >>> tree(max_depth=2).named_steps["model"].max_depth
     2
     """
-    return _ranks(DecisionTreeClassifier(**{"min_samples_leaf": 15, "max_depth": 8} | parameters))
+    return _ordinal_pipeline(DecisionTreeClassifier(**{"min_samples_leaf": 15, "max_depth": 8} | parameters))
 
 
 def forest(**parameters: Any) -> Pipeline:
@@ -118,7 +117,9 @@ def forest(**parameters: Any) -> Pipeline:
     >>> forest(n_estimators=10).named_steps["model"].n_estimators
     10
     """
-    return _ranks(RandomForestClassifier(**{"n_estimators": 150, "min_samples_leaf": 2, "n_jobs": 1} | parameters))
+    return _ordinal_pipeline(
+        RandomForestClassifier(**{"n_estimators": 150, "min_samples_leaf": 2, "n_jobs": 1} | parameters)
+    )
 
 
 def extra_trees(**parameters: Any) -> Pipeline:
@@ -129,7 +130,9 @@ def extra_trees(**parameters: Any) -> Pipeline:
     >>> extra_trees(n_estimators=10).named_steps["model"].n_estimators
     10
     """
-    return _ranks(ExtraTreesClassifier(**{"n_estimators": 150, "min_samples_leaf": 2, "n_jobs": 1} | parameters))
+    return _ordinal_pipeline(
+        ExtraTreesClassifier(**{"n_estimators": 150, "min_samples_leaf": 2, "n_jobs": 1} | parameters)
+    )
 
 
 def boosting(**parameters: Any) -> Pipeline:
@@ -140,7 +143,7 @@ def boosting(**parameters: Any) -> Pipeline:
     >>> boosting(max_iter=20).named_steps["model"].max_iter
     20
     """
-    return _ranks(HistGradientBoostingClassifier(**{"learning_rate": 0.05} | parameters), DenseColumns())
+    return _ordinal_pipeline(HistGradientBoostingClassifier(**{"learning_rate": 0.05} | parameters), DenseColumns())
 
 
 def xgboost(**parameters: Any) -> Pipeline:
@@ -168,14 +171,14 @@ def xgboost(**parameters: Any) -> Pipeline:
         "colsample_bytree": 0.8,
     }
     settings |= {"n_jobs": 1, "verbosity": 0} | parameters
-    return _ranks(EncodedLabels(XGBClassifier(**settings)))
+    return _ordinal_pipeline(EncodedLabels(XGBClassifier(**settings)))
 
 
 def lightgbm(**parameters: Any) -> Pipeline:
     """LightGBM's boosted trees; parameters of LGBMClassifier.
 
-    It stays on the CPU whatever the mixture's device: its wheels are built without CUDA. With a build that has
-    it, ``device_type="cuda"`` is yours to give.
+    It runs on the CPU whatever the mixture's device, since its wheels are built without CUDA. With a CUDA build,
+    pass ``device_type="cuda"``.
 
     Raises
     ------
@@ -197,16 +200,15 @@ def lightgbm(**parameters: Any) -> Pipeline:
         "subsample": 0.8,
         "subsample_freq": 1,
     }
-    # Row-wise always: left alone, LightGBM times both layouts and takes the faster, which need not be the
-    # same twice.
+    # force_row_wise: by default LightGBM times two layouts and uses the faster one, which is not reproducible.
     settings |= {"colsample_bytree": 0.8, "num_leaves": 20, "deterministic": True, "force_row_wise": True}
     settings |= {"n_jobs": 1, "verbosity": -1} | parameters
     leaf = None if "min_child_samples" in parameters else "min_child_samples"
-    return _ranks(EncodedLabels(LGBMClassifier(**settings), leaf))
+    return _ordinal_pipeline(EncodedLabels(LGBMClassifier(**settings), leaf))
 
 
 def mlp(**parameters: Any) -> Pipeline:
-    """A small network of two hidden layers that stops early; parameters of MLPClassifier.
+    """A multilayer perceptron with two hidden layers and early stopping; parameters of MLPClassifier.
 
     Examples
     --------
@@ -220,15 +222,17 @@ def mlp(**parameters: Any) -> Pipeline:
         "max_iter": 500,
     }
     settings |= {"learning_rate_init": 0.003} | parameters
-    return _numbers(MLPClassifier(**settings))
+    return _scaled_pipeline(MLPClassifier(**settings))
 
 
-def _numbers(model: Any, between: Any = None) -> Pipeline:
-    steps = [] if between is None else [("dense", between)]
+def _scaled_pipeline(model: Any, step: Any = None) -> Pipeline:
+    """One-hot encoded and standardised columns, an optional dense step, and the model."""
+    steps = [] if step is None else [("dense", step)]
     return Pipeline([("columns", ColumnEncoder()), *steps, ("model", model)])
 
 
-def _ranks(model: Any, between: Any = None) -> Pipeline:
+def _ordinal_pipeline(model: Any, step: Any = None) -> Pipeline:
+    """Ordinally encoded, unscaled columns with missing values, for trees; an optional dense step; the model."""
     columns = ColumnEncoder(categories="ordinal", scale=False, missing="keep")
-    steps = [] if between is None else [("dense", between)]
+    steps = [] if step is None else [("dense", step)]
     return Pipeline([("columns", columns), *steps, ("model", model)])

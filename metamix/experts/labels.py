@@ -1,4 +1,4 @@
-"""A classifier from a Gaussian process: regression on the labels, its answers turned into probabilities."""
+"""A Gaussian process classifier: regression on class indicators, calibrated by logistic regression."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from metamix.experts.kriging import Kriging
-from metamix.experts.weighting import checked_weights, gather
+from metamix.experts.weighting import checked_weights, merge_equal_rows
 
 __all__ = ["ProcessClassifier"]
 
 Array = NDArray[np.float64]
 
-# Labels are never so sure that what is left out could not surprise.
+# Smallest noise variance of the indicators, relative to that of the process; bounds the leverage.
 LEAST_NOISE = 0.05
-# OutOfFold beyond 0 and 1 are sure of a class; how far beyond is chance.
-SURE = (-0.25, 1.25)
-# Of the logistic regression: weak, for scores between 0 and 1.
-CALIBRATION_STRENGTH = 3.0
+# Scores are clipped to this range: differences far beyond 0 and 1 carry no information on the class.
+SCORE_RANGE = (-0.25, 1.25)
+# Inverse penalty of the logistic regression.
+CALIBRATION_C = 3.0
 
 
 class ProcessClassifier(ClassifierMixin, BaseEstimator):
     """Probabilistic least-squares classification (Rasmussen & Williams 2006, section 6.5).
 
-    A Gaussian process is fitted to an indicator of each class, all with the same lengths and noise; a
-    logistic regression makes probabilities of its answers to the training rows when each is left out. It
-    takes weights and its time grows with the table as that of `Kriging` does, which scikit-learn's own
-    classifier does not offer.
+    A Gaussian process is fitted to the indicator of each class, all with the same length scales and noise; a
+    logistic regression on its leave-one-out predictions yields probabilities. Unlike scikit-learn's
+    GaussianProcessClassifier it accepts weights, and its time grows with n like that of `Kriging`.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ class ProcessClassifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (C,)
     process_ : Kriging
-        With C targets, or one for two classes.
+        With C targets, or one target for two classes.
     calibration_ : LogisticRegression
 
     Examples
@@ -72,12 +71,12 @@ class ProcessClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ProcessClassifier:
-        """Learn from X (n, d), labels y (n,) and weights (n,).
+        """Fit to X (n, d), labels y (n,) and weights (n,).
 
         Raises
         ------
         ValueError
-            There is one class only, or the weights are none.
+            If there is one class only, or the weights are invalid.
         """
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
@@ -97,28 +96,28 @@ class ProcessClassifier(ClassifierMixin, BaseEstimator):
             least_noise=LEAST_NOISE,
             random_state=self.random_state,
         ).fit(X, Y, weight)
-        # Equal rows are left out together: what one of them says would be known from the others.
-        rows = gather(X, Y, weight)
+        # Equal rows are left out together, since each is predicted by the others.
+        rows = merge_equal_rows(X, Y, weight)
         leverage = np.minimum(self.process_.leverage(rows.X, rows.weight), 1.0 - 1e-6)[:, None]
-        answers = self.process_.predict(rows.X).reshape(rows.Y.shape)
-        left_out = (rows.Y - (rows.Y - answers) / (1.0 - leverage))[rows.place]
+        predictions = self.process_.predict(rows.X).reshape(rows.Y.shape)
+        left_out = (rows.Y - (rows.Y - predictions) / (1.0 - leverage))[rows.index]
         with config_context(enable_metadata_routing=False):
-            model = LogisticRegression(C=CALIBRATION_STRENGTH, max_iter=1000)
+            model = LogisticRegression(C=CALIBRATION_C, max_iter=1000)
             self.calibration_ = model.fit(_scores(left_out), codes, sample_weight=weight)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Most probable label of the rows of X (n, d): (n,)."""
+        """Predict the labels (n,) of the rows of X (n, d)."""
         check_is_fitted(self)
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (n, C), in the order of `classes_`."""
+        """Predict probabilities (n, C), in the order of `classes_`."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return np.asarray(self.calibration_.predict_proba(_scores(self.process_.predict(X))))
 
 
-def _scores(answers: Array) -> Array:
-    answers = answers.reshape(len(answers), -1)
-    return np.clip(answers, *SURE)
+def _scores(predictions: Array) -> Array:
+    predictions = predictions.reshape(len(predictions), -1)
+    return np.clip(predictions, *SCORE_RANGE)

@@ -1,4 +1,4 @@
-"""What named experts need and scikit-learn lacks: a ridge that sets itself, scaled targets, plain labels."""
+"""Models and wrappers of the named experts: ridge regression by GCV, scaled targets, encoded labels."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ Array = NDArray[np.float64]
 
 
 class RidgeByGcv(RegressorMixin, BaseEstimator):
-    """Ridge regression whose penalty is chosen by generalised cross-validation.
+    """Ridge regression with the penalty selected by generalised cross-validation.
 
-    The criterion is RSS / (N - 1.4 df)^2 (Golub, Heath & Wahba 1979; the factor against undersmoothing is
-    Kim & Gu 2004). N is the sum of the weights, so a weight of two is a row given twice and a weight of zero
-    a row left out, exactly; penalties are relative to the mean variance of the columns, so units do not
-    matter. One decomposition of a d x d (or n x n) matrix serves every penalty.
+    The criterion is RSS / (N - 1.4 df)^2 (Golub, Heath & Wahba 1979; the factor 1.4 against undersmoothing is
+    from Kim & Gu 2004). N is the sum of the weights: a weight of two equals a repeated row, a weight of zero
+    a row left out. Penalties are relative to the mean variance of the columns, so units do not matter. One
+    eigendecomposition of a d x d (or n x n) matrix is used for all penalties.
 
     Parameters
     ----------
     alphas : sequence of float, optional
-        Relative penalties to choose from; by default 1e-8 to 1e4 in steps of half a decade.
+        Relative penalties to choose from; by default from 1e-8 to 1e4 in half decades.
 
     Attributes
     ----------
     coef_ : ndarray of shape (d,) or (T, d)
     intercept_ : float or ndarray of shape (T,)
     alpha_ : float or ndarray of shape (T,)
-        The relative penalty chosen, for each target.
+        The selected relative penalty, for each target.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class RidgeByGcv(RegressorMixin, BaseEstimator):
         self.alphas = alphas
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> RidgeByGcv:
-        """Learn from X (n, d), y (n,) or (n, T) and weights (n,)."""
+        """Fit to X (n, d), y (n,) or (n, T) and weights (n,)."""
         X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True, dtype=np.float64)
         single = y.ndim == 1
         Y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
@@ -69,10 +69,10 @@ class RidgeByGcv(RegressorMixin, BaseEstimator):
         basis, eigenvalues, moments = _decompose(X, x_mean, root, root * (Y - y_mean))
         alphas = np.logspace(-8, 4, 25) if self.alphas is None else np.asarray(self.alphas, dtype=np.float64)
         unit = eigenvalues.sum() / X.shape[1] or 1.0
-        # Weights that sum to less than a few rows are shares rather than counts.
+        # Weights with a sum of at most 2 are taken as relative: N is then the number of rows with weight.
         count = total if total > 2 else float((weight > 0).sum())
         energy = (weight[:, None] * (Y - y_mean) ** 2).sum(axis=0)
-        best = _choose(eigenvalues, moments, energy, alphas * unit, count)
+        best = _select_penalty(eigenvalues, moments, energy, alphas * unit, count)
         inverse = 1.0 / (eigenvalues[:, None] + alphas[best] * unit)  # (rank, T)
         coef = (basis @ (moments * inverse)).T
         intercept = y_mean - coef @ x_mean
@@ -82,13 +82,13 @@ class RidgeByGcv(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> Array:
-        """Answer the rows of X (n, d): (n,) or (n, T)."""
+        """Predict the rows of X (n, d): (n,) or (n, T)."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=np.float64)
         return np.asarray(X @ self.coef_.T + self.intercept_)
 
     def predict_gradient(self, X: Any) -> Array:
-        """Derivatives of the answer by the columns at the rows of X (n, d): (n, d), or (n, T, d)."""
+        """Gradient of the prediction at the rows of X (n, d): (n, d), or (n, T, d)."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False, dtype=np.float64)
         return np.broadcast_to(self.coef_, (X.shape[0], *self.coef_.shape)).copy()
@@ -103,7 +103,7 @@ class RidgeByGcv(RegressorMixin, BaseEstimator):
 def _decompose(X: Any, mean: Array, root: Array, R: Array) -> tuple[Array, Array, Array]:
     """Eigenvectors V (d, r) and eigenvalues (r,) of the weighted scatter Z'Z, and V'Z'R (r, T).
 
-    Z = root * (X - mean) is formed for dense X only; for sparse X the mean is taken off the products.
+    Z = root * (X - mean) is computed for dense X only; for sparse X the products are centred instead.
     """
     n, d = X.shape
     if sparse.issparse(X):
@@ -125,36 +125,38 @@ def _decompose(X: Any, mean: Array, root: Array, R: Array) -> tuple[Array, Array
     return V, eigenvalues, V.T @ cross
 
 
-def _choose(eigenvalues: Array, moments: Array, energy: Array, penalties: Array, count: float) -> NDArray[np.intp]:
-    """Position of the best penalty for each target, (T,)."""
+def _select_penalty(
+    eigenvalues: Array, moments: Array, energy: Array, penalties: Array, count: float
+) -> NDArray[np.intp]:
+    """Index (T,) of the best penalty for each target."""
     shrunk = eigenvalues / (eigenvalues + penalties[:, None])  # (A, r)
     explained = np.divide(moments**2, eigenvalues[:, None], out=np.zeros_like(moments), where=eigenvalues[:, None] > 0)
-    # What no penalty explains, plus what each one leaves: a sum of positive terms, so nothing cancels twice.
+    # A sum of non-negative terms, to avoid cancellation.
     residual = np.maximum(energy - explained.sum(axis=0), 1e-14 * energy) + (1 - shrunk) ** 2 @ explained
     freedom = count - 1.4 * (1.0 + shrunk.sum(axis=1))
     score = np.full(residual.shape, np.inf)
     np.divide(residual, freedom[:, None] ** 2, out=score, where=freedom[:, None] > 0)
-    score[-1] = np.where(np.isfinite(score).any(axis=0), score[-1], 0.0)  # too few rows: the strongest penalty
+    score[-1] = np.where(np.isfinite(score).any(axis=0), score[-1], 0.0)  # too few rows: the largest penalty
     return np.asarray(score.argmin(axis=0))
 
 
-def _knows_gradient(scaled: Any) -> bool:
+def _has_gradient(scaled: Any) -> bool:
     return hasattr(getattr(scaled, "regressor_", scaled.regressor), "predict_gradient")
 
 
 class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
-    """A regressor that sees its target with mean zero and standard deviation one, weighted as the fit is.
+    """A regressor fitted to a target standardised to weighted mean zero and standard deviation one.
 
-    scikit-learn's TransformedTargetRegressor scales without weights, and with metadata routing a pipeline
-    that ends in one cannot be told to pass weights; here `fit` takes them and hands them on.
+    scikit-learn's TransformedTargetRegressor ignores weights when it scales, and with metadata routing a pipeline
+    that ends in one cannot pass weights on; here `fit` accepts them and passes them on.
 
     Parameters
     ----------
     regressor : estimator
-        Must take `sample_weight` for weights to be given.
+        Must accept `sample_weight` in `fit` if weights are used.
     leaf : str, optional
-        Parameter of the regressor that says how many rows a leaf needs at least; it is lowered where there
-        are few rows, see `small_leaves`.
+        Name of the regressor's parameter for the minimum number of rows in a leaf; it is reduced for small
+        tables, see `small_leaves`.
 
     Examples
     --------
@@ -168,21 +170,20 @@ class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self.leaf = leaf
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ScaledTarget:
-        """Learn from X (n, d), y (n,) or (n, T) and weights (n,)."""
+        """Fit to X (n, d), y (n,) or (n, T) and weights (n,)."""
         y = np.asarray(y, dtype=np.float64)
         self.mean_ = np.average(y, axis=0, weights=sample_weight)
         scale = np.sqrt(np.average((y - self.mean_) ** 2, axis=0, weights=sample_weight))
-        # Zero where the target is constant but for rounding: the answer is then the mean, whatever was
-        # learned.
+        # Zero if the target is constant up to rounding: the prediction is then the mean.
         self.scale_ = np.where(scale <= 1e-12 * np.abs(self.mean_), 0.0, scale)
         standard = (y - self.mean_) / np.where(self.scale_ > 0, self.scale_, 1.0)
         self.regressor_ = _fit_inner(small_leaves(self.regressor, self.leaf, len(y)), X, standard, sample_weight)
         return self
 
     def predict(self, X: Any, **parameters: Any) -> Any:
-        """Answer the rows of X (n, d), in the target's own unit: (n,) or (n, T).
+        """Predict the rows of X (n, d), in the units of y: (n,) or (n, T).
 
-        `parameters` go to the regressor; with ``return_std=True`` the standard deviation comes as well.
+        `parameters` are passed to the regressor; with ``return_std=True`` the standard deviation is returned, too.
         """
         check_is_fitted(self)
         answer = self.regressor_.predict(X, **parameters)
@@ -191,9 +192,9 @@ class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         mean, deviation = answer
         return np.asarray(mean * self.scale_ + self.mean_), np.asarray(deviation * self.scale_)
 
-    @available_if(_knows_gradient)  # type: ignore[untyped-decorator]
+    @available_if(_has_gradient)  # type: ignore[untyped-decorator]
     def predict_gradient(self, X: Any) -> Array:
-        """Derivatives of the answer by the columns at the rows of X (n, d): (n, d), or (n, T, d)."""
+        """Gradient of the prediction at the rows of X (n, d): (n, d), or (n, T, d)."""
         check_is_fitted(self)
         scale = self.scale_[:, None] if np.ndim(self.scale_) else self.scale_
         return np.asarray(self.regressor_.predict_gradient(X) * scale)
@@ -205,10 +206,10 @@ class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
 
 class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
-    """A classifier that sees its labels as 0 … C-1, whatever they are, and its weights whatever the routing.
+    """A classifier fitted to labels encoded as 0 ... C - 1, with weights passed on whatever the metadata routing.
 
-    XGBoost takes no other labels; calibration asks its inner classifier for a routing request that nobody
-    can set from outside.
+    XGBoost does not accept other labels; with metadata routing, CalibratedClassifierCV requires a request of its
+    inner classifier that cannot be set from outside.
 
     Parameters
     ----------
@@ -229,17 +230,17 @@ class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.leaf = leaf
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> EncodedLabels:
-        """Learn from X (n, d), labels y (n,) and weights (n,)."""
+        """Fit to X (n, d), labels y (n,) and weights (n,)."""
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
         self.classifier_ = _fit_inner(small_leaves(self.classifier, self.leaf, len(codes)), X, codes, sample_weight)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Most probable label of the rows of X (n, d): (n,)."""
+        """Predict the labels (n,) of the rows of X (n, d)."""
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (n, C), in the order of `classes_`."""
+        """Predict probabilities (n, C), in the order of `classes_`."""
         check_is_fitted(self)
         return np.asarray(self.classifier_.predict_proba(X), dtype=np.float64)
 
@@ -250,15 +251,15 @@ class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
 
 def small_leaves(estimator: Any, leaf: str | None, n: int) -> Any:
-    """A clone whose leaves need an eighth of n rows at most, and two at least.
+    """Clone the estimator and limit the minimum leaf size to n / 8, but to no less than two rows.
 
-    With twenty rows to a leaf, boosted trees answer forty rows with a constant.
+    With a minimum of twenty rows per leaf, boosted trees are constant on forty rows.
 
     Parameters
     ----------
     estimator : estimator
     leaf : str or None
-        Name of the parameter; None changes nothing.
+        Name of the parameter for the minimum leaf size; None leaves all parameters unchanged.
     n : int
 
     Examples
@@ -272,6 +273,6 @@ def small_leaves(estimator: Any, leaf: str | None, n: int) -> Any:
 
 
 def _fit_inner(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
-    with config_context(enable_metadata_routing=False):  # weights are handed on here, not by request
+    with config_context(enable_metadata_routing=False):  # weights are passed on directly, not by request
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         return clone(estimator).fit(X, y, **weights)

@@ -1,4 +1,4 @@
-"""Radial basis functions that choose their kernel and their smoothing, and take row weights."""
+"""Radial basis function regression with row weights and automatic choice of kernel and smoothing."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from sklearn.cluster import kmeans_plusplus
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from metamix.experts.weighting import Rows, checked_weights, gather, standardise
+from metamix.experts.weighting import DistinctRows, checked_weights, merge_equal_rows, standardise
 
 __all__ = ["RadialBasis"]
 
 Array = NDArray[np.float64]
 
-# Distances to these powers, with a tail of this degree: the first is smooth, the second follows kinks.
+# For each kernel, the power of the distance and the degree of the polynomial tail.
 POWERS = {"cubic": (3, 1), "linear": (1, 0)}
-# Smoothing from none to all, as a share of the mean eigenvalue of the kernel.
+# Smoothing parameters to choose from, relative to the mean eigenvalue of the kernel.
 PENALTIES = np.logspace(-14, 5, 39)
-# A tail of so large a share of the rows is no longer a tail.
-TAIL_SHARE = 0.2
+# The linear tail is dropped if it would have more terms than this fraction of the number of rows.
+MAX_TAIL_SHARE = 0.2
 BLOCK = 2000
 
 
@@ -41,29 +41,29 @@ class _Solution:
 
 
 class RadialBasis(RegressorMixin, BaseEstimator):
-    """Powers of distances to the training rows plus a polynomial, smoothed as far as the table asks.
+    """Smoothing with polyharmonic radial basis functions and a polynomial tail.
 
-    The curve is that of scipy's RBFInterpolator (Fasshauer 2007, chapters 6 and 19): the kernel r³ with a
-    linear tail, or -r with a constant one. The smoothing has the highest generalised likelihood (Wahba
-    1985), and the kernel the least error on rows left out: exactly (Rippa 1999), or with centres by
-    generalised cross-validation as in `RidgeByGcv`. A weight of two is a row given twice, a weight of zero
-    a row left out. Columns and target are standardised first, so units do not matter.
+    The model is that of scipy's RBFInterpolator (Fasshauer 2007, chapters 6 and 19): the kernel r³ with a
+    linear tail, or -r with a constant one. The smoothing maximises the generalised likelihood (Wahba 1985). The
+    kernel minimises the leave-one-out error, which is exact (Rippa 1999), or with centres that of generalised
+    cross-validation as in `RidgeByGcv`. A weight of two equals a repeated row, a weight of zero a row left out.
+    Columns and target are standardised, so their units do not matter.
 
     Parameters
     ----------
     kernel : {"auto", "cubic", "linear"}, default="auto"
     exact_rows : int, default=600
-        With more different rows the functions sit on `n_centres` of them, spread by k-means++ seeding, and
-        the rows are fitted by least squares penalised as before.
+        With more distinct rows, `n_centres` of them, selected by k-means++ seeding, are the centres of a penalised
+        least squares fit to all rows.
     n_centres : int, default=300
     random_state : int, default=0
-        For the seeding.
+        Seed of the selection of centres.
 
     Attributes
     ----------
     kernel_ : str
     smoothing_ : ndarray of shape (T,)
-        In the units of RBFInterpolator on standardised columns.
+        As the parameter `smoothing` of RBFInterpolator on standardised columns.
 
     Examples
     --------
@@ -83,22 +83,22 @@ class RadialBasis(RegressorMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> RadialBasis:
-        """Learn from X (n, d), y (n,) or (n, T) and weights (n,).
+        """Fit to X (n, d), y (n,) or (n, T) and weights (n,).
 
         Raises
         ------
         ValueError
-            Every weight is zero, one is negative, or the kernel has no such name.
+            If all weights are zero, one is negative, or the kernel is unknown.
         """
         X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=np.float64)
         if self.kernel not in ("auto", *POWERS):
-            raise ValueError(f"kernel={self.kernel!r}: one of {', '.join(POWERS)}, or 'auto', would do")
+            raise ValueError(f"kernel={self.kernel!r} must be one of {', '.join(POWERS)}, or 'auto'.")
         weight = checked_weights(sample_weight, len(X))
         self._single = y.ndim == 1
         used = weight > 0
         Y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        rows, self._units = standardise(gather(X[used], Y[used], weight[used]))
-        self._centres = rows.X if len(rows.X) <= self.exact_rows else self._choose_centres(rows)
+        rows, self._units = standardise(merge_equal_rows(X[used], Y[used], weight[used]))
+        self._centres = rows.X if len(rows.X) <= self.exact_rows else self._select_centres(rows)
         kernels = tuple(POWERS) if self.kernel == "auto" else (self.kernel,)
         solutions = [self._solve(rows, kernel) for kernel in kernels]
         best = min(solutions, key=lambda one: float(one.score.sum()))
@@ -107,9 +107,9 @@ class RadialBasis(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> Array:
-        """Answer the rows of X (n, d): (n,) or (n, T)."""
+        """Predict the rows of X (n, d): (n,) or (n, T)."""
         check_is_fitted(self)
-        Z = self._scaled(X)
+        Z = self._scale_columns(X)
         out = _terms(Z, len(self._tail)) @ self._tail
         for at in range(0, len(Z), BLOCK):
             out[at : at + BLOCK] += _kernel(self.kernel_, Z[at : at + BLOCK], self._centres) @ self._coef
@@ -117,12 +117,12 @@ class RadialBasis(RegressorMixin, BaseEstimator):
         return out[:, 0] if self._single else out
 
     def predict_gradient(self, X: Any) -> Array:
-        """Derivatives of the answer by the columns at the rows of X (n, d): (n, d), or (n, T, d).
+        """Gradient of the prediction at the rows of X (n, d): (n, d), or (n, T, d).
 
-        On a training row the linear kernel has a kink; the answer there leaves that row out.
+        The linear kernel is not differentiable at its centre, whose contribution is set to zero there.
         """
         check_is_fitted(self)
-        Z = self._scaled(X)
+        Z = self._scale_columns(X)
         out = np.zeros((len(Z), len(self._units.y_scale), Z.shape[1]))
         if len(self._tail) > 1:
             out += self._tail[1:].T
@@ -139,21 +139,21 @@ class RadialBasis(RegressorMixin, BaseEstimator):
         out *= self._units.y_scale[:, None] / self._units.x_scale
         return out[:, 0] if self._single else out
 
-    def _scaled(self, X: Any) -> Array:
+    def _scale_columns(self, X: Any) -> Array:
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return (X - self._units.x_mean) / self._units.x_scale
 
-    def _choose_centres(self, rows: Rows) -> Array:
+    def _select_centres(self, rows: DistinctRows) -> Array:
         seeds = np.random.RandomState(self.random_state)
-        few = min(self.n_centres, len(rows.X))
-        centres, _ = kmeans_plusplus(rows.X, few, sample_weight=rows.weight, random_state=seeds)
+        number = min(self.n_centres, len(rows.X))
+        centres, _ = kmeans_plusplus(rows.X, number, sample_weight=rows.weight, random_state=seeds)
         return np.unique(centres, axis=0)
 
-    def _solve(self, rows: Rows, kernel: str) -> _Solution:
+    def _solve(self, rows: DistinctRows, kernel: str) -> _Solution:
         P = _terms(self._centres, 1 + POWERS[kernel][1] * rows.X.shape[1])
-        if kernel == "cubic" and 1 + rows.X.shape[1] > TAIL_SHARE * rows.count:
+        if kernel == "cubic" and 1 + rows.X.shape[1] > MAX_TAIL_SHARE * rows.count:
             kernel, P = "linear", P[:, :1]
-        # Columns may repeat each other: the tail is what they span.
+        # Columns may be linearly dependent: the tail is a basis of their span.
         _, values, Vt = svd(P, full_matrices=False)
         span = Vt[values > 1e-9 * values[0]].T  # (terms, p)
         if self._centres is rows.X:
@@ -172,13 +172,13 @@ def _terms(Z: Array, width: int) -> Array:
 
 
 def _kernel(kernel: str, Z: Array, centres: Array) -> Array:
-    """Conditionally positive definite, as the tail is taken off: r³, or -r."""
+    """Kernel matrix r³ or -r, conditionally positive definite with respect to the tail."""
     distance = cdist(Z, centres)
     return distance**3 if kernel == "cubic" else -distance
 
 
-def _interpolate(rows: Rows, kernel: str, P: Array, span: Array) -> _Solution:
-    """A function on every row: (K + smoothing / weight) c + P b = y with P'c = 0 (Wahba 1990, section 1.3)."""
+def _interpolate(rows: DistinctRows, kernel: str, P: Array, span: Array) -> _Solution:
+    """Centres at all rows: (K + smoothing / weight) c + P b = y with P'c = 0 (Wahba 1990, section 1.3)."""
     root = np.sqrt(rows.weight)[:, None]
     K = _kernel(kernel, rows.X, rows.X)
     tail = P @ span
@@ -189,22 +189,22 @@ def _interpolate(rows: Rows, kernel: str, P: Array, span: Array) -> _Solution:
     basis = null @ vectors
     values, target = np.maximum(values, 0.0), basis.T @ (root * rows.Y)  # (r,), (r, T)
     unit = float(values.mean()) if len(values) and values.any() else 1.0
-    smoothing = PENALTIES[_most_likely(values, target**2, rows.within, PENALTIES * unit, rows.count - p)] * unit
+    smoothing = PENALTIES[_choose_penalty(values, target**2, rows.within, PENALTIES * unit, rows.count - p)] * unit
     inverse = 1.0 / (values[:, None] + smoothing)  # (r, T)
     c = root * (basis @ (target * inverse))
-    # What a row is missed by when it is left out, exactly (Rippa 1999); by all where nothing else is left.
+    # Leave-one-out errors, exact (Rippa 1999); the target itself if the row is the only one.
     own = basis**2 @ inverse
-    missed = np.divide(c / rows.weight[:, None], own, out=rows.Y.copy(), where=own > 0)
-    score = (rows.weight @ missed**2 + rows.within) / rows.count
+    left_out_error = np.divide(c / rows.weight[:, None], own, out=rows.Y.copy(), where=own > 0)
+    score = (rows.weight @ left_out_error**2 + rows.within) / rows.count
     fitted = rows.Y - smoothing * c / rows.weight[:, None]
     b = solve_triangular(R, Q[:, :p].T @ (root * (fitted - K @ c)))
     return _Solution(kernel, c, span @ b, score, smoothing)
 
 
-def _regress(rows: Rows, kernel: str, centres: Array, P: Array, span: Array) -> _Solution:
-    """Functions on some rows only, penalised by c'Kc (Wood 2003 for the thin plate)."""
+def _regress(rows: DistinctRows, kernel: str, centres: Array, P: Array, span: Array) -> _Solution:
+    """Centres at some rows: least squares with the penalty c'Kc (Wood 2003 for thin plate splines)."""
     m, width, p = len(centres), P.shape[1], span.shape[1]
-    null = qr(P @ span)[0][:, p:]  # of coefficients that the tail cannot take over
+    null = qr(P @ span)[0][:, p:]  # of coefficients orthogonal to the tail
     K = null.T @ _kernel(kernel, centres, centres) @ null
     root = cholesky(K + np.eye(m - p) * 1e-10 * np.trace(K) / (m - p), lower=True)
     turn = null @ solve_triangular(root, np.eye(m - p), lower=True).T  # c = turn @ a is penalised by |a|²
@@ -225,20 +225,20 @@ def _regress(rows: Rows, kernel: str, centres: Array, P: Array, span: Array) -> 
     energy = rows.weight @ rows.Y**2 + rows.within - (right_l * of_target).sum(axis=0)
     unexplained = np.maximum(energy - explained.sum(axis=0), 1e-14 * energy)
     unit = float(values.mean())
-    smoothing = PENALTIES[_most_likely(values, explained, unexplained, PENALTIES * unit, rows.count - p)] * unit
-    left = smoothing / (values[:, None] + smoothing)
-    freedom = np.maximum(rows.count - 1.4 * (p + (1.0 - left).sum(axis=0)), 1.0)
-    score = rows.count * (unexplained + (left**2 * explained).sum(axis=0)) / freedom**2
+    smoothing = PENALTIES[_choose_penalty(values, explained, unexplained, PENALTIES * unit, rows.count - p)] * unit
+    remaining = smoothing / (values[:, None] + smoothing)
+    freedom = np.maximum(rows.count - 1.4 * (p + (1.0 - remaining).sum(axis=0)), 1.0)
+    score = rows.count * (unexplained + (remaining**2 * explained).sum(axis=0)) / freedom**2
     a = vectors @ (moments / (values[:, None] + smoothing))
     return _Solution(kernel, turn @ a, span @ (of_target - by_tail @ a), score, smoothing)
 
 
-def _most_likely(values: Array, explained: Array, unexplained: Array, penalties: Array, freedom: float) -> Any:
-    """Position of the best penalty for each target, (T,), by generalised maximum likelihood (Wahba 1985).
+def _choose_penalty(values: Array, explained: Array, unexplained: Array, penalties: Array, freedom: float) -> Any:
+    """Index (T,) of the penalty that maximises the generalised likelihood (Wahba 1985), for each target.
 
-    From eigenvalues of the signal (r,), squares of the target along them (r, T) and what is no part of
-    them (T,). Unlike cross-validation it hardly ever takes noise for signal.
+    Given the eigenvalues of the kernel (r,), squares of the target along its eigenvectors (r, T) and the
+    residual sum of squares (T,). It undersmooths less often than cross-validation.
     """
-    left = penalties / (values[:, None] + penalties)  # (r, A)
-    energy = np.maximum(unexplained + left.T @ explained, np.finfo(float).tiny)  # (A, T)
-    return (max(freedom, 1.0) * np.log(energy) - np.log(left).sum(axis=0)[:, None]).argmin(axis=0)
+    remaining = penalties / (values[:, None] + penalties)  # (r, A)
+    energy = np.maximum(unexplained + remaining.T @ explained, np.finfo(float).tiny)  # (A, T)
+    return (max(freedom, 1.0) * np.log(energy) - np.log(remaining).sum(axis=0)[:, None]).argmin(axis=0)

@@ -1,4 +1,4 @@
-"""Named regressors. Each prepares columns for itself, and the target where its unit would matter."""
+"""Named regressors: pipelines with column preprocessing, and scaling of the target where units matter."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def linear(**parameters: Any) -> Pipeline:
     >>> linear().fit([[0.0], [1.0]], [1.0, 3.0]).predict([[2.0]]).round(6)
     array([5.])
     """
-    return _numbers(LinearRegression(**parameters))
+    return _scaled_pipeline(LinearRegression(**parameters))
 
 
 def quadratic(**parameters: Any) -> Pipeline:
-    """Squares and products of columns under a weak ridge; parameters as for `ridge`.
+    """Polynomial of degree two with a ridge penalty; parameters as for `ridge`.
 
     Examples
     --------
@@ -61,79 +61,80 @@ def quadratic(**parameters: Any) -> Pipeline:
     >>> quadratic().fit(X, y).predict([[2.5]]).round(2)
     array([6.25])
     """
-    return _numbers(_ridge(**parameters), terms=PolynomialColumns(degree=2))
+    return _scaled_pipeline(_ridge(**parameters), terms=PolynomialColumns(degree=2))
 
 
 def cubic(**parameters: Any) -> Pipeline:
-    """Products of up to three columns under a weak ridge; parameters as for `ridge`.
+    """Polynomial of degree three with a ridge penalty; parameters as for `ridge`.
 
     Examples
     --------
     >>> cubic(alpha=1e-8).named_steps["terms"].degree
     3
     """
-    return _numbers(_ridge(**parameters), terms=PolynomialColumns(degree=3))
+    return _scaled_pipeline(_ridge(**parameters), terms=PolynomialColumns(degree=3))
 
 
 def ridge(**parameters: Any) -> Pipeline:
-    """Ridge regression that chooses its penalty by generalised cross-validation.
+    """Ridge regression with the penalty selected by generalised cross-validation.
 
     Parameters
     ----------
     **parameters
-        Of `metamix.experts.models.RidgeByGcv`; or with ``alpha``, of scikit-learn's Ridge, which is then
-        used.
+        Of `metamix.experts.models.RidgeByGcv`; with ``alpha``, those of scikit-learn's Ridge, which is used then.
 
     Examples
     --------
     >>> ridge(alpha=2.0).named_steps["model"]
     Ridge(alpha=2.0)
     """
-    return _numbers(_ridge(**parameters))
+    return _scaled_pipeline(_ridge(**parameters))
 
 
 def lasso(**parameters: Any) -> Pipeline:
-    """Lasso with its penalty by five-fold cross-validation on fixed folds; parameters of LassoCV.
+    """Lasso with the penalty selected by five-fold cross-validation; parameters of LassoCV.
 
     Examples
     --------
     >>> lasso(eps=0.01).named_steps["model"].regressor.eps
     0.01
     """
-    # Shuffled, because rows may come sorted; a fixed seed, because the folds must not change between rounds.
+    # Shuffled, since rows may be sorted; with a fixed seed, so that every fit uses the same folds.
     folds = KFold(5, shuffle=True, random_state=0)
-    return _numbers(_scaled(LassoCV(**{"cv": folds, "max_iter": 5000, "tol": 1e-3, "n_jobs": 1} | parameters)))
+    return _scaled_pipeline(
+        _with_scaled_target(LassoCV(**{"cv": folds, "max_iter": 5000, "tol": 1e-3, "n_jobs": 1} | parameters))
+    )
 
 
 def splines(*, n_knots: int = 8, **parameters: Any) -> Pipeline:
-    """A natural cubic spline of each column, added up under a weak ridge; other parameters as for `ridge`.
+    """Additive natural cubic splines with a ridge penalty; other parameters as for `ridge`.
 
     Examples
     --------
     >>> splines(n_knots=5).named_steps["terms"]
     NaturalSplines(n_knots=5)
     """
-    return _numbers(_ridge(**parameters), terms=NaturalSplines(n_knots=n_knots))
+    return _scaled_pipeline(_ridge(**parameters), terms=NaturalSplines(n_knots=n_knots))
 
 
 def rbf(**parameters: Any) -> Pipeline:
     """Radial basis functions with a polynomial tail; parameters of `metamix.experts.radial.RadialBasis`.
 
-    Above 600 different rows the functions sit on 300 of them.
+    With more than 600 distinct rows, 300 of them serve as centres.
 
     Examples
     --------
     >>> rbf().fit([[0.0], [1.0], [2.0]], [1.0, 2.0, 3.0]).predict([[1.5]]).round(6)
     array([2.5])
     """
-    return _numbers(RadialBasis(**parameters), DenseColumns())
+    return _scaled_pipeline(RadialBasis(**parameters), DenseColumns())
 
 
 def kriging(**parameters: Any) -> Pipeline:
-    """Gaussian process, one length per column; parameters of `metamix.experts.kriging.Kriging`.
+    """Gaussian process with one length scale per column; parameters of `metamix.experts.kriging.Kriging`.
 
-    ``predict(X, return_std=True)`` gives the predictive standard deviation too. Above 1500 different rows
-    the answer rests on 500 of them; 10,000 rows take a few seconds.
+    ``predict(X, return_std=True)`` also returns the predictive standard deviation. With more than 1500 distinct
+    rows, a sparse approximation with 500 centres is used; 10,000 rows take a few seconds.
 
     Examples
     --------
@@ -141,31 +142,31 @@ def kriging(**parameters: Any) -> Pipeline:
     >>> mean.shape, deviation.shape
     ((1,), (1,))
     """
-    return _numbers(Kriging(**parameters), DenseColumns())
+    return _scaled_pipeline(Kriging(**parameters), DenseColumns())
 
 
 def neighbours(**parameters: Any) -> Pipeline:
-    """Distance-weighted mean of the nearest rows; parameters of KNeighborsRegressor.
+    """k-nearest neighbours, weighted by distance; parameters of KNeighborsRegressor.
 
     Examples
     --------
     >>> neighbours(n_neighbors=1).fit([[0.0], [1.0]], [5.0, 7.0]).predict([[0.9]])
     array([7.])
     """
-    return _numbers(KNeighborsRegressor(**{"n_neighbors": 8, "weights": "distance", "n_jobs": 1} | parameters))
+    return _scaled_pipeline(KNeighborsRegressor(**{"n_neighbors": 8, "weights": "distance", "n_jobs": 1} | parameters))
 
 
 def svm(**parameters: Any) -> Pipeline:
-    """Support vector regression with a radial kernel; parameters of SVR.
+    """Support vector regression with an RBF kernel; parameters of SVR.
 
-    Its time grows as n²: minutes at 50,000 rows.
+    The time grows as n²: minutes for 50,000 rows.
 
     Examples
     --------
     >>> svm(C=10.0).named_steps["model"].regressor.C
     10.0
     """
-    return _numbers(_scaled(SVR(**{"cache_size": 500} | parameters)))
+    return _scaled_pipeline(_with_scaled_target(SVR(**{"cache_size": 500} | parameters)))
 
 
 def forest(**parameters: Any) -> Pipeline:
@@ -177,7 +178,7 @@ def forest(**parameters: Any) -> Pipeline:
     10
     """
     settings = {"n_estimators": 100, "max_features": 0.4, "min_samples_leaf": 2, "n_jobs": 1}
-    return _ranks(_scaled(RandomForestRegressor(**settings | parameters)))
+    return _ordinal_pipeline(_with_scaled_target(RandomForestRegressor(**settings | parameters)))
 
 
 def extra_trees(**parameters: Any) -> Pipeline:
@@ -189,7 +190,7 @@ def extra_trees(**parameters: Any) -> Pipeline:
     10
     """
     settings = {"n_estimators": 100, "max_features": 0.7, "min_samples_leaf": 2, "n_jobs": 1}
-    return _ranks(_scaled(ExtraTreesRegressor(**settings | parameters)))
+    return _ordinal_pipeline(_with_scaled_target(ExtraTreesRegressor(**settings | parameters)))
 
 
 def boosting(**parameters: Any) -> Pipeline:
@@ -201,7 +202,7 @@ def boosting(**parameters: Any) -> Pipeline:
     20
     """
     leaf = None if "min_samples_leaf" in parameters else "min_samples_leaf"
-    return _ranks(_scaled(HistGradientBoostingRegressor(**parameters), leaf), DenseColumns())
+    return _ordinal_pipeline(_with_scaled_target(HistGradientBoostingRegressor(**parameters), leaf), DenseColumns())
 
 
 def xgboost(**parameters: Any) -> Pipeline:
@@ -229,14 +230,14 @@ def xgboost(**parameters: Any) -> Pipeline:
         "colsample_bytree": 0.8,
     }
     settings |= {"n_jobs": 1, "verbosity": 0} | parameters
-    return _ranks(_scaled(XGBRegressor(**settings)))
+    return _ordinal_pipeline(_with_scaled_target(XGBRegressor(**settings)))
 
 
 def lightgbm(**parameters: Any) -> Pipeline:
     """LightGBM's boosted trees; parameters of LGBMRegressor.
 
-    It stays on the CPU whatever the mixture's device: its wheels are built without CUDA. With a build that has
-    it, ``device_type="cuda"`` is yours to give.
+    It runs on the CPU whatever the mixture's device, since its wheels are built without CUDA. With a CUDA build,
+    pass ``device_type="cuda"``.
 
     Raises
     ------
@@ -258,8 +259,7 @@ def lightgbm(**parameters: Any) -> Pipeline:
         "subsample": 0.8,
         "subsample_freq": 1,
     }
-    # Row-wise always: left alone, LightGBM times both layouts and takes the faster, which need not be the
-    # same twice.
+    # force_row_wise: by default LightGBM times two layouts and uses the faster one, which is not reproducible.
     settings |= {
         "colsample_bytree": 0.8,
         "min_child_samples": 10,
@@ -267,13 +267,15 @@ def lightgbm(**parameters: Any) -> Pipeline:
         "force_row_wise": True,
     }
     settings |= {"n_jobs": 1, "verbosity": -1} | parameters
-    return _ranks(
-        _scaled(LGBMRegressor(**settings), None if "min_child_samples" in parameters else "min_child_samples")
+    return _ordinal_pipeline(
+        _with_scaled_target(
+            LGBMRegressor(**settings), None if "min_child_samples" in parameters else "min_child_samples"
+        )
     )
 
 
 def mlp(**parameters: Any) -> Pipeline:
-    """A small network of two hidden layers that stops early; parameters of MLPRegressor.
+    """A multilayer perceptron with two hidden layers and early stopping; parameters of MLPRegressor.
 
     Examples
     --------
@@ -287,28 +289,30 @@ def mlp(**parameters: Any) -> Pipeline:
         "max_iter": 500,
     }
     settings |= {"learning_rate_init": 0.003} | parameters
-    return _numbers(_scaled(MLPRegressor(**settings)))
+    return _scaled_pipeline(_with_scaled_target(MLPRegressor(**settings)))
 
 
 def _ridge(**parameters: Any) -> Any:
     return Ridge(**parameters) if "alpha" in parameters else RidgeByGcv(**parameters)
 
 
-def _scaled(regressor: Any, leaf: str | None = None) -> Any:
-    # A wrapper that took weights for a model that takes none (scikit-learn 1.6's network) would promise too
-    # much.
+def _with_scaled_target(regressor: Any, leaf: str | None = None) -> Any:
+    """The regressor, fitted to a standardised target."""
+    # ScaledTarget accepts sample_weight, so it must not wrap a model that does not (MLPRegressor before 1.7).
     if has_fit_parameter(regressor, "sample_weight"):
         return ScaledTarget(regressor, leaf)
     return TransformedTargetRegressor(regressor, transformer=StandardScaler())
 
 
-def _numbers(model: Any, terms: Any = None) -> Pipeline:
+def _scaled_pipeline(model: Any, terms: Any = None) -> Pipeline:
+    """One-hot encoded and standardised columns, optional terms made of them, and the model."""
     name = "dense" if isinstance(terms, DenseColumns) else "terms"
-    between = [] if terms is None else [(name, terms)]
-    return Pipeline([("columns", ColumnEncoder()), *between, ("model", model)])
+    steps = [] if terms is None else [(name, terms)]
+    return Pipeline([("columns", ColumnEncoder()), *steps, ("model", model)])
 
 
-def _ranks(model: Any, between: Any = None) -> Pipeline:
+def _ordinal_pipeline(model: Any, step: Any = None) -> Pipeline:
+    """Ordinally encoded, unscaled columns with missing values, for trees; an optional dense step; the model."""
     columns = ColumnEncoder(categories="ordinal", scale=False, missing="keep")
-    steps = [] if between is None else [("dense", between)]
+    steps = [] if step is None else [("dense", step)]
     return Pipeline([("columns", columns), *steps, ("model", model)])

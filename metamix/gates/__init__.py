@@ -1,4 +1,4 @@
-"""Whom to trust where: gates turn rows into weights over experts, trained on soft labels."""
+"""Gates: probabilistic classifiers over experts, fitted to soft labels (responsibilities)."""
 
 from metamix.gates.classifier import ClassifierGate
 from metamix.gates.constant import ConstantGate

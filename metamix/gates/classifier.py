@@ -1,4 +1,4 @@
-"""Any scikit-learn classifier as a gate: rows repeated per expert, responsibilities as row weights."""
+"""Any scikit-learn classifier as a gate: rows are repeated per expert, weighted by the responsibilities."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from metamix.fitting import FittedExpert, NamedExpert, Problem, fit_expert
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, count_rows
 from metamix.protocols import FloatArray
 
-#: A row is not repeated for an expert that it belongs to less than this.
+#: A row is not repeated for experts with a smaller responsibility than this.
 _NEGLIGIBLE = 1e-3
 
 
 class ClassifierGate(BaseEstimator):
-    """A plain classifier, taught which expert to trust.
+    """A classifier fitted to soft labels, with the experts as classes.
 
-    Every row is repeated for each expert that has a share in it, with the expert as its class and the
-    responsibility as its weight. A classifier that takes no weights gets rows drawn in proportion, by
-    its own seed. X reaches the classifier as it came.
+    Each row is repeated for every expert with a responsibility above 0.001, with the expert as its class and
+    the responsibility as its weight. For a classifier without ``sample_weight``, rows are resampled in
+    proportion to the weights, with the classifier's own seed. X is passed to the classifier unchanged.
 
     Parameters
     ----------
     classifier : estimator
-        With `predict_proba`; it is cloned, never changed.
+        With `predict_proba`; it is cloned and not modified.
 
     Attributes
     ----------
     classifier_ : estimator
-        Fitted.
+        The fitted clone.
     experts_ : ndarray of int
-        Experts that were responsible for some row, in the order of the classifier's columns.
+        Experts that were responsible for at least one row, in the order of the columns of `predict_proba`.
     n_experts_ : int
 
     Examples
@@ -57,7 +57,8 @@ class ClassifierGate(BaseEstimator):
 
         Parameters
         ----------
-        X : table of n rows, of any kind the classifier takes
+        X : table of n rows
+            Of any type that the classifier accepts.
         responsibilities : array-like of shape (n, K)
         sample_weight : array-like of shape (n,) or None
 
@@ -77,12 +78,10 @@ class ClassifierGate(BaseEstimator):
         labels = check_responsibilities(responsibilities, n)
         weight = check_row_weights(sample_weight, n)
         shares = np.count_nonzero(weight) * weight[:, None] * labels
-        # Multiples of a power of two add up exactly: a tie between two columns of a tree is no matter of rounding.
+        # Multiples of a power of two add up exactly, so ties between splits of a tree do not depend on rounding.
         shares = np.round(shares * 2.0**30) / 2.0**30
         if not hasattr(self.classifier, "predict_proba"):
-            raise TypeError(
-                f"{type(self.classifier).__name__} cannot be a gate: weights come from predict_proba, which it lacks."
-            )
+            raise TypeError(f"{type(self.classifier).__name__} cannot be a gate: it has no method predict_proba.")
         row, expert = np.nonzero((labels > _NEGLIGIBLE) & (shares > 0))
         self.n_experts_ = labels.shape[1]
         data = Problem(take_rows(X, row), expert, shares[row, expert], n_classes=self.n_experts_)
@@ -91,7 +90,7 @@ class ClassifierGate(BaseEstimator):
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Weights (n, K) of the rows of X; zero for an expert that was responsible for no row."""
+        """Weights (n, K) of the rows of X; zero for experts that were responsible for no row."""
         check_is_fitted(self)
         weights = FittedExpert("gate", self.classifier_, self.n_experts_, self.experts_).predict(X)
         total = weights.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The gate that ignores x: one set of weights for all rows, as in convex stacking."""
+"""A gate that ignores x: the same weights for all rows, as in convex stacking."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class ConstantGate(BaseEstimator):
     n_experts_: int
 
     def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Weights are the mean responsibilities: maximum likelihood for mixing proportions.
+        """Set the weights to the mean responsibilities, the maximum likelihood estimate of mixing proportions.
 
         Parameters
         ----------
         X : any table of n rows
-            Only counted.
+            Only its number of rows is used.
         responsibilities : array-like of shape (n, K)
         sample_weight : array-like of shape (n,) or None
 
@@ -68,16 +68,16 @@ class ConstantGate(BaseEstimator):
         start: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Weights are the point of the simplex with the smallest mean objective: convex stacking.
+        """Minimise the mean objective over constant weights on the simplex (convex stacking).
 
         Parameters
         ----------
         X : any table of n rows
-            Only counted.
+            Only its number of rows is used.
         objective : callable
             weights (n, K) -> (loss (n,), gradient (n, K)), convex in the weights.
         start : array-like of shape (K,) or None
-            Where to begin; it matters for speed only.
+            Initial weights; as long as all are positive, they affect the speed only.
         sample_weight : array-like of shape (n,) or None
 
         Returns
@@ -101,9 +101,9 @@ class ConstantGate(BaseEstimator):
         """
         n = count_rows(X)
         row_weights = check_row_weights(sample_weight, n)
-        begin = None if start is None else np.asarray(start, dtype=np.float64)
-        K = count_experts(objective, n) if begin is None else len(begin)
-        return self._set(simplex_weights(K, objective, row_weights, begin))
+        initial = None if start is None else np.asarray(start, dtype=np.float64)
+        K = count_experts(objective, n) if initial is None else len(initial)
+        return self._set(simplex_weights(K, objective, row_weights, initial))
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Weights (n, K) of the n rows of X."""
@@ -111,7 +111,7 @@ class ConstantGate(BaseEstimator):
         return np.tile(self.weights_, (count_rows(X), 1))
 
     def weights_gradient(self, X: Any) -> FloatArray:
-        """Zeros (n, K, q) for the rows of X (n, q): the weights do not change with x."""
+        """Gradient (n, K, q) of the weights at the rows of X (n, q): zero, since they do not depend on x."""
         check_is_fitted(self)
         return np.zeros((count_rows(X), self.n_experts_, np.shape(X)[1]))
 

@@ -1,4 +1,4 @@
-"""Descent in the coefficients of linear logits: cross-entropy or any objective of the weights."""
+"""Gradient descent for gates with linear logits: cross-entropy, or any objective of the weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from metamix.protocols import FloatArray, Objective
 
 #: Mean loss and its gradient in slopes (q, K) and intercept (K,).
 MeanLoss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]]
-#: With more columns than this the decomposition that conditions the descent costs more than it saves.
+#: Preconditioning is skipped for more columns than this: the decomposition costs more than it saves.
 _WIDE = 400
-#: Directions in which the columns vary less than this are duplicates of others but for rounding.
-_RANK = 1e-12
+#: Eigenvalues of the correlation matrix below q times this are treated as zero (linearly dependent columns).
+_RANK_TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Coefficients:
 
 
 def softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Weights (n, K) and log normaliser (n, 1) of logits (n, K), finite however large the logits.
+    """Softmax (n, K) and log-sum-exp (n, 1) of logits (n, K), without overflow.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def cross_entropy(columns: StandardisedColumns, responsibilities: FloatArray, row_weights: FloatArray) -> MeanLoss:
-    """Mean of -sum_k r_k log g_k, block by block: memory does not grow with n.
+    """Mean cross-entropy -sum_k r_k log g_k, computed in blocks of rows to bound memory.
 
     Examples
     --------
@@ -78,9 +78,9 @@ def cross_entropy(columns: StandardisedColumns, responsibilities: FloatArray, ro
 def objective_loss(
     columns: StandardisedColumns, objective: Objective, row_weights: FloatArray, start: FloatArray
 ) -> MeanLoss:
-    """Mean of an objective of the weights, by the chain rule, in units of its deviation at the start (K,).
+    """Mean objective as a function of the coefficients, scaled by its deviation at constant weights start (K,).
 
-    What it is at the start is taken off, so that the solver's tolerance is relative to what can be gained.
+    Its value at ``start`` is subtracted, so that the tolerance of the solver is relative to the improvement.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def objective_loss(
     at_start = row_objective(start, objective, row_weights)[0]
     origin, unit = float(row_weights @ at_start), unit_of_loss(at_start, row_weights)
     shares = np.where(row_weights > 0, row_weights / unit, 0.0)
-    idle = not (row_weights > 0).all()
+    some_zero = not (row_weights > 0).all()
 
     def loss(slopes: FloatArray, intercept: FloatArray) -> tuple[float, FloatArray, FloatArray]:
         by_slope, by_intercept = np.zeros_like(slopes), np.zeros_like(intercept)
@@ -103,7 +103,7 @@ def objective_loss(
         for rows in row_blocks(columns.n):
             weights[rows] = softmax(columns.logits(slopes, intercept, rows))[0]
         value, gradient = objective(weights)
-        if idle:
+        if some_zero:
             value = np.where(shares > 0, value, 0.0)
             gradient = np.where(shares[:, None] > 0, gradient, 0.0)
         for rows in row_blocks(columns.n):
@@ -119,11 +119,11 @@ def objective_loss(
 
 
 class Conditioning:
-    """Directions of the columns and how much they vary, so that descent is equally steep along each.
+    """Preconditioner: principal directions of the columns, scaled so that the curvature is about one.
 
-    Curvature of the mean loss along a direction of variance v is about c v + penalty with
-    c = g (1 - g): one decomposition serves a whole path of penalties. With a relevance r_j for each column
-    what is penalised are the slopes divided by r_j: columns of little relevance stay flat.
+    The curvature of the mean loss along a direction of variance v is about c v + penalty with
+    c = g (1 - g): one eigendecomposition serves a whole path of penalties. With a relevance r_j for each
+    column the penalty applies to the slopes divided by r_j, so a small r_j penalises column j more.
     """
 
     def __init__(self, columns: StandardisedColumns) -> None:
@@ -131,7 +131,7 @@ class Conditioning:
         self._set(np.ones((columns.q, 1)))
 
     def reweighted(self, relevance: FloatArray) -> Conditioning:
-        """The same columns with other relevances (q,), all positive."""
+        """A copy for other relevances (q,), all positive."""
         other = copy.copy(self)
         other._set(relevance[:, None])
         return other
@@ -143,22 +143,22 @@ class Conditioning:
             self._variance, self._directions = np.linalg.eigh(relevance * self._correlation * relevance.T)
 
     def steps(self, penalty: float, curvature: float) -> FloatArray:
-        """Length (q, 1) of one unit along each direction; 0 where the columns do not vary."""
-        steep = curvature * np.maximum(self._variance, 0.0) + penalty
-        still = self._variance <= _RANK * max(len(self._variance), 1)
-        return np.where(still, 0.0, 1.0 / np.sqrt(np.where(still, 1.0, steep)))[:, None]
+        """Scale (q, 1) of the coordinate along each direction; 0 for directions without variance."""
+        total = curvature * np.maximum(self._variance, 0.0) + penalty
+        null = self._variance <= _RANK_TOLERANCE * max(len(self._variance), 1)
+        return np.where(null, 0.0, 1.0 / np.sqrt(np.where(null, 1.0, total)))[:, None]
 
     def forward(self, along: FloatArray) -> FloatArray:
-        """From coordinates along the directions (q, K) to slopes (q, K)."""
+        """Transform coordinates along the directions (q, K) to slopes (q, K)."""
         return self._relevance * (along if self._directions is None else self._directions @ along)
 
     def along(self, slopes: FloatArray) -> FloatArray:
-        """From slopes (q, K) to coordinates along the directions (q, K)."""
+        """Transform slopes (q, K) to coordinates along the directions (q, K)."""
         scaled = slopes / self._relevance
         return scaled if self._directions is None else self._directions.T @ scaled
 
     def back(self, gradient: FloatArray) -> FloatArray:
-        """From a gradient in the slopes (q, K) to one in the coordinates (q, K)."""
+        """Transform a gradient with respect to slopes (q, K) to one with respect to coordinates (q, K)."""
         scaled = self._relevance * gradient
         return scaled if self._directions is None else self._directions.T @ scaled
 
@@ -172,14 +172,14 @@ def descend(
     tol: float,
     max_iter: int,
 ) -> tuple[Coefficients, int]:
-    """Minimise mean loss + penalty / 2 · ‖slopes / relevance‖², intercepts free, by L-BFGS (Liu & Nocedal 1989).
+    """Minimise mean loss + penalty / 2 · ‖slopes / relevance‖² by L-BFGS (Liu & Nocedal 1989); intercepts are free.
 
     Returns
     -------
     Coefficients
-        Centred over experts: adding the same to every expert's logit changes nothing.
+        Centred over experts, since adding a constant to all logits does not change the weights.
     int
-        Iterations used.
+        Number of iterations.
 
     Examples
     --------

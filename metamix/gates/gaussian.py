@@ -1,4 +1,4 @@
-"""The gate of Xu, Jordan & Hinton (1995): one Gaussian over x per expert, in closed form."""
+"""The Gaussian gate of Xu, Jordan & Hinton (1995): one Gaussian over x per expert, in closed form."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from metamix.gates.soft_labels import check_responsibilities, check_row_weights,
 from metamix.gates.standardised import column_moments, row_blocks
 from metamix.protocols import FloatArray
 
-#: A sparse matrix of at most this many entries is made dense without asking.
+#: A sparse X of at most this many entries is converted to a dense array.
 _DENSE_ENTRIES = 2**24
-#: Standardised columns are clipped here: their squares must stay finite.
-_FAR = 1e50
+#: Standardised columns are clipped to this range, so that their squares stay finite.
+_CLIP = 1e50
 
 
 class GaussianGate(BaseEstimator):
-    """Weights proportional to a_k N(x; m_k, S_k): where the rows that expert k explains lie.
+    """Weights proportional to a_k N(x; m_k, S_k), the posterior of a Gaussian discriminant analysis.
 
-    All of it is in closed form: a_k is the mean responsibility, m_k and S_k are the weighted mean and
-    covariance of x. Columns are standardised inside, so units do not matter, and constant columns take no
-    part. S_k is drawn towards the pooled covariance of the experts, the more the fewer rows it rests on,
-    and gets a small ridge, so that duplicated columns and starving experts are no exception. Weights are
-    computed in logs: far from all training rows they stay finite and name the expert whose Gaussian is
-    widest in that direction.
+    All parameters have closed forms: a_k is the mean responsibility of expert k, m_k and S_k are the weighted
+    mean and covariance of x. Columns are standardised, so their units do not matter, and constant columns are
+    ignored. S_k is shrunk towards the pooled covariance of all experts, more strongly for experts with few
+    rows, and a small ridge is added: duplicated columns and experts without rows are allowed. Weights are
+    computed from log densities and stay finite far from the training data, where the expert whose Gaussian is
+    widest in that direction gets all weight.
 
     Parameters
     ----------
     shrinkage : float or "auto", default "auto"
-        Share of the pooled covariance in S_k, from 0 to 1. "auto" is (q + 1) / (q + 1 + n_k), where n_k is
+        Weight of the pooled covariance in S_k, from 0 to 1. "auto" is (q + 1) / (q + 1 + n_k), where n_k is
         the effective number of rows of the expert (Kish 1965).
     ridge : float, default 1e-6
         Added to the variances of the standardised columns.
     sharpness : float, default 1.0
-        Power that the odds are raised to. Gaussians of neighbouring regions overlap where the regions do not;
-        where labels are hard, a large power leaves the border between them in its place and makes it one.
+        Exponent of the odds. Gaussians of adjacent regions overlap even where the regions do not; for hard
+        labels, a large exponent makes the transition between regions steep without moving the boundary.
 
     Attributes
     ----------
@@ -73,12 +73,12 @@ class GaussianGate(BaseEstimator):
         self.sharpness = sharpness
 
     def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Weighted proportion, mean and covariance of each expert.
+        """Estimate the weighted proportion, mean and covariance of each expert.
 
         Parameters
         ----------
         X : array-like of shape (n, q)
-            Dense, or sparse and small.
+            A sparse matrix is converted to dense.
         responsibilities : array-like of shape (n, K)
         sample_weight : array-like of shape (n,) or None
 
@@ -90,11 +90,11 @@ class GaussianGate(BaseEstimator):
         Raises
         ------
         ValueError
-            If X has missing values or is sparse and large, shapes do not match, shrinkage is not a share, or
-            sharpness is not above zero.
+            If X has missing values or is a sparse matrix of more than 2²⁴ entries, shapes do not match,
+            shrinkage is not in [0, 1], or sharpness is not positive.
         """
         if not self.sharpness > 0:
-            raise ValueError(f"sharpness={self.sharpness!r} is not above zero; 1 leaves the odds as they are.")
+            raise ValueError(f"sharpness={self.sharpness!r} must be positive; 1 leaves the odds unchanged.")
         X = self._check(X, reset=True)
         n, q = X.shape
         labels = check_responsibilities(responsibilities, n)
@@ -109,7 +109,7 @@ class GaussianGate(BaseEstimator):
         pooled = np.einsum("k,kij->ij", self.proportions_, covariances)
         ridge = self.ridge * np.eye(len(self._varies))
         covariances += shares[:, None, None] * (pooled - covariances) + ridge
-        self._factors = np.stack([_root(covariance) for covariance in covariances])
+        self._factors = np.stack([_lower_factor(covariance) for covariance in covariances])
         self._locations = means
         self.means_ = np.tile(self._centre, (self.n_experts_, 1))
         self.means_[:, self._varies] += means * self._unit[self._varies]
@@ -127,7 +127,7 @@ class GaussianGate(BaseEstimator):
             prior = np.log(self.proportions_)
         volumes = np.log(np.diagonal(self._factors, axis1=1, axis2=2)).sum(axis=1)
         for rows in row_blocks(X.shape[0]):
-            Z = np.clip(self._standardised(X[rows]), -_FAR, _FAR).T
+            Z = np.clip(self._standardised(X[rows]), -_CLIP, _CLIP).T
             logits = np.empty((Z.shape[1], self.n_experts_))
             for k in range(self.n_experts_):
                 away = solve_triangular(self._factors[k], Z - self._locations[k][:, None], lower=True)
@@ -136,19 +136,19 @@ class GaussianGate(BaseEstimator):
         return weights
 
     def weights_gradient(self, X: Any) -> FloatArray:
-        """How the weights change with each column: (n, K, q) for the rows of X (n, q), in the units of X."""
+        """Gradient (n, K, q) of the weights with respect to x at the rows of X (n, q), in the units of X."""
         weights = self.predict_proba(X)
         X = self._check(X, reset=False)
         slopes = np.zeros((X.shape[0], self.n_experts_, X.shape[1]))
         Z = self._standardised(X)
-        inside = (np.abs(Z) < _FAR) / self._unit[self._varies]
+        inside = (np.abs(Z) < _CLIP) / self._unit[self._varies]
         for k in range(self.n_experts_):
-            away = (np.clip(Z, -_FAR, _FAR) - self._locations[k]).T
+            away = (np.clip(Z, -_CLIP, _CLIP) - self._locations[k]).T
             slopes[:, k, self._varies] = -self.sharpness * inside * cho_solve((self._factors[k], True), away).T
         return softmax_gradient(weights, slopes)
 
     def _moments(self, X: Any, labels: FloatArray, row_weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Means (K, q) and covariances (K, q, q) of the standardised columns that vary."""
+        """Means (K, q) and covariances (K, q, q) of the standardised non-constant columns."""
         n, K, q = len(row_weights), labels.shape[1], len(self._varies)
         mass = row_weights @ labels
         share = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
@@ -164,13 +164,13 @@ class GaussianGate(BaseEstimator):
         return means, covariances
 
     def _shrinkage(self, masses: FloatArray) -> FloatArray:
-        """Share of the pooled covariance (K,)."""
+        """Weight of the pooled covariance (K,), given weighted responsibilities (n, K)."""
         if self.shrinkage == "auto":
             total, squares = masses.sum(axis=0), np.square(masses).sum(axis=0)
             rows = np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0)
             return (len(self._varies) + 1.0) / (len(self._varies) + 1.0 + rows)
         if isinstance(self.shrinkage, str) or not 0 <= self.shrinkage <= 1:
-            raise ValueError(f"shrinkage={self.shrinkage!r} is neither 'auto' nor a number from 0 to 1.")
+            raise ValueError(f"shrinkage={self.shrinkage!r} must be 'auto' or a number from 0 to 1.")
         return np.full(self.n_experts_, float(self.shrinkage))
 
     def _standardised(self, block: Any) -> FloatArray:
@@ -183,8 +183,8 @@ class GaussianGate(BaseEstimator):
             return X
         if X.shape[0] * X.shape[1] > _DENSE_ENTRIES:
             raise ValueError(
-                f"GaussianGate works on dense columns, and a sparse matrix of shape {X.shape} is too large "
-                "to be made dense: use SoftmaxGate, or gate features of fewer columns."
+                f"GaussianGate needs dense columns, and a sparse matrix of shape {X.shape} is too large to be "
+                "converted: use SoftmaxGate, or gate features with fewer columns."
             )
         return X.toarray()
 
@@ -194,12 +194,12 @@ class GaussianGate(BaseEstimator):
         return tags
 
 
-def _root(covariance: FloatArray) -> FloatArray:
-    """Lower factor of a covariance; eigenvalues are lifted where rounding has made it indefinite."""
+def _lower_factor(covariance: FloatArray) -> FloatArray:
+    """Lower triangular factor of a covariance; eigenvalues are raised if rounding has made it indefinite."""
     try:
         return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(covariance)
-        lifted = np.maximum(values, 1e-12 * max(float(values[-1]), 1e-12))
-        factor = np.asarray(np.linalg.qr((vectors * np.sqrt(lifted)).T, mode="r"), dtype=np.float64).T
+        raised = np.maximum(values, 1e-12 * max(float(values[-1]), 1e-12))
+        factor = np.asarray(np.linalg.qr((vectors * np.sqrt(raised)).T, mode="r"), dtype=np.float64).T
         return factor * np.sign(np.diagonal(factor))

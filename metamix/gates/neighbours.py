@@ -1,4 +1,4 @@
-"""The gate that asks the neighbourhood: weights are the responsibilities of the nearest training rows."""
+"""A nearest-neighbours gate: weights are the mean responsibilities of the nearest training rows."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from metamix.gates.soft_labels import check_responsibilities, check_row_weights,
 from metamix.gates.standardised import column_moments
 from metamix.protocols import FloatArray
 
-#: Columns are cut off at so many standard deviations: farther out the neighbours are the same, and squares
-#: of distances keep their digits.
-_FAR = 1e3
+#: Standardised columns are clipped to this range: beyond it the nearest neighbours do not change, and larger
+#: squared distances would lose precision.
+_CLIP = 1e3
+#: Rows predicted at a time.
 _BLOCK = 2048
 
 
 class NeighboursGate(BaseEstimator):
-    """Weights are the mean responsibilities of the nearest training rows, near rows counting most.
+    """Kernel-weighted mean of the responsibilities of the k nearest training rows.
 
-    Columns are standardised inside and constant columns take no part, so units do not matter. Among the
-    k nearest rows the kernel is that of Epanechnikov (1969), which reaches zero at the next row after them:
-    weights change continuously with x. Far from all training rows they stay finite, since only the ratios
-    of distances matter. With ``top_k=1`` in a mixture this is dynamic selection of one expert per row.
+    Columns are standardised and constant columns are ignored, so the units of X do not matter. The kernel is
+    that of Epanechnikov (1969), with a bandwidth equal to the distance to neighbour k + 1: weights are
+    continuous in x. They stay finite far from the training data, since only ratios of distances enter. With
+    ``top_k=1`` in a mixture this is dynamic selection of one expert per row.
 
     Parameters
     ----------
     n_neighbors : int or "auto", default "auto"
-        k. "auto" is 2 √n, at least 10 and at most 100: one row says little about who is good around it.
+        k. "auto" is 2 √n, at least 10 and at most 100.
 
     Attributes
     ----------
     n_neighbors_ : int
-        k, at most the number of training rows with weight.
+        k, at most the number of training rows with positive weight.
     n_experts_ : int
 
     References
@@ -59,7 +60,7 @@ class NeighboursGate(BaseEstimator):
         self.n_neighbors = n_neighbors
 
     def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Remember the rows that have weight.
+        """Store the rows with positive weight.
 
         Parameters
         ----------
@@ -76,14 +77,14 @@ class NeighboursGate(BaseEstimator):
         Raises
         ------
         ValueError
-            If X has missing values, shapes do not match, or n_neighbors is no number of rows.
+            If X has missing values, shapes do not match, or n_neighbors is not a positive integer or "auto".
         """
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, ensure_min_features=0)
         labels = check_responsibilities(responsibilities, X.shape[0])
         row_weights = check_row_weights(sample_weight, X.shape[0])
         kept = np.flatnonzero(row_weights > 0)
         self.n_experts_ = labels.shape[1]
-        self.n_neighbors_ = self._count(len(kept))
+        self.n_neighbors_ = self._resolve_n_neighbors(len(kept))
         self._mean = mean_responsibilities(labels, row_weights)
         self._centre, deviation = column_moments(X, row_weights)
         self._varies = np.flatnonzero(deviation > 0)
@@ -96,48 +97,49 @@ class NeighboursGate(BaseEstimator):
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:
-        """Weights (n, K) of the rows of X (n, q); the mean responsibilities where no neighbour says more."""
+        """Weights (n, K) of the rows of X (n, q); mean responsibilities where those of all neighbours are zero."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False, ensure_min_features=0)
         weights = np.tile(self._mean, (X.shape[0], 1))
         if self._search is None:
             return weights
         for at in range(0, X.shape[0], _BLOCK):
-            shares = self._around(self._standardised(X[at : at + _BLOCK]))
+            shares = self._kernel_sums(self._standardised(X[at : at + _BLOCK]))
             total = shares.sum(axis=1, keepdims=True)
             block = weights[at : at + _BLOCK]
             np.divide(shares, total, out=block, where=total > 0)
         return weights
 
-    def _around(self, Z: Any) -> FloatArray:
-        """Kernel-weighted sums (n, K) of the labels around standardised rows."""
+    def _kernel_sums(self, Z: Any) -> FloatArray:
+        """Kernel-weighted sums (n, K) of the labels of the neighbours of standardised rows (n, q)."""
         assert self._search is not None
         m = len(self._labels)
         distances, rows = self._search.kneighbors(Z, min(self.n_neighbors_ + 1, m))
-        # In units of the farthest, so that no square over- or underflows.
-        reach = distances[:, -1:]
-        near = np.divide(distances, reach, out=np.ones_like(distances), where=reach > 0)
-        edge = 1.0 if m > self.n_neighbors_ else 2.0  # with no row after the k nearest, all of them count
-        kernel = np.maximum(edge - near**2, 0.0)
-        kernel[~(kernel > 0).any(axis=1)] = 1.0  # all equally far
+        # Divided by the largest distance, so that squares neither overflow nor underflow.
+        bandwidth = distances[:, -1:]
+        scaled = np.divide(distances, bandwidth, out=np.ones_like(distances), where=bandwidth > 0)
+        # If k is the number of training rows there is no neighbour k + 1, and the kernel stays positive at all.
+        height = 1.0 if m > self.n_neighbors_ else 2.0
+        kernel = np.maximum(height - scaled**2, 0.0)
+        kernel[~(kernel > 0).any(axis=1)] = 1.0  # all distances are equal
         total = kernel.sum(axis=1, keepdims=True)
         return np.asarray(np.einsum("nj,njk->nk", kernel / total, self._labels[rows]))
 
-    def _count(self, m: int) -> int:
+    def _resolve_n_neighbors(self, m: int) -> int:
         if self.n_neighbors == "auto":
             return int(min(max(10, round(2 * m**0.5)), 100, m))
         number = self.n_neighbors
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
-            raise ValueError(f"n_neighbors={number!r} is no number of rows; give 1, 2, ... or 'auto'.")
+            raise ValueError(f"n_neighbors={number!r} must be a positive integer or 'auto'.")
         return int(min(number, m))
 
     def _standardised(self, X: Any) -> Any:
-        """Columns that vary, in standard deviations; a sparse X is not centred, which changes no distance."""
+        """Standardised non-constant columns; a sparse X is not centred, which does not change distances."""
         if sparse.issparse(X):
             scaled = (X[:, self._varies] @ sparse.diags_array(self._inverse)).tocsr()
-            np.clip(scaled.data, -_FAR, _FAR, out=scaled.data)
+            np.clip(scaled.data, -_CLIP, _CLIP, out=scaled.data)
             return scaled
-        return np.clip((X[:, self._varies] - self._centre) * self._inverse, -_FAR, _FAR)
+        return np.clip((X[:, self._varies] - self._centre) * self._inverse, -_CLIP, _CLIP)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

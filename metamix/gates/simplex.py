@@ -1,4 +1,4 @@
-"""Convex weights: the point of the simplex with the smallest mean objective."""
+"""Convex weights: minimisation of a convex objective over the simplex."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from scipy.optimize import minimize
 
 from metamix.protocols import FloatArray, Objective
 
-#: A certificate, not a wish: with a gap this small a convex loss is at most that far from its minimum,
-#: in its own unit (see `unit_of_loss`).
-_GAP = 1e-7
-_ATTEMPTS = 6
-#: What is mixed in to leave a corner where the solver got stuck.
-_STIR = 1e-3
-#: Weights below this are zero if nobody misses them; an expert that is far off may be right at 1e-7.
-_DUST = 1e-6
-_STEEPEST = 1e9
+#: Tolerance of the Frank-Wolfe gap, an upper bound on the distance of a convex loss to its minimum, in units of
+#: `unit_of_loss`.
+_TOLERANCE = 1e-7
+#: Largest number of runs of the solver.
+_MAX_RUNS = 6
+#: Share of interior weights that is mixed into a restart, to leave a vertex at which the solver stopped.
+_RESTART_SHARE = 1e-3
+#: Smaller weights are set to zero if the loss does not rise. For an expert with very large errors the optimal
+#: weight may itself be as small as 1e-7.
+_NEGLIGIBLE = 1e-6
+#: Slopes and values passed to the solver are clipped to this.
+_MAX_SLOPE = 1e9
 
 
 def unit_of_loss(loss: FloatArray, row_weights: FloatArray) -> float:
-    """Mean absolute deviation of row losses: the unit in which an objective is measured.
+    """Mean absolute deviation of row losses, by which objectives are divided.
 
-    It scales with the loss, so the unit of y does not matter, and unlike the mean loss it does not change
-    when a constant is added, as the unit of y adds to a log density. For squared normal errors it is 0.97
-    of the mean.
+    It is equivariant to the scale of the loss, so the unit of y does not matter, and, unlike the mean loss,
+    invariant to an additive constant such as a change of units adds to a log density. For squared normal
+    errors it is 0.97 of the mean.
 
     Parameters
     ----------
@@ -34,7 +37,7 @@ def unit_of_loss(loss: FloatArray, row_weights: FloatArray) -> float:
     Returns
     -------
     float
-        Where all losses are equal, their size, or 1.
+        Their absolute value if all losses are equal; 1 if all are zero.
 
     Examples
     --------
@@ -50,7 +53,7 @@ def unit_of_loss(loss: FloatArray, row_weights: FloatArray) -> float:
 
 
 def row_objective(weights: FloatArray, objective: Objective, row_weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Loss (n,) and gradient (n, K) at constant weights (K,); zero for rows without weight.
+    """Loss (n,) and gradient (n, K) at constant weights (K,); zero for rows of weight zero.
 
     Examples
     --------
@@ -68,12 +71,12 @@ def row_objective(weights: FloatArray, objective: Objective, row_weights: FloatA
 
 
 def count_experts(objective: Objective, n: int) -> int:
-    """K, the number of columns of the gradient, asked for with weights (n, 1) that broadcast over experts.
+    """Number of experts K of an objective: the width of its gradient at weights (n, 1), which must broadcast.
 
     Raises
     ------
     ValueError
-        If the objective does not broadcast; a start (K,) would have said how many experts there are.
+        If the objective does not broadcast; K is then given by the length of `start`.
 
     Examples
     --------
@@ -84,7 +87,7 @@ def count_experts(objective: Objective, n: int) -> int:
     try:
         return int(objective(np.ones((n, 1)))[1].shape[1])
     except (ValueError, IndexError) as error:
-        raise ValueError("The number of experts is not known: give start, constant weights (K,).") from error
+        raise ValueError("The number of experts is unknown; pass start, constant weights of shape (K,).") from error
 
 
 def simplex_weights(
@@ -92,8 +95,9 @@ def simplex_weights(
 ) -> FloatArray:
     """Weights (K,) on the simplex that minimise the weighted mean of a convex objective.
 
-    Sequential quadratic programming, begun again from the best point while the Frank-Wolfe gap, an upper
-    bound of what is left to gain (Frank & Wolfe 1956), is not negligible and another run still helps.
+    Sequential quadratic programming, restarted from the best point as long as the Frank-Wolfe gap, an upper
+    bound on the possible improvement (Frank & Wolfe 1956), exceeds 1e-7 `unit_of_loss` and restarts improve
+    the loss.
 
     Parameters
     ----------
@@ -104,7 +108,7 @@ def simplex_weights(
     row_weights : ndarray of shape (n,)
         Summing to one.
     start : ndarray of shape (K,) or None
-        Where to begin; the centre by default.
+        Initial weights; uniform by default.
 
     Returns
     -------
@@ -126,52 +130,52 @@ def simplex_weights(
     best = centre if start is None else np.asarray(start, dtype=np.float64)
     if not np.isfinite(row_weights @ row_objective(best, objective, row_weights)[0]):
         best = centre
-    for attempt in range(_ATTEMPTS):
+    for run in range(_MAX_RUNS):
         loss, by_row = row_objective(best, objective, row_weights)
         level, slope, unit = float(row_weights @ loss), row_weights @ by_row, unit_of_loss(loss, row_weights)
-        if best @ slope - slope.min() <= _GAP * unit:
+        if best @ slope - slope.min() <= _TOLERANCE * unit:
             break
-        # far from the optimum distances mean little: they are measured once a first run has come near
-        scale = _reach(best, by_row / unit, row_weights) if attempt else np.ones(n_experts)
-        begin = best if attempt < 2 else (1.0 - _STIR) * best + _STIR * scale / scale.sum()
-        candidate = _one_descent(objective, row_weights, begin, level, unit, scale)
+        # Scales are estimated after the first run: far from the optimum they are uninformative.
+        scale = _weight_scales(best, by_row / unit, row_weights) if run else np.ones(n_experts)
+        initial = best if run < 2 else (1.0 - _RESTART_SHARE) * best + _RESTART_SHARE * scale / scale.sum()
+        candidate = _solve(objective, row_weights, initial, level, unit, scale)
         gain = (level - row_weights @ row_objective(candidate, objective, row_weights)[0]) / unit
         best = candidate if gain >= 0.0 else best
-        if attempt >= 2 and not gain > _GAP:
+        if run >= 2 and not gain > _TOLERANCE:
             break
-    return _sweep(best, objective, row_weights)
+    return _drop_negligible(best, objective, row_weights)
 
 
-def _sweep(weights: FloatArray, objective: Objective, row_weights: FloatArray) -> FloatArray:
-    """Without the smallest weights, if nobody misses them: an expert at zero need not be asked."""
-    swept = _onto_simplex(np.where(weights > _DUST, weights, 0.0))
-    losses = [row_objective(one, objective, row_weights)[0] for one in (weights, swept)]
-    missed = row_weights @ losses[1] - row_weights @ losses[0]
-    return swept if missed <= _GAP * unit_of_loss(losses[0], row_weights) else weights
+def _drop_negligible(weights: FloatArray, objective: Objective, row_weights: FloatArray) -> FloatArray:
+    """Set negligible weights to zero if the loss does not rise: experts of weight zero need not predict."""
+    sparser = _onto_simplex(np.where(weights > _NEGLIGIBLE, weights, 0.0))
+    losses = [row_objective(one, objective, row_weights)[0] for one in (weights, sparser)]
+    increase = row_weights @ losses[1] - row_weights @ losses[0]
+    return sparser if increase <= _TOLERANCE * unit_of_loss(losses[0], row_weights) else weights
 
 
-def _one_descent(
+def _solve(
     objective: Objective,
     row_weights: FloatArray,
-    begin: FloatArray,
+    initial: FloatArray,
     origin: float,
     unit: float,
     scale: FloatArray,
 ) -> FloatArray:
-    """One run of the solver in weights divided by scale (K,), on (loss - origin) / unit."""
+    """One run of SLSQP on (loss - origin) / unit as a function of weights / scale (K,)."""
 
     def scaled(point: FloatArray) -> tuple[float, FloatArray]:
         loss, by_row = row_objective(_onto_simplex(scale * point), objective, row_weights)
         slope = row_weights @ by_row
-        # clipped: at a corner a log density may fall without bound
+        # Clipped: at a vertex the derivative of a log density may be infinite.
         with np.errstate(over="ignore"):
-            slope = np.nan_to_num(np.clip((slope - slope.min()) / unit, 0.0, _STEEPEST))
-            value = np.nan_to_num((row_weights @ loss - origin) / unit, nan=_STEEPEST, posinf=_STEEPEST)
+            slope = np.nan_to_num(np.clip((slope - slope.min()) / unit, 0.0, _MAX_SLOPE))
+            value = np.nan_to_num((row_weights @ loss - origin) / unit, nan=_MAX_SLOPE, posinf=_MAX_SLOPE)
         return float(value), scale * slope
 
     found = minimize(
         scaled,
-        begin / scale,
+        initial / scale,
         jac=True,
         method="SLSQP",
         bounds=[(0.0, 1.0 / each) for each in scale],
@@ -181,8 +185,8 @@ def _one_descent(
     return _onto_simplex(scale * found.x)
 
 
-def _reach(weights: FloatArray, by_row: FloatArray, row_weights: FloatArray) -> FloatArray:
-    """How far each weight (K,) may sensibly move: little for an expert whose answers are far off."""
+def _weight_scales(weights: FloatArray, by_row: FloatArray, row_weights: FloatArray) -> FloatArray:
+    """Scale of each weight (K,) for the solver: small for experts with large errors."""
     largest = np.maximum(np.max(np.abs(by_row), axis=1, keepdims=True), 1.0)
     around = by_row / largest
     around = np.minimum(np.abs(around - (around @ weights)[:, None]) * largest, 1e100)
@@ -190,7 +194,7 @@ def _reach(weights: FloatArray, by_row: FloatArray, row_weights: FloatArray) -> 
 
 
 def _onto_simplex(weights: FloatArray) -> FloatArray:
-    """Remove the rounding of a solver: nothing below zero, dust swept to zero, sum one."""
+    """Remove rounding errors: set weights below 1e-16 to zero and normalise the sum to one."""
     weights = np.where(weights > 1e-16, weights, 0.0)
     total = weights.sum()
     return weights / total if total > 0 else np.full(weights.shape, 1.0 / len(weights))

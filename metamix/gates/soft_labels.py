@@ -1,4 +1,4 @@
-"""What every gate is given: responsibilities and row weights, checked, and their weighted mean."""
+"""Validation of the input common to all gates: responsibilities and row weights; their weighted mean."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_responsibilities(responsibilities: ArrayLike, n: int) -> FloatArray:
     Raises
     ------
     ValueError
-        If the shape is not (n, K), or an entry is missing, infinite or negative.
+        If the shape is not (n, K), or an entry is NaN, infinite or negative.
 
     Examples
     --------
@@ -39,13 +39,13 @@ def check_responsibilities(responsibilities: ArrayLike, n: int) -> FloatArray:
         raise ValueError(f"responsibilities have shape {checked.shape}; X has {n} rows, so ({n}, K) is needed.")
     if not np.isfinite(checked).all() or (checked < 0).any():
         raise ValueError(
-            "responsibilities must be finite and not negative; leave out the rows that were never held out."
+            "responsibilities must be finite and non-negative; leave out the rows that were never held out."
         )
     return checked
 
 
 def check_row_weights(sample_weight: ArrayLike | None, n: int) -> FloatArray:
-    """Row weights (n,) that sum to one; None is equal weights.
+    """Row weights (n,) normalised to sum to one; equal weights for None.
 
     Raises
     ------
@@ -65,13 +65,13 @@ def check_row_weights(sample_weight: ArrayLike | None, n: int) -> FloatArray:
     if weight.shape != (n,):
         raise ValueError(f"sample_weight has shape {weight.shape}; X has {n} rows, so ({n},) is needed.")
     if not np.isfinite(weight).all() or (weight < 0).any() or not (weight > 0).any():
-        raise ValueError("sample_weight must be finite, not negative, and above zero somewhere.")
+        raise ValueError("sample_weight must be finite and non-negative, with at least one positive entry.")
     weight = weight / weight.max()
     return weight / weight.sum()
 
 
 def mean_responsibilities(responsibilities: FloatArray, row_weights: FloatArray) -> FloatArray:
-    """Share of each expert (K,), summing to one; even shares where nobody is responsible for anything.
+    """Weighted mean responsibilities (K,), normalised to sum to one; uniform where all are zero.
 
     Examples
     --------

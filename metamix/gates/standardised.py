@@ -1,4 +1,4 @@
-"""Columns seen as if standardised, by algebra on the coefficients, so that a large X is never copied."""
+"""Implicit standardisation of columns, applied to the coefficients so that a large X is not copied."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from scipy import sparse
 
 from metamix.protocols import FloatArray
 
+#: Rows per block.
 _BLOCK = 8192
-#: Up to this many entries a standardised copy is small, faster and exact.
-_SMALL = 2**18
-#: A column whose standard deviation is below this part of its size is constant but for rounding.
+#: A dense X of at most this many entries is standardised explicitly: the copy is small and products are faster.
+_COPY_ENTRIES = 2**18
+#: A column is treated as constant if its standard deviation is below this fraction of its mean (rounding).
 _CONSTANT = 1e-13
 
 
 def row_blocks(n: int) -> Iterator[slice]:
-    """Slices that cover n rows, small enough to stay in a processor's cache.
+    """Consecutive slices that cover n rows, each small enough for the processor cache.
 
     Examples
     --------
@@ -29,10 +30,9 @@ def row_blocks(n: int) -> Iterator[slice]:
 
 
 def column_moments(X: Any, row_weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Weighted mean and standard deviation (q,) of the columns; 0 is the deviation of a constant column.
+    """Weighted mean and standard deviation (q,) of the columns; the deviation of a constant column is exactly 0.
 
-    Two passes over the rows: the mean of squares less the square of the mean loses everything when a
-    column lies far from zero.
+    Two passes over the rows, since E[x²] - E[x]² cancels when the mean of a column is large.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ def column_moments(X: Any, row_weights: FloatArray) -> tuple[FloatArray, FloatAr
 
 
 class StandardisedColumns:
-    """A linear map over columns with weighted mean 0 and standard deviation 1; constant columns are 0.
+    """Linear predictors on columns with weighted mean 0 and standard deviation 1; constant columns are 0.
 
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n, q)
-        Kept as it is; memory-mapped and read-only arrays are fine.
+        Not copied if large; may be memory-mapped or read-only.
     row_weights : ndarray of shape (n,)
         Summing to one.
 
@@ -102,7 +102,7 @@ class StandardisedColumns:
         self._shift, self._scale = self.mean, self._inverse
         self._X, self._row_weights = X, row_weights
         self.n, self.q = X.shape
-        if not sparse.issparse(X) and X.size <= _SMALL:
+        if not sparse.issparse(X) and X.size <= _COPY_ENTRIES:
             self._X = (X - self.mean) * self._inverse
             self._shift, self._scale = np.zeros(self.q), np.ones(self.q)
 
@@ -113,11 +113,11 @@ class StandardisedColumns:
         level = (intercept - self._shift @ raw)[:, None]
         if sparse.issparse(block):
             return (np.ascontiguousarray((block @ raw).T) + level).T
-        # experts first in memory: sums over a short last axis are slow, over a long one fast
+        # Stored with the experts first: reductions over a short last axis are slow.
         return (raw.T @ block.T + level).T
 
     def pull_back(self, gradient: FloatArray, rows: slice) -> tuple[FloatArray, FloatArray]:
-        """Gradient in the logits (rows, K) to its sums over rows for slopes (q, K) and intercept (K,)."""
+        """Gradient for slopes (q, K) and intercept (K,), given that for the logits (rows, K)."""
         block = self._X if rows == slice(0, self.n) else self._X[rows]
         total = gradient.sum(axis=0)
         raw = block.T @ gradient - np.outer(self._shift, total)
@@ -136,6 +136,6 @@ class StandardisedColumns:
         return moments
 
     def to_units_of_x(self, slopes: FloatArray, intercept: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Slopes (q, K) and intercept (K,) that give the same logits from X as it is."""
+        """Equivalent slopes (q, K) and intercept (K,) for the columns of X in their own units."""
         raw = self._inverse[:, None] * slopes
         return raw, intercept - self.mean @ raw

@@ -1,4 +1,4 @@
-"""Gates made of trees, by name: classifiers that prepare their columns and are kept from overfitting."""
+"""Named gates made of trees: classifiers with column preprocessing and regularised defaults."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from metamix.data.columns import ColumnEncoder
 from metamix.gates.classifier import ClassifierGate
 from metamix.protocols import FloatArray
 
-#: Trees compare numbers as 32-bit floats, which end at 3e38.
-_LARGEST = 1e30
+#: Columns are clipped to this range: scikit-learn's trees use 32-bit floats, which overflow at 3e38.
+_CLIP = 1e30
 
 
 def tree(**parameters: Any) -> ClassifierGate:
-    """A decision tree over experts; parameters of DecisionTreeClassifier.
+    """A decision tree that predicts the expert; parameters of DecisionTreeClassifier.
 
-    A leaf holds at least a fiftieth of all weight. Rows are repeated for each expert that has a share in
-    them, so `min_samples_leaf` counts repeated rows.
+    A leaf holds at least 2 % of the total weight. Each row is repeated for every expert with a positive
+    responsibility, so `min_samples_leaf` counts repeated rows.
 
     Examples
     --------
@@ -39,10 +39,10 @@ def tree(**parameters: Any) -> ClassifierGate:
 
 
 def boosting(**parameters: Any) -> ClassifierGate:
-    """Boosted trees over experts, few and small; parameters of HistGradientBoostingClassifier.
+    """Gradient boosting that predicts the expert, regularised; parameters of HistGradientBoostingClassifier.
 
-    Rows are repeated for each expert that has a share in them, so early stopping, which would hold out some
-    of the copies, stays off.
+    Each row is repeated for every expert with a positive responsibility. Early stopping is off, since its
+    validation set would contain copies of training rows.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def _gate(model: Any) -> ClassifierGate:
 
 
 class BoundedColumns(TransformerMixin, BaseEstimator):
-    """Dense columns whose numbers fit into a 32-bit float; missing values stay.
+    """Convert columns to a dense array and clip them to the range of 32-bit floats; missing values are kept.
 
     Examples
     --------
@@ -68,13 +68,13 @@ class BoundedColumns(TransformerMixin, BaseEstimator):
     """
 
     def fit(self, X: Any, y: Any = None) -> BoundedColumns:
-        """Nothing to learn."""
+        """Do nothing."""
         return self
 
     def transform(self, X: Any) -> FloatArray:
-        """Rows of X (n, q) as an array."""
+        """Return X (n, q) as a dense array with clipped values."""
         X = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=np.float64)
-        return np.clip(X, -_LARGEST, _LARGEST)
+        return np.clip(X, -_CLIP, _CLIP)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

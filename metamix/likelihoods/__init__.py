@@ -1,4 +1,4 @@
-"""How good an answer was: densities of y around each expert's answer, all experts at once."""
+"""Likelihoods: the density of y given each expert's prediction, vectorised over experts."""
 
 from metamix.likelihoods.categorical import Categorical
 from metamix.likelihoods.gaussian import Gaussian

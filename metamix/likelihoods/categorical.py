@@ -1,4 +1,4 @@
-"""How good an answer was for classes: the probability given to what came."""
+"""The likelihood for classification: the predicted probability of the observed class."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from metamix.protocols import FloatArray
 
 
 class Categorical(BaseEstimator):
-    """The probability an expert gave to the class that came; nothing to learn.
+    """The predicted probability of the observed class; it has no parameters to estimate.
 
     Parameters
     ----------
     eps : float, default 1e-6
-        Probabilities are clipped to at least this, so that one overconfident answer is not infinitely bad.
+        Smaller probabilities are clipped to this value, so that the log probability is finite.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Categorical(BaseEstimator):
         scale: FloatArray | None = None,
         X: Any = None,
     ) -> Self:
-        """Remember the number of classes.
+        """Store the number of classes.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class Categorical(BaseEstimator):
     def log_prob(
         self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None
     ) -> FloatArray:
-        """Log probability (n, K) of the class that came, NaN where an expert gave no answer.
+        """Log probability (n, K) of the observed class, NaN where an expert made no prediction.
 
         Parameters
         ----------
@@ -81,5 +81,5 @@ class Categorical(BaseEstimator):
         """
         check_is_fitted(self)
         codes = np.asarray(y, dtype=np.intp)
-        given = np.take_along_axis(predictions, codes[:, None, None], axis=2)[:, :, 0]
-        return np.log(np.clip(given, self.eps, 1.0))
+        observed = np.take_along_axis(predictions, codes[:, None, None], axis=2)[:, :, 0]
+        return np.log(np.clip(observed, self.eps, 1.0))

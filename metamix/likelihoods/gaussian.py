@@ -19,30 +19,29 @@ _LOG_ROOT_TWO_PI = 0.5 * np.log(2.0 * np.pi)
 class Gaussian(LocationScale):
     """Normal errors with one standard deviation per expert, by weighted maximum likelihood.
 
-    The variance of expert k is sum_i r_ik e_ik^2 / sum_i r_ik, exactly, as long as its root stays above
-    ``floor`` times the standard deviation of y; without a floor an expert that passes through a few rows
-    has an infinite likelihood. An expert that offers its own predictive standard deviation s_ik is taken
-    at its word up to one factor per expert, also by maximum likelihood: c_k^2 is the weighted mean of
-    (e_ik / s_ik)^2 and y_i has standard deviation c_k s_ik there. Rows where it offers none (NaN) have
-    ``scale_[k]``, or with ``heteroscedastic`` what `VaryingScale` gives for their x.
+    The variance of expert k is sum_i r_ik e_ik^2 / sum_i r_ik, where r are responsibilities and e errors. The
+    standard deviation is at least ``floor`` times that of y; without a floor an expert that interpolates a few
+    rows has an infinite likelihood. If expert k predicts a standard deviation s_ik of its own, that of y_i is
+    c_k s_ik, where c_k^2 is the weighted mean of (e_ik / s_ik)^2, the maximum likelihood estimate. Rows without
+    one (NaN) have ``scale_[k]``, or with ``heteroscedastic`` the prediction of `VaryingScale`.
 
     Parameters
     ----------
     floor : float, default 1e-4
         Smallest standard deviation, in standard deviations of y.
     heteroscedastic : bool, default False
-        Let the logarithm of each expert's standard deviation depend on X. It is constant where no X is given.
+        Model the logarithm of each expert's standard deviation as a function of X; constant if no X is given.
 
     Attributes
     ----------
     scale_ : ndarray of shape (K,)
-        Standard deviation of y around each expert's answer, in the units of y.
+        Standard deviation of y around the predictions of each expert, in the units of y.
     factor_ : ndarray of shape (K,)
-        What an expert's own standard deviation is multiplied by; 1 where it offers none.
+        Factor c_k of the experts' own standard deviations; 1 for experts without.
     smallest_ : float
-        The floor, in the units of y.
+        Smallest standard deviation, in the units of y.
     varying_ : VaryingScale or None
-        How scales depend on X.
+        Model of the scale as a function of X.
 
     Examples
     --------
@@ -67,7 +66,7 @@ class Gaussian(LocationScale):
         scale: FloatArray | None = None,
         X: Any = None,
     ) -> Gaussian:
-        """As `LocationScale.fit`; the columns of X may be of any kind."""
+        """As `LocationScale.fit`; X may have columns of any type."""
         super().fit(y, predictions, responsibilities, scale, X)
         self.varying_ = None
         if self.heteroscedastic and X is not None:
@@ -75,14 +74,14 @@ class Gaussian(LocationScale):
             self.varying_ = VaryingScale().fit(X, errors, responsibilities, self.scale_)
         return self
 
-    def _usual(self, shape: tuple[int, ...], X: Any) -> FloatArray:
-        usual = super()._usual(shape, X)
+    def _default_scales(self, shape: tuple[int, ...], X: Any) -> FloatArray:
+        scales = super()._default_scales(shape, X)
         if self.varying_ is None or X is None:
-            return usual
-        usual *= self.varying_.predict(X)
-        return np.maximum(usual, self.smallest_, out=usual)
+            return scales
+        scales *= self.varying_.predict(X)
+        return np.maximum(scales, self.smallest_, out=scales)
 
-    def _size(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
+    def _fit_scale(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
         return np.maximum(root_mean_square(errors, weights, fallback), least)
 
     def _log_density(self, errors: FloatArray) -> None:
@@ -90,8 +89,8 @@ class Gaussian(LocationScale):
         errors *= -0.5
         errors -= _LOG_ROOT_TWO_PI
 
-    def _deviation(self) -> Any:
+    def _unit_deviation(self) -> Any:
         return 1.0
 
-    def _frozen(self, predictions: FloatArray, scales: FloatArray) -> Any:
+    def _scipy_distribution(self, predictions: FloatArray, scales: FloatArray) -> Any:
         return stats.norm(loc=predictions, scale=scales)

@@ -1,4 +1,4 @@
-"""Double exponential errors: a mixture that minds absolute rather than squared errors."""
+"""Laplace (double exponential) errors, for which maximum likelihood minimises absolute errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metamix.protocols import FloatArray
 
 
 class Laplace(LocationScale):
-    """Double exponential errors; the scale of expert k is its weighted mean absolute error, exactly.
+    """Laplace (double exponential) errors; the scale of expert k is its weighted mean absolute error.
 
     Parameters
     ----------
@@ -23,12 +23,12 @@ class Laplace(LocationScale):
     Attributes
     ----------
     scale_ : ndarray of shape (K,)
-        Mean absolute error around each expert's answer, in the units of y; the standard deviation is √2
-        times as large.
+        Weighted mean absolute error of each expert, in the units of y; the standard deviation is √2 times as
+        large.
     factor_ : ndarray of shape (K,)
-        What an expert's own standard deviation is multiplied by to give the scale; 1 where it offers none.
+        Ratio of the scale to an expert's own predictive standard deviation; 1 for experts without.
     smallest_ : float
-        The floor, in the units of y.
+        Smallest scale, in the units of y.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class Laplace(LocationScale):
     (array([2.]), array([[2.8284]]))
     """
 
-    def _size(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
+    def _fit_scale(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
         return np.maximum(mean_absolute(errors, weights, fallback), least)
 
     def _log_density(self, errors: FloatArray) -> None:
@@ -47,8 +47,8 @@ class Laplace(LocationScale):
         np.negative(errors, out=errors)
         errors -= np.log(2.0)
 
-    def _deviation(self) -> Any:
+    def _unit_deviation(self) -> Any:
         return np.sqrt(2.0)
 
-    def _frozen(self, predictions: FloatArray, scales: FloatArray) -> Any:
+    def _scipy_distribution(self, predictions: FloatArray, scales: FloatArray) -> Any:
         return stats.laplace(loc=predictions, scale=scales)

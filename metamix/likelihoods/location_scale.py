@@ -1,4 +1,4 @@
-"""What Gaussian, Student-t and Laplace share: y is an answer plus a scale times noise."""
+"""Base class of the Gaussian, Student-t and Laplace likelihoods: y is a prediction plus scaled noise."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.likelihoods.moments import spread_of
+from metamix.likelihoods.moments import weighted_deviation
 from metamix.protocols import FloatArray
 
 
 class LocationScale(BaseEstimator, ABC):
-    """A density of y around each expert's answer, with one scale per expert, by weighted maximum likelihood.
+    """A location-scale density of y around each expert's prediction, fitted by weighted maximum likelihood.
 
-    An expert that offers its own predictive standard deviation s_ik is taken at its word up to one factor
-    per expert, also by maximum likelihood: the scale of y_i is then c_k s_ik. Rows where it offers none
-    (NaN) have ``scale_[k]``. Without a floor an expert that passes through a few rows would have an
-    infinite likelihood.
+    There is one scale per expert. If expert k predicts a standard deviation s_ik of its own, the scale of y_i
+    is c_k s_ik, with one factor c_k per expert, also by maximum likelihood; rows without one (NaN) have
+    ``scale_[k]``. Without a floor an expert that interpolates a few rows would have an infinite likelihood.
 
-    A subclass says how a scale is estimated and what the density of the noise is.
+    Subclasses define the density of the noise and the estimate of its scale.
 
     Parameters
     ----------
@@ -36,7 +35,7 @@ class LocationScale(BaseEstimator, ABC):
     True
     """
 
-    #: Shifting and stretching y and the answers alike changes the log density by a constant.
+    #: An affine change of the units of y and the predictions changes the log density by a constant.
     follows_units: ClassVar[bool] = True
     #: Whether a scale is the standard deviation of y.
     scale_is_deviation: ClassVar[bool] = False
@@ -55,18 +54,18 @@ class LocationScale(BaseEstimator, ABC):
         scale: FloatArray | None = None,
         X: Any = None,
     ) -> Self:
-        """Estimate each expert's scale; rows without an answer (NaN) or without responsibility do not count.
+        """Estimate the scale of each expert; rows without prediction (NaN) or responsibility are ignored.
 
         Parameters
         ----------
         y : array-like of shape (n,)
         predictions : ndarray of shape (n, K)
         responsibilities : ndarray of shape (n, K)
-            Multiplied by row weights where there are any.
+            Multiplied by the row weights, if any.
         scale : ndarray of shape (n, K) or None
             The experts' own predictive standard deviation, NaN where an expert has none.
         X : array, sparse matrix or data frame of n rows, or None
-            Read only by a scale that depends on it.
+            Used by likelihoods whose scale depends on it.
 
         Returns
         -------
@@ -74,10 +73,10 @@ class LocationScale(BaseEstimator, ABC):
         """
         y = np.asarray(y, dtype=np.float64)
         errors = y[:, None] - predictions
-        spread = spread_of(y, np.nansum(responsibilities, axis=1))
+        spread = weighted_deviation(y, np.nansum(responsibilities, axis=1))
         self.smallest_ = self.floor * spread
-        offered = None if scale is None else np.where(np.isnan(scale), np.nan, np.maximum(scale, self.smallest_))
-        self._learn(errors, responsibilities, offered, spread)
+        own_scale = None if scale is None else np.where(np.isnan(scale), np.nan, np.maximum(scale, self.smallest_))
+        self._set_scales(errors, responsibilities, own_scale, spread)
         return self
 
     def standard_deviation(self, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> FloatArray:
@@ -95,16 +94,16 @@ class LocationScale(BaseEstimator, ABC):
         -------
         ndarray of shape (n, K)
         """
-        return self._scales(predictions, scale, X) * self._deviation()
+        return self._scales(predictions, scale, X) * self._unit_deviation()
 
     def distribution(self, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> Any:
         """Distribution of y around predictions (n, K), as frozen by `scipy.stats`; parameters as in `log_prob`."""
-        return self._frozen(np.asarray(predictions, dtype=np.float64), self._scales(predictions, scale, X))
+        return self._scipy_distribution(np.asarray(predictions, dtype=np.float64), self._scales(predictions, scale, X))
 
     def log_prob(
         self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None
     ) -> FloatArray:
-        """Log density (n, K) of y (n,) under each expert, NaN where it gave no answer.
+        """Log density (n, K) of y (n,) under each expert, NaN where it made no prediction.
 
         Parameters
         ----------
@@ -120,47 +119,47 @@ class LocationScale(BaseEstimator, ABC):
         ndarray of shape (n, K)
         """
         scales = self._scales(predictions, scale, X)
-        # In place, in this order: a table of a million rows is not held five times over.
+        # In place, to limit the number of temporary arrays (n, K).
         density = np.asarray(y, dtype=np.float64)[:, None] - predictions
         density /= scales
         self._log_density(density)
         density -= np.log(scales, out=scales)
         return density
 
-    def _learn(self, errors: FloatArray, weights: FloatArray, offered: FloatArray | None, spread: float) -> None:
-        """Estimate ``scale_`` and ``factor_`` from errors (n, K), and what experts offer of their own."""
+    def _set_scales(self, errors: FloatArray, weights: FloatArray, own_scale: FloatArray | None, spread: float) -> None:
+        """Estimate ``scale_`` and ``factor_`` from errors (n, K) and the experts' own standard deviations (n, K)."""
         none = np.full(errors.shape[1], spread)
-        self.scale_ = self._size(errors, weights, none, self.smallest_)
+        self.scale_ = self._fit_scale(errors, weights, none, self.smallest_)
         self.factor_ = np.ones(errors.shape[1])
-        if offered is not None:
-            self.factor_ = self._size(errors / offered, weights, self.factor_, 0.0)
+        if own_scale is not None:
+            self.factor_ = self._fit_scale(errors / own_scale, weights, self.factor_, 0.0)
 
     def _scales(self, predictions: FloatArray, scale: FloatArray | None, X: Any) -> FloatArray:
-        """Scale (n, K) of y around each answer, a fresh array."""
+        """Scale (n, K) of y around each prediction, a new array."""
         check_is_fitted(self)
-        usual = self._usual(np.shape(predictions), X)
+        default = self._default_scales(np.shape(predictions), X)
         if scale is None:
-            return usual
-        # nobody is believed to be certain: the floor comes before the factor, as it did in fit
-        offered = np.maximum(np.asarray(scale, dtype=np.float64), self.smallest_)
-        return np.where(np.isnan(offered), usual, np.maximum(self.factor_ * offered, self.smallest_))
+            return default
+        # The floor is applied before the factor, as in `fit`.
+        own_scale = np.maximum(np.asarray(scale, dtype=np.float64), self.smallest_)
+        return np.where(np.isnan(own_scale), default, np.maximum(self.factor_ * own_scale, self.smallest_))
 
-    def _usual(self, shape: tuple[int, ...], X: Any) -> FloatArray:
-        """Scale (n, K) where an expert offers none of its own."""
+    def _default_scales(self, shape: tuple[int, ...], X: Any) -> FloatArray:
+        """Scale (n, K) for rows without a standard deviation of the expert's own."""
         return np.broadcast_to(self.scale_, shape).copy()
 
     @abstractmethod
-    def _size(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
-        """Scale (K,), at least the least, that makes errors (n, K) likeliest; fallback (K,) where nothing counts."""
+    def _fit_scale(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
+        """Maximum likelihood scale (K,), at least `least`, of errors (n, K); fallback (K,) without valid rows."""
 
     @abstractmethod
     def _log_density(self, errors: FloatArray) -> None:
-        """Put the log density of errors (n, K) of scale one in their place."""
+        """Replace errors (n, K), divided by their scale, with their log density, in place."""
 
     @abstractmethod
-    def _deviation(self) -> Any:
-        """Standard deviation, one number or (K,), of noise of scale one."""
+    def _unit_deviation(self) -> Any:
+        """Standard deviation, a number or (K,), of noise of scale one."""
 
     @abstractmethod
-    def _frozen(self, predictions: FloatArray, scales: FloatArray) -> Any:
-        """The same density as scipy has it."""
+    def _scipy_distribution(self, predictions: FloatArray, scales: FloatArray) -> Any:
+        """The same distribution as a frozen one of `scipy.stats`."""

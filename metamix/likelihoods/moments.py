@@ -1,4 +1,4 @@
-"""Weighted sizes of errors (n, K), expert by expert, over the rows that have an answer."""
+"""Weighted moments of errors (n, K) per expert, over the rows with a prediction; a robust clip."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from metamix.protocols import FloatArray
 
 
-def counted(errors: FloatArray, weights: FloatArray) -> NDArray[Any]:
-    """Which errors (n, K) count: there is an answer, and the row has some weight.
+def valid_errors(errors: FloatArray, weights: FloatArray) -> NDArray[Any]:
+    """Mask (n, K) of the errors that are finite and have a positive weight.
 
     Examples
     --------
-    >>> counted(np.array([[1.0, np.nan]]), np.ones((1, 2)))
+    >>> valid_errors(np.array([[1.0, np.nan]]), np.ones((1, 2)))
     array([[ True, False]])
     """
     return np.isfinite(errors) & (weights > 0)
 
 
 def mean_absolute(errors: FloatArray, weights: FloatArray, fallback: FloatArray) -> FloatArray:
-    """Weighted mean of absolute errors (K,); fallback (K,) where nothing counts.
+    """Weighted mean of absolute errors (K,); fallback (K,) for experts without valid rows.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def mean_absolute(errors: FloatArray, weights: FloatArray, fallback: FloatArray)
     >>> mean_absolute(np.array([[1.0], [-3.0]]), np.ones((2, 1)), np.zeros(1))
     array([2.])
     """
-    counts = counted(errors, weights)
+    counts = valid_errors(errors, weights)
     total = np.sum(weights, axis=0, where=counts)
     sizes = np.abs(errors)
     sizes *= weights
@@ -47,7 +47,7 @@ def mean_absolute(errors: FloatArray, weights: FloatArray, fallback: FloatArray)
 
 
 def root_mean_square(errors: FloatArray, weights: FloatArray, fallback: FloatArray) -> FloatArray:
-    """Weighted root mean square (K,) of errors; fallback (K,) where nothing counts.
+    """Weighted root mean square (K,) of errors; fallback (K,) for experts without valid rows.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ def root_mean_square(errors: FloatArray, weights: FloatArray, fallback: FloatArr
     >>> root_mean_square(np.array([[3.0], [-3.0]]), np.ones((2, 1)), np.zeros(1))
     array([3.])
     """
-    counts = counted(errors, weights)
+    counts = valid_errors(errors, weights)
     size = np.maximum(
         np.max(errors, axis=0, where=counts, initial=0.0), -np.min(errors, axis=0, where=counts, initial=0.0)
     )
-    unit = np.where(size > 0, size, 1.0)  # squares of very large or small numbers would leave the floats
+    unit = np.where(size > 0, size, 1.0)  # squares of very large or small numbers would overflow or underflow
     squares = errors / unit
     np.square(squares, out=squares)
     total = np.sum(weights, axis=0, where=counts)
@@ -76,12 +76,12 @@ def root_mean_square(errors: FloatArray, weights: FloatArray, fallback: FloatArr
     return np.where(total > 0, unit * np.sqrt(mean), fallback)
 
 
-def spread_of(y: FloatArray, weights: FloatArray) -> float:
-    """Weighted standard deviation of y (n,); its size where it is constant, and 1 where it is zero.
+def weighted_deviation(y: FloatArray, weights: FloatArray) -> float:
+    """Weighted standard deviation of y (n,); its absolute value if y is constant, and 1 if that is zero.
 
     Examples
     --------
-    >>> spread_of(np.array([1.0, 3.0]), np.ones(2)), spread_of(np.full(2, 7.0), np.ones(2))
+    >>> weighted_deviation(np.array([1.0, 3.0]), np.ones(2)), weighted_deviation(np.full(2, 7.0), np.ones(2))
     (1.0, 7.0)
     """
     counts = np.isfinite(y) & (weights > 0)
@@ -98,12 +98,12 @@ def spread_of(y: FloatArray, weights: FloatArray) -> float:
     return unit * float(np.sqrt(np.average(((y - centre) / unit) ** 2, weights=weights)))
 
 
-def fenced(y: FloatArray) -> FloatArray:
-    """Numbers (n,) pulled in to the outer fences: three interquartile ranges beyond the quartiles (Tukey 1977).
+def clip_to_fences(y: FloatArray) -> FloatArray:
+    """Clip y (n,) to the outer fences: three interquartile ranges beyond the quartiles (Tukey 1977).
 
     Examples
     --------
-    >>> fenced(np.array([0.0, 1.0, 2.0, 3.0, 100.0]))
+    >>> clip_to_fences(np.array([0.0, 1.0, 2.0, 3.0, 100.0]))
     array([0., 1., 2., 3., 9.])
     """
     low, high = np.quantile(y, [0.25, 0.75])

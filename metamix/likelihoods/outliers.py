@@ -1,4 +1,4 @@
-"""A uniform noise component that takes the rows which no expert explains."""
+"""A uniform noise component for outliers, added to another likelihood."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ from sklearn.utils.validation import check_is_fitted
 
 from metamix.distributions import choose
 from metamix.likelihoods.gaussian import Gaussian
-from metamix.likelihoods.moments import fenced
+from metamix.likelihoods.moments import clip_to_fences
 from metamix.protocols import FloatArray
 
-#: The noise reaches beyond the range of y by this part of it on each side.
+#: The support of the noise exceeds the range of y by this fraction on each side.
 _MARGIN = 0.05
-#: Noise is what is rare: it never takes more than this share of the rows.
-_MOST = 0.5
-_START, _ROUNDS, _RELATIVE, _ABSOLUTE = 0.05, 100, 1e-3, 1e-5
+#: Largest estimated share of noise.
+_MAX_SHARE = 0.5
+#: EM starts at this share of noise, and stops once it changes by less than the tolerances.
+_INITIAL_SHARE, _MAX_ITER, _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 0.05, 100, 1e-3, 1e-5
 
 
 class Outliers(BaseEstimator):
-    """Another likelihood, contaminated: a share of the rows is noise, uniform over the range of y.
+    """A likelihood contaminated with uniform noise over the range of y.
 
     The density of expert k is (1 - e) p_k(y | f_k) + e / (high - low), with one share e for all experts
-    (Banfield & Raftery 1993 give such a component to a mixture of Gaussians). Its parameters are estimated
-    by EM, so that what is noise does not widen the scale of an expert. `trust` tells which rows those are.
+    (Banfield & Raftery 1993 add such a component to a mixture of Gaussians). Its parameters are estimated
+    by EM, so that outliers do not inflate the scales of the experts. `trust` is the probability that a row is
+    not an outlier.
 
     Parameters
     ----------
     likelihood : likelihood of numbers or counts, or None
-        What rows follow that are no noise; None is ``Gaussian()``. A `StudentT` explains the same rows by
-        its tails and is slow to settle beside noise.
+        The likelihood of rows that are not outliers; None is ``Gaussian()``. With `StudentT`, whose heavy tails
+        fit outliers too, EM converges slowly.
     share : "auto" or float, default "auto"
-        Share of noise, 0 to less than 1; "auto" estimates it, up to one half.
+        Share of noise in [0, 1); "auto" estimates it, at most 0.5.
 
     Attributes
     ----------
     likelihood_ : fitted likelihood
     share_ : float
     low_, high_ : float
-        Where noise lies: the range of y, a twentieth wider at both ends; for counts whole numbers.
+        Support of the noise: the range of y plus 5 % at both ends; integers for counts.
 
     References
     ----------
@@ -63,13 +65,13 @@ class Outliers(BaseEstimator):
 
     @property
     def follows_units(self) -> bool:
-        """Whether shifting and stretching y and the answers alike changes the log density by a constant."""
-        return bool(getattr(self._inner(), "follows_units", False))
+        """Whether an affine change of the units of y and the predictions changes the log density by a constant."""
+        return bool(getattr(self._inner_likelihood(), "follows_units", False))
 
     @property
     def discrete(self) -> bool:
-        """Whether it is about counts."""
-        return bool(getattr(self._inner(), "discrete", False))
+        """Whether y is a count."""
+        return bool(getattr(self._inner_likelihood(), "discrete", False))
 
     def fit(
         self,
@@ -79,16 +81,16 @@ class Outliers(BaseEstimator):
         scale: FloatArray | None = None,
         X: Any = None,
     ) -> Self:
-        """Estimate the share of noise, and the parameters of the likelihood from what is none.
+        """Estimate the share of noise and the parameters of the likelihood by EM.
 
         Parameters
         ----------
         y : array-like of shape (n,)
         predictions : ndarray of shape (n, K)
         responsibilities : ndarray of shape (n, K)
-            Multiplied by row weights where there are any.
+            Multiplied by the row weights, if any.
         scale, X
-            Handed on to the likelihood.
+            Passed to the inner likelihood.
 
         Returns
         -------
@@ -98,60 +100,62 @@ class Outliers(BaseEstimator):
         Raises
         ------
         ValueError
-            If the share is no share, or predictions are of classes.
+            If the share is not "auto" or in [0, 1), or predictions are those of classes.
         """
         y, predictions = np.asarray(y, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
         if predictions.ndim != 2:
-            raise ValueError(f"Outliers needs predictions of shape (n, K), not {predictions.shape}: it is for numbers.")
-        self.share_ = self._first_share()
-        self._find_range(y[np.isfinite(y) & (np.nansum(responsibilities, axis=1) > 0)])
-        self.likelihood_ = clone(self._inner()).fit(y, predictions, responsibilities, scale, X)
+            raise ValueError(
+                f"Outliers needs predictions of shape (n, K), got {predictions.shape}: it is for regression only."
+            )
+        self.share_ = self._initial_share()
+        self._set_support(y[np.isfinite(y) & (np.nansum(responsibilities, axis=1) > 0)])
+        self.likelihood_ = clone(self._inner_likelihood()).fit(y, predictions, responsibilities, scale, X)
         counts = np.isfinite(predictions) & (responsibilities > 0)
         total = responsibilities.sum(where=counts)
         noise = self.share_
-        for _ in range(_ROUNDS if total > 0 else 0):
-            clean = np.where(counts, self._clean(y, predictions, scale, X), 1.0) * responsibilities
-            self.likelihood_ = clone(self._inner()).fit(y, predictions, clean, scale, X)
-            before, noise = noise, float(np.clip(1.0 - clean.sum(where=counts) / total, 0.0, _MOST))
+        for _ in range(_MAX_ITER if total > 0 else 0):
+            inlier = np.where(counts, self._inlier_share(y, predictions, scale, X), 1.0) * responsibilities
+            self.likelihood_ = clone(self._inner_likelihood()).fit(y, predictions, inlier, scale, X)
+            before, noise = noise, float(np.clip(1.0 - inlier.sum(where=counts) / total, 0.0, _MAX_SHARE))
             self.share_ = noise if self.share == "auto" else self.share_
-            if abs(noise - before) <= _RELATIVE * before + _ABSOLUTE:
+            if abs(noise - before) <= _RELATIVE_TOLERANCE * before + _ABSOLUTE_TOLERANCE:
                 break
         return self
 
     def stabilised(self, y: FloatArray) -> FloatArray:
-        """Y (n,) without what lies beyond the outer fences, for cheap mixtures with Gaussian errors."""
-        return fenced(np.asarray(y, dtype=np.float64))
+        """Y (n,) clipped to its outer fences, for proxy models with Gaussian errors."""
+        return clip_to_fences(np.asarray(y, dtype=np.float64))
 
     def trust(
         self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None
     ) -> FloatArray:
-        """Probability that a row is no noise, times the likelihood's own trust where it has one.
+        """Probability that a row is not an outlier, times the inner likelihood's `trust` if it has one.
 
         Parameters
         ----------
         y : array-like of shape (n,)
         predictions : ndarray of shape (n, K)
         scale, X
-            Handed on to the likelihood.
+            Passed to the inner likelihood.
 
         Returns
         -------
         ndarray of shape (n, K)
-            1 where an expert gave no answer.
+            1 where an expert made no prediction.
         """
-        clean = self._clean(y, predictions, scale, X)
+        inlier = self._inlier_share(y, predictions, scale, X)
         if hasattr(self.likelihood_, "trust"):
-            clean *= self.likelihood_.trust(y, predictions, scale, X)
-        return np.where(np.isnan(clean), 1.0, clean)
+            inlier *= self.likelihood_.trust(y, predictions, scale, X)
+        return np.where(np.isnan(inlier), 1.0, inlier)
 
     def standard_deviation(self, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> FloatArray:
-        """Root mean square distance (n, K) of y from predictions (n, K), noise included, in the units of y.
+        """Root mean squared error (n, K) of predictions (n, K), noise included, in the units of y.
 
         Parameters
         ----------
         predictions : ndarray of shape (n, K)
         scale, X
-            Handed on to the likelihood.
+            Passed to the inner likelihood.
 
         Returns
         -------
@@ -171,14 +175,14 @@ class Outliers(BaseEstimator):
     def log_prob(
         self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None
     ) -> FloatArray:
-        """Log density (n, K) of y (n,) under each expert, noise included, NaN where it gave no answer.
+        """Log density (n, K) of y (n,) under each expert, noise included, NaN where it made no prediction.
 
         Parameters
         ----------
         y : array-like of shape (n,)
         predictions : ndarray of shape (n, K)
         scale, X
-            Handed on to the likelihood.
+            Passed to the inner likelihood.
 
         Returns
         -------
@@ -190,19 +194,19 @@ class Outliers(BaseEstimator):
         own = self.likelihood_.log_prob(y, predictions, scale, X)
         own += np.log1p(-self.share_)
         with np.errstate(invalid="ignore"):
-            return np.asarray(np.logaddexp(own, np.where(within, self._log_noise(), -np.inf)[:, None]))
+            return np.asarray(np.logaddexp(own, np.where(within, self._log_noise_density(), -np.inf)[:, None]))
 
-    def _inner(self) -> Any:
+    def _inner_likelihood(self) -> Any:
         return Gaussian() if self.likelihood is None else self.likelihood
 
-    def _first_share(self) -> float:
+    def _initial_share(self) -> float:
         if isinstance(self.share, str) and self.share == "auto":
-            return _START
+            return _INITIAL_SHARE
         if isinstance(self.share, str) or not 0 <= self.share < 1:
-            raise ValueError(f'share={self.share!r}: "auto", or a number from 0 to less than 1, would do')
+            raise ValueError(f'share={self.share!r} must be "auto" or a number in [0, 1).')
         return float(self.share)
 
-    def _find_range(self, y: FloatArray) -> None:
+    def _set_support(self, y: FloatArray) -> None:
         low, high = (float(y.min()), float(y.max())) if len(y) else (0.0, 1.0)
         margin = _MARGIN * (high - low) or 0.5 * abs(high) or 0.5
         self.low_, self.high_ = low - margin, high + margin
@@ -214,30 +218,30 @@ class Outliers(BaseEstimator):
             return stats.randint(int(self.low_), int(self.high_) + 1)
         return stats.uniform(self.low_, self.high_ - self.low_)
 
-    def _log_noise(self) -> float:
-        """Log of the share of noise times its density, or of the probability of one count."""
+    def _log_noise_density(self) -> float:
+        """Log of the share of noise times its density (for counts, its probability mass)."""
         width = self.high_ - self.low_ + (1.0 if self.discrete else 0.0)
         with np.errstate(divide="ignore"):
             return float(np.log(self.share_) - np.log(width))
 
-    def _clean(self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None, X: Any) -> FloatArray:
-        """Probability (n, K) that a row is no noise; beyond the range of y noise is taken as likely as within."""
+    def _inlier_share(self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None, X: Any) -> FloatArray:
+        """Probability (n, K) that a row is not an outlier; the noise density is used beyond its support, too."""
         check_is_fitted(self)
         own = self.likelihood_.log_prob(y, predictions, scale, X)
         own += np.log1p(-self.share_)
         with np.errstate(invalid="ignore"):
-            return np.asarray(np.exp(own - np.logaddexp(own, self._log_noise())))
+            return np.asarray(np.exp(own - np.logaddexp(own, self._log_noise_density())))
 
 
 class Contaminated:
-    """The distribution of `Outliers`: one of `scipy.stats`, or like it, with a share of noise.
+    """The distribution of `Outliers`: a frozen distribution of `scipy.stats`, or similar, mixed with noise.
 
     Parameters
     ----------
     clean : frozen distribution
         Its parameters broadcast to (n, K).
     noise : frozen distribution
-        One for all.
+        The same for all rows and experts.
     share : float
         Share of noise.
 
@@ -263,15 +267,15 @@ class Contaminated:
         return np.where(random_state.random(drawn.shape) < self.share, noise, drawn)
 
     def bracket(self, q: Any) -> tuple[FloatArray, FloatArray]:
-        """Numbers between which the quantile at q lies; q broadcasts against (n, K)."""
+        """Lower and upper bounds of the quantile at q, which broadcasts against (n, K)."""
         own, noise = self.clean.ppf(q), self.noise.ppf(q)
         return (own, own) if self.share == 0 else (np.minimum(own, noise), np.maximum(own, noise))
 
     @property
     def discrete(self) -> bool:
-        """Whether it is about counts."""
+        """Whether y is a count."""
         return hasattr(self.noise, "pmf")
 
     def take(self, index: tuple[NDArray[Any], ...] | NDArray[Any], shape: tuple[int, ...]) -> Contaminated:
-        """The distributions at an index of the (n, K)."""
+        """The distributions at an index of the array (n, K)."""
         return Contaminated(choose(self.clean, index, shape), self.noise, self.share)

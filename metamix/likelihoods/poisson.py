@@ -1,4 +1,4 @@
-"""Counts: an expert's answer is the rate of a Poisson variable."""
+"""The Poisson likelihood for counts; an expert predicts the rate."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from metamix.protocols import FloatArray
 
 
 class Poisson(BaseEstimator):
-    """Counts 0, 1, 2, ... whose rate is the expert's answer; nothing is learned but the smallest rate.
+    """Counts 0, 1, 2, ... whose rate is the expert's prediction; only the smallest rate is estimated.
 
-    Experts' own predictive standard deviations are not used: the rate says how much counts scatter.
+    The experts' own predictive standard deviations are ignored, since the rate determines the variance.
 
     Parameters
     ----------
     floor : float, default 1e-3
-        Smallest rate, in means of y. Predictions below it, negative ones included, count as that rate, so that
-        one row is never infinitely bad.
+        Smallest rate, as a fraction of the mean of y. Predictions below it, including negative ones, are
+        replaced by it, so that the log probability is finite.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Poisson(BaseEstimator):
            [-1.3069]])
     """
 
-    #: Probabilities of whole numbers, not a density.
+    #: `log_prob` is a probability mass, not a density.
     discrete: ClassVar[bool] = True
 
     def __init__(self, floor: float = 1e-3) -> None:
@@ -53,15 +53,15 @@ class Poisson(BaseEstimator):
         scale: FloatArray | None = None,
         X: Any = None,
     ) -> Self:
-        """Learn how small a rate may be.
+        """Set the smallest rate.
 
         Parameters
         ----------
         y : array-like of shape (n,)
-            Whole numbers, none negative.
+            Non-negative integers.
         predictions : ndarray of shape (n, K)
         responsibilities : ndarray of shape (n, K)
-            Multiplied by row weights where there are any.
+            Multiplied by the row weights, if any.
         scale, X : ignored
 
         Returns
@@ -72,7 +72,7 @@ class Poisson(BaseEstimator):
         Raises
         ------
         ValueError
-            If y holds anything but whole numbers of at least 0.
+            If y contains anything but non-negative integers.
         """
         y = _counts(y)
         weights = np.nansum(responsibilities, axis=1)
@@ -82,11 +82,11 @@ class Poisson(BaseEstimator):
         return self
 
     def stabilised(self, y: FloatArray) -> FloatArray:
-        """Twice the root of y (n,) and 3/8, whose variance is near one whatever the rate (Anscombe 1948)."""
+        """Anscombe transform 2 √(y + 3/8) of y (n,), whose variance is close to one for any rate (Anscombe 1948)."""
         return 2 * np.sqrt(np.maximum(np.asarray(y, dtype=np.float64), 0.0) + 0.375)
 
     def standard_deviation(self, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> FloatArray:
-        """Square root of the rates (n, K); NaN where an expert gave no answer.
+        """Square root of the rates (n, K); NaN where an expert made no prediction.
 
         Parameters
         ----------
@@ -106,12 +106,12 @@ class Poisson(BaseEstimator):
     def log_prob(
         self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None
     ) -> FloatArray:
-        """Log probability (n, K) of y (n,) under each expert, NaN where it gave no answer.
+        """Log probability (n, K) of y (n,) under each expert, NaN where it made no prediction.
 
         Parameters
         ----------
         y : array-like of shape (n,)
-            Whole numbers, none negative.
+            Non-negative integers.
         predictions : ndarray of shape (n, K)
             Rates.
         scale, X : ignored
@@ -123,7 +123,7 @@ class Poisson(BaseEstimator):
         Raises
         ------
         ValueError
-            If y holds anything but whole numbers of at least 0.
+            If y contains anything but non-negative integers.
         """
         y, rates = _counts(y)[:, None], self._rates(predictions)
         return xlogy(y, rates) - rates - gammaln(y + 1.0)
@@ -134,12 +134,12 @@ class Poisson(BaseEstimator):
 
 
 def _counts(y: ArrayLike) -> FloatArray:
-    """Y (n,) as floats, if it holds whole numbers of at least 0."""
+    """Y (n,) as floats; ValueError unless all are non-negative integers."""
     y = np.asarray(y, dtype=np.float64)
     wrong = ~(np.isfinite(y) & (y >= 0) & (y == np.floor(y)))
     if wrong.any():
         raise ValueError(
-            f'likelihood "poisson" is for counts: y must hold whole numbers of at least 0, but {wrong.sum()} of '
-            f'{len(y)} are none, {y[wrong][0]:g} for one; "gaussian", "laplace" and "student_t" take any number.'
+            f'likelihood "poisson" is for counts: y must contain non-negative integers, but {wrong.sum()} of '
+            f'{len(y)} values are not, such as {y[wrong][0]:g}; "gaussian", "laplace" and "student_t" take any number.'
         )
     return y

@@ -1,4 +1,4 @@
-"""Errors with heavy tails, whose degrees of freedom are learned too."""
+"""The Student-t likelihood for errors with heavy tails; degrees of freedom are estimated."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from scipy.optimize import minimize
 from scipy.special import digamma, gammaln
 
 from metamix.likelihoods.location_scale import LocationScale
-from metamix.likelihoods.moments import counted, fenced
+from metamix.likelihoods.moments import clip_to_fences, valid_errors
 from metamix.protocols import FloatArray
 
-#: Degrees of freedom that "auto" looks at: from Cauchy to what cannot be told from normal.
-_DF = (1.0, 100.0)
-#: More rows than this are summed up in as many classes of similar error, less than one per cent wide.
-_CLASSES = 4096
-#: The variance is infinite up to two degrees of freedom.
-_LEAST_DF = 2.5
+#: Bounds of estimated degrees of freedom: 1 is the Cauchy distribution, 100 is close to normal.
+_DF_BOUNDS = (1.0, 100.0)
+#: With more rows than this, absolute errors are binned into this many bins, less than 1 % wide.
+_MAX_BINS = 4096
+#: The standard deviation is reported at no fewer degrees of freedom: up to 2 it is infinite.
+_MIN_DF_FOR_STD = 2.5
 
 
 class StudentT(LocationScale):
     """Student-t errors with one scale and one number of degrees of freedom per expert.
 
-    Both maximise the weighted likelihood (Lange, Little & Taylor 1989). Outliers then count for less:
-    `trust` gives the weight of each row when an expert is fitted again.
+    Both maximise the weighted likelihood (Lange, Little & Taylor 1989). Outliers are downweighted: `trust` is
+    the weight of each row when an expert is refitted.
 
     Parameters
     ----------
     df : "auto" or float, default "auto"
-        Degrees of freedom; "auto" learns them, between 1 and 100, for each expert.
+        Degrees of freedom; "auto" estimates them for each expert, between 1 and 100.
     floor : float, default 1e-4
         Smallest scale, in standard deviations of y.
 
     Attributes
     ----------
     scale_ : ndarray of shape (K,)
-        Scale of the density around each expert's answer, in the units of y; the standard deviation is
-        √(df / (df - 2)) times as large.
+        Scale of the errors of each expert, in the units of y; the standard deviation is √(df / (df - 2)) times
+        as large.
     df_ : ndarray of shape (K,)
     factor_ : ndarray of shape (K,)
-        What an expert's own standard deviation is multiplied by to give the scale; 1 where it offers none.
+        Ratio of the scale to an expert's own predictive standard deviation; 1 for experts without.
     smallest_ : float
-        The floor, in the units of y.
+        Smallest scale, in the units of y.
 
     References
     ----------
@@ -65,8 +65,8 @@ class StudentT(LocationScale):
     def standard_deviation(self, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> FloatArray:
         """Standard deviation (n, K) of y around predictions (n, K), in the units of y.
 
-        Below 2.5 degrees of freedom it is that of 2.5, √5 scales: the variance is infinite from 2 on
-        downwards, and intervals are what should be asked for.
+        Below 2.5 degrees of freedom the value for 2.5 is returned, √5 times the scale, since the variance is
+        infinite for 2 or fewer; prediction intervals are more informative then.
 
         Parameters
         ----------
@@ -82,11 +82,11 @@ class StudentT(LocationScale):
         return super().standard_deviation(predictions, scale, X)
 
     def stabilised(self, y: FloatArray) -> FloatArray:
-        """Y (n,) without what lies beyond the outer fences, for cheap mixtures with Gaussian errors."""
-        return fenced(np.asarray(y, dtype=np.float64))
+        """Y (n,) clipped to its outer fences, for proxy models with Gaussian errors."""
+        return clip_to_fences(np.asarray(y, dtype=np.float64))
 
     def trust(self, y: Any, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> FloatArray:
-        """By how much rows should count when experts are fitted again: (df + 1) / (df + z²).
+        """Weights of the rows when experts are refitted: (df + 1) / (df + z²), where z are standardised errors.
 
         Parameters
         ----------
@@ -98,33 +98,34 @@ class StudentT(LocationScale):
         Returns
         -------
         ndarray of shape (n, K)
-            Between 0 and (df + 1) / df; 1 where an expert gave no answer.
+            Between 0 and (df + 1) / df; 1 where an expert made no prediction.
         """
         squares = np.asarray(y, dtype=np.float64)[:, None] - predictions
         squares /= self._scales(predictions, scale, X)
         np.square(squares, out=squares)
         return np.where(np.isnan(squares), 1.0, (self.df_ + 1.0) / (self.df_ + squares))
 
-    def _learn(self, errors: FloatArray, weights: FloatArray, offered: FloatArray | None, spread: float) -> None:
-        self.df_ = np.full(errors.shape[1], self._limits()[1])
-        # what an expert says of itself explains part of the tails: its degrees of freedom come last, and stay
-        super()._learn(errors, weights, offered, spread)
+    def _set_scales(self, errors: FloatArray, weights: FloatArray, own_scale: FloatArray | None, spread: float) -> None:
+        self.df_ = np.full(errors.shape[1], self._df_bounds()[1])
+        # `_fit_scale` overwrites df_: for experts with standard deviations of their own, the estimate from the
+        # standardised errors comes last and is kept.
+        super()._set_scales(errors, weights, own_scale, spread)
 
-    def _limits(self) -> tuple[float, float]:
+    def _df_bounds(self) -> tuple[float, float]:
         if isinstance(self.df, str):
             if self.df != "auto":
-                raise ValueError(f'df={self.df!r}: "auto" or a positive number would do')
-            return _DF
+                raise ValueError(f'df={self.df!r} must be "auto" or a positive number.')
+            return _DF_BOUNDS
         if not self.df > 0:
-            raise ValueError(f'df={self.df!r}: "auto" or a positive number would do')
+            raise ValueError(f'df={self.df!r} must be "auto" or a positive number.')
         return float(self.df), float(self.df)
 
-    def _size(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
+    def _fit_scale(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
         scales = fallback.copy()
         for k in range(errors.shape[1]):
-            sizes, shares = _classes(errors[:, k], weights[:, k], least)
+            sizes, shares = _binned(errors[:, k], weights[:, k], least)
             if len(sizes):
-                scales[k], self.df_[k] = _likeliest(sizes, shares, least, self._limits())
+                scales[k], self.df_[k] = _maximise_likelihood(sizes, shares, least, self._df_bounds())
         return scales
 
     def _log_density(self, errors: FloatArray) -> None:
@@ -134,11 +135,11 @@ class StudentT(LocationScale):
         errors *= -0.5 * (self.df_ + 1.0)
         errors += _log_constant(self.df_)
 
-    def _deviation(self) -> Any:
-        df = np.maximum(self.df_, _LEAST_DF)
+    def _unit_deviation(self) -> Any:
+        df = np.maximum(self.df_, _MIN_DF_FOR_STD)
         return np.sqrt(df / (df - 2.0))
 
-    def _frozen(self, predictions: FloatArray, scales: FloatArray) -> Any:
+    def _scipy_distribution(self, predictions: FloatArray, scales: FloatArray) -> Any:
         return stats.t(df=np.broadcast_to(self.df_, predictions.shape), loc=predictions, scale=scales)
 
 
@@ -146,43 +147,45 @@ def _log_constant(df: Any) -> Any:
     return gammaln(0.5 * (df + 1.0)) - gammaln(0.5 * df) - 0.5 * np.log(np.pi * df)
 
 
-def _classes(errors: FloatArray, weights: FloatArray, least: float) -> tuple[FloatArray, FloatArray]:
-    """Sizes (m,) of the errors (n,) that count, and their weights (m,): many rows are summed up in classes."""
-    counts = counted(errors, weights)
+def _binned(errors: FloatArray, weights: FloatArray, least: float) -> tuple[FloatArray, FloatArray]:
+    """Absolute values (m,) of the valid errors (n,) and their weights (m,); binned if there are many rows."""
+    counts = valid_errors(errors, weights)
     sizes, weights = np.abs(errors[counts]), weights[counts]
     largest = sizes.max(initial=0.0)
-    if len(sizes) <= _CLASSES or not largest > 0:
+    if len(sizes) <= _MAX_BINS or not largest > 0:
         return sizes, weights
     bottom = np.log(max(1e-2 * least, 1e-12 * largest))
-    width = max((np.log(largest) - bottom) / (_CLASSES - 1), 1e-300)
+    width = max((np.log(largest) - bottom) / (_MAX_BINS - 1), 1e-300)
     with np.errstate(divide="ignore"):
-        number = np.maximum((np.log(sizes) - bottom) / width, 0.0).astype(np.intp)
-    total: FloatArray = np.asarray(np.bincount(number, weights), dtype=np.float64)
-    mean_square = np.bincount(number, weights * (sizes / largest) ** 2)
-    some = total > 0
-    return largest * np.sqrt(mean_square[some] / total[some]), total[some]
+        bin_index = np.maximum((np.log(sizes) - bottom) / width, 0.0).astype(np.intp)
+    total: FloatArray = np.asarray(np.bincount(bin_index, weights), dtype=np.float64)
+    mean_square = np.bincount(bin_index, weights * (sizes / largest) ** 2)
+    nonempty = total > 0
+    return largest * np.sqrt(mean_square[nonempty] / total[nonempty]), total[nonempty]
 
 
-def _likeliest(
+def _maximise_likelihood(
     sizes: FloatArray, weights: FloatArray, least: float, limits: tuple[float, float]
 ) -> tuple[float, float]:
-    """Scale and degrees of freedom that make errors of these sizes (m,) likeliest."""
+    """Maximum likelihood scale and degrees of freedom of errors with absolute values sizes (m,)."""
     unit = float(np.average(sizes, weights=weights))
     if not unit > least:
         return (least or unit or 1.0), limits[1]
     shares = weights / weights.sum()
     squares = (sizes / unit) ** 2
-    # A scale below that is one of rows hit exactly, and above the largest error none is likeliest.
+    # The likelihood has no maximum above the largest error; the lower bound matters if most errors are zero.
     bounds = [(np.log(max(least / unit, 1e-10)), np.log(2.0 * sizes.max() / unit)), tuple(np.log(limits))]
     start = [0.0, float(np.clip(np.log(5.0), *bounds[1]))]
     options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 500}
-    found = minimize(_surprise, start, (squares, shares), "L-BFGS-B", True, bounds=bounds, options=options)
+    found = minimize(
+        _mean_negative_log_density, start, (squares, shares), "L-BFGS-B", True, bounds=bounds, options=options
+    )
     scale, df = np.exp(found.x)
     return float(unit * scale), float(df)
 
 
-def _surprise(logs: FloatArray, squares: FloatArray, shares: FloatArray) -> tuple[float, FloatArray]:
-    """Mean negative log density in (log scale, log df), and its gradient."""
+def _mean_negative_log_density(logs: FloatArray, squares: FloatArray, shares: FloatArray) -> tuple[float, FloatArray]:
+    """Mean negative log density as a function of (log scale, log df), and its gradient."""
     df, ratio = np.exp(logs[1]), squares * np.exp(-2.0 * logs[0])
     tail = np.log1p(ratio / df)
     pull = (df + 1.0) * ratio / (df + ratio)

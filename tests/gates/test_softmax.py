@@ -1,49 +1,11 @@
-"""The softmax gate: against logistic regression, its own derivatives, and the unit of y."""
+"""The softmax gate against logistic regression and optimality conditions; paths, units and blocks."""
 
 import numpy as np
 import pytest
 from scipy import sparse
-from scipy.optimize import approx_fprime
 from sklearn.linear_model import LogisticRegression
 
 from metamix.gates import ConstantGate, SoftmaxGate
-from metamix.gates.descent import cross_entropy, objective_loss
-from metamix.gates.standardised import StandardisedColumns
-
-
-def soft_labels(n=200, q=3, K=3, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, q)) @ rng.standard_normal((q, q))
-    logits = X @ rng.standard_normal((q, K)) + 0.3 * rng.standard_normal((n, K))
-    labels = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return X, labels / labels.sum(axis=1, keepdims=True)
-
-
-def answers(n=300, K=4, seed=0):
-    """Targets and answers of experts, one of them good where x is positive, another where it is not."""
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, 2))
-    y = rng.standard_normal(n)
-    noise = rng.standard_normal((n, K))
-    noise[:, 0] *= np.where(X[:, 0] > 0, 0.2, 2.0)
-    noise[:, 1] *= np.where(X[:, 0] > 0, 2.0, 0.2)
-    return X, y, y[:, None] + noise
-
-
-def squared(y, predictions):
-    def objective(weights):
-        error = (weights * predictions).sum(axis=1) - y
-        return error**2, 2 * error[:, None] * predictions
-
-    return objective
-
-
-def log_score(density):
-    def objective(weights):
-        mixed = np.maximum((weights * density).sum(axis=1), 1e-300)
-        return -np.log(mixed), -density / mixed[:, None]
-
-    return objective
 
 
 def mean_loss(objective, weights):
@@ -52,7 +14,7 @@ def mean_loss(objective, weights):
 
 @pytest.mark.parametrize("penalty", [0.0, 0.001, 0.1])
 @pytest.mark.parametrize("K", [2, 4])
-def test_hard_labels_give_logistic_regression(penalty, K):
+def test_hard_labels_give_logistic_regression(penalty, K, soft_labels):
     X, labels = soft_labels(n=400, K=K, seed=4)
     rng = np.random.default_rng(4)
     classes = np.array([rng.choice(K, p=row) for row in labels])  # overlapping, so that the optimum is finite
@@ -68,9 +30,9 @@ def test_hard_labels_give_logistic_regression(penalty, K):
         assert np.allclose(gate.coef_ * X.std(axis=0)[:, None], coef.T, atol=1e-4)
 
 
-def test_the_gradient_vanishes_at_the_maximum_of_the_likelihood():
+def test_the_gradient_vanishes_at_the_maximum_of_the_likelihood(soft_labels):
     X, labels = soft_labels(n=150, q=2, seed=5)
-    X = np.c_[X, X[:, 0] ** 2, 1e4 + X[:, 1]]  # curved, and a duplicate that lies far off
+    X = np.c_[X, X[:, 0] ** 2, 1e4 + X[:, 1]]  # with a nonlinear column, and a duplicate with a large mean
     gate = SoftmaxGate(penalty=0).fit(X, labels)
     residual = gate.predict_proba(X) - labels
     Z = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -78,7 +40,7 @@ def test_the_gradient_vanishes_at_the_maximum_of_the_likelihood():
     assert np.abs(residual.mean(axis=0)).max() < 1e-7
 
 
-def test_coefficients_are_in_the_units_of_x():
+def test_coefficients_are_in_the_units_of_x(soft_labels):
     X, labels = soft_labels()
     gate = SoftmaxGate(penalty=0.01).fit(X, labels)
     logits = X @ gate.coef_ + gate.intercept_
@@ -87,43 +49,21 @@ def test_coefficients_are_in_the_units_of_x():
     assert np.allclose(gate.coef_.sum(axis=1), 0.0, atol=1e-9)
 
 
-@pytest.mark.parametrize("as_sparse", [False, True])
-def test_gradients_are_derivatives(as_sparse):
-    X, labels = soft_labels(n=40, q=3, K=3, seed=6)
-    _, y, predictions = answers(n=40, K=3)
-    rng = np.random.default_rng(6)
-    row_weights = rng.dirichlet(np.ones(40))
-    columns = StandardisedColumns(sparse.csr_matrix(X) if as_sparse else X, row_weights)
-    start = np.full(3, 1 / 3)
-    for loss in (
-        cross_entropy(columns, labels, row_weights),
-        objective_loss(columns, squared(y, predictions), row_weights, start),
-        objective_loss(columns, log_score(np.exp(predictions)), row_weights, start),
-    ):
-        point = rng.standard_normal(12)
-
-        def value(point, loss=loss):
-            return loss(point[:9].reshape(3, 3), point[9:])[0]
-
-        _, by_slope, by_intercept = loss(point[:9].reshape(3, 3), point[9:])
-        assert np.allclose(np.r_[by_slope.ravel(), by_intercept], approx_fprime(point, value, 1e-7), atol=1e-5)
-
-
-def test_an_infinite_penalty_is_constant_weights():
+def test_an_infinite_penalty_gives_constant_weights(soft_labels, experts, squared_error):
     X, labels = soft_labels()
     gate = SoftmaxGate(penalty=np.inf).fit(X, labels)
     assert np.allclose(gate.predict_proba(X), labels.mean(axis=0))
-    X, y, predictions = answers()
-    constant = ConstantGate().fit_objective(X, squared(y, predictions))
-    gate = SoftmaxGate(penalty=np.inf).fit_objective(X, squared(y, predictions))
+    X, y, predictions = experts()
+    constant = ConstantGate().fit_objective(X, squared_error(y, predictions))
+    gate = SoftmaxGate(penalty=np.inf).fit_objective(X, squared_error(y, predictions))
     assert np.allclose(gate.predict_proba(X), constant.predict_proba(X), atol=1e-6)
-    large = SoftmaxGate(penalty=1e6).fit_objective(X, squared(y, predictions))
+    large = SoftmaxGate(penalty=1e6).fit_objective(X, squared_error(y, predictions))
     assert np.allclose(large.predict_proba(X), constant.predict_proba(X), atol=1e-3)
 
 
-def test_the_gate_finds_who_is_good_where():
-    X, y, predictions = answers(n=1000)
-    objective = squared(y, predictions)
+def test_accurate_experts_get_the_weight_where_they_are_accurate(experts, squared_error):
+    X, y, predictions = experts(n=1000)
+    objective = squared_error(y, predictions)
     gates = SoftmaxGate().fit_path(X, objective)
     losses = [mean_loss(objective, gate.predict_proba(X)) for gate in gates]
     assert [gate.penalty for gate in gates] == list(SoftmaxGate.penalties_)
@@ -134,7 +74,7 @@ def test_the_gate_finds_who_is_good_where():
     assert weights[1, 1] > 0.9
 
 
-def test_a_path_is_its_single_fits():
+def test_fits_along_a_path_equal_single_fits(soft_labels):
     X, labels = soft_labels()
     penalties = [0.01, np.inf, 1.0, 0.0]
     for penalty, gate in zip(penalties, SoftmaxGate().fit_path(X, labels, penalties), strict=True):
@@ -145,19 +85,19 @@ def test_a_path_is_its_single_fits():
 
 @pytest.mark.parametrize("factor", [1e-6, 1e6])
 @pytest.mark.parametrize("kind", ["squared", "density"])
-def test_the_unit_of_y_does_not_change_the_gate(factor, kind):
-    X, y, predictions = answers()
+def test_the_unit_of_y_does_not_change_the_gate(factor, kind, experts, squared_error, log_loss):
+    X, y, predictions = experts()
     if kind == "squared":
-        plain, moved = squared(y, predictions), squared(factor * y, factor * predictions)
+        plain, moved = squared_error(y, predictions), squared_error(factor * y, factor * predictions)
     else:
         density = np.exp(-0.5 * (y[:, None] - predictions) ** 2) + 1e-6
-        plain, moved = log_score(density), log_score(density / factor)
+        plain, moved = log_loss(density), log_loss(density / factor)
     one, other = (SoftmaxGate(penalty=0.03).fit_objective(X, objective) for objective in (plain, moved))
     assert np.ptp(one.predict_proba(X)[:, 0]) > 0.2
     assert np.allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-4)
 
 
-def test_separable_rows_end_finite():
+def test_separable_labels_give_finite_coefficients():
     X = np.linspace(-1, 1, 50)[:, None]
     labels = np.eye(2)[(X[:, 0] > 0).astype(int)]
     gate = SoftmaxGate(penalty=0).fit(X, labels)
@@ -165,20 +105,20 @@ def test_separable_rows_end_finite():
     assert np.abs(gate.predict_proba(X) - labels).max() < 1e-3
 
 
-def test_path_on_its_own_is_a_moderate_penalty():
+def test_penalty_path_alone_uses_a_penalty_of_one_hundredth(soft_labels):
     X, labels = soft_labels()
     alone, fixed = SoftmaxGate().fit(X, labels), SoftmaxGate(penalty=0.01).fit(X, labels)
     assert np.array_equal(alone.coef_, fixed.coef_)
 
 
 @pytest.mark.parametrize("penalty", [-1.0, "much", None, np.nan])
-def test_a_penalty_that_is_none_is_refused(penalty):
+def test_invalid_penalties_are_named(penalty, soft_labels):
     X, labels = soft_labels(n=10)
     with pytest.raises(ValueError, match="penalty"):
         SoftmaxGate(penalty=penalty).fit(X, labels)
 
 
-def test_large_tables_are_read_in_blocks_with_the_same_result():
+def test_large_tables_are_processed_in_blocks_with_the_same_result(soft_labels):
     X, labels = soft_labels(n=100_000)  # beyond the size that is copied
     X.setflags(write=False)
     one = SoftmaxGate(penalty=0.01).fit(X, labels)
@@ -190,8 +130,8 @@ def test_large_tables_are_read_in_blocks_with_the_same_result():
     assert np.abs(Z.T @ residual / len(X) + 0.01 * W).max() < 1e-5
 
 
-def test_columns_of_no_use_fade_when_penalties_are_set_anew():
-    """Adaptive ridge (Grandvalet 1998): of twelve columns one tells the labels, and it alone keeps its slope."""
+def test_reweighting_shrinks_irrelevant_columns():
+    """Adaptive ridge (Grandvalet 1998): one of twelve columns determines the labels and keeps its slope."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((300, 12))
     labels = np.eye(2)[(X[:, 0] + 0.5 * rng.standard_normal(300) > 0).astype(int)]
@@ -201,17 +141,19 @@ def test_columns_of_no_use_fade_when_penalties_are_set_anew():
     assert others[1] < 0.3 * others[0]
 
 
-def test_a_path_goes_on_from_a_fitted_gate():
+def test_a_path_continues_from_a_fitted_gate():
     rng = np.random.default_rng(1)
     X = rng.standard_normal((200, 3)) * [1.0, 10.0, 0.1] + [0.0, 5.0, 1.0]
     labels = np.eye(3)[rng.integers(3, size=200)]
     first = SoftmaxGate().fit_path(X, labels, [1.0, 0.1])[-1]
-    again = SoftmaxGate(tol=1e-12).fit_path(X, labels, [0.1], begin=first)[0]
-    np.testing.assert_allclose(again.predict_proba(X), first.predict_proba(X), atol=1e-3)
+    again = SoftmaxGate().fit_path(X, labels, [0.1], begin=first)[0]
+    from_zero = SoftmaxGate(penalty=0.1).fit(X, labels)
+    assert again.n_iter_ == 0 < from_zero.n_iter_
+    np.testing.assert_allclose(again.predict_proba(X), from_zero.predict_proba(X), atol=1e-3)
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
-def test_degree_two_bends_the_border(unit):
+def test_degree_two_learns_a_circular_boundary(unit):
     rng = np.random.default_rng(2)
     X = rng.standard_normal((600, 2))
     inside = (np.square(X).sum(axis=1) < 1.2).astype(int)
@@ -225,6 +167,15 @@ def test_degree_two_bends_the_border(unit):
     np.testing.assert_allclose(gate.weights_gradient(unit * (X + 3)) * unit, central * unit, atol=1e-4)
 
 
-def test_degree_two_refuses_sparse_columns():
+def test_degree_two_rejects_sparse_columns():
     with pytest.raises(ValueError, match="degree=1"):
         SoftmaxGate(penalty=0.1, degree=2).fit(sparse.csr_matrix(np.eye(3)), np.eye(3)[:, :2] + 0.1)
+
+
+def test_rows_of_weight_zero_may_have_missing_targets(experts, squared_error):
+    X, y, predictions = experts(K=3)
+    weight = np.ones(300)
+    weight[:50], y[:50] = 0.0, np.nan
+    gate = SoftmaxGate(penalty=0.1).fit_objective(X, squared_error(y, predictions), sample_weight=weight)
+    without = SoftmaxGate(penalty=0.1).fit_objective(X[50:], squared_error(y[50:], predictions[50:]))
+    assert np.allclose(gate.predict_proba(X), without.predict_proba(X), atol=1e-4)

@@ -1,8 +1,8 @@
-"""Folds keep what a splitter respects: every row held out once, groups whole, time forward, seeds untouched."""
+"""Folds keep the properties of their splitter: partition, groups, time order, seeds."""
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import (
     GroupKFold,
@@ -28,6 +28,7 @@ def _equal(one, other):
     )  # fmt: skip
 
 
+@settings(max_examples=20)
 @given(n=st.integers(4, 60), k=st.integers(2, 4), seed=st.integers(0, 99))
 def test_a_number_of_folds_holds_every_row_out_once(n, k, seed):
     folds = make_folds(k, *_rows(n), random_state=seed)
@@ -39,7 +40,7 @@ def test_a_number_of_folds_holds_every_row_out_once(n, k, seed):
     assert folds.held_out.all()
 
 
-def test_a_number_of_folds_shuffles_by_the_seed():
+def test_folds_are_shuffled_with_the_seed():
     X, y = _rows(40)
     first = make_folds(4, X, y, random_state=1)
     assert _equal(first, make_folds(4, X, y, random_state=1))
@@ -47,13 +48,13 @@ def test_a_number_of_folds_shuffles_by_the_seed():
     assert not np.array_equal(first.pairs[0][1], np.arange(10)), "tables are often sorted"
 
 
-def test_classes_keep_their_shares():
+def test_stratified_folds_keep_the_class_proportions():
     codes = np.repeat([0, 1], [80, 20])
     for _, test in make_folds(4, *_rows(100)[:1], codes, stratify=True, random_state=0).pairs:
         assert np.bincount(codes[test]).tolist() == [20, 5]
 
 
-def test_a_class_rarer_than_folds_is_no_error():
+def test_classes_with_fewer_rows_than_folds():
     codes = np.repeat([0, 1, 2], [20, 20, 2])
     folds = make_folds(5, np.zeros((42, 1)), codes, stratify=True, random_state=0)
     assert folds.held_out.all()
@@ -62,7 +63,7 @@ def test_a_class_rarer_than_folds_is_no_error():
 
 
 @pytest.mark.parametrize("stratify", [False, True])
-def test_groups_are_whole_with_a_number_of_folds(stratify):
+def test_groups_are_not_split(stratify):
     rng = np.random.default_rng(0)
     groups = rng.choice(list("abcdefgh"), 80)
     codes = rng.integers(2, size=80)
@@ -100,27 +101,28 @@ def test_a_splitter_without_a_seed_gets_one_and_one_with_a_seed_keeps_it():
     assert len(make_folds(KFold(3), X, y, random_state=0)) == 3  # KFold(shuffle=False) refuses a seed
 
 
-def test_time_order_leaves_the_first_rows_without_a_judge():
+def test_the_first_rows_of_a_time_series_are_never_held_out():
     X, y = _rows(20)
     folds = make_folds(TimeSeriesSplit(4), X, y)
     assert folds.fold_of_row[:4].tolist() == [-1] * 4
     assert folds.held_out[4:].all()
     assert not folds.held_out[:4].any()
     for f in range(4):
-        learners, judged = folds.train_rows(f), folds.test_rows(f)
-        assert not len(learners) or learners.max() < judged.min(), "time runs forward"
-        assert folds.held_out[learners].all(), "a gate learns from out-of-fold answers only"
+        train, test_rows = folds.train_rows(f), folds.test_rows(f)
+        assert len(train) == (0, 4, 8, 12)[f]
+        assert (train[:, None] < test_rows).all(), "a gate is fitted to earlier rows only"
+        assert folds.held_out[train].all(), "a gate is fitted to out-of-fold predictions only"
 
 
-def test_repeats_have_a_column_each():
+def test_repeated_folds_have_one_column_per_repeat():
     X, y = _rows(12)
     folds = make_folds(RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), X, y)
     table = folds.fold_of_row
     assert table.shape == (12, 2)
     for f, (_, test) in enumerate(folds.pairs):
         assert sorted(np.flatnonzero((table == f).any(axis=1))) == sorted(test)
-    judged = np.concatenate([folds.test_rows(f) for f in range(len(folds))])
-    assert sorted(judged) == list(range(12)), "a row is judged once, however often it was held out"
+    test_rows = np.concatenate([folds.test_rows(f) for f in range(len(folds))])
+    assert sorted(test_rows) == list(range(12)), "every row belongs to one test set only"
 
 
 def test_uneven_repeats_are_padded():
@@ -144,6 +146,7 @@ def test_none_is_in_sample():
     assert folds.train_rows(0).tolist() == folds.test_rows(0).tolist() == [0, 1, 2, 3, 4]
 
 
+@settings(max_examples=20)
 @given(k=st.integers(3, 5), f=st.integers(0, 2), seed=st.integers(0, 20))
 def test_inner_folds_are_the_other_folds_restricted(k, f, seed):
     X, y = _rows(30)
@@ -188,7 +191,7 @@ def test_inner_folds_of_two_folds_split_again():
         assert inner.held_out.all()
 
 
-def test_a_row_held_out_with_overlap_never_trains_its_own_inner_answer():
+def test_inner_folds_of_overlapping_folds_are_disjoint():
     X, y = _rows(40)
     folds = make_folds(ShuffleSplit(5, test_size=0.4, random_state=0), X, y)
     for f, (rows, _) in enumerate(folds.pairs):
@@ -211,11 +214,11 @@ def test_a_row_held_out_with_overlap_never_trains_its_own_inner_answer():
         ([5], "pair"),
     ],
 )
-def test_what_cannot_split_says_what_would(cv, says):
+def test_invalid_cv_is_named(cv, says):
     with pytest.raises(ValueError, match=says):
         make_folds(cv, *_rows(10))
 
 
-def test_more_folds_than_groups_is_named():
+def test_more_folds_than_groups_are_rejected():
     with pytest.raises(ValueError, match="3 groups"):
         make_folds(5, *_rows(10), groups=np.arange(10) % 3)

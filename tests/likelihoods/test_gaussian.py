@@ -1,32 +1,15 @@
-"""Likelihoods: against scipy, numerical maximisation and planted scales."""
+"""The Gaussian likelihood against scipy and numerical maximisation; the scale as a function of x."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import minimize_scalar
-from sklearn.base import clone
 
-from metamix.likelihoods import Categorical, Gaussian
-from metamix.protocols import Likelihood
+from metamix.likelihoods import Gaussian
 
 
-def draw(seed=0, n=60, K=3):
-    rng = np.random.default_rng(seed)
-    y = rng.standard_normal(n)
-    predictions = y[:, None] + rng.standard_normal((n, K)) * np.arange(1, K + 1)
-    return y, predictions, rng.dirichlet(np.ones(K), n)
-
-
-def test_both_keep_the_contract():
-    for likelihood in (Gaussian(), Categorical()):
-        assert isinstance(likelihood, Likelihood)
-        assert clone(likelihood).get_params() == likelihood.get_params()
-
-
-def test_scale_maximises_the_weighted_likelihood():
-    y, predictions, responsibilities = draw()
+def test_scale_maximises_the_weighted_likelihood(predicted):
+    y, predictions, responsibilities = predicted()
     fitted = Gaussian().fit(y, predictions, responsibilities)
     for k in range(3):
         best = minimize_scalar(
@@ -38,25 +21,8 @@ def test_scale_maximises_the_weighted_likelihood():
         assert fitted.scale_[k] == pytest.approx(np.exp(best.x), rel=1e-6)
 
 
-def test_log_prob_is_that_of_scipy():
-    y, predictions, responsibilities = draw(1)
-    fitted = Gaussian().fit(y, predictions, responsibilities)
-    expected = stats.norm.logpdf(y[:, None], predictions, fitted.scale_)
-    assert np.allclose(fitted.log_prob(y, predictions), expected)
-
-
-@given(st.sampled_from([1e-6, 1e-3, 1e6]), st.floats(-10, 10))
-def test_the_unit_of_y_shifts_the_log_density_by_a_constant(factor, shift):
-    y, predictions, responsibilities = draw(2)
-    plain = Gaussian().fit(y, predictions, responsibilities)
-    moved_y, moved = factor * (y + shift), factor * (predictions + shift)
-    other = Gaussian().fit(moved_y, moved, responsibilities)
-    assert np.allclose(other.scale_, factor * plain.scale_)
-    assert np.allclose(other.log_prob(moved_y, moved), plain.log_prob(y, predictions) - np.log(factor))
-
-
-def test_missing_answers_do_not_count():
-    y, predictions, responsibilities = draw(3)
+def test_missing_predictions_do_not_count(predicted):
+    y, predictions, responsibilities = predicted(3)
     predictions[:10, 1] = np.nan
     fitted = Gaussian().fit(y, predictions, responsibilities)
     without = Gaussian().fit(y[10:], predictions[10:], responsibilities[10:])
@@ -66,15 +32,15 @@ def test_missing_answers_do_not_count():
     assert np.isfinite(log_prob[:, [0, 2]]).all()
 
 
-def test_row_weights_are_repeated_rows():
-    y, predictions, responsibilities = draw(4)
+def test_integer_weights_equal_repeated_rows(predicted):
+    y, predictions, responsibilities = predicted(4)
     times = np.random.default_rng(0).integers(0, 4, len(y))
     weighted = Gaussian().fit(y, predictions, times[:, None] * responsibilities)
     repeated = Gaussian().fit(*(np.repeat(a, times, axis=0) for a in (y, predictions, responsibilities)))
     assert np.allclose(weighted.scale_, repeated.scale_)
 
 
-def test_the_floor_is_relative_to_the_spread_of_y():
+def test_the_floor_is_relative_to_the_standard_deviation_of_y():
     y = 100.0 * np.random.default_rng(0).standard_normal(500)
     fitted = Gaussian(floor=1e-3).fit(y, np.c_[y, np.zeros(500)], np.full((500, 2), 0.5))
     assert fitted.scale_[0] == pytest.approx(1e-3 * y.std())
@@ -82,15 +48,15 @@ def test_the_floor_is_relative_to_the_spread_of_y():
 
 
 @pytest.mark.parametrize("level", [0.0, 3.0, 1e9])
-def test_a_constant_target_is_finite(level):
+def test_a_constant_target_gives_finite_log_densities(level):
     y = np.full(20, level)
     fitted = Gaussian().fit(y, y[:, None] + [[0.0, 0.0]], np.full((20, 2), 0.5))
     assert (fitted.scale_ > 0).all()
     assert np.isfinite(fitted.log_prob(y, y[:, None] + [[0.0, 0.0]])).all()
 
 
-def test_an_expert_without_rows_has_the_spread_of_y():
-    y, predictions, responsibilities = draw(5)
+def test_an_expert_without_rows_has_the_standard_deviation_of_y(predicted):
+    y, predictions, responsibilities = predicted(5)
     responsibilities[:, 2] = 0.0
     predictions[:, 1] = np.nan
     fitted = Gaussian().fit(y, predictions, responsibilities)
@@ -99,7 +65,7 @@ def test_an_expert_without_rows_has_the_spread_of_y():
     assert fitted.scale_[1:] == pytest.approx([spread, spread])
 
 
-def test_an_expert_s_own_deviation_is_taken_up_to_a_factor():
+def test_own_standard_deviations_are_multiplied_by_a_factor():
     rng = np.random.default_rng(6)
     own = np.exp(rng.standard_normal(20_000))
     y = 2.5 * own * rng.standard_normal(20_000)
@@ -116,24 +82,15 @@ def test_an_expert_s_own_deviation_is_taken_up_to_a_factor():
     assert expected[:, 0].mean() > expected[:, 1].mean() + 0.3
 
 
-def test_an_expert_that_claims_certainty_is_not_believed():
-    y, predictions, responsibilities = draw(7)
+def test_own_standard_deviations_of_zero_are_raised_to_the_floor(predicted):
+    y, predictions, responsibilities = predicted(7)
     fitted = Gaussian().fit(y, predictions, responsibilities, np.zeros_like(predictions))
     assert np.isfinite(fitted.log_prob(y, predictions, np.zeros_like(predictions))).all()
     assert np.allclose(fitted.standard_deviation(predictions, np.zeros_like(predictions)), fitted.scale_)
 
 
-def test_categorical_is_the_log_of_the_probability_of_what_came():
-    rng = np.random.default_rng(8)
-    predictions, y = rng.dirichlet(np.ones(4), (30, 2)), rng.integers(0, 4, 30)
-    fitted = Categorical().fit(y, predictions, np.full((30, 2), 0.5))
-    expected = [[np.log(predictions[i, k, y[i]]) for k in range(2)] for i in range(30)]
-    assert fitted.n_classes_ == 4
+def test_log_prob_equals_that_of_scipy(predicted):
+    y, predictions, responsibilities = predicted(1)
+    fitted = Gaussian().fit(y, predictions, responsibilities)
+    expected = stats.norm.logpdf(y[:, None], predictions, fitted.scale_)
     assert np.allclose(fitted.log_prob(y, predictions), expected)
-
-
-def test_categorical_clips_what_is_impossible_and_passes_on_what_is_missing():
-    predictions = np.array([[[1.0, 0.0], [np.nan, np.nan]]])
-    log_prob = Categorical(eps=1e-4).fit([1], predictions, np.ones((1, 2))).log_prob([1], predictions)
-    assert log_prob[0, 0] == pytest.approx(np.log(1e-4))
-    assert np.isnan(log_prob[0, 1])

@@ -1,7 +1,8 @@
-"""The encoder against scikit-learn's pieces, and against itself over libraries and units."""
+"""The column encoder against scikit-learn's transformers, and across libraries and units."""
 
+import cProfile
 import pickle
-import time
+import pstats
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def test_scikit_learn_estimator_checks(parameters):
 
 @pytest.mark.parametrize("categories", ["onehot", "ordinal"])
 @pytest.mark.parametrize("scale", [True, False])
-def test_equals_a_column_transformer(categories, scale):
+def test_equals_a_column_transformer_of_scikit_learn(categories, scale):
     frame, new = mixed(), mixed(80, seed=1)
     coder = (
         OneHotEncoder(sparse_output=False)
@@ -64,7 +65,7 @@ def test_equals_a_column_transformer(categories, scale):
         np.testing.assert_allclose(encoder.transform(X.drop(columns="sold")), reference.transform(X), atol=1e-12)
 
 
-def test_indicators_are_scikit_learns():
+def test_missing_indicators_equal_those_of_scikit_learn():
     X = np.array([[1.0, np.nan, 3.0], [np.nan, np.nan, 4.0], [5.0, 6.0, 8.0], [2.0, 7.0, 9.0]])
     reference = SimpleImputer(strategy="median", add_indicator=True).fit(X)
     new = np.array([[np.nan, 1.0, np.nan]])
@@ -76,7 +77,7 @@ def test_indicators_are_scikit_learns():
 
 @pytest.mark.parametrize("missing", ["impute", "keep"])
 @pytest.mark.parametrize("categories", ["onehot", "ordinal"])
-def test_pandas_polars_and_objects_agree(missing, categories):
+def test_pandas_polars_and_object_arrays_agree(missing, categories):
     frame, new = mixed(), mixed(50, seed=1)
     for X in (frame, new):
         X["city"] = X["city"].mask(X["size"] > 60)
@@ -110,7 +111,7 @@ def test_numeric_arrays_and_frames_agree():
         np.testing.assert_allclose(ColumnEncoder().fit_transform(other), expected, atol=1e-14)
 
 
-def test_dates_are_those_of_pandas():
+def test_parts_of_dates_equal_those_of_pandas():
     when = pd.Series(pd.date_range("1969-12-30 22:00", periods=400, freq="317h", tz="Europe/Rome"))
     frame = pd.DataFrame({"when": when.mask(when.index == 7), "day": when.dt.tz_localize(None).dt.normalize()})
     encoder = ColumnEncoder(scale=False, missing="keep").fit(frame)
@@ -133,7 +134,7 @@ def test_dates_are_those_of_pandas():
         pd.testing.assert_series_equal(out[f"when ({part})"], expected, check_names=False)
 
 
-def test_rare_values_are_lumped_as_scikit_learn_does():
+def test_rare_values_are_merged_as_in_scikit_learn():
     city = pd.DataFrame({"city": list("aaaabbbccddef")})
     reference = OneHotEncoder(max_categories=4, sparse_output=False, handle_unknown="infrequent_if_exist")
     new = pd.DataFrame({"city": ["a", "d", "e", "never seen"]})
@@ -158,7 +159,7 @@ def test_identifiers_and_unseen_and_missing_values():
     np.testing.assert_array_equal(kept, [[0, -1], [np.nan, np.nan]])
 
 
-def test_ranks_follow_the_order_of_the_type():
+def test_ranks_follow_the_order_of_the_categorical_type():
     levels = ["poor", "fair", "good"]
     values = ["good", "poor", "fair"]
     ordered = pd.DataFrame({"state": pd.Categorical(values, levels, ordered=True)})
@@ -169,7 +170,7 @@ def test_ranks_follow_the_order_of_the_type():
     assert ColumnEncoder(categories="ordinal").fit_transform(size).ravel().tolist() == [1, 0, 2]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 @given(
     values=st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=30),
     power=st.sampled_from([1e-6, 1e6, 1e-100, 1e100]),
@@ -183,7 +184,7 @@ def test_the_unit_of_a_column_does_not_matter(values, power):
     np.testing.assert_allclose(a, b, atol=1e-9 + 100 * noise)
 
 
-def test_constant_and_empty_columns_are_harmless():
+def test_constant_and_empty_columns_are_zero():
     frame = pd.DataFrame({"c": [0.1 + 0.2, 0.3, 0.3], "none": [None] * 3, "nan": [np.nan] * 3, "t": ["a"] * 3})
     encoder = ColumnEncoder().fit(frame)
     new = pd.DataFrame({"c": [1e9], "none": ["text"], "nan": [1e9], "t": ["b"]})
@@ -203,7 +204,7 @@ def test_sparse_stays_sparse():
     assert ColumnEncoder(scale=False).fit_transform(X.tocsr()).nnz == X.nnz
 
 
-def test_nothing_to_do_costs_nothing_and_input_is_never_written():
+def test_input_is_not_copied_without_need_and_never_modified():
     X = np.random.default_rng(0).normal(size=(20, 3))
     assert ColumnEncoder(scale=False).fit(X).transform(X) is X
     X[0, 0] = np.nan
@@ -235,7 +236,7 @@ def test_columns_are_found_by_name():
         ColumnEncoder().fit(np.eye(3)).transform(pd.DataFrame(np.eye(2)))
 
 
-def test_bad_input_is_named():
+def test_invalid_input_is_named():
     frame = mixed()
     encoder = ColumnEncoder().fit(frame)
     for value in (np.inf, -np.inf):
@@ -260,7 +261,7 @@ def test_bad_input_is_named():
         ColumnEncoder().transform(frame)
 
 
-def test_copies_and_containers():
+def test_pickles_clones_and_set_output():
     frame = mixed()
     encoder = ColumnEncoder().fit(frame)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(encoder)).transform(frame), encoder.transform(frame))
@@ -272,13 +273,13 @@ def test_copies_and_containers():
     assert not hasattr(refitted, "feature_names_in_")
 
 
-def test_a_fold_takes_milliseconds():
-    frame = pd.concat([mixed(2000, seed).add_suffix(str(seed)) for seed in range(7)], axis=1).iloc[:, :40]
-    for X in (frame, pl.from_pandas(frame)):
+def test_the_number_of_python_calls_does_not_grow_with_the_rows():
+    def calls(X):
         encoder = ColumnEncoder().fit(X)
-        seconds = []
-        for _ in range(5):
-            start = time.process_time()
+        with cProfile.Profile() as profile:
             encoder.transform(X)
-            seconds.append(time.process_time() - start)
-        assert min(seconds) < 0.05  # about 0.006 on an idle core; a loop over cells takes 0.2
+        return pstats.Stats(profile).total_calls
+
+    for library in (lambda frame: frame, pl.from_pandas):
+        few, many = (calls(library(mixed(n))) for n in (100, 2000))
+        assert many < few + 200  # a loop over cells makes at least 2000 more

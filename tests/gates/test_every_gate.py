@@ -1,0 +1,227 @@
+"""What every gate promises: weights, invariances, validation; gates by name in use and in files."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import make_moons
+from sklearn.exceptions import NotFittedError
+from sklearn.tree import DecisionTreeClassifier
+
+import metamix
+from metamix import registry
+from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate, NeighboursGate, SoftmaxGate
+from metamix.protocols import DifferentiableGate, Gate, PathGate
+from metamix.testing import check_gate
+
+GATES = {
+    "constant": ConstantGate(),
+    "softmax": SoftmaxGate(penalty=0.01),
+    "gmm": GaussianGate(),
+    "neighbours": NeighboursGate(),
+    "classifier": ClassifierGate(DecisionTreeClassifier(max_depth=2, random_state=0)),
+    "tree": registry.gates["tree"](random_state=0),
+    "forest": registry.gates["forest"](n_estimators=20, random_state=0),
+    "boosting": registry.gates["boosting"](max_iter=20, random_state=0),
+}
+every_gate = pytest.mark.parametrize("gate", GATES.values(), ids=GATES.keys())
+NUMERIC = {name: GATES[name] for name in ("softmax", "gmm", "neighbours")}
+numeric_gates = pytest.mark.parametrize("gate", NUMERIC.values(), ids=NUMERIC.keys())
+SMALL = {"forest": ForestGate(n_estimators=5), "boosting": registry.gates["boosting"](max_iter=5)}
+LOCAL = {name: GATES[name] for name in ("neighbours", "tree", "forest", "boosting")}
+local_gates = pytest.mark.parametrize("gate", LOCAL.values(), ids=LOCAL.keys())
+
+
+def check_weights(weights, shape):
+    assert weights.shape == shape
+    assert np.isfinite(weights).all()
+    assert (weights >= 0).all()
+    assert np.allclose(weights.sum(axis=1), 1.0)
+
+
+# Contract
+
+
+@every_gate
+def test_weights_are_nonnegative_and_sum_to_one(gate, soft_labels):
+    X, labels = soft_labels()
+    assert isinstance(gate, Gate)
+    with pytest.raises(NotFittedError):
+        clone(gate).predict_proba(X)
+    fitted = clone(gate).fit(X, labels)
+    assert fitted.n_experts_ == 3
+    check_weights(fitted.predict_proba(X[:7]), (7, 3))
+
+
+def test_protocols_of_differentiable_gates():
+    assert isinstance(ConstantGate(), DifferentiableGate)
+    assert isinstance(SoftmaxGate(), PathGate)
+    assert not isinstance(GaussianGate(), DifferentiableGate)
+    assert SoftmaxGate.penalties_[0] == np.inf
+
+
+@pytest.mark.parametrize("gate", SMALL.values(), ids=SMALL.keys())  # test_testing checks the other gates by name
+def test_gates_pass_the_public_checks(gate):
+    for _, check in check_gate(gate):
+        check()
+
+
+@every_gate
+def test_rows_of_weight_zero_are_ignored(gate, soft_labels):
+    X, labels = soft_labels(seed=1)
+    weight = np.random.default_rng(1).integers(0, 3, len(X)).astype(float)
+    weighted = clone(gate).fit(X, labels, sample_weight=weight)
+    kept = weight > 0
+    without = clone(gate).fit(X[kept], labels[kept], sample_weight=100 * weight[kept])
+    assert np.allclose(weighted.predict_proba(X), without.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["constant", "softmax", "classifier"])
+def test_integer_weights_equal_repeated_rows(name, soft_labels):
+    X, labels = soft_labels(seed=2)
+    times = np.random.default_rng(2).integers(0, 4, len(X))
+    weighted = clone(GATES[name]).fit(X, labels, sample_weight=times)
+    repeated = clone(GATES[name]).fit(np.repeat(X, times, axis=0), np.repeat(labels, times, axis=0))
+    assert np.allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["constant", "softmax", "gmm"])
+@settings(max_examples=6)
+@given(order=st.permutations(range(3)), seed=st.integers(0, 5))
+def test_permuting_the_experts_permutes_the_weights(name, soft_labels, order, seed):
+    X, labels = soft_labels(n=60, seed=seed)
+    plain = clone(GATES[name]).fit(X, labels).predict_proba(X)
+    permuted = clone(GATES[name]).fit(X, labels[:, order]).predict_proba(X)
+    assert np.allclose(permuted, plain[:, order], atol=1e-6)
+
+
+@numeric_gates
+@settings(max_examples=10)
+@given(factor=st.sampled_from([1e-6, 1e-3, 1e6]), shift=st.floats(-1e3, 1e3), column=st.integers(0, 2))
+def test_units_of_x_do_not_matter(gate, soft_labels, factor, shift, column):
+    X, labels = soft_labels(n=80)
+    moved = X.copy()
+    moved[:, column] = factor * (X[:, column] + shift)
+    plain, other = (clone(gate).fit(Z, labels).predict_proba(Z) for Z in (X, moved))
+    assert np.allclose(plain, other, atol=1e-5)
+
+
+# Degenerate data
+
+
+@every_gate
+def test_weights_are_finite_far_from_the_training_data(gate):
+    X = np.random.default_rng(0).uniform(0, 1, (100, 1))
+    fitted = clone(gate).fit(X, np.c_[X, 1 - X])
+    far = np.array([-1e300, -1e12, -100.0, 100.0, 1e12, 1e300])[:, None]
+    far = far[1:-1] if gate is GATES["classifier"] else far  # without BoundedColumns, beyond the 32-bit floats of trees
+    check_weights(fitted.predict_proba(far), (len(far), 2))
+
+
+@every_gate
+def test_constant_and_duplicated_columns(gate, soft_labels):
+    X, labels = soft_labels()
+    odd = np.c_[X, X[:, 0], np.full(len(X), 7.3e5), np.zeros(len(X))]
+    check_weights(clone(gate).fit(odd, labels).predict_proba(odd), labels.shape)
+    only_constant = clone(gate).fit(np.full((len(X), 2), 0.1), labels).predict_proba(np.full((2, 2), 5.0))
+    atol = 2e-2 if isinstance(gate, ForestGate) else 1e-3  # means of bootstrap samples vary
+    assert np.allclose(only_constant, labels.mean(axis=0), atol=atol)
+
+
+@every_gate
+def test_an_expert_without_responsibility_has_no_weight(gate, soft_labels):
+    X, labels = soft_labels()
+    labels[:, 1] = 0.0
+    weights = clone(gate).fit(X, labels).predict_proba(X)
+    check_weights(weights, labels.shape)
+    assert weights[:, 1].max() < 1e-3
+
+
+@local_gates
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_few_rows(gate, n, soft_labels):
+    X, labels = soft_labels(n=n)
+    check_weights(clone(gate).fit(X, labels).predict_proba(np.vstack([X, 50 * X])), (2 * n, 3))
+
+
+@every_gate
+def test_invalid_input_is_named(gate, soft_labels):
+    X, labels = soft_labels(n=20)
+    with pytest.raises(ValueError, match=r"\(20, K\)"):
+        clone(gate).fit(X, labels[:-1])
+    with pytest.raises(ValueError, match="finite"):
+        clone(gate).fit(X, np.full_like(labels, np.nan))
+    with pytest.raises(ValueError, match="sample_weight"):
+        clone(gate).fit(X, labels, sample_weight=np.zeros(20))
+
+
+# Types of tables
+
+
+@numeric_gates
+def test_missing_values_and_other_columns_are_rejected(gate, soft_labels):
+    X, labels = soft_labels(n=20)
+    fitted = clone(gate).fit(X, labels)
+    X[3, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        clone(gate).fit(X, labels)
+    with pytest.raises(ValueError, match="features"):
+        fitted.predict_proba(X[4:, :2])
+
+
+@numeric_gates
+def test_sparse_matrices_and_numeric_frames_equal_arrays(gate, soft_labels):
+    X, labels = soft_labels()
+    X[np.abs(X) < 0.7] = 0.0
+    dense = clone(gate).fit(X, labels).predict_proba(X)
+    csr = clone(gate).fit(sparse.csr_matrix(X), labels).predict_proba(sparse.csr_matrix(X))
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    framed = clone(gate).fit(frame, labels).predict_proba(frame)
+    assert np.allclose(dense, csr, atol=1e-5)
+    assert np.allclose(dense, framed)
+
+
+# Quality
+
+
+@local_gates
+def test_curved_boundaries_are_learned_where_a_linear_gate_fails(gate):
+    X, regime = make_moons(600, noise=0.1, random_state=0)
+    labels = np.where(regime[:, None] == [0, 1], 0.9, 0.1)
+    fitted = clone(gate).fit(X[:400], labels[:400])
+    linear = SoftmaxGate(penalty=0.01).fit(X[:400], labels[:400])
+
+    def error_rate(gate):
+        return (gate.predict_proba(X[400:]).argmax(axis=1) != regime[400:]).mean()
+
+    assert error_rate(fitted) < 0.05
+    assert error_rate(linear) > 0.08
+    assert np.abs(fitted.predict_proba(X[400:]).max(axis=1).mean() - 0.9) < 0.08  # soft labels stay soft
+
+
+@local_gates
+def test_labels_independent_of_x_are_not_overfitted(gate):
+    rng = np.random.default_rng(0)
+    X, labels = rng.standard_normal((400, 5)), np.eye(2)[rng.integers(0, 2, 400)]
+    weights = clone(gate).fit(X, labels).predict_proba(rng.standard_normal((400, 5)))
+    assert np.sqrt(np.mean((weights - 0.5) ** 2)) < 0.3  # a gate that memorises its rows has 0.5
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [NeighboursGate(), GATES["tree"], *SMALL.values()],
+    ids=["neighbours", "tree", *SMALL.keys()],
+)
+def test_a_mixture_with_the_gate_is_saved_and_loaded(gate, tmp_path):
+    X, y = metamix.make_regimes(60, n_features=3, random_state=0)
+    mixture = metamix.MixtureRegressor(["ridge", "linear"], gate=gate, specialize=False, cv=2, random_state=0)
+    metamix.save(mixture.fit(X, y), tmp_path / "mixture")
+    loaded = metamix.load(tmp_path / "mixture")
+    assert np.array_equal(loaded.predict(X), mixture.predict(X))
+    assert np.array_equal(loaded.gate_.predict_proba(X), mixture.gate_.predict_proba(X))
