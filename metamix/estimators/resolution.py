@@ -36,6 +36,8 @@ __all__ = [
 RESERVED = {*CANDIDATES, "mean", "blend", "stacking", "oracle"}
 #: Gates given by name look at so many principal components where x has more columns.
 MOST_GATE_COLUMNS = 40
+#: Trees of the forest among the candidates for the gate.
+AUTO_TREES = 50
 #: Gates with squares and products of the columns are candidates up to so many columns.
 MOST_QUADRATIC_COLUMNS = 12
 
@@ -237,7 +239,7 @@ def auto_gates() -> list[Any]:
     >>> [type(gate).__name__ for gate in auto_gates()]
     ['SoftmaxGate', 'SoftmaxGate', 'GaussianGate', 'ForestGate']
     """
-    return [SoftmaxGate(), SoftmaxGate(degree=2), GaussianGate(), ForestGate()]
+    return [SoftmaxGate(), SoftmaxGate(degree=2), GaussianGate(), ForestGate(AUTO_TREES)]
 
 
 def constant_gate() -> Any:

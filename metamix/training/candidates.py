@@ -300,7 +300,7 @@ class _CandidateFit:
         score = LogScore(log_prob)
         fitting = GateFitting(
             Z, self.folds, score, log_prob, problem.weight, settings.constant, top_k=settings.top_k,
-            groups=problem.groups,
+            labels=posterior(even, log_prob)[0], groups=problem.groups,
         )  # fmt: skip
         fittings = [fitting]
         if problem.n_classes is None and settings.objective == "prediction":

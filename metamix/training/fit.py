@@ -183,9 +183,9 @@ class FittedBlend(Combination):
         stacks = self.targets[0].stacks
         return {name: width for name, (_, width) in stacks.items() if needed[self.names.index(name)]}
 
-    def _second_level_gradient(self, X: Any, values: Array, slopes: Array, widths: dict[str, int]) -> None:
+    def _second_level_gradient(self, X: Any, values: Array, slopes: Array, widths: dict[str, int]) -> Array:
         if not widths:
-            return
+            return slopes
         base, features, jacobian = self.features.base(X), None, None
         if self.stack_columns is not None:
             inside = self.features.base_jacobian(X)
@@ -196,6 +196,7 @@ class FittedBlend(Combination):
             slopes[:, self.names.index(name)] = stack.predict_gradient(
                 values[:, :width], features, slopes[:, :width], jacobian
             )
+        return slopes
 
 
 def fit_blend(

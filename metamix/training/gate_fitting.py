@@ -34,7 +34,7 @@ PATH_ROWS, GATE_ROWS = 5_000, 200_000
 #: Share of the uniform distribution in the out-of-fold weights of a gate that is fitted to responsibilities: a
 #: classifier may answer zero where it is wrong, and the log score of that is infinite.
 FLOOR = 1e-3
-#: Rounds of responsibilities and gate, for gates that are fitted to responsibilities.
+#: Rounds of responsibilities and gate, for a gate that is fitted to responsibilities in every round of the mixture.
 LABEL_ROUNDS = 3
 
 

@@ -108,8 +108,9 @@ class Combination(ABC):
         """How many columns of the first level each column of the second level sees, of those needed (K,)."""
         return {}
 
-    def _second_level_gradient(self, X: Any, values: Array, slopes: Array, widths: dict[str, int]) -> None:
-        """Set the gradients (n, K, d) of columns of the second level, in place."""
+    def _second_level_gradient(self, X: Any, values: Array, slopes: Array, widths: dict[str, int]) -> Array:
+        """Gradients (n, K, d) with those of the columns of the second level filled in."""
+        return slopes
 
     @property
     def n_outputs(self) -> int:
@@ -220,8 +221,7 @@ class Combination(ABC):
         for k, column in enumerate(self.columns):
             if needed[k] or k < max(widths.values(), default=0):
                 slopes[:, k] = gradient(column.model, X)
-        self._second_level_gradient(X, values, slopes, widths)
-        return slopes
+        return self._second_level_gradient(X, values, slopes, widths)
 
     def stack_targets(self, tables: Sequence[Array]) -> Array:
         """One table, or the tables of all targets along a last axis."""

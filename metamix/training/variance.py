@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metamix.training.selection import simplest
-
 __all__ = ["ColumnVariance", "fit_column_variance"]
 
 Array = NDArray[np.float64]
@@ -70,8 +68,8 @@ def fit_column_variance(errors: Array, own: Array, mixture: int, y: Array, weigh
     Returns
     -------
     ColumnVariance
-        A column without a deviation of its own follows the mixture, if one scale for all rows is not as likely within
-        one standard error.
+        A column without a deviation of its own follows the mixture unless one scale for all rows is likelier; both
+        have one parameter.
     """
     K = errors.shape[1]
     noise = np.full(K, np.nan)
@@ -89,7 +87,7 @@ def fit_column_variance(errors: Array, own: Array, mixture: int, y: Array, weigh
         following = _loss(given, np.maximum(np.hypot(deviation, unit * NOISE_GRID), least))
         best = int(np.argmin(weight @ following))
         constant = _loss(given, np.full((len(given), 1), unit))
-        if k == mixture or simplest(np.column_stack([constant, following[:, best]]), weight):
+        if k == mixture or weight @ following[:, best] <= weight @ constant[:, 0]:
             noise[k] = unit * NOISE_GRID[best]
     return ColumnVariance(mixture, noise)
 
