@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grouped_mm
 
 from metamix import MixtureRegressor, make_regimes
-from metamix.devices import device_for, resolve_device, there_is
+from metamix.devices import available_devices, device_for, resolve_device
 from metamix.nn import (
     MLPExperts,
     MMoE,
@@ -313,7 +313,9 @@ def main() -> None:
         return
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     machine = platform.machine() if device == "cpu" else torch.cuda.get_device_name(device)
-    print(f"{machine}; torch {torch.__version__}, CUDA {torch.version.cuda}; there is: {there_is()}", flush=True)
+    print(
+        f"{machine}; torch {torch.__version__}, CUDA {torch.version.cuda}; there is: {available_devices()}", flush=True
+    )
     if device != "cpu":
         torch.cuda.set_device(device)
         free, total = torch.cuda.mem_get_info()

@@ -375,7 +375,7 @@ def test_parameters_that_are_none_of_the_choices(parameters, message):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_that_is_absent():
     x, y = two_lines(40)
-    with pytest.raises(ValueError, match="There is: cpu"):
+    with pytest.raises(ValueError, match="Available: cpu"):
         NeuralMixtureRegressor(device="cuda").fit(x, y)
 
 
