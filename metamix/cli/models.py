@@ -157,9 +157,9 @@ def _known_columns(table: str, mixture: Any) -> Any:
 def _check_place(out: str | None) -> None:
     """Hours of work should not end in a folder that is not there."""
     if out is not None:
-        from metamix.persistence import place
+        from metamix.persistence import output_path
 
-        place(out)
+        output_path(out)
 
 
 def _write_csv(frame: Any, out: str) -> None:
