@@ -108,9 +108,11 @@ def set_up(
     rounds = mixture.max_rounds
     if rounds == "auto":
         rounds = MAX_ROUNDS_IN_SAMPLE if in_sample else MAX_ROUNDS
+    # A robust likelihood distrusts the rows that would rule squared errors.
+    by_error = mixture.objective == "prediction" and not hasattr(likelihood, "trust")
     search = SearchSettings(
         start, n_experts, len(experts), some_alike(named), int(seeds[-1]), features, proxy_gate(), likelihood,
-        mixture.max_regimes,
+        by_error, mixture.max_regimes,
     )  # fmt: skip
     return FitSetup(
         experts,
@@ -120,6 +122,6 @@ def set_up(
         ),
         MixtureSettings(
             prepared, constant_gate(), gates.constant_competes, likelihood, features, search, int(rounds),
-            mixture.refit, mixture.objective, mixture.top_k,
+            mixture.refit, mixture.top_k,
         ),
     )  # fmt: skip

@@ -69,7 +69,6 @@ class MixtureSettings:
     max_rounds : int
     refit : bool
         Fit the experts on all rows at the end, or keep the fold models.
-    objective : {"prediction", "likelihood"}
     top_k : int or None
     """
 
@@ -81,13 +80,12 @@ class MixtureSettings:
     search: SearchSettings
     max_rounds: int
     refit: bool = True
-    objective: str = "prediction"
     top_k: int | None = None
 
     @property
     def by_error(self) -> bool:
-        """Whether squared errors judge numbers; a robust likelihood distrusts the rows that would rule them."""
-        return self.objective == "prediction" and not hasattr(self.likelihood, "trust")
+        """Whether squared errors judge numbers."""
+        return self.search.by_error
 
     def row_loss(self, y: Array, values: Array, weights: Array, log_prob: Array) -> Array:
         """Loss (n,) of the combined prediction: squared error, or minus the log density."""

@@ -101,6 +101,7 @@ def proxy_responsibilities(
     seed: int,
     starts: Starts | None = None,
     classes: bool = False,
+    by_error: bool = True,
     capacity: int = FREE,
     max_regimes: int = 4,
 ) -> tuple[Array, list[dict[str, Any]]]:
@@ -127,6 +128,9 @@ def proxy_responsibilities(
         well and are ranked with the random ones.
     classes : bool
         Whether the columns of Y are classes, for which the experts are logistic.
+    by_error : bool
+        Count regimes by the squared error of the combined prediction; else, and for classes, by the log density.
+        Density alone counts noise whose scale depends on x as regimes.
     capacity : int
         How far the experts may bend; see `capacity_of`.
     max_regimes : int
@@ -158,7 +162,7 @@ def proxy_responsibilities(
     positions = rng.permutation(np.flatnonzero(weight > 0))[: 4 * SEARCH_ROWS // 3]
     columns = ProxyColumns(take_rows(X, positions), rng, classes, capacity)
     known = columns(take_rows(X, positions), Y[positions], weight[positions])
-    searches = _searches(known, gate, rng)
+    searches = _searches(known, gate, rng, by_error and not classes)
     K = _count(searches, max_regimes) if n_regimes is None else n_regimes
     # Where every quarter is held out in turn, quarters differ in difficulty: the gain over one regime is compared.
     gains = [one.score(one.mixture(K)) - (one.score(one.mixture(1)) if len(searches) > 1 else 0.0) for one in searches]
@@ -175,13 +179,14 @@ def proxy_responsibilities(
     return responsibilities, sorted(search.ranking, key=lambda row: row["score"])
 
 
-def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator) -> list[_Search]:
+def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator, by_error: bool) -> list[_Search]:
     """A search with a quarter of the rows held out; with few rows one for each quarter."""
     rows = np.arange(len(known.Y))
     quarter = len(rows) // 4
     first = range(0, 4 * quarter, quarter) if quarter and len(rows) <= FEW_ROWS else [0]
     held_out = [rows[begin : begin + quarter] if quarter else rows for begin in first]
-    return [_Search(known, np.delete(rows, held) if quarter else rows, held, gate, rng) for held in held_out]
+    fitted = [np.delete(rows, held) if quarter else rows for held in held_out]
+    return [_Search(known, *pair, gate, rng, by_error) for pair in zip(fitted, held_out, strict=True)]
 
 
 def _count(searches: list[_Search], max_regimes: int) -> int:
@@ -208,6 +213,7 @@ class _Search:
     held_rows: NDArray[np.intp]
     gate: Any
     rng: np.random.Generator
+    by_error: bool
     ranking: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -227,12 +233,12 @@ class _Search:
         return self._found[K]
 
     def held_out_loss(self, mixture: ProxyMixture) -> Array:
-        """Minus the log density (n,) of held-out rows."""
-        return -mixture.responsibilities(self.held)[1]
+        """Loss (n,) of held-out rows by which regimes are counted."""
+        return mixture.errors(self.held) if self.by_error else -mixture.responsibilities(self.held)[1]
 
     def score(self, mixture: ProxyMixture) -> float:
-        """Mean held-out log density."""
-        return -float(np.average(self.held_out_loss(mixture), weights=self.held.weight))
+        """Mean held-out log density, by which starts are ranked."""
+        return float(np.average(mixture.responsibilities(self.held)[1], weights=self.held.weight))
 
     def better(self, one: ProxyMixture, other: ProxyMixture) -> ProxyMixture:
         """The one with the better score; the first of equals."""
