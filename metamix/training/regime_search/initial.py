@@ -142,7 +142,7 @@ class SearchSettings:
     likelihood : likelihood, optional
         With a method `stabilised`, that is how proxy mixtures, whose errors are Gaussian, see y.
     by_error : bool
-        Count regimes by the squared error of the combined prediction; else by the log density.
+        Count regimes by the squared error of the combined prediction too, and not by the log density alone.
     max_regimes : int
         How far "auto" counts.
     capacity : int

@@ -129,8 +129,8 @@ def proxy_responsibilities(
     classes : bool
         Whether the columns of Y are classes, for which the experts are logistic.
     by_error : bool
-        Count regimes by the squared error of the combined prediction; else, and for classes, by the log density.
-        Density alone counts noise whose scale depends on x as regimes.
+        Count regimes by the squared error of the combined prediction too; else, and for classes, by the log density
+        alone.
     capacity : int
         How far the experts may bend; see `capacity_of`.
     max_regimes : int
@@ -162,8 +162,8 @@ def proxy_responsibilities(
     positions = rng.permutation(np.flatnonzero(weight > 0))[: 4 * SEARCH_ROWS // 3]
     columns = ProxyColumns(take_rows(X, positions), rng, classes, capacity)
     known = columns(take_rows(X, positions), Y[positions], weight[positions])
-    searches = _searches(known, gate, rng, by_error and not classes)
-    K = _count(searches, max_regimes) if n_regimes is None else n_regimes
+    searches = _searches(known, gate, rng)
+    K = _count(searches, max_regimes, by_error and not classes) if n_regimes is None else n_regimes
     # Where every quarter is held out in turn, quarters differ in difficulty: the gain over one regime is compared.
     gains = [one.score(one.mixture(K)) - (one.score(one.mixture(1)) if len(searches) > 1 else 0.0) for one in searches]
     search = searches[int(np.argmax(gains))]
@@ -179,29 +179,39 @@ def proxy_responsibilities(
     return responsibilities, sorted(search.ranking, key=lambda row: row["score"])
 
 
-def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator, by_error: bool) -> list[_Search]:
+def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator) -> list[_Search]:
     """A search with a quarter of the rows held out; with few rows one for each quarter."""
     rows = np.arange(len(known.Y))
     quarter = len(rows) // 4
     first = range(0, 4 * quarter, quarter) if quarter and len(rows) <= FEW_ROWS else [0]
     held_out = [rows[begin : begin + quarter] if quarter else rows for begin in first]
     fitted = [np.delete(rows, held) if quarter else rows for held in held_out]
-    return [_Search(known, *pair, gate, rng, by_error) for pair in zip(fitted, held_out, strict=True)]
+    return [_Search(known, *pair, gate, rng) for pair in zip(fitted, held_out, strict=True)]
 
 
-def _count(searches: list[_Search], max_regimes: int) -> int:
-    """The smallest number of regimes within one standard error of the best, by held-out loss."""
+def _count(searches: list[_Search], max_regimes: int, by_error: bool) -> int:
+    """The smallest number of regimes within one standard error of the best, by held-out losses.
+
+    By the log density alone, noise whose scale depends on x is counted as regimes; by the error alone, more regimes
+    than there are make up for the blurred border between two. Where errors judge, both must say so.
+    """
     weight = np.concatenate([one.held.weight for one in searches])
     n, terms = len(searches[0].train.Y), min(searches[0].train.plain.shape[1], 10)
-    losses: list[Array] = []
+    densities: list[Array] = []
+    errors: list[Array] = []
     for K in range(1, max_regimes + 1):
         if K > 1 and n < 3 * K * terms:
             break
-        losses.append(np.concatenate([one.held_out_loss(one.mixture(K)) for one in searches]))
-        means = [float(weight @ loss) for loss in losses]
+        mixtures = [one.mixture(K) for one in searches]
+        densities.append(
+            np.concatenate([one.density_loss(found) for one, found in zip(searches, mixtures, strict=True)])
+        )
+        errors.append(np.concatenate([found.errors(one.held) for one, found in zip(searches, mixtures, strict=True)]))
+        means = [float(weight @ loss) for loss in densities]
         if n > FEW_ROWS and K - 1 - int(np.argmin(means)) >= PATIENCE:
             break
-    return 1 + simplest(np.column_stack(losses), weight)
+    found = [1 + simplest(np.column_stack(losses), weight) for losses in (densities, errors)]
+    return min(found) if by_error else found[0]
 
 
 @dataclass
@@ -213,7 +223,6 @@ class _Search:
     held_rows: NDArray[np.intp]
     gate: Any
     rng: np.random.Generator
-    by_error: bool
     ranking: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -232,13 +241,13 @@ class _Search:
             self._found[K] = self._single() if K == 1 else self._several(K)
         return self._found[K]
 
-    def held_out_loss(self, mixture: ProxyMixture) -> Array:
-        """Loss (n,) of held-out rows by which regimes are counted."""
-        return mixture.errors(self.held) if self.by_error else -mixture.responsibilities(self.held)[1]
+    def density_loss(self, mixture: ProxyMixture) -> Array:
+        """Minus the log density (n,) of held-out rows."""
+        return -mixture.responsibilities(self.held)[1]
 
     def score(self, mixture: ProxyMixture) -> float:
-        """Mean held-out log density, by which starts are ranked."""
-        return float(np.average(mixture.responsibilities(self.held)[1], weights=self.held.weight))
+        """Mean held-out log density."""
+        return -float(np.average(self.density_loss(mixture), weights=self.held.weight))
 
     def better(self, one: ProxyMixture, other: ProxyMixture) -> ProxyMixture:
         """The one with the better score; the first of equals."""
