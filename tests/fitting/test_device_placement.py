@@ -19,9 +19,9 @@ from metamix.fitting import (
     NamedExpert,
     Placement,
     Problem,
-    name_and_prepare,
     find_placements,
     fit_expert,
+    name_and_prepare,
     place_experts,
 )
 

@@ -48,7 +48,8 @@ def test_cross_fit_predicts_each_row_with_models_fitted_without_it():
     expected = np.empty((60, 2))
     for train, test in session.folds.pairs:
         for k, one in enumerate((Ridge(), KNeighborsRegressor())):
-            expected[test, k] = one.fit(session.problem.X[train], session.problem.y[train]).predict(session.problem.X[test])
+            X, y = session.problem.X, session.problem.y
+            expected[test, k] = one.fit(X[train], y[train]).predict(X[test])
     np.testing.assert_allclose(answers.values, expected)
     assert (answers.fit_seconds > 0).all()
 
