@@ -236,7 +236,7 @@ def _search(
     return proxy_responsibilities(
         columns, target, problem.weight, settings.gate, K, settings.seed,
         starts=clusters if settings.start == "auto" else None, classes=bool(problem.n_classes),
-        by_error=settings.by_error, capacity=settings.capacity, max_regimes=settings.max_regimes,
+        by_error=settings.by_error, capacity=settings.capacity, max_regimes=settings.max_regimes, groups=problem.groups,
     )  # fmt: skip
 
 

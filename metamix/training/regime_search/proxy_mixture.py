@@ -104,6 +104,7 @@ def proxy_responsibilities(
     by_error: bool = True,
     capacity: int = FREE,
     max_regimes: int = 4,
+    groups: NDArray[Any] | None = None,
 ) -> tuple[Array, list[dict[str, Any]]]:
     """Responsibilities found by mixtures of proxy models, ranked on held-out rows.
 
@@ -134,6 +135,8 @@ def proxy_responsibilities(
     capacity : int
         How far the experts may bend; see `capacity_of`.
     max_regimes : int
+    groups : ndarray of shape (n,), optional
+        Rows of one group are not independent.
 
     Returns
     -------
@@ -163,7 +166,11 @@ def proxy_responsibilities(
     columns = ProxyColumns(take_rows(X, positions), rng, classes, capacity)
     known = columns(take_rows(X, positions), Y[positions], weight[positions])
     searches = _searches(known, gate, rng)
-    K = _count(searches, max_regimes, by_error and not classes) if n_regimes is None else n_regimes
+    K = (
+        _count(searches, max_regimes, by_error and not classes, None if groups is None else groups[positions])
+        if n_regimes is None
+        else n_regimes
+    )
     # Where every quarter is held out in turn, quarters differ in difficulty: the gain over one regime is compared.
     gains = [one.score(one.mixture(K)) - (one.score(one.mixture(1)) if len(searches) > 1 else 0.0) for one in searches]
     search = searches[int(np.argmax(gains))]
@@ -189,13 +196,14 @@ def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator) -> list[_Se
     return [_Search(known, *pair, gate, rng) for pair in zip(fitted, held_out, strict=True)]
 
 
-def _count(searches: list[_Search], max_regimes: int, by_error: bool) -> int:
+def _count(searches: list[_Search], max_regimes: int, by_error: bool, groups: NDArray[Any] | None) -> int:
     """The smallest number of regimes within one standard error of the best, by held-out losses.
 
     By the log density alone, noise whose scale depends on x is counted as regimes; by the error alone, more regimes
     than there are make up for the blurred border between two. Where errors judge, both must say so.
     """
     weight = np.concatenate([one.held.weight for one in searches])
+    held_groups = None if groups is None else np.concatenate([groups[one.held_rows] for one in searches])
     n, terms = len(searches[0].train.Y), min(searches[0].train.plain.shape[1], 10)
     densities: list[Array] = []
     errors: list[Array] = []
@@ -210,7 +218,7 @@ def _count(searches: list[_Search], max_regimes: int, by_error: bool) -> int:
         means = [float(weight @ loss) for loss in densities]
         if n > FEW_ROWS and K - 1 - int(np.argmin(means)) >= PATIENCE:
             break
-    found = [1 + simplest(np.column_stack(losses), weight) for losses in (densities, errors)]
+    found = [1 + simplest(np.column_stack(losses), weight, held_groups) for losses in (densities, errors)]
     return min(found) if by_error else found[0]
 
 
