@@ -444,12 +444,15 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     inner = folds if job.fold == ALL_ROWS else folds.inside(job.fold, part.X, part.y, part.groups)
     few = np.count_nonzero(part.weight) <= FEW_ROWS
     inner = inner.merged(MORE_FOLDS if few else INNER_FOLDS, part.weight > 0)
-    settings = replace(settings, search=settings.search.take(rows))
+    search = settings.search.take(rows)
+    settings = replace(settings, search=search)
     if part.n_classes == 1:
         fitted = replace(fit_expert(inputs.experts[0], part, None, None), n_classes=problem.n_classes, classes=present)
     else:
         with FitSession(inputs.experts, part, inner, current_engine(None), "drop", inputs.negligible) as session:
-            mixture = fit_mixture(session, settings, job.initial)
+            # The capacity of the proxies is known from all rows.
+            initial = initial_responsibilities(part, search)[0] if job.initial is None else job.initial
+            mixture = fit_mixture(session, settings, initial)
         device = join_devices(column.device for column in mixture.columns)
         fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)
     values = scale = None

@@ -522,7 +522,7 @@ class _Alternation:
     def _final_gate(
         self, problem: Problem, predictions: OutOfFold, target: _TargetRound, fitted_with: Array
     ) -> FittedGate:
-        """All gates, fitted to the likelihood, to the responsibilities that fitted the experts, and to the error."""
+        """All gates, fitted to the likelihood and to the responsibilities that fitted the experts."""
         values, settings = predictions.values, self.settings
         if values.shape[1] == 1:
             return target.gate
@@ -534,8 +534,6 @@ class _Alternation:
         if np.ptp(fitted_with) > 0:
             logs = np.log(np.maximum(fitted_with, SMALLEST_RESPONSIBILITY))
             fittings.append(fitting.minimising(LogScore(logs)))
-        if error is not None:
-            fittings.append(fitting.minimising(error))
         known = target.gate if target.gate.penalty != np.inf else None
         return select_gate(fittings, settings.gates, constant=settings.constant_competes, known=known)
 
