@@ -47,7 +47,7 @@ FLOOR = 1e-5
 FEW_ROWS = 300
 #: Leaves of a model tree at most.
 MOST_LEAVES = 50
-#: Numbers of regimes in a row that do not lower the held-out loss before counting ends.
+#: Counting ends with so many numbers of regimes in a row that do not lower the held-out loss.
 PATIENCE = 2
 
 
@@ -122,7 +122,7 @@ def proxy_responsibilities(
     gate : gate
         Unfitted; fitted to responsibilities.
     n_regimes : int or None
-        None counts them: the smallest number within one standard error of the best, by held-out loss.
+        None counts them.
     seed : int
     starts : callable, optional
         (K, positions) -> other initial responsibilities by name, each (len(positions), K), which go through EM as
@@ -205,21 +205,16 @@ def _count(searches: list[_Search], max_regimes: int, by_error: bool, groups: ND
     weight = np.concatenate([one.held.weight for one in searches])
     held_groups = None if groups is None else np.concatenate([groups[one.held_rows] for one in searches])
     n, terms = len(searches[0].train.Y), min(searches[0].train.plain.shape[1], 10)
-    densities: list[Array] = []
-    errors: list[Array] = []
+    losses: list[list[Array]] = [[], []] if by_error else [[]]
     for K in range(1, max_regimes + 1):
-        if K > 1 and n < 3 * K * terms:
+        waited = min(K - 2 - int(np.argmin([weight @ loss for loss in one])) for one in losses) if K > 1 else 0
+        if (K > 1 and n < 3 * K * terms) or (waited >= PATIENCE and n > FEW_ROWS):
             break
-        mixtures = [one.mixture(K) for one in searches]
-        densities.append(
-            np.concatenate([one.density_loss(found) for one, found in zip(searches, mixtures, strict=True)])
-        )
-        errors.append(np.concatenate([found.errors(one.held) for one, found in zip(searches, mixtures, strict=True)]))
-        means = [float(weight @ loss) for loss in densities]
-        if n > FEW_ROWS and K - 1 - int(np.argmin(means)) >= PATIENCE:
-            break
-    found = [1 + simplest(np.column_stack(losses), weight, held_groups) for losses in (densities, errors)]
-    return min(found) if by_error else found[0]
+        pairs = [(one, one.mixture(K)) for one in searches]
+        losses[0].append(np.concatenate([one.density_loss(mixture) for one, mixture in pairs]))
+        if by_error:
+            losses[1].append(np.concatenate([mixture.errors(one.held) for one, mixture in pairs]))
+    return 1 + min(simplest(np.column_stack(one), weight, held_groups) for one in losses)
 
 
 @dataclass
