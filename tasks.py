@@ -1,15 +1,17 @@
-"""Everyday tasks of metamix, from a clean clone, with nothing but Python 3.11 or newer.
+"""Development tasks of metamix. Needs Python 3.11 or newer and a clone of the repository.
 
-    python3 tasks.py demo            install, then run the main job: metamix demo
-    python3 tasks.py test [...]      install, then ruff, mypy and every test; arguments go to pytest
-    python3 tasks.py quick [...]     install, then the quick tests only
-    python3 tasks.py lint            install, then ruff and mypy
+    python3 tasks.py demo            install, then run: metamix demo
+    python3 tasks.py test [...]      install, then run ruff, mypy and all tests except those marked heavy
+    python3 tasks.py test all [...]  install, then run the tests marked heavy
+    python3 tasks.py quick [...]     install, then run the tests that are marked neither slow nor heavy
+    python3 tasks.py lint            install, then run ruff and mypy
     python3 tasks.py notebooks       install, then execute the notebooks
 
-"Install" makes the virtual environment .venv beside this file, or finds that it is up to date.
+[...] are arguments of pytest. "Install" creates the virtual environment .venv in this folder if it is missing, and
+updates it if the requirements have changed.
 """
 
-# Parses on old interpreters, in order to tell them so: no f-strings, no annotations.
+# Old interpreters must be able to parse this file, to print which version is needed: no f-strings, no annotations.
 import glob
 import hashlib
 import os
@@ -25,39 +27,40 @@ PROJECTS = [ROOT] + sorted(glob.glob(os.path.join(ROOT, "plugins", "metamix-*"))
 
 LINT = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
 PYTEST = ["pytest", "-n", "2", "--dist", "worksteal"]
+NO_TESTS = 5  # exit code of pytest if no test was selected
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def say(text):
-    """Tell what is being done; at once, so that it stands before what a child prints."""
+    """Print a message and flush, so that it precedes the output of child processes."""
     print("tasks.py: " + text)
     sys.stdout.flush()
 
 
 def run(command, one_thread=False):
-    """Run a command in the clone and return its exit code; after Ctrl-C, wait until it has cleaned up."""
+    """Run a command in the clone and return its exit code; after Ctrl-C, wait for the child to exit."""
     say(" ".join(os.path.relpath(part, ROOT) if part.startswith(ROOT + os.sep) else part for part in command))
     child = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ, **(ONE_THREAD if one_thread else {})))
     try:
         return child.wait()
-    except KeyboardInterrupt:  # the terminal has told the child as well; whoever cannot wait presses again
+    except KeyboardInterrupt:  # the terminal sends SIGINT to the child too; a second Ctrl-C stops waiting
         child.wait()
         raise
 
 
 def wanted_stamp():
-    """Say what the environment depends on: the interpreter and the place, then what is to be installed."""
+    """Return what the environment depends on: interpreter and folder, and a hash of the requirements."""
     digest = hashlib.sha256()
     for path in [REQUIREMENTS] + [os.path.join(project, "pyproject.toml") for project in PROJECTS]:
         with open(path, "rb") as file:
             digest.update(file.read().replace(b"\r\n", b"\n") + b"\0")
-    # Editable installs remember the folder, so a clone that was moved needs a new environment.
+    # Editable installs contain the path of the folder, so a moved clone needs a new environment.
     return ["%s at %s" % (sys.version.replace("\n", " "), ROOT), digest.hexdigest()]
 
 
 def found_stamp():
-    """Read what the environment was made for, or [] where there is none that works."""
-    if not os.path.exists(STAMP):  # written last: without it the environment is half made
+    """Return the stamp that the environment was created with, or [] if there is no working environment."""
+    if not os.path.exists(STAMP):  # written last: without it the installation is incomplete
         return []
     try:
         subprocess.check_output([PYTHON, "-c", "import pytest, sklearn, metamix"], stderr=subprocess.PIPE)
@@ -68,25 +71,25 @@ def found_stamp():
 
 
 def install():
-    """Make or renew the environment where that is needed; return an exit code."""
+    """Create or update the environment if needed; return an exit code."""
     wanted, found = wanted_stamp(), found_stamp()
     if found == wanted:
         say("the environment .venv is up to date")
         return 0
     if found[:1] != wanted[:1]:
-        say("making the environment .venv (a minute or two, about 2.3 GB)")
+        say("creating the environment .venv (a minute or two, about 2.3 GB)")
         if run([sys.executable, "-m", "venv", "--clear", VENV]):
-            say("no virtual environment could be made. On Debian and Ubuntu: apt install python3-venv")
+            say("the virtual environment could not be created. On Debian and Ubuntu: apt install python3-venv")
             return 1
     else:
-        say("requirements have changed: renewing the environment .venv")
+        say("requirements have changed: updating the environment .venv")
         os.remove(STAMP)
-    # One command for all, so that pip sees every requirement at once; no extras, see pyproject.toml.
+    # A single command, so that pip resolves all requirements together; no extras, see pyproject.toml.
     editable = [part for project in PROJECTS for part in ("-e", project)]
-    quiet = [] if sys.stdout.isatty() else ["--quiet"]  # somebody who waits wants to see it move
+    quiet = [] if sys.stdout.isatty() else ["--quiet"]
     code = run([PYTHON, "-m", "pip", "install"] + quiet + ["-r", REQUIREMENTS] + editable)
     if code:
-        say("installing failed; what pip said stands above. The same command tries again")
+        say("the installation failed, see the output of pip above. Run the same command to try again")
     else:
         with open(STAMP, "w") as file:
             file.write("\n".join(wanted))
@@ -94,11 +97,14 @@ def install():
 
 
 def main(task, rest):
-    """Install, do one task and return its exit code."""
+    """Install, run one task and return its exit code."""
+    if task == "test" and rest[:1] == ["all"]:
+        task, rest = "test all", rest[1:]
     jobs = {
         "demo": [["metamix", "demo"] + rest],
-        "test": LINT + [PYTEST + rest],
-        "quick": [PYTEST + ["-m", "not slow"] + rest],
+        "test": LINT + [PYTEST + ["-m", "not heavy"] + rest],
+        "test all": [PYTEST + ["-m", "heavy"] + rest],
+        "quick": [PYTEST + ["-m", "not slow and not heavy"] + rest],
         "lint": LINT,
         "notebooks": [PYTEST + ["tests/test_documents.py", "-k", "notebook"] + rest],
     }
@@ -107,7 +113,9 @@ def main(task, rest):
         return 0 if task in ("-h", "--help", "help") else 2
     if install():
         return 1
-    failed = [" ".join(job[:2]) for job in jobs[task] if run([PYTHON, "-m"] + job, one_thread=task != "demo")]
+    passed = (0, NO_TESTS) if task == "test all" else (0,)
+    codes = [(job, run([PYTHON, "-m"] + job, one_thread=task != "demo")) for job in jobs[task]]
+    failed = [" ".join(job[:2]) for job, code in codes if code not in passed]
     say("FAILED: " + ", ".join(failed) if failed else "done")
     return 1 if failed else 0
 

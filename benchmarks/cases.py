@@ -1,14 +1,14 @@
-"""Cases with known answers: what one call with the defaults reaches, beside the number to reach.
+"""Simulated cases with known solutions: the error of one call with the defaults, next to the target value.
 
 python benchmarks/cases.py [--case three_modes,step] [--seeds 0,1] [--quick]
 
-Prints a line for each case and seed: the measure of the case for the default's answer and for the plain mixture's
-(`mixture_`), the number K of its components, the verdict and the seconds of the fit. Then the medians in one table.
-The measure is the relative error of noise-free test points, RMSE or RMSE ÷ std(y) where there is noise, and for
-`step` the largest predictive standard deviation near the jump. The seed draws the data and is the mixture's
-`random_state`; `three_modes(35)` is a regular grid, so that there the seed is only the latter. No case has settings
-beyond the experts named with it. The functions come from a folder `shared` beside the repository. `--quick` takes
-few rows, cheap experts and two folds: only that it runs. The whole takes a quarter of an hour or so.
+Prints one line per case and seed: the measure of the case for the fitted estimator and for its specialised mixture
+(`mixture_`), the number K of components, the verdict and the fit time in seconds; then a table of medians.
+The measure is the relative error on noise-free test points, RMSE or RMSE / std(y) for cases with noise, and for
+`step` the largest predictive standard deviation near the jump. The seed determines the data and `random_state`;
+`three_modes(35)` is a regular grid, so its seed is only `random_state`. Cases set nothing but the experts listed
+with them. The functions are read from the folder `shared` next to the repository. `--quick` uses few rows, cheap
+experts and two folds, to test that the script runs. The full run takes about fifteen minutes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def scaled_rmse(y: Any, answer: Any) -> float:
 
 @dataclass(frozen=True)
 class Case:
-    """One case: how its data are drawn, which experts it names, and between which numbers it should end."""
+    """One case: how its data are drawn, the experts it uses, and the interval that the measure should be in."""
 
     name: str
     draw: Callable[[Any, int | None, int], tuple[Any, ...]]  # (cases, rows or None, seed) -> X, y, X_test, y_test
@@ -56,7 +56,7 @@ class Case:
     least: float = 0.0
     seeds: Sequence[int] = FIVE
     settings: Mapping[str, Any] = field(default_factory=dict)
-    n_experts: tuple[int, ...] = ()  # numbers of components that are right; any where empty
+    n_experts: tuple[int, ...] = ()  # correct numbers of components; empty if any number is accepted
 
     def reached(self, value: float, found: Sequence[int]) -> bool:
         right = not self.n_experts or all(K in self.n_experts for K in found)
@@ -95,7 +95,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one seed gave: the measure for the default's answer and the plain mixture's."""
+    """Result of one seed: the measure for the fitted estimator and for its specialised mixture."""
 
     default: float
     mixture: float
@@ -105,7 +105,7 @@ class Outcome:
 
 
 def value_of(case: Case, fitted: Any, X_test: Any, y_test: Any) -> float:
-    """The measure of the case for one fitted estimator; NaN where there is none."""
+    """The measure of the case for one fitted estimator; NaN if there is none."""
     if fitted is None:
         return float("nan")
     if case.measure is not None:
@@ -129,7 +129,7 @@ def run(case: Case, seed: int, cases: Any, quick: bool) -> Outcome:
 
 
 def told(case: Case, outcomes: Sequence[Outcome]) -> str:
-    """The line of one case in the closing table."""
+    """The line of one case in the table of medians."""
     default, mixture, seconds = (
         float(np.median([getattr(one, name) for one in outcomes])) for name in ("default", "mixture", "seconds")
     )

@@ -1,11 +1,11 @@
-"""The whole grid of equalities of the torch room: each dispatch against one row and one expert at a time.
+"""Every dispatch of `metamix.nn.MoE` against a loop over rows and experts, on a full grid of sizes.
 
 python benchmarks/equalities.py [--quick]
 
-Outputs and all gradients; rows 0, 1, 2, 7, 256; K 1, 2, 3, 8, 16; k from 1 to K; widths 1, 5, 33, 64; routing free, all
-rows on one expert, one expert empty; experts as a stack and as modules; dense, segments and, in float32 with fitting
-widths, grouped. To hold: 1e-12 in float64, 1e-5 in float32, of the largest number compared or of 1. The tests take a
-pairwise sample of this grid; here the loop over rows is taken once for all ways, in some twenty minutes.
+Compares outputs and all gradients for 0, 1, 2, 7 and 256 rows; K of 1, 2, 3, 8 and 16; k from 1 to K; widths 1, 5, 33
+and 64; free routing, all rows on one expert, and one expert without rows; experts as a stack and as modules; dispatch
+dense, segments and, in float32 with suitable widths, grouped. Tolerance: 1e-12 in float64 and 1e-5 in float32, relative
+to the largest number compared or to 1. The tests use a pairwise sample of this grid. Takes about twenty minutes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BOUND = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
 def make(K: int, k: int, width: int, dtype: torch.dtype, form: str, route: str) -> MoE:
-    """Return a layer with decided routing."""
+    """Return a layer with the given kind of routing."""
     experts = (
         MLPExperts(K, width, 8, width, activation="tanh")
         if form == "stack"
@@ -50,7 +50,7 @@ def one_answer(layer: MoE, e: int, row: Tensor) -> Tensor:
 
 
 def by_rows(layer: MoE, x: Tensor, k: int) -> Tensor:
-    """Loop over rows and over the experts that each keeps."""
+    """Loop over rows and over the experts selected for each."""
     linear, answers = layer.gate.map.layers[0], []
     for row in x:
         z = linear.weight @ row + linear.bias
@@ -69,7 +69,7 @@ def everything(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def difference(got: list[Tensor], wanted: list[Tensor]) -> float:
-    """Largest difference, in units of the largest number compared or of 1."""
+    """Largest difference, relative to the largest number compared or to 1."""
     worst = 0.0
     for a, b in zip(got, wanted, strict=True):
         if a.numel():

@@ -1,11 +1,10 @@
-"""scikit-learn's own estimator checks on both estimators as they come, with the default pool and parameters.
+"""scikit-learn's estimator checks on both estimators with default parameters.
 
 python benchmarks/estimator_checks.py [regressor] [classifier] [--quick] [--check NAME]
 
-Prints the checks that fail or take long as they end, and last how many passed, failed, were skipped, and failed
-as expected, with the reason. Each estimator takes half an hour or so: run the two in a process each. `--quick`
-takes two cheap experts, cv=2 and specialize=False instead of the defaults: half a minute. `--check` runs one check
-and lets its error through.
+Prints failed and slow checks as they finish, then the numbers of checks that passed, failed, were skipped, and
+failed as expected. Each estimator takes about half an hour; run them in separate processes. `--quick` uses two cheap
+experts, cv=2 and specialize=False and takes half a minute. `--check` runs one check and raises its error.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from sklearn.utils.estimator_checks import check_estimator, estimator_checks_gen
 
 from metamix import MixtureClassifier, MixtureRegressor
 
-# Both call every method they know with X alone; what they ask of the other methods is asked by the tests.
+# Both checks call every method with X alone. The tests of metamix check the same properties for the other methods.
 NEEDS_Y = dict.fromkeys(
     ("check_methods_sample_order_invariance", "check_methods_subset_invariance"),
     "score_samples(X, y) is the log density of y given x; the check calls it without y",
 )
-# Of the default pool, and not of the mixture: the same check passes with experts for which it holds (the tests).
+# Fails because of the default experts; the tests of metamix run this check with experts that satisfy it.
 NOT_REPEATED = {
     "check_sample_weight_equivalence_on_dense_data": (
         "the default experts are no better: nearest neighbours take no weights, and scikit-learn declares the same "
@@ -42,11 +41,11 @@ NOT_REPEATED = {
     ),
 }
 SLOW_SECONDS = 60.0
-logging.getLogger("metamix").setLevel(logging.ERROR)  # experts that fail on a handful of rows, by the thousand
+logging.getLogger("metamix").setLevel(logging.ERROR)  # thousands of warnings about experts that fail on very few rows
 
 
 def candidate(name: str, quick: bool) -> Any:
-    """The estimator with its defaults, or with what is cheap."""
+    """The estimator with default parameters, or with cheap experts."""
     face = MixtureRegressor if name == "regressor" else MixtureClassifier
     if not quick:
         return face()
@@ -59,7 +58,7 @@ def candidate(name: str, quick: bool) -> Any:
 
 
 def run(name: str, quick: bool = False) -> Counter[str]:
-    """How many checks ended in which way; what is worth a line is printed as it happens."""
+    """Count the checks by status; failed, skipped and slow checks are printed as they finish."""
     counts: Counter[str] = Counter()
     started = last = time.perf_counter()
 
@@ -94,7 +93,7 @@ def run(name: str, quick: bool = False) -> Counter[str]:
 
 
 def run_one(name: str, wanted: str, quick: bool = False) -> int:
-    """Run the checks of one name, errors and all; how many there were."""
+    """Run the checks of one name without catching errors; return their number."""
     found = 0
     for estimator, check in estimator_checks_generator(candidate(name, quick)):
         if getattr(check, "func", check).__name__ == wanted:

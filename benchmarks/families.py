@@ -1,12 +1,12 @@
-"""Families of random problems: the mixture's relative error ÷ that of the best rival on the same problem.
+"""Families of random problems: relative error of the mixture divided by that of the best reference model.
 
 python benchmarks/families.py [--family regions,smooth,pieces] [--seeds 30] [--jobs 1] [--out FILE] [--against FILE]
 
-Every seed is another problem, so no rule can be tuned to one function. The rivals are extra trees, boosting, a
-Gaussian process, LightGBM with linear leaves, and Cubist where the package `cubist` is installed. Prints a line for
-each problem and the geometric mean over seeds. `--out` writes every error as JSON; `--against` reads such a file,
-takes the rivals' errors from it instead of fitting them again, and prints the ratio to the mixture's errors in it.
-The families are read from a folder `shared` beside the repository.
+Each seed gives a different problem, so rules cannot be tuned to a single function. The reference models are extra
+trees, boosting, a Gaussian process, LightGBM with linear leaves, and Cubist if the package `cubist` is installed.
+Prints one line per problem and the geometric mean over seeds. `--out` writes all errors as JSON; `--against` reads
+such a file, reuses the errors of its reference models, and prints the ratio to the errors of its mixtures.
+The families are read from the folder `shared` next to the repository.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tables import SHARED, module
 
 from metamix import MixtureRegressor
 
-# A Gaussian process takes the cube of the rows.
+# The time of a Gaussian process grows with the cube of the number of rows.
 GP_ROWS = 1200
 
 
@@ -41,7 +41,7 @@ def relative_error(y: Any, answer: Any) -> float:
 
 
 def rivals(X: Any, y: Any, seed: int) -> dict[str, Any]:
-    """Unfitted rivals by name; each predicts y."""
+    """Unfitted reference models by name."""
     from lightgbm import LGBMRegressor
 
     kernel = ConstantKernel() * RBF(np.ones(X.shape[1])) + WhiteKernel(1e-2)

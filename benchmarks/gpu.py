@@ -1,17 +1,18 @@
-"""What runs on a GPU: built, checked against the CPU and timed, in one run.
+"""Everything that can run on a GPU, compared with the CPU and timed.
 
 python benchmarks/gpu.py [--device cuda] [--quick] [--repeats 30] [--rows 20000]
 
-Each step stands alone: one that fails says why, the others go on, and the exit code is then 1. About ten minutes.
-(a) Layers: every dispatch in float32 against the same layer on the CPU, outputs and gradients; in bfloat16 the
+Steps are independent: a failed step prints its traceback, the others run, and the exit code is 1. Takes about ten
+minutes.
+(a) Layers: outputs and gradients of every dispatch in float32 against the same layer on the CPU; in bfloat16 the
     dispatches against each other.
-(b) Torch learners and the neural gate: fitted on the device and on the CPU from one seed; same twice, state kept on
-    the CPU.
-(c) Sparse layer in bfloat16, rows 65,536, d 1024, h 4096, K 8 to 64, k 2, against grouped bare products with the same
-    numbers of rows (to reach: ≤ 1.5) and against a loop over the experts, forward and with backward; where the time
-    goes, and the same compiled, for K 8.
+(b) Neural mixtures and the neural gate, fitted on the device and on the CPU with the same seed: close scores, two fits
+    on the device compared, state stored on the CPU.
+(c) Sparse layer in bfloat16 with 65,536 rows, d 1024, h 4096, K 8 to 64, k 2: time of forward, and of forward with
+    backward, relative to grouped matrix products of the same sizes (target: ≤ 1.5) and to a loop over the experts;
+    a profile, and the compiled layer, for K 8.
 (d) MixtureRegressor(["ridge", "xgboost", "torch_mlp"], gate="neural") on the device against the CPU.
-Without a GPU it says so and ends; `--quick --device cpu` runs small shapes through the same code.
+Without a GPU the script prints a message and ends; `--quick --device cpu` runs the same code with small shapes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grouped_mm
 
 from metamix import MixtureRegressor, make_regimes
-from metamix.devices import device_for, resolve_device, there_is
+from metamix.devices import available_devices, device_for, resolve_device
 from metamix.nn import (
     MLPExperts,
     MMoE,
@@ -42,19 +43,19 @@ from metamix.nn import (
     NeuralMixtureRegressor,
 )
 
-BOUND = 1e-4  # float32 with another order of sums; TF32 is off
-BOUND_HALF = 0.05  # bfloat16 has eight bits, and sums of thousands of its products go in another order
+BOUND = 1e-4  # float32 with another order of summation; TF32 is off
+BOUND_HALF = 0.05  # bfloat16 has 8 significant bits, and sums have thousands of terms in another order
 K_KEPT = 2
 
 failed: list[str] = []
 
 
 def step(name: str, function: Callable[..., None], *given: object) -> None:
-    """Run one step; what it raises is told, and the next one comes."""
+    """Run one step; an error is printed and recorded in `failed`."""
     began = time.perf_counter()
     try:
         function(*given)
-    except Exception:  # of libraries on a machine that nobody has seen yet
+    except Exception:  # libraries may raise anything on an unknown machine
         failed.append(name)
         print(f"FAILED {name}:\n{traceback.format_exc(limit=6)}")
     print(f"    {name}: {time.perf_counter() - began:.1f} s\n", flush=True)
@@ -63,7 +64,7 @@ def step(name: str, function: Callable[..., None], *given: object) -> None:
 
 
 def judged(name: str, value: float, bound: float) -> str:
-    """A number and whether it holds."""
+    """Format a value and whether it is within its bound; record a failure if not."""
     if not value <= bound:
         failed.append(name)
     return f"{value:.1e} {'ok' if value <= bound else 'FAILED'} (≤ {bound:.0e})"
@@ -79,7 +80,7 @@ def layers(device: str) -> None:
     task = MMoE(64, MLPExperts(4, 64, 32, 16), 2, [nn.Linear(16, 1), nn.Linear(16, 1)])
     gap = difference(lambda m, rows: torch.cat(m(rows), 1).square().mean(), task, x, device)
     print(f"(a) {'MMoE':18} largest difference to the CPU {judged('MMoE', gap, BOUND)}")
-    for how in ("dense", "segments", "grouped"):  # the last is promised in bfloat16 only
+    for how in ("dense", "segments", "grouped"):  # grouped is guaranteed for bfloat16 only
         for k in (1, 2):
             layer = MoE(64, MLPExperts(8, 64, 128, 64), top_k=k, dispatch=how, losses={})
             nn.init.normal_(layer.gate.map.layers[0].weight)
@@ -89,7 +90,7 @@ def layers(device: str) -> None:
 
 
 def difference(loss: Callable[[nn.Module, Tensor], Tensor], layer: nn.Module, x: Tensor, device: str) -> float:
-    """Largest difference of loss and gradients between CPU and device, in sizes of the largest number."""
+    """Largest difference of loss and gradients between CPU and device, relative to the largest number."""
     found = []
     for place in ("cpu", device):
         model = copy.deepcopy(layer).to(place)
@@ -100,12 +101,12 @@ def difference(loss: Callable[[nn.Module, Tensor], Tensor], layer: nn.Module, x:
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """Largest difference in sizes of the largest number."""
+    """Largest difference, relative to the largest number."""
     return float((a.double() - b.double()).abs().max() / a.double().abs().max().clamp(min=1e-12))
 
 
 def halves(device: str) -> None:
-    """The dispatches in bfloat16 against each other: one gate, so the same rows go to the same experts."""
+    """Dispatches in bfloat16 against each other, with the same gate, so the same rows go to the same experts."""
     torch.manual_seed(0)
     layer = MoE(64, MLPExperts(8, 64, 128, 64), top_k=K_KEPT, losses={}).to(device, torch.bfloat16)
     x = torch.randn(2048, 64, device=device, dtype=torch.bfloat16)
@@ -122,7 +123,7 @@ def halves(device: str) -> None:
 
 
 def learners(device: str, epochs: int) -> None:
-    """Fit, answer and repeat on the device; the same on the CPU."""
+    """Fit twice on the device and once on the CPU; compare scores and predictions."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1000, 3))
     y = np.where(X[:, 0] > 0, 3 * X[:, 1], -3 * X[:, 1])
@@ -154,9 +155,9 @@ def learners(device: str, epochs: int) -> None:
 
 
 def milliseconds(device: str, repeats: int, calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median time of each call; they take turns, so that a clock that sinks is shared."""
+    """Median time of each call; calls alternate, so that a change of the clock rate affects all of them."""
     spent: dict[str, list[float]] = {name: [] for name in calls}
-    for repeat in range(-3, repeats):  # three to warm up
+    for repeat in range(-3, repeats):  # three warm-up rounds
         for name, call in calls.items():
             seconds = timed(device, call)
             if repeat >= 0:
@@ -179,7 +180,7 @@ def timed(device: str, call: Callable[[], object]) -> float:
 
 
 class Sparse:
-    """One size of the sparse layer, the same work by hand, and its products alone."""
+    """One size of the sparse layer, the same computation as a loop over experts, and the matrix products alone."""
 
     def __init__(self, device: str, K: int, n: int, d: int, h: int) -> None:
         torch.manual_seed(0)
@@ -275,7 +276,7 @@ def compiled(device: str, repeats: int, n: int, d: int, h: int) -> None:
 
 
 def generic(device: str, rows: int) -> None:
-    """Named experts and a neural gate follow one parameter; what XGBoost cannot have is left on the CPU, and told."""
+    """Experts by name and a neural gate use the device of the mixture; XGBoost is left out if it cannot."""
     X, y = make_regimes(rows + 1000, random_state=0)
     experts: list[str] = ["ridge", "xgboost", "torch_mlp"]
     why = device_for("xgboost", device)[1]
@@ -313,7 +314,9 @@ def main() -> None:
         return
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     machine = platform.machine() if device == "cpu" else torch.cuda.get_device_name(device)
-    print(f"{machine}; torch {torch.__version__}, CUDA {torch.version.cuda}; there is: {there_is()}", flush=True)
+    print(
+        f"{machine}; torch {torch.__version__}, CUDA {torch.version.cuda}; there is: {available_devices()}", flush=True
+    )
     if device != "cpu":
         torch.cuda.set_device(device)
         free, total = torch.cuda.mem_get_info()
@@ -328,7 +331,7 @@ def main() -> None:
     step("where the time goes", where_time_goes, device, n, d, h)
     step("learners", learners, device, epochs)
     step("generic mixture", generic, device, rows)
-    if device != "cpu":  # last: it builds for minutes, and needs a C compiler
+    if device != "cpu":  # last: compilation takes minutes and needs a C compiler
         step("compiled", compiled, device, repeats, n, d, h)
     print(f"FAILED: {', '.join(failed)}" if failed else "all checks hold")
     sys.exit(bool(failed))

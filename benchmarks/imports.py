@@ -1,9 +1,9 @@
-"""How long `import metamix` takes beside `import sklearn.ensemble`, and what each loads.
+"""Import time of `metamix` relative to `sklearn.ensemble`, and the libraries that each import loads.
 
 python benchmarks/imports.py [--times 11] [--quick]
 
-Every import has a fresh interpreter; the two are timed in turn, and the medians compared. `import metamix` on its
-own is lazy, so what people use at once is timed as well: `from metamix import MixtureRegressor`.
+Every import runs in a new interpreter; imports alternate, and medians are compared. `import metamix` alone is lazy,
+so `from metamix import MixtureRegressor` is timed too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ print(json.dumps([seconds, [name for name in {heavy!r} if name in sys.modules], 
 
 
 def fresh(statement: str) -> tuple[float, list[str], int]:
-    """Seconds, heavy modules loaded, and how many modules, in an interpreter of its own."""
+    """Seconds, large libraries loaded, and number of modules, in a new interpreter."""
     program = PROGRAM.format(statement=statement, heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     seconds, heavy, modules = json.loads(done.stdout)
@@ -38,9 +38,9 @@ def fresh(statement: str) -> tuple[float, list[str], int]:
 
 
 def report(times: int) -> dict[str, float]:
-    """Print the table; the ratio of medians to sklearn.ensemble."""
+    """Print the table; return the ratios of medians to sklearn.ensemble."""
     for statement in STATEMENTS.values() if times > 1 else ():
-        fresh(statement)  # files are read from disk once
+        fresh(statement)  # warm up the file cache
     found = {name: [] for name in STATEMENTS}
     for _ in range(times):
         for name, statement in STATEMENTS.items():

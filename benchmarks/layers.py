@@ -1,14 +1,13 @@
-"""What a layer of the torch room costs, as a ratio to bare matrix products on the rows that count.
+"""Time of layers of `metamix.nn` relative to plain matrix products on the selected rows.
 
 python benchmarks/layers.py [--repeats 15] [--quick]
 
-Processor seconds of one thread, float32. What is compared takes turns; a line gives the median of the ratios and
-their quartiles.
-(a) sparse layer, rows 8192, d 256, h 512, K 8 and 16, k 1 and 2, both as MLPExperts and as a list of modules, against
+Processor seconds of one thread, float32. The two sides alternate; each line gives the median ratio and quartiles.
+(a) sparse layer with 8192 rows, d 256, h 512, K 8 and 16, k 1 and 2, as MLPExperts and as a list of modules, against
     two products (k·rows, 256) × (256, 512) × (512, 256): forward, forward with backward, and forward when half the
     rows go to one expert;
-(b) 64 rows, d 32, h 64, K 8, k 2, against every expert on every row, in the fewest lines of torch that give the same
-    numbers without a check: the experts one by one, and a stack also as batched products.
+(b) 64 rows, d 32, h 64, K 8, k 2, against a minimal implementation in torch that evaluates every expert on every row:
+    the experts one by one, and for a stack also as batched products.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ FORMS = ("stack", "modules")
 
 
 def ratios(repeats: int, calls: int, ours: Callable[[], object], bare: Callable[[], object]) -> str:
-    """Time two functions in turn; the median ratio of processor seconds and its quartiles."""
+    """Time two functions alternately; return the median ratio of processor seconds and its quartiles."""
     spent = np.zeros((repeats, 2))
-    for repeat in range(-1, repeats):  # the first time is to warm up
+    for repeat in range(-1, repeats):  # the first round is a warm-up
         for i in (0, 1) if repeat % 2 else (1, 0):
             began = time.process_time()
             for _ in range(calls):
@@ -51,7 +50,7 @@ def make(form: str, K: int, k: int, d: int, h: int) -> MoE:
 
 
 def skew(layer: MoE, x: Tensor) -> None:
-    """Set the first expert's bias so that it is chosen for half the rows."""
+    """Set the bias of the first expert so that it is selected for half of the rows."""
     with torch.no_grad():
         z = layer.gate.map(x)
         rival = z[:, 1:].topk(layer.top_k).values[:, -1]

@@ -2,11 +2,11 @@
 
 python benchmarks/memory.py [--rows 1000000] [--cv 5] [--quick]
 
-Each measurement has a process of its own, with the same libraries loaded and the same table (rows × 20, float64)
-and target in place before anything is counted. Figures are in tables: 160 MB each with a million rows. Serially
-the peak is the kernel's (ru_maxrss), and a thread that samples every 10 ms says in which phase memory grew to what.
-In parallel (two worker processes) it is sampled: what lies in the folder that the workers map, how often
-it was written, and the memory that is each worker's own (USS: pages shared with nobody).
+Each measurement runs in its own process, with the same libraries and the table (rows × 20, float64) and target loaded
+beforehand. Results are in units of the table: 160 MB for a million rows. For the serial fit the peak is the kernel's
+ru_maxrss, and a thread that samples every 10 ms gives the peak of each phase. For the parallel fit (two worker
+processes) sampling gives the size of the folder that workers map, how often it was written, and the unique set size
+(USS) of each worker.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ INTERVAL = 0.01
 
 
 class Sampler(threading.Thread):
-    """Calls a function over and over until told to stop."""
+    """Calls a function at regular intervals until the block ends."""
 
     def __init__(self, look: Callable[[], None], interval: float) -> None:
         super().__init__(daemon=True)
@@ -55,7 +55,7 @@ class Sampler(threading.Thread):
 def planted(n: int) -> tuple[Any, Any]:
     """Columns (n, 20) and a target that is linear in each of four corners of the first two columns.
 
-    With so much noise the cheap mixtures that look for regimes leave enough to do for a second round.
+    The noise is large enough that the initial search for regimes leaves work for a second round.
     """
     import numpy as np
 
@@ -68,14 +68,14 @@ def planted(n: int) -> tuple[Any, Any]:
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory now."""
+    """Resident memory of this process in bytes."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)
 
 
 def highest() -> int:
-    """Bytes of this process that were in memory at most, by the kernel's count."""
+    """Peak resident memory of this process in bytes, as counted by the kernel."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
@@ -98,7 +98,7 @@ def one_fit(n: int, folds: int) -> dict[str, Any]:
 
 
 def whole_fit(n: int, folds: int) -> dict[str, Any]:
-    """The mixture, serially; and the highest level in each phase, by the event that ended it."""
+    """Serial fit of the mixture; peak memory of each phase, named after the event at its end."""
     import pandas  # noqa: F401
     from sklearn.linear_model import Ridge
 
@@ -135,7 +135,7 @@ def whole_fit(n: int, folds: int) -> dict[str, Any]:
 
 
 def parallel_fit(n: int, folds: int) -> dict[str, Any]:
-    """The mixture with two worker processes."""
+    """Fit of the mixture with two worker processes."""
     import pandas  # noqa: F401
     import psutil
     from sklearn.linear_model import Ridge
@@ -182,7 +182,7 @@ def parallel_fit(n: int, folds: int) -> dict[str, Any]:
 
 
 def bare_worker(n: int, folds: int) -> dict[str, Any]:
-    """What a worker has of its own after one small fit: libraries, no data."""
+    """Unique memory of a worker after a small fit: libraries without data."""
     import psutil
     from sklearn.linear_model import Ridge
 
@@ -203,7 +203,7 @@ PARTS = {"one": one_fit, "whole": whole_fit, "parallel": parallel_fit, "bare": b
 
 
 def measured(part: str, n: int, folds: int) -> dict[str, Any]:
-    """A part in a fresh process."""
+    """Run one part in a new process."""
     words = [sys.executable, __file__, "--part", part, "--rows", str(n), "--cv", str(folds)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -213,7 +213,7 @@ def measured(part: str, n: int, folds: int) -> dict[str, Any]:
 
 
 def report(n: int, folds: int) -> dict[str, float]:
-    """Print the comparison; the figures, in tables."""
+    """Print the comparison; return the results in units of the table."""
     table = n * COLUMNS * 8
     one, whole = measured("one", n, folds), measured("whole", n, folds)
     print(

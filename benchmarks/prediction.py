@@ -1,11 +1,11 @@
-"""What a mixture costs on top of its experts: predicting, and fitting beside scikit-learn's stacking.
+"""Time of a mixture: prediction relative to its experts, and fitting relative to scikit-learn's stacking.
 
 python benchmarks/prediction.py [--repeats 15] [--fits 5] [--quick]
 
-Processor seconds of one thread in one process. What is compared takes turns, so that every ratio is of two figures
-taken side by side; the median ratio is given, and the quartiles of the ratios say how noisy it was.
+Processor seconds of one thread in one process. The two sides alternate, and each ratio is of two consecutive times;
+printed are the median ratio and its quartiles.
 (a) specialize=False, five different experts: predict against the sum of the experts' own predictions;
-(b) specialize=True, top_k=1, four like experts, 10,000 rows: predict against one expert and the gate;
+(b) specialize=True, top_k=1, four experts of the same kind, 10,000 rows: predict against one expert and the gate;
 (c) specialize=False: fit against StackingRegressor and StackingClassifier with the same experts and folds.
 """
 
@@ -39,7 +39,7 @@ POOLS = {
 
 
 def in_turn(repeats: int, *functions: Callable[[], object]) -> Array:
-    """Processor seconds (repeats, functions) of functions called in turn, the order turned round every time."""
+    """Processor seconds (repeats, functions) of functions called alternately, in reversed order every other time."""
     for function in functions:
         function()
     spent = np.zeros((repeats, len(functions)))
@@ -53,7 +53,7 @@ def in_turn(repeats: int, *functions: Callable[[], object]) -> Array:
 
 
 def told(letter: str, what: str, parts: dict[str, Array], ratio: Array, goal: str) -> float:
-    """Print one comparison; the median ratio."""
+    """Print one comparison; return the median ratio."""
     seconds = ", ".join(f"{name} {np.median(spent):.3f} s" for name, spent in parts.items())
     low, middle, high = np.quantile(ratio, [0.25, 0.5, 0.75])
     print(f"({letter}) {what}: ratio {middle:.3f} [{low:.3f}, {high:.3f}], {goal}\n      {seconds}", flush=True)
@@ -61,7 +61,7 @@ def told(letter: str, what: str, parts: dict[str, Array], ratio: Array, goal: st
 
 
 def pool_of(task: str, trees: int | None = None) -> list[tuple[str, Any]]:
-    """Unfitted experts by name, seeded and single-threaded as a mixture would make them."""
+    """Unfitted experts by name, with seed and one thread as a mixture sets them."""
     known = registry.regressors if task == "regression" else registry.classifiers
     pool = [(name, known[name]()) for name in POOLS[task]]
     for _, part in pool:
@@ -83,12 +83,12 @@ def data(task: str, n: int, seed: int = 0) -> tuple[Any, Any]:
 
 
 def blended(task: str, n: int, repeats: int, trees: int | None) -> float:
-    """(a): predicting with every expert."""
+    """(a): predict with every expert."""
     X, y = data(task, 2 * n)
     face = MixtureRegressor if task == "regression" else MixtureClassifier
     method = "predict" if task == "regression" else "predict_proba"
     mixture = face(pool_of(task, trees), specialize=False, random_state=0).fit(X[:n], y[:n])
-    experts = mixture.experts_[:-1]  # the last one is the stack, which asks the others
+    experts = mixture.experts_[:-1]  # the last one is the stack, which uses the others
     spent = in_turn(
         repeats,
         lambda: getattr(mixture, method)(X[n:]),
@@ -100,7 +100,7 @@ def blended(task: str, n: int, repeats: int, trees: int | None) -> float:
 
 
 def routed(name: str, expert: Any, n: int, repeats: int) -> float:
-    """(b): four like experts, each asked only where it leads."""
+    """(b): four experts of the same kind, each evaluated only on the rows where it has the largest weight."""
     X, y = data("regression", 2 * n)
     pool = [(f"{name} {k}", clone(expert)) for k in range(4)]
     mixture = MixtureRegressor(
@@ -120,7 +120,7 @@ def routed(name: str, expert: Any, n: int, repeats: int) -> float:
 
 
 def fitted(task: str, n: int, fits: int, trees: int | None) -> float:
-    """(c): the whole fit, the same experts and folds as scikit-learn's stacking."""
+    """(c): the whole fit, with the same experts and folds as scikit-learn's stacking."""
     X, y = data(task, n)
     pool = pool_of(task, trees)
     if task == "regression":

@@ -1,9 +1,9 @@
-"""Where the time of a default fit with boosted trees goes: experts, the search for regimes, gates and responsibilities.
+"""Profile of a default fit with boosted trees: experts, search for regimes, gates and responsibilities.
 
 python benchmarks/shares.py [--tables california_housing,two_regimes] [--rows 20000] [--quick]
 
-One process, one thread, under Python's profiler, which makes what is written in Python, as gates are, a little slower.
-Shares are of the whole fit; to reach: gates and responsibilities below 0.10.
+One process, one thread, under Python's profiler, which slows down Python code such as gates a little. Shares are of
+the whole fit; target: gates and responsibilities below 0.10.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tables import split
 from metamix import MixtureRegressor
 
 POOLS = (["xgboost", "lightgbm"], ["boosting"], ["xgboost", "lightgbm", "boosting", "forest"])
-#: The outermost functions of each kind of work; none of them is called by another.
+#: The outermost functions of each kind of work; none of them calls another one.
 KINDS = {
     "experts": [("experts/models.py", "fit"), ("experts/models.py", "predict")],
     "search": [("training/proxies.py", "proxy_responsibilities"), ("training/bending.py", "bend_of")],
@@ -34,7 +34,7 @@ KINDS = {
 
 
 def shares(profile: cProfile.Profile) -> dict[str, float]:
-    """Share of each kind of work in all that was profiled."""
+    """Share of each kind of work in the total time."""
     spent, total = dict.fromkeys(KINDS, 0.0), 0.0
     for entry in profile.getstats():
         total += entry.inlinetime

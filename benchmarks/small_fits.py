@@ -1,13 +1,13 @@
-"""Many small fits: none fails, every seed finds the same optimum, and a gate with nothing to look at is not praised.
+"""Many small fits: failures, agreement with published optima over seeds, and false positives of the verdict "gated".
 
 python benchmarks/small_fits.py [fits] [likelihoods] [verdicts] [--seeds 20] [--draws 200] [--specialize auto] [--quick]
 
 `fits`: `MixtureRegressor(["linear"], n_experts=K)` on three cases × n in 50, 100, 200 × K in 2, 3, 5 × seeds. A fit
-fails if it raises, drops an expert, answers a number that is not finite, or has gate weights that do not sum to one;
-warnings are counted apart. `likelihoods`: EM in sample (`cv=None`) on two published sets of data, one fit per seed.
-`verdicts`: the gate looks at columns of noise, so that the verdict should hardly ever be "gated". `--specialize True`
-fits the plain mixture alone in `fits`, `False` leaves it out in `verdicts`. Data and cases come from a folder `shared`
-beside the repository. `--quick` takes n = 50, K = 2, one seed and three draws: only that it runs.
+fails if it raises, drops an expert, predicts a number that is not finite, or has gate weights that do not sum to one;
+warnings are counted separately. `likelihoods`: EM in sample (`cv=None`) on two published data sets, one fit per seed.
+`verdicts`: the columns of the gate are noise, so the verdict should rarely be "gated". `--specialize True` fits only
+the specialised mixture in `fits`, `False` leaves it out in `verdicts`. Data and cases are read from the folder `shared`
+next to the repository. `--quick` uses n = 50, K = 2, one seed and three draws, to test that the script runs.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from metamix.gates import SoftmaxGate
 FOLDER = SHARED / "acceptance"
 SIZES, REGIMES = (50, 100, 200), (2, 3, 5)
 logging.getLogger("metamix").setLevel(logging.ERROR)
-# Log-likelihoods at the optimum, as two statistical packages find them.
+# Log-likelihoods at the optimum, found by two statistical packages.
 PUBLISHED = {"npreg": -642.532, "tempanomalies": 102.943}
 CLOSE = 1e-3
 SHARE_GATED = 0.05
 
 
 def fault(X: Any, y: Any, X_test: Any, settings: dict[str, Any]) -> str:
-    """What is wrong with one fit; empty where nothing is."""
+    """Description of what is wrong with one fit; empty if nothing is."""
     try:
         fitted = MixtureRegressor(["linear"], **settings).fit(X, y)
         answers, weights = fitted.predict(X_test), fitted.gate_weights(X_test)
-    except Exception as error:  # whatever it is, it is counted and named
+    except Exception as error:  # any error counts as a failure
         return f"{type(error).__name__}: {error}"
     if len(fitted.failures_):
         return f"an expert failed: {fitted.failures_['error'].iloc[0]}"
@@ -58,7 +58,7 @@ def fault(X: Any, y: Any, X_test: Any, settings: dict[str, Any]) -> str:
 
 
 def fits(seeds: int, specialize: Any, quick: bool) -> int:
-    """How many fits failed."""
+    """Number of fits that failed."""
     cases = module(FOLDER / "cases.py")
     draws = {
         "three_modes": cases.three_modes,
@@ -94,7 +94,7 @@ def quadratic() -> Any:
 
 
 def likelihoods(seeds: int) -> int:
-    """How many seeds ended elsewhere than at the published optimum."""
+    """Number of seeds that did not reach the published optimum."""
     missed = 0
     npreg = pd.read_csv(FOLDER / "npreg.csv")
     anomalies = pd.read_csv(FOLDER / "tempanomalies.csv")
@@ -121,14 +121,14 @@ def likelihoods(seeds: int) -> int:
 
 
 def uninformed(seed: int, n: int) -> tuple[Any, Any]:
-    """One law everywhere, noise of one size; the last two columns say nothing about either."""
+    """A single regime with homoscedastic noise; the last two columns are independent of y."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, 4))
     return X, X[:, 0] + np.sin(2 * X[:, 1]) + 0.5 * rng.normal(size=n)
 
 
 def verdicts(draws: int, n: int, specialize: Any) -> int:
-    """How many draws the verdict calls gated."""
+    """Number of draws with the verdict "gated"."""
     winners: Counter[str] = Counter()
     began = time.perf_counter()
     for seed in range(draws):

@@ -1,9 +1,9 @@
-"""metamix against scikit-learn's stacking: same experts, folds and seed, on real tables and planted regimes.
+"""metamix against scikit-learn's stacking with the same experts, folds and seed, on real and simulated tables.
 
 python benchmarks/stacking.py [--specialize auto|False] [--splits 3] [--jobs 2] [--tables a,b]
 
-Prints, for each table, the ratio of RMSE (or log-loss) on test rows, mean over splits with its paired standard error,
-and the ratio of fit and predict seconds, measured in one process with one thread.
+Prints for each table the ratio of RMSE (or log-loss) on test rows, averaged over splits, with its paired standard
+error, and the ratios of fit and predict times, measured in one process with one thread.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def main() -> None:
     for name in names:
         found = [next(rows) for _ in range(options.splits)]
         ratio = np.mean([one["ratio"] for one in found])
-        # Splits share rows, so their standard errors are averaged, not divided by the root of their number.
+        # Splits share rows and are not independent, so their standard errors are averaged.
         error = np.mean([one["se"] for one in found])
         ratios[name] = ratio
         fits += [one["fit"] for one in found if one["their_fit"] > 5]

@@ -1,4 +1,4 @@
-"""The real tables of the benchmarks, from a folder `shared` beside the repository; training and test rows apart."""
+"""The real tables of the benchmarks, read from the folder `shared` next to the repository and split."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ POOLS = {
 
 
 def module(path: Path) -> Any:
-    """A Python file outside any package."""
+    """Load a Python file that is not part of a package."""
     if not path.exists():
-        raise SystemExit(f"{path} is missing: the benchmarks need the folder `shared` beside the repository.")
+        raise SystemExit(f"{path} is missing: the benchmarks need the folder `shared` next to the repository.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -37,7 +37,7 @@ def module(path: Path) -> Any:
 
 
 def split(name: str, seed: int, n_train: int = 2000, n_test: int = 3000) -> tuple[Any, ...]:
-    """X_train, X_test, y_train, y_test of one table: at most so many rows of each, drawn by seed."""
+    """X_train, X_test, y_train, y_test of one table: at most `n_train` and `n_test` rows, drawn by seed."""
     if name in ("two_regimes", "three_regimes"):
         X, y, X_test, y_test = getattr(module(SHARED / "acceptance" / "cases.py"), name)(n_train, seed)
         return X, X_test, y, y_test

@@ -1,4 +1,4 @@
-"""Events of long work, raised in the driver process; who listens is not this room's business."""
+"""Progress events of long computations, emitted in the driver process to registered listeners."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ __all__ = ["Event", "emit", "listen", "mute", "narrate"]
 
 _logger = logging.getLogger("metamix")
 _logger.addHandler(logging.NullHandler())
-_WORTH_A_WARNING = frozenset({"failure", "retry"})
+_WARNING_KINDS = frozenset({"failure", "retry"})
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in long work.
+    """A progress event.
 
     Parameters
     ----------
     kind : str
-        What happened: "start", "task", "round", "prune", "end", "failure" or "retry".
+        "start", "task", "round", "prune", "end", "failure" or "retry".
     label : str
-        To what, in words a person recognises: "forest, fold 3".
+        What the event refers to, such as "forest, fold 3".
     done : int
-        Steps finished so far.
+        Number of completed steps.
     total : int
-        Steps in all; 0 where nobody knows.
+        Number of steps; 0 if unknown.
     detail : mapping
-        Anything else that a listener may show: seconds, loss, reason.
+        Further values to display: seconds, loss, reason.
 
     Examples
     --------
@@ -52,21 +52,20 @@ _listeners: ContextVar[tuple[Callable[[Event], object], ...]] = ContextVar("meta
 
 
 def emit(event: Event) -> None:
-    """Tell every listener, outermost first, and the logger "metamix".
+    """Send an event to every listener, outermost first, and to the logger "metamix".
 
-    The log level is DEBUG, and WARNING for failures and retries. What a listener raises
-    propagates, so that a progress bar can stop the work.
+    The log level is WARNING for failures and retries, else DEBUG. An exception raised by a listener
+    propagates, so that a progress bar can stop the computation.
 
     Parameters
     ----------
     event : Event
-        What happened.
 
     Examples
     --------
     >>> emit(Event("task", "ridge, fold 1", done=1, total=5))
     """
-    level = logging.WARNING if event.kind in _WORTH_A_WARNING else logging.DEBUG
+    level = logging.WARNING if event.kind in _WARNING_KINDS else logging.DEBUG
     if _logger.isEnabledFor(level):
         _logger.log(
             level,
@@ -83,12 +82,12 @@ def emit(event: Event) -> None:
 
 @contextmanager
 def listen(callback: Callable[[Event], object]) -> Iterator[None]:
-    """Call `callback` with every event raised inside the block.
+    """Call `callback` with every event emitted inside the block.
 
     Parameters
     ----------
     callback : callable
-        Takes one `Event`; what it raises stops the work.
+        Takes one `Event`; an exception it raises stops the computation.
 
     Examples
     --------
@@ -107,7 +106,7 @@ def listen(callback: Callable[[Event], object]) -> Iterator[None]:
 
 @contextmanager
 def mute() -> Iterator[None]:
-    """Raise events inside the block to nobody but the logger, as within one task of many.
+    """Send events emitted inside the block to the logger only, as inside a task.
 
     Examples
     --------
@@ -125,7 +124,7 @@ def mute() -> Iterator[None]:
 
 
 def narrate(event: Event) -> None:
-    """A listener that writes a line per round and per failure to standard error.
+    """Listener that writes a line per round, failure and retry to standard error.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Names become parts here, and nowhere else: mappings over the entry points that distributions register."""
+"""Look-up of experts, gates and likelihoods by name: mappings over the entry points of installed distributions."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ OWN_DISTRIBUTION = "metamix"
 
 
 class PartError(RuntimeError):
-    """A part that is installed cannot be used: it fails to import, or two distributions claim its name."""
+    """An installed part cannot be used: its import fails, or two distributions register its name."""
 
 
 class UnknownPartError(KeyError, ValueError):
     """No distribution registers a part of that name."""
 
     def __str__(self) -> str:
-        # KeyError shows the repr of its argument, which would put a sentence in quotation marks.
+        # KeyError shows the repr of its argument, which would put the message in quotation marks.
         return str(self.args[0]) if self.args else ""
 
 
@@ -58,16 +58,16 @@ class Claim(NamedTuple):
 
 
 class PartMapping(Mapping[str, Callable[..., Any]]):
-    """Read-only mapping from the names of parts of one kind to callables that return them unfitted.
+    """Read-only mapping from names of parts of one kind to callables that return them unfitted.
 
-    The entry points are read when the mapping is first used; a part is imported when it is asked for, and
-    only then. Where several distributions register one name, metamix's own part is given (with a warning);
-    among others the key must say which: ``"distribution:name"``.
+    The entry points are read when the mapping is first used; a part is imported only when it is looked up.
+    If several distributions register the same name, metamix's own part is returned with a warning; if none of
+    them is metamix, the key must name the distribution: ``"distribution:name"``.
 
     Parameters
     ----------
     kind : {"regressors", "classifiers", "gates", "likelihoods"}
-        What is listed: the entry points of the group ``metamix.<kind>``.
+        The mapping lists the entry points of the group ``metamix.<kind>``.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -80,9 +80,9 @@ class PartMapping(Mapping[str, Callable[..., Any]]):
         return f"metamix.{self.kind}"
 
     def claims(self) -> dict[str, list[Claim]]:
-        """Every name with the entry points that claim it; nothing is imported."""
+        """Return every name with the entry points registered for it, without importing any."""
         if self._claims is None:
-            # Metadata is parsed anew whenever it is asked for, so once for each distribution.
+            # Metadata is parsed at every access, so it is read once per distribution.
             sources: dict[int, tuple[str, str]] = {}
             found = []
             for entry in entry_points(group=self.group):
@@ -96,7 +96,7 @@ class PartMapping(Mapping[str, Callable[..., Any]]):
         return self._claims
 
     def refresh(self) -> None:
-        """Forget what was read, so that the next use sees what has been installed since."""
+        """Clear the cache, so that the next use sees newly installed distributions."""
         self._claims = None
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
@@ -108,7 +108,7 @@ class PartMapping(Mapping[str, Callable[..., Any]]):
     def __len__(self) -> int:
         return len(self.claims())
 
-    # Mapping's own versions of the next two would import every part they meet.
+    # The versions of the next two methods in Mapping would import parts.
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and bool(self._claimants(name))
 
@@ -153,7 +153,7 @@ def describe() -> list[PartRow]:
     Returns
     -------
     list of PartRow
-        ``(kind, name, distribution, version, value)``, a row for each claim of a name.
+        ``(kind, name, distribution, version, value)``, one row per entry point.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def describe() -> list[PartRow]:
 
 
 def refresh() -> None:
-    """Read the entry points again, after something was installed or removed in a running session.
+    """Read the entry points again, after a distribution was installed or removed in a running session.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def _load(claim: Claim, kind: Kind) -> Callable[..., Any]:
     what = f"The {_singular(kind)} {entry.name!r} of {source} {version} (entry point {entry.value})"
     try:
         part = entry.load()
-    except (Exception, SystemExit) as cause:  # plugins raise anything while they are imported
+    except (Exception, SystemExit) as cause:  # importing a plugin may raise anything
         advice = "" if source == "metamix" else f" Repair or uninstall {source}."
         raise PartError(f"{what} cannot be imported: {type(cause).__name__}: {cause}.{advice}") from cause
     if not callable(part):
@@ -200,21 +200,21 @@ def _load(claim: Claim, kind: Kind) -> Callable[..., Any]:
 def _unknown(name: object, mapping: PartMapping) -> str:
     kind = _singular(mapping.kind)
     if not isinstance(name, str):
-        return f"A {kind} is asked for by its name, a string; got {type(name).__name__} {name!r}."
+        return f"The name of a {kind} must be a string; got {type(name).__name__} {name!r}."
     near = difflib.get_close_matches(name, mapping, n=1) or difflib.get_close_matches(name.lower(), mapping, n=1)
     others = [_singular(other.kind) for other in _MAPPINGS if other is not mapping and name in other.claims()]
     hint = f" It is the name of a {' and of a '.join(others)}." if others else ""
     hint = f" Did you mean {near[0]!r}?" if near else hint
     installed = ", ".join(mapping) or "none"
-    more = f"more come with distributions that register under the entry-point group {mapping.group!r}"
+    more = f"other distributions can add parts in the entry-point group {mapping.group!r}"
     return f"There is no {kind} named {name!r}.{hint} Installed: {installed}; {more}."
 
 
 def _source(entry: EntryPoint) -> tuple[str, str]:
-    """Name (normalised) and version of the distribution; damaged metadata must not break a listing."""
+    """Normalised name and version of the distribution; "unknown" if its metadata is damaged."""
     try:
         metadata = entry.dist.metadata if entry.dist is not None else None
-    except Exception:  # whatever a damaged folder makes the reader raise
+    except Exception:  # damaged metadata may raise anything
         metadata = None
     if metadata is None:
         return "unknown", "unknown"

@@ -1,4 +1,4 @@
-"""What is written is true: README blocks, doctests and notebooks run, as a reader would run them."""
+"""Code in documents runs: fenced blocks of Markdown files, doctests and notebooks."""
 
 import doctest
 import importlib
@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
@@ -24,7 +25,7 @@ MODULES = sorted(
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "plugins").glob("*/README.md")])
 
-# A fenced block and, right before it, the comment that says why it is not run.
+# A fenced block, and an optional comment before it with the reason why it is not run.
 BLOCK = re.compile(r"(?:<!-- skip: (?P<skip>[^>]+) -->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```", re.M | re.S)
 
 
@@ -54,7 +55,7 @@ def commands(block: Block) -> list[list[str]]:
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
-    """Give an empty folder to work in, from which this package is found and nothing of the user's."""
+    """An empty working folder in which this package can be imported and settings of the user have no effect."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / ".ipython"))
@@ -64,28 +65,35 @@ def desk(tmp_path, monkeypatch):
 
 
 def run_command(words: list[str], task_names: str) -> None:
-    """Run one command line of metamix, and see that a task of tasks.py is one; others are not ours to run."""
+    """Run a command line of metamix; check that a task of tasks.py exists; ignore other commands."""
     if words[:2] == ["python3", "tasks.py"]:
         assert f"python3 tasks.py {words[2]}" in task_names, f"tasks.py has no task {words[2]!r}"
     if words[0] != "metamix":
         return
-    if words[1:2] == ["demo"]:  # two minutes, and a test of its own
+    if words[1:2] == ["demo"]:  # takes two minutes
         words = ["metamix", "demo", "--help"]
     done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=name, marks=[pytest.mark.heavy] if name == "README.md" else [])
+        for path in DOCUMENTS
+        for name in [str(path.relative_to(ROOT))]
+    ],
+)
 def test_blocks_run_in_order(path, desk):
-    """Python blocks share one namespace, shell blocks the folder: one may read what the other wrote."""
-    space = {"__name__": "__document__"}
+    """Python blocks share a namespace and shell blocks a folder, so later blocks can use results of earlier ones."""
+    namespace = {"__name__": "__document__"}
     task_names = (ROOT / "tasks.py").read_text(encoding="utf-8")
     for block in blocks(path.read_text(encoding="utf-8")):
         if block.skip:
             continue
         if block.language == "python":
-            # Newlines in front, so that a traceback names the line of the document.
-            exec(compile("\n" * block.line + block.text, str(path), "exec"), space)
+            # Leading newlines, so that tracebacks have the line numbers of the document.
+            exec(compile("\n" * block.line + block.text, str(path), "exec"), namespace)
         elif block.language in ("bash", "console", "sh"):
             for words in commands(block):
                 run_command(words, task_names)
@@ -101,7 +109,7 @@ def test_blocks_are_found_and_skipped():
         run_command(["python3", "tasks.py", "dance"], "python3 tasks.py demo")
 
 
-def test_readme_begins_with_the_two_commands():
+def test_the_readme_begins_with_demo_and_test():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     first = [
         words for block in blocks(text) if block.language in ("bash", "console", "sh") for words in commands(block)
@@ -118,26 +126,26 @@ def test_doctests_run(name, desk, capsys):
 
 
 def kernel_of_this_interpreter(folder: Path) -> str:
-    """Describe a kernel that is this interpreter in a folder of the test: the machine learns of none."""
+    """Define a kernel of this interpreter in a folder of the test, without installing it."""
     spec = {
         "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": "the interpreter of the tests",
+        "display_name": "interpreter of the tests",
         "language": "python",
     }
-    place = folder / ".jupyter" / "kernels" / "metamix-documents"
-    place.mkdir(parents=True)
-    (place / "kernel.json").write_text(json.dumps(spec))
-    return place.name
+    target = folder / ".jupyter" / "kernels" / "metamix-documents"
+    target.mkdir(parents=True)
+    (target / "kernel.json").write_text(json.dumps(spec))
+    return target.name
 
 
 def execute(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
-    """Run every cell; an error in one is an error here."""
+    """Run every cell; an error in a cell is raised."""
     kernel = kernel_of_this_interpreter(folder)
     client = NotebookClient(notebook, timeout=240, kernel_name=kernel, resources={"metadata": {"path": str(folder)}})
     return client.execute()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, desk):
     done = execute(nbformat.read(path, as_version=4), desk)
@@ -145,7 +153,7 @@ def test_notebook_runs(path, desk):
 
 
 @pytest.mark.slow
-def test_notebook_runs_on_this_interpreter_and_errors_are_seen(desk):
+def test_notebooks_run_on_this_interpreter_with_this_package(desk):
     cells = ["import sys; print(sys.executable)", "import metamix; print(metamix.__file__)"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
     first, second = execute(notebook, desk).cells
@@ -153,11 +161,18 @@ def test_notebook_runs_on_this_interpreter_and_errors_are_seen(desk):
     assert Path(second.outputs[0].text.strip()).parent == ROOT / "metamix"
 
 
-def test_notebooks_are_there_and_stored_without_results():
+@pytest.mark.slow
+def test_an_error_in_a_notebook_is_raised(desk):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        execute(notebook, desk)
+
+
+def test_notebooks_are_stored_without_results():
     assert {"first_mixture", "compare_with_stacking"} <= {path.stem for path in NOTEBOOKS}
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        assert not [cell for cell in code if cell.outputs or cell.execution_count], f"clear the results of {path.name}"
+        assert not [cell for cell in code if cell.outputs or cell.execution_count], f"clear the outputs of {path.name}"
         assert notebook.cells[0].cell_type == "markdown"

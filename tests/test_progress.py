@@ -1,4 +1,4 @@
-"""Events reach whoever listens, and nobody else."""
+"""Events reach the listeners of the current block, and no others."""
 
 import logging
 import threading
@@ -8,21 +8,21 @@ import pytest
 from metamix.progress import Event, emit, listen, mute
 
 
-def test_listeners_nest_and_end_with_their_block():
+def test_listeners_can_be_nested_and_end_with_their_block():
     outer, inner = [], []
     with listen(outer.append):
         emit(Event("start", "a", 0, 2))
         with listen(inner.append):
             emit(Event("task", "b", 1, 2, {"seconds": 0.5}))
         emit(Event("end", "c", 2, 2))
-    emit(Event("task", "nobody hears this"))
+    emit(Event("task", "after the block"))
     assert [event.label for event in outer] == ["a", "b", "c"]
     assert [event.label for event in inner] == ["b"]
     assert inner[0].detail["seconds"] == 0.5
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_what_a_listener_raises_stops_the_work_and_ends_the_listening(error):
+def test_an_exception_in_a_listener_propagates_and_removes_the_listener(error):
     calls = []
 
     def listener(event):
@@ -48,19 +48,19 @@ def test_events_are_logged(caplog, kind, level):
     assert "no memory" in record.getMessage()
 
 
-def test_a_muted_block_is_heard_by_nobody_and_other_threads_have_their_own_listeners():
-    heard = []
-    with listen(heard.append):
+def test_muted_events_and_events_of_other_threads_do_not_reach_a_listener():
+    received = []
+    with listen(received.append):
         with mute():
             emit(Event("task", "muted"))
         thread = threading.Thread(target=emit, args=(Event("task", "elsewhere"),))
         thread.start()
         thread.join()
         emit(Event("task", "here"))
-    assert [event.label for event in heard] == ["here"]
+    assert [event.label for event in received] == ["here"]
 
 
-def test_events_do_not_change():
+def test_events_are_immutable():
     event = Event("task", "a")
     with pytest.raises(AttributeError):
         event.label = "b"

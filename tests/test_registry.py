@@ -1,4 +1,4 @@
-"""The registry against real distribution folders: found without import, reported when broken."""
+"""The registry on folders of distributions: parts are found without import, broken ones are reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Install = Callable[..., Path]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Lay out a distribution as an installer would: metadata, entry points and a module."""
+    """Write a distribution as an installer does: metadata, entry points and a module."""
 
     def add(name: str, entries: dict[str, list[str]], module: str = "", source: str = "") -> Path:
         info = tmp_path / f"{name.replace('-', '_')}-1.5.dist-info"
@@ -41,7 +41,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     registry.refresh()
 
 
-def test_own_parts_come_through_the_same_door() -> None:
+def test_parts_of_metamix_are_registered_as_entry_points() -> None:
     assert {"linear", "ridge", "lightgbm", "xgboost"} <= set(registry.regressors)
     assert {"logistic", "naive_bayes", "lightgbm"} <= set(registry.classifiers)
     assert {"constant", "softmax", "gmm"} <= set(registry.gates)
@@ -51,13 +51,13 @@ def test_own_parts_come_through_the_same_door() -> None:
 
 
 @pytest.mark.parametrize("kind", ["regressors", "classifiers", "gates", "likelihoods"])
-def test_every_own_part_loads(kind: str) -> None:
+def test_every_part_of_metamix_can_be_loaded(kind: str) -> None:
     for row in registry.describe():
         if row.kind == kind and row.distribution == "metamix":
             assert hasattr(getattr(registry, kind)[row.name](), "fit")
 
 
-def test_listing_imports_no_part() -> None:
+def test_listing_parts_imports_none() -> None:
     code = (
         "import sys; from metamix import registry as r; "
         "rows = r.describe(); n = len(r.regressors); names = list(r.gates); found = 'ridge' in r.regressors; "
@@ -89,7 +89,7 @@ def test_a_plugin_is_found_after_refresh(install: Install) -> None:
         ("make = 7", "must be a callable"),
     ],
 )
-def test_a_broken_plugin_is_reported_when_asked_for(install: Install, source: str, cause: str) -> None:
+def test_a_broken_plugin_is_reported_when_looked_up(install: Install, source: str, cause: str) -> None:
     install("bad-plugin", {"gates": ["broken = planted_bad:make"]}, "planted_bad", source)
     assert "broken" in registry.gates
     assert "softmax" in list(registry.gates)
@@ -98,11 +98,11 @@ def test_a_broken_plugin_is_reported_when_asked_for(install: Install, source: st
         registry.gates["broken"]
     assert cause in str(caught.value)
     assert "planted_bad:make" in str(caught.value)
-    with pytest.raises(PartError):  # a default is for names that are unknown, not for parts that are broken
+    with pytest.raises(PartError):  # `get` returns the default for unknown names only, not for broken parts
         registry.gates.get("broken")
 
 
-def test_two_distributions_of_one_name_must_be_told_apart(install: Install) -> None:
+def test_a_name_registered_by_two_distributions_needs_the_distribution(install: Install) -> None:
     install("plugin-a", {"regressors": ["twin = planted_a:make"]}, "planted_a", "def make(): return 'a'")
     install("plugin-b", {"regressors": ["twin = planted_b:make"]}, "planted_b", "def make(): return 'b'")
     assert list(registry.regressors).count("twin") == 1
@@ -112,7 +112,7 @@ def test_two_distributions_of_one_name_must_be_told_apart(install: Install) -> N
     assert registry.regressors["plugin_a:twin"]() == "a"
 
 
-def test_nobody_takes_the_name_of_an_own_part_unnoticed(install: Install) -> None:
+def test_a_plugin_with_the_name_of_a_metamix_part_gives_a_warning(install: Install) -> None:
     install("impostor", {"regressors": ["ridge = planted_i:make"]}, "planted_i", "def make(): return 'i'")
     with pytest.warns(UserWarning, match="impostor and metamix; metamix's own is used"):
         part = registry.regressors["ridge"]
@@ -121,7 +121,7 @@ def test_nobody_takes_the_name_of_an_own_part_unnoticed(install: Install) -> Non
     assert registry.regressors["metamix:ridge"] is part
 
 
-def test_damaged_metadata_breaks_no_listing(install: Install) -> None:
+def test_damaged_metadata_does_not_prevent_listing(install: Install) -> None:
     info = install("damaged", {"likelihoods": ["odd = planted_none:make"]})
     (info / "METADATA").unlink()
     registry.refresh()
@@ -130,7 +130,7 @@ def test_damaged_metadata_breaks_no_listing(install: Install) -> None:
     assert "gaussian" in registry.likelihoods
 
 
-def test_an_unknown_name_says_what_would_do() -> None:
+def test_an_unknown_name_gives_suggestions() -> None:
     with pytest.raises(UnknownPartError) as caught:
         registry.regressors["rigde"]
     text = str(caught.value)
@@ -145,7 +145,7 @@ def test_an_unknown_name_says_what_would_do() -> None:
 @pytest.mark.parametrize(
     ("key", "sentence"), [("logistic", "the name of a classifier"), ("RIDGE", "'ridge'"), (3, "got int 3")]
 )
-def test_other_mistakes_in_names(key: object, sentence: str) -> None:
+def test_names_of_other_kinds_and_types_are_errors(key: object, sentence: str) -> None:
     with pytest.raises(UnknownPartError, match=sentence):
         registry.regressors[key]  # type: ignore[index]
     assert key not in registry.regressors

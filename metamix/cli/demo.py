@@ -1,4 +1,4 @@
-"""metamix demo: the main job on data that comes with the dependencies, and on planted regimes."""
+"""metamix demo: comparisons on two tables that scikit-learn provides, and on simulated regimes."""
 
 from __future__ import annotations
 
@@ -6,53 +6,53 @@ from typing import Any
 
 import click
 
-from metamix.cli.models import compare_quietly, show
-from metamix.cli.screens import say
-from metamix.cli.tasks import Assignment, Wishes
+from metamix.cli.models import run_comparison, show
+from metamix.cli.options import Options, TableData
+from metamix.cli.output import say
 
-STORIES = {
-    "diabetes": "Diabetes: how far the disease has come after a year, in 442 people",
-    "breast_cancer": "Breast cancer: benign or not, 569 tumours",
-    "regimes": "Planted regimes: 1000 rows that follow one law here and another there",
+TITLES = {
+    "diabetes": "Diabetes: disease progression after one year, 442 patients",
+    "breast_cancer": "Breast cancer: malignant or benign, 569 tumours",
+    "regimes": "Simulated regimes: 1000 rows, linear in one region and nonlinear in the other",
 }
-# Three experts tell the story of planted regimes: one knows the first law, one the second, one neither.
-FEW = {"regression": "ridge,neighbours,boosting", "classification": "logistic,neighbours,boosting"}
+# Used for the simulated regimes, and everywhere with --quick: a linear model, nearest neighbours, boosted trees.
+FEW_EXPERTS = {"regression": "ridge,neighbours,boosting", "classification": "logistic,neighbours,boosting"}
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Three experts everywhere.")
 @click.option("--jobs", type=int, default=-1, metavar="N", help="Processes; all cores if left out.")
 def demo(quick: bool, jobs: int) -> None:
-    """Compare combinations of models on two real tables and on planted regimes."""
+    """Compare combinations of models on two real tables and on simulated regimes."""
     from metamix.datasets import load_example, make_regimes
 
-    for i, (name, story) in enumerate(STORIES.items()):
-        click.echo(("\n" if i else "") + click.style(story, bold=True))
+    for i, (name, title) in enumerate(TITLES.items()):
+        click.echo(("\n" if i else "") + click.style(title, bold=True))
         regimes = None
         if name == "regimes":
             X, y, regimes = make_regimes(random_state=0, return_regimes=True)
         else:
             X, y = load_example(name)
         task = "classification" if name == "breast_cancer" else "regression"
-        experts = [FEW[task]] if quick or regimes is not None else []
-        wishes = Wishes("", task, experts, 3, None, None, None, 0, jobs)
-        comparison = compare_quietly(Assignment(X, y, task, None, None, None, ""), wishes, name)
+        experts = [FEW_EXPERTS[task]] if quick or regimes is not None else []
+        options = Options("", task, experts, 3, None, None, None, 0, jobs)
+        comparison = run_comparison(TableData(X, y, task, None, None, None, ""), options, name)
         show(comparison)
         if regimes is not None:
-            say(whom_it_trusts(comparison.mixtures[0], X, regimes))
+            say(leading_experts(comparison.mixtures[0], X, regimes))
     click.echo()
-    say("± is the standard error of the paired difference; fit of a combination includes its experts.")
-    say("Where a table has no regimes, as the first two, a simpler choice wins and the verdict says so.")
-    say("On a table of your own: metamix compare TABLE --target COLUMN")
+    say("± is the standard error of the paired difference; the fit time of a combination includes its experts.")
+    say("On tables without regimes, such as the first two, a simpler combination is recommended.")
+    say("For your own table: metamix compare TABLE --target COLUMN")
 
 
-def whom_it_trusts(mixture: Any, X: Any, regimes: Any) -> str:
-    """One sentence on which expert leads in each planted regime, read off the gate of the plain mixture."""
-    plain = getattr(mixture, "mixture_", mixture)
-    weights, names = plain.gate_weights(X), list(plain.named_experts_)
+def leading_experts(mixture: Any, X: Any, regimes: Any) -> str:
+    """Sentence with the expert of largest mean weight in each simulated regime, from the gate of the mixture."""
+    specialised = getattr(mixture, "mixture_", mixture)
+    weights, names = specialised.gate_weights(X), list(specialised.named_experts_)
     parts = []
     for k in range(int(regimes.max()) + 1):
         mean = weights[regimes == k].mean(axis=0)
-        lead = int(mean.argmax())
-        parts.append(f"regime {k + 1} is left to {names[lead]} ({100 * mean[lead]:.0f} % of the weight)")
-    return f"Inside the mixture, {' and '.join(parts)}."
+        largest = int(mean.argmax())
+        parts.append(f"{names[largest]} has {100 * mean[largest]:.0f} % of the weight in regime {k + 1}")
+    return f"In the mixture, {' and '.join(parts)}."

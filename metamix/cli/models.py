@@ -9,49 +9,49 @@ from typing import Any
 
 import click
 
-from metamix.cli.screens import comparison_lines, failures, progress, say
-from metamix.cli.tasks import Assignment, Wishes, expert_list, learning_options, near, read
+from metamix.cli.options import Options, TableData, expert_names, learning_options, read, suggestion
+from metamix.cli.output import comparison_lines, failures, progress, say
 
 
 @click.command()
 @click.argument("table")
 @learning_options
-@click.option("--out", metavar="FILE.csv", help="Write the table there, in full precision.")
-def compare(table: str, out: str | None, **options: Any) -> None:
+@click.option("--out", metavar="FILE.csv", help="Write the results to this file, in full precision.")
+def compare(table: str, out: str | None, **given: Any) -> None:
     """Compare experts and their combinations on TABLE (CSV or Parquet).
 
-    Every expert, the best single one, the plain average, a convex blend, scikit-learn's stacking, the mixture
-    and an oracle that always knows which expert to ask, all on the same held-out rows. (A mixture whose experts have
-    specialised may do better than that.)
+    Compares every expert, the best single one, the plain average, a convex combination, scikit-learn's stacking, the
+    mixture, and an oracle that selects the best expert for each row, on the same held-out rows. (A mixture whose
+    experts have specialised may be better than the oracle.)
     """
-    wishes = Wishes(**options)
-    assignment = read(table, wishes)
-    _check_place(out)
-    say(assignment.line)
-    if assignment.constant is not None:
-        say(_constant(assignment, wishes) + " There is nothing to compare.")
+    options = Options(**given)
+    data = read(table, options)
+    _check_output(out)
+    say(data.line)
+    if data.constant is not None:
+        say(_constant(data, options) + " There is nothing to compare.")
         return
-    comparison = compare_quietly(assignment, wishes, Path(table).name)
+    comparison = run_comparison(data, options, Path(table).name)
     show(comparison)
     if out is not None:
         _write_csv(comparison.frame(), out)
         say(f"Written to {out}.", err=True)
 
 
-def compare_quietly(assignment: Assignment, wishes: Wishes, label: str) -> Any:
-    """Run the comparison, with a progress bar for whoever looks."""
+def run_comparison(data: TableData, options: Options, label: str) -> Any:
+    """Run the comparison, with a progress bar on a terminal."""
     from metamix.comparison import compare as run
 
-    with progress(label, wishes.cv, outer=True):
+    with progress(label, options.cv, outer=True):
         return run(
-            assignment.X, assignment.y, expert_list(wishes.experts), cv=wishes.cv, groups=assignment.groups,
-            sample_weight=assignment.weights, scoring=wishes.scoring, random_state=wishes.seed,
-            n_jobs=wishes.jobs, task=assignment.task, device=wishes.device,
+            data.X, data.y, expert_names(options.experts), cv=options.cv, groups=data.groups,
+            sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
+            n_jobs=options.jobs, task=data.task, device=options.device,
         )  # fmt: skip
 
 
 def show(comparison: Any) -> None:
-    """Print table, verdict and whoever failed."""
+    """Print the table, the verdict and failed experts."""
     click.echo()
     for line in comparison_lines(comparison.frame().to_dict("records"), comparison.measure):
         click.echo(line)
@@ -62,64 +62,65 @@ def show(comparison: Any) -> None:
 
 @click.command()
 @click.argument("table")
-@click.option("--out", required=True, metavar="FILE", help="Where the mixture goes.")
+@click.option("--out", required=True, metavar="FILE", help="File for the fitted mixture.")
 @learning_options
-def fit(table: str, out: str, **options: Any) -> None:
-    """Fit a mixture to TABLE and write it to a file that metamix predict reads."""
-    wishes = Wishes(**options)
-    assignment = read(table, wishes)
-    _check_place(out)
-    say(assignment.line)
-    if assignment.constant is not None:
-        say(_constant(assignment, wishes))
+def fit(table: str, out: str, **given: Any) -> None:
+    """Fit a mixture to TABLE and save it to a file for metamix predict."""
+    options = Options(**given)
+    data = read(table, options)
+    _check_output(out)
+    say(data.line)
+    if data.constant is not None:
+        say(_constant(data, options))
     from metamix.estimators import MixtureClassifier, MixtureRegressor
     from metamix.persistence import save, untrusted_types
 
-    face = MixtureRegressor if assignment.task == "regression" else MixtureClassifier
-    mixture = face(
-        expert_list(wishes.experts), cv=wishes.cv, scoring=wishes.scoring, random_state=wishes.seed,
-        n_jobs=wishes.jobs, device=wishes.device,
+    estimator = MixtureRegressor if data.task == "regression" else MixtureClassifier
+    mixture = estimator(
+        expert_names(options.experts), cv=options.cv, scoring=options.scoring, random_state=options.seed,
+        n_jobs=options.jobs, device=options.device,
     )  # fmt: skip
-    with progress(Path(table).name, wishes.cv, outer=False):
-        mixture.fit(assignment.X, assignment.y, sample_weight=assignment.weights, groups=assignment.groups)
+    with progress(Path(table).name, options.cv, outer=False):
+        mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)
     say(str(mixture.verdict_))
     failures(mixture.failures_.itertuples(index=False))
     save(mixture, out)
     types = untrusted_types(out)
-    asks = f" Loading it will ask for trust in {', '.join(types)}." if types else ""
-    say(f"Written to {out} ({_size(Path(out))}).{asks}", err=True)
+    note = f" To load it, these types must be trusted: {', '.join(types)}." if types else ""
+    say(f"Written to {out} ({_size(Path(out))}).{note}", err=True)
 
 
 @click.command()
 @click.argument("file")
 @click.argument("table")
-@click.option("--out", metavar="FILE.csv", help="Write predictions there instead of the screen.")
-@click.option("--trust", multiple=True, metavar="TYPE", help="A type in FILE to trust, or all; may be repeated.")
+@click.option("--out", metavar="FILE.csv", help="Write predictions to this file, not to standard output.")
+@click.option("--trust", multiple=True, metavar="TYPE", help="Trust this type in FILE, or all; may be repeated.")
 def predict(file: str, table: str, out: str | None, trust: tuple[str, ...]) -> None:
     """Predict the rows of TABLE with the mixture in FILE, as CSV.
 
-    Columns are found by name, in any order; others, such as the target, may be there. For classes: the most
-    probable one, and the probability of each.
+    Columns are matched by name, in any order; additional columns, such as the target, are ignored. For
+    classification the output has the most probable class and the probability of each class.
     """
-    _check_place(out)
+    _check_output(out)
     mixture = _load(file, table, [name.strip() for one in trust for name in one.split(",") if name.strip()])
-    X = _known_columns(table, mixture)
+    X = _training_columns(table, mixture)
     import pandas as pd
 
     if hasattr(mixture, "classes_"):
-        shares = mixture.predict_proba(X)
-        answers = pd.DataFrame({"class": mixture.classes_[shares.argmax(axis=1)]})
-        for label, share in zip(mixture.classes_, shares.T, strict=True):
-            answers[f"probability_{label}"] = share
+        probabilities = mixture.predict_proba(X)
+        frame = pd.DataFrame({"class": mixture.classes_[probabilities.argmax(axis=1)]})
+        for label, probability in zip(mixture.classes_, probabilities.T, strict=True):
+            frame[f"probability_{label}"] = probability
     else:
-        given = mixture.predict(X)
-        names = ["prediction"] if given.ndim == 1 else [f"prediction_{t}" for t in range(given.shape[1])]
-        answers = pd.DataFrame(given.reshape(len(given), -1), columns=names)
+        predictions = mixture.predict(X)
+        n_targets = 1 if predictions.ndim == 1 else predictions.shape[1]
+        names = ["prediction"] if predictions.ndim == 1 else [f"prediction_{t}" for t in range(n_targets)]
+        frame = pd.DataFrame(predictions.reshape(-1, n_targets), columns=names)
     if out is None:
-        answers.to_csv(sys.stdout, index=False, lineterminator="\n")
+        frame.to_csv(sys.stdout, index=False, lineterminator="\n")
     else:
-        _write_csv(answers, out)
-        say(f"{len(answers)} predictions written to {out}.", err=True)
+        _write_csv(frame, out)
+        say(f"{len(frame)} predictions written to {out}.", err=True)
 
 
 def _load(file: str, table: str, trust: list[str]) -> Any:
@@ -129,18 +130,18 @@ def _load(file: str, table: str, trust: list[str]) -> Any:
         return load(file, trusted=untrusted_types(file) if "all" in trust else trust)
     except UntrustedTypesError as error:
         raise click.ClickException(
-            f"{file} holds types that only you can trust: {', '.join(error.types)}. If you know where the file "
-            f"comes from: metamix predict {shlex.quote(file)} {shlex.quote(table)} --trust all"
+            f"{file} contains types that are not trusted: {', '.join(error.types)}. If you trust the source of the "
+            f"file: metamix predict {shlex.quote(file)} {shlex.quote(table)} --trust all"
         ) from None
 
 
-def _known_columns(table: str, mixture: Any) -> Any:
+def _training_columns(table: str, mixture: Any) -> Any:
     """The columns that the mixture was fitted on, in its order."""
     from metamix.data.tables import TableError, read_table
 
     frame = read_table(table)
     names = getattr(mixture, "feature_names_in_", None)
-    if names is None:  # fitted on an array: columns have no names
+    if names is None:  # fitted on an array without column names
         if frame.shape[1] != mixture.n_features_in_:
             raise TableError(
                 f"{table} has {frame.shape[1]} columns, and the mixture was fitted on "
@@ -149,17 +150,17 @@ def _known_columns(table: str, mixture: Any) -> Any:
         return frame.to_numpy()
     absent = [name for name in names if name not in frame.columns]
     if absent:
-        hint = near(str(absent[0]), frame.columns)
-        raise TableError(f"{table} lacks {', '.join(map(repr, absent))}, which the mixture was fitted on{hint}")
+        hint = suggestion(str(absent[0]), frame.columns)
+        raise TableError(f"{table} lacks columns that the mixture was fitted on: {', '.join(map(repr, absent))}{hint}")
     return frame[list(names)]
 
 
-def _check_place(out: str | None) -> None:
-    """Hours of work should not end in a folder that is not there."""
+def _check_output(out: str | None) -> None:
+    """Raise an error before a long computation if the output file cannot be written."""
     if out is not None:
-        from metamix.persistence import place
+        from metamix.persistence import output_path
 
-        place(out)
+        output_path(out)
 
 
 def _write_csv(frame: Any, out: str) -> None:
@@ -169,8 +170,8 @@ def _write_csv(frame: Any, out: str) -> None:
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def _constant(assignment: Assignment, wishes: Wishes) -> str:
-    return f"The target {wishes.target!r} is constant, {assignment.constant} in every row: any model answers that."
+def _constant(data: TableData, options: Options) -> str:
+    return f"The target {options.target!r} is constant, {data.constant} in every row: any model predicts this value."
 
 
 def _size(path: Path) -> str:

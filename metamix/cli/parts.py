@@ -1,4 +1,4 @@
-"""metamix parts and check: what is registered, and whether it keeps its contract."""
+"""metamix parts and metamix check: list registered parts, and run the checks of metamix.testing on them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from metamix.cli.screens import columns, short
-from metamix.cli.tasks import near
+from metamix.cli.options import suggestion
+from metamix.cli.output import columns, short
 
 KINDS = ("regressors", "classifiers", "gates", "likelihoods")
 
@@ -18,20 +18,20 @@ KINDS = ("regressors", "classifiers", "gates", "likelihoods")
 @click.argument("words", nargs=-1, metavar="[KIND | check NAME]")
 @click.pass_context
 def parts(context: click.Context, words: tuple[str, ...]) -> None:
-    """List experts, gates and likelihoods with the distribution they come from.
+    """List experts, gates and likelihoods with the distribution that provides them.
 
-    KIND is regressors, classifiers, gates or likelihoods. Nothing is imported. "metamix parts check NAME" is
-    "metamix check NAME".
+    KIND is regressors, classifiers, gates or likelihoods. No part is imported. "metamix parts check NAME" is
+    the same as "metamix check NAME".
     """
     from metamix.registry import describe
 
     if words[:1] == ("check",) and len(words) == 2:
-        context.invoke(check, name=words[1], here=False)
+        context.invoke(check, name=words[1], in_process=False)
         return
     if len(words) > 1 or (words and words[0] not in KINDS):
         raise click.UsageError(
-            f"metamix parts takes one of {', '.join(KINDS)}, or check NAME, not {' '.join(words)!r}"
-            f"{near(words[0], KINDS)}"
+            f"metamix parts takes one of {', '.join(KINDS)}, or check NAME; got {' '.join(words)!r}"
+            f"{suggestion(words[0], KINDS)}"
         )
     rows = [
         (row.name, row.kind.removesuffix("s"), f"{row.distribution} {row.version}")
@@ -44,17 +44,17 @@ def parts(context: click.Context, words: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--here", is_flag=True, hidden=True, help="In this process, and tersely.")
-def check(name: str, here: bool) -> None:
-    """Check that the part NAME keeps its contract, or every part of a distribution NAME.
+@click.option("--in-process", is_flag=True, hidden=True, help="In this process, with output for the parent process.")
+def check(name: str, in_process: bool) -> None:
+    """Run the checks of metamix.testing on the part NAME, or on every part of the distribution NAME.
 
-    The checks run in a process of their own, since native code may abort it.
+    The checks run in a separate process, since compiled code of a part may crash it.
     """
-    if here:
-        _run_here(name)
+    if in_process:
+        _run_checks(name)
         return
-    _chosen(name)
-    command = [sys.executable, "-m", "metamix", "check", "--here", name]
+    _select_parts(name)
+    command = [sys.executable, "-m", "metamix", "check", "--in-process", name]
     failed, passed, last = 0, 0, ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as child:
         assert child.stdout is not None
@@ -69,14 +69,14 @@ def check(name: str, here: bool) -> None:
                 title, _, reason = rest.partition("\t")
                 click.echo(f"{click.style('failed', fg='red')}  {title}\n        {short(reason, 300)}")
     if child.returncode:
-        raise click.ClickException(f"{last or name} took the whole process down (exit code {child.returncode})")
+        raise click.ClickException(f"{last or name} crashed its process (exit code {child.returncode})")
     if failed:
         raise click.ClickException(f"{name}: {failed} of {failed + passed} checks failed")
     click.echo(f"{name}: all {passed} checks passed")
 
 
-def _chosen(name: str) -> list[Any]:
-    """Registered parts of that name, or all of the distribution of that name."""
+def _select_parts(name: str) -> list[Any]:
+    """Registered parts of this name, or all parts of the distribution of this name."""
     from metamix.registry import describe
 
     rows = describe()
@@ -85,14 +85,14 @@ def _chosen(name: str) -> list[Any]:
     found = found or [row for row in rows if row.distribution == name]
     if not found:
         known = sorted({row.name for row in rows} | {row.distribution for row in rows})
-        raise click.UsageError(f"no part and no distribution of parts is called {name!r}{near(name, known)}")
+        raise click.UsageError(f"no part and no distribution with parts has the name {name!r}{suggestion(name, known)}")
     return found
 
 
-def _run_here(name: str) -> None:
+def _run_checks(name: str) -> None:
     from metamix.testing import check_plugin
 
-    rows = _chosen(name)
+    rows = _select_parts(name)
     for distribution in dict.fromkeys(row.distribution for row in rows):
         wanted = tuple(f"{row.kind}/{row.name}/" for row in rows if row.distribution == distribution)
         for title, run in check_plugin(distribution):
@@ -101,7 +101,7 @@ def _run_here(name: str) -> None:
                 sys.stdout.flush()
                 try:
                     run()
-                except (Exception, SystemExit) as error:  # a plugin may raise anything
+                except (Exception, SystemExit) as error:  # code of a plugin may raise anything
                     reason = " ".join(f"{type(error).__name__}: {error}".split())
                     click.echo(f"failed\t{title}\t{reason}")
                 else:

@@ -1,7 +1,7 @@
-"""Where work runs: a list of tasks over shared data, serially, in threads or in local processes.
+"""Execution of a list of tasks over shared data: serially, in threads or in local processes.
 
-An engine never changes a result: outcomes carry the index of their task, whatever the order in
-which they finish.
+The engine does not affect results: each outcome carries the index of its task, so the order in which
+tasks finish does not matter.
 """
 
 from metamix.engines.choice import current_engine, use_engine

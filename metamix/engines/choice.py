@@ -1,4 +1,4 @@
-"""Which engine runs the work that starts here."""
+"""Selection of the engine: `use_engine`, `n_jobs` and `joblib.parallel_config`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from joblib.parallel import get_active_backend
 from metamix.engines.contract import Engine
 from metamix.engines.in_process import SerialEngine, ThreadsEngine
 from metamix.engines.local import LocalEngine
-from metamix.engines.task import check_threads, chosen, count_workers, inside_worker
+from metamix.engines.task import check_threads, count_workers, engine_factory, inside_worker
 
 _ENGINES: dict[str, Callable[[int, int], Engine]] = {
     "serial": lambda n_jobs, threads: SerialEngine(threads_per_task=threads),
@@ -23,24 +23,24 @@ _ENGINES: dict[str, Callable[[int, int], Engine]] = {
 
 @contextmanager
 def use_engine(engine: str | Engine, n_jobs: int | None = None, *, threads_per_task: int = 1) -> Iterator[None]:
-    """Choose where work inside the block runs.
+    """Set the engine for all work started inside the block.
 
     Parameters
     ----------
     engine : {"local", "threads", "serial"} or Engine
-        A name, or an engine ready made.
+        Name of an engine, or an engine instance.
     n_jobs : int or None, default=None
-        Workers, for a name; None leaves it to the estimator's n_jobs, or `joblib.parallel_config`,
-        or takes all cores.
+        Number of workers if `engine` is a name. None uses the estimator's `n_jobs`, else
+        `joblib.parallel_config`, else all cores.
     threads_per_task : int, default=1
-        Threads that BLAS and OpenMP may use in a task, for a name.
+        Number of threads of BLAS and OpenMP per task if `engine` is a name.
 
     Raises
     ------
     ValueError
         If the name is unknown.
     TypeError
-        If it is neither a name nor an engine.
+        If `engine` is neither a name nor an engine.
 
     Examples
     --------
@@ -49,55 +49,56 @@ def use_engine(engine: str | Engine, n_jobs: int | None = None, *, threads_per_t
     'ThreadsEngine'
     """
     if isinstance(engine, str):
-        choice = _named(engine, n_jobs, check_threads(threads_per_task))
+        factory = _by_name(engine, n_jobs, check_threads(threads_per_task))
     elif isinstance(engine, Engine) and not isinstance(engine, type):
-        choice = _ready(engine)
+        factory = _fixed(engine)
     else:
         raise TypeError(
-            f"use_engine got {engine!r}; a name ({_there()}) would do, or an object with open(shared), "
+            f"use_engine got {engine!r}; expected a name ({_known_names()}) or an object with open(shared), "
             "such as metamix.engines.LocalEngine(4)"
         )
-    token = chosen.set(choice)
+    token = engine_factory.set(factory)
     try:
         yield
     finally:
-        chosen.reset(token)
+        engine_factory.reset(token)
 
 
-def _there() -> str:
+def _known_names() -> str:
     return ", ".join(map(repr, _ENGINES))
 
 
-def _ready(engine: Engine) -> Callable[[int | None], Engine]:
+def _fixed(engine: Engine) -> Callable[[int | None], Engine]:
     return lambda n_jobs: engine
 
 
-def _named(name: str, n_jobs: int | None, threads: int) -> Callable[[int | None], Engine]:
+def _by_name(name: str, n_jobs: int | None, threads: int) -> Callable[[int | None], Engine]:
     if name == "dask":
-        raise ValueError(f"there is no engine 'dask' yet; there are {_there()}")
+        raise ValueError(f"engine 'dask' is not implemented yet; available: {_known_names()}")
     if name not in _ENGINES:
         close = difflib.get_close_matches(name, _ENGINES, n=1)
-        meant = f"did you mean {close[0]!r}? There are" if close else "there are"
-        raise ValueError(f"unknown engine {name!r}; {meant} {_there()}")
+        hint = f"did you mean {close[0]!r}? Available" if close else "available"
+        raise ValueError(f"unknown engine {name!r}; {hint}: {_known_names()}")
 
-    def choose(asked: int | None) -> Engine:
-        wanted = next((n for n in (n_jobs, asked, get_active_backend()[1]) if n is not None), None)
-        return _ENGINES[name](count_workers(wanted), threads)
+    def make_engine(estimator_n_jobs: int | None) -> Engine:
+        candidates = (n_jobs, estimator_n_jobs, get_active_backend()[1])
+        first_given = next((n for n in candidates if n is not None), None)
+        return _ENGINES[name](count_workers(first_given), threads)
 
-    return choose
+    return make_engine
 
 
 def current_engine(n_jobs: int | None = None) -> Engine:
-    """Give the engine for work that starts here.
+    """Return the engine for work that starts here.
 
-    The choice of `use_engine` comes first; inside a worker work is serial; otherwise `n_jobs` and
-    `joblib.parallel_config` decide as they do for joblib: threads for a threading backend, local
-    processes for any other.
+    `use_engine` takes precedence. Inside a worker the engine is serial. Otherwise `n_jobs` and
+    `joblib.parallel_config` decide as in joblib: threads for a threading backend, local processes
+    for any other.
 
     Parameters
     ----------
     n_jobs : int or None, default=None
-        Workers, as in scikit-learn: None is 1 unless `joblib.parallel_config` says otherwise.
+        Number of workers, as in scikit-learn: None means 1 unless set by `joblib.parallel_config`.
 
     Returns
     -------
@@ -110,9 +111,9 @@ def current_engine(n_jobs: int | None = None) -> Engine:
     >>> current_engine(n_jobs=2).n_jobs
     2
     """
-    choice, worker = chosen.get(), inside_worker()
-    if choice is not None:
-        return choice(n_jobs)
+    factory, worker = engine_factory.get(), inside_worker()
+    if factory is not None:
+        return factory(n_jobs)
     if worker is not None:
         return SerialEngine(threads_per_task=worker)
     backend, _ = get_active_backend()

@@ -1,4 +1,4 @@
-"""What an engine promises: sessions that run tasks over shared data and give their outcomes."""
+"""Protocols of engines and sessions, and the outcome of a task."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Function = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one task: a value or an error.
+    """Result of one task: a value or an error.
 
     Parameters
     ----------
     index : int
-        Which task, counted from 0 in the order they were given.
+        Index of the task, from 0, in the order of submission.
     value : object
-        What the function returned; None after an error.
+        Return value of the function; None after an error.
     error : BaseException or None
-        What it raised; `WorkerKilledError` where the worker died of the task.
+        Exception raised by the function; `WorkerKilledError` if the task killed its worker.
     seconds : float
-        Wall time inside the function.
+        Wall time inside the function, in seconds.
     """
 
     index: int
@@ -33,12 +33,12 @@ class Outcome:
 
 
 class WorkerKilledError(RuntimeError):
-    """A task killed the worker process that ran it, alone in that worker.
+    """A task killed its worker process while it was the only task running.
 
     Parameters
     ----------
     name : str
-        The task.
+        Name of the task.
 
     Examples
     --------
@@ -51,29 +51,29 @@ class WorkerKilledError(RuntimeError):
         self.name = name
 
     def __str__(self) -> str:
-        """Say what happened and what would do."""
+        """Describe the failure and possible remedies."""
         return (
-            f"the worker process that ran {self.name!r} was killed, even with nothing running beside it, "
-            "mostly for want of memory: fewer rows, a lighter model or n_jobs=1 (no copies) would do; "
-            "if its library crashes, leave it out"
+            f"the worker process that ran {self.name!r} was killed, even with no other task running. The usual cause "
+            "is lack of memory: use fewer rows, a smaller model or n_jobs=1 (no copies). If the library of this "
+            "model crashes, remove the model"
         )
 
 
 class Session(Protocol):
-    """Shared data in place, ready to run tasks; `n_workers` run at once, each with `threads_per_task`."""
+    """An open engine with its shared data; runs `n_workers` tasks at once with `threads_per_task` threads each."""
 
     n_workers: int
     threads_per_task: int
 
     def run(self, function: Function, tasks: Sequence[Any], names: Sequence[str] | None = None) -> Iterator[Outcome]:
-        """Yield the outcome of `function(shared, task)` for every task, in order of finishing."""
+        """Yield the outcome of `function(shared, task)` for every task, in order of completion."""
         ...
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """A place where work runs. One method: room for a cluster is here."""
+    """Runs tasks. A single method, so that other backends, such as a cluster, are easy to add."""
 
     def open(self, shared: Any) -> AbstractContextManager[Session]:
-        """Bring `shared` to the workers once; leaving the context ends whatever still runs."""
+        """Send `shared` to the workers once; leaving the context ends all running tasks."""
         ...

@@ -1,4 +1,4 @@
-"""Engines of this process: one task after the other, or threads."""
+"""Engines that run in the current process: serial, and threads."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import sklearn
 
 from metamix.engines.contract import Function, Outcome, Session
 from metamix.engines.task import (
-    as_they_finish,
+    as_completed,
     as_worker,
     call,
     check_names,
     check_threads,
     count_workers,
     inside_worker,
-    limit_own_openmp,
+    limit_thread_openmp,
     native_threads,
 )
 from metamix.progress import mute
@@ -38,7 +38,7 @@ class _SerialSession:
 
     def _outcomes(self, function: Function, tasks: Sequence[Any]) -> Iterator[Outcome]:
         for index, task in enumerate(tasks):
-            # A worker is limited already; threads that set and restore the limit would race.
+            # In a worker the limit is set already; concurrent threads that set and restore it would race.
             limit = nullcontext() if inside_worker() else native_threads(self.threads_per_task)
             with limit, mute():
                 outcome = call(function, self.shared, task, index)
@@ -46,12 +46,12 @@ class _SerialSession:
 
 
 class SerialEngine:
-    """Run tasks one after the other, here.
+    """Run tasks one after the other in the current thread.
 
     Parameters
     ----------
     threads_per_task : int, default=1
-        Threads that BLAS and OpenMP may use in a task.
+        Number of threads of BLAS and OpenMP per task.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class SerialEngine:
 
     @contextmanager
     def open(self, shared: Any) -> Iterator[Session]:
-        """Hold `shared` as it is."""
+        """Open a session on `shared`, which is not copied."""
         yield _SerialSession(shared, self.threads_per_task)
 
 
@@ -87,31 +87,31 @@ class _ThreadsSession:
             with as_worker(self.threads_per_task, config):
                 return call(function, self.shared, tasks[index], index)
 
-        flying: dict[Future[Any], int] = {}
+        in_flight: dict[Future[Any], int] = {}
         try:
-            for _, future in as_they_finish(
+            for _, future in as_completed(
                 lambda index: self.pool.submit(one_task, index),
                 deque(range(len(tasks))),
-                flying,
+                in_flight,
                 2 * self.n_workers,
             ):
                 yield future.result()
         finally:
-            unstarted = [future for future in flying if future.cancel()]
-            wait(flying.keys() - unstarted)
+            cancelled = [future for future in in_flight if future.cancel()]
+            wait(in_flight.keys() - cancelled)
 
 
 class ThreadsEngine:
-    """Run tasks in threads of this process: data is not copied, but Python code takes turns.
+    """Run tasks in threads of the current process: data is not copied, but Python code is limited by the GIL.
 
-    A thread cannot be stopped: leaving the session early waits for the tasks that run.
+    A thread cannot be stopped: leaving the session early waits for the running tasks.
 
     Parameters
     ----------
     n_jobs : int or None, default=None
-        Threads; None or -1 for as many as cores, -2 for one less.
+        Number of threads; None or -1 uses all cores, -2 all but one.
     threads_per_task : int, default=1
-        Threads that BLAS and OpenMP may use in each.
+        Number of threads of BLAS and OpenMP per task.
 
     Examples
     --------
@@ -126,9 +126,9 @@ class ThreadsEngine:
 
     @contextmanager
     def open(self, shared: Any) -> Iterator[Session]:
-        """Hold `shared` as it is; tasks must not write into it."""
+        """Open a session on `shared`, which is not copied; tasks must not write into it."""
         threads = self.threads_per_task
-        pool = ThreadPoolExecutor(self.n_jobs, "metamix", initializer=limit_own_openmp, initargs=(threads,))
+        pool = ThreadPoolExecutor(self.n_jobs, "metamix", initializer=limit_thread_openmp, initargs=(threads,))
         with native_threads(threads):
             try:
                 yield _ThreadsSession(shared, pool, self.n_jobs, threads)

@@ -1,4 +1,4 @@
-"""The engine of local processes: nothing finished is lost when a worker is killed, and blame is certain."""
+"""Engine of local processes. A killed worker loses no finished task, and the task that killed it is identified."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ import sklearn
 from joblib.externals.loky import get_reusable_executor
 
 from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
-from metamix.engines.serialization import Surroundings, pack, unpack, work, write_shared
-from metamix.engines.task import as_they_finish, check_names, check_threads, count_workers, portable
+from metamix.engines.serialization import TaskContext, pack, run_task, unpack, write_shared
+from metamix.engines.task import as_completed, check_names, check_threads, count_workers, picklable_error
 from metamix.progress import Event, emit
 
 Submit = Callable[[Any, int], "Future[bytes]"]
@@ -36,7 +36,7 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
-# Idle workers stay warm for the next session this long; joblib keeps its own as long.
+# Idle workers are kept this long for the next session, as long as joblib keeps its own.
 _IDLE_SECONDS = 300
 
 
@@ -59,29 +59,29 @@ class _LocalSession:
     def _outcomes(
         self, function: Function, tasks: Sequence[Any], names: Sequence[str]
     ) -> Generator[Outcome, None, None]:
-        surroundings = Surroundings(self.folder, self.threads_per_task, sklearn.get_config(), list(warnings.filters))
+        context = TaskContext(self.folder, self.threads_per_task, sklearn.get_config(), list(warnings.filters))
 
         def submit(executor: Any, index: int) -> Future[bytes]:
             try:
-                payload = cloudpickle.dumps((function, tasks[index], surroundings), protocol=5)
+                payload = cloudpickle.dumps((function, tasks[index], context), protocol=5)
             except Exception as error:
-                return _settled(pack(Outcome(index, error=portable(error))), None)
+                return _completed_future(pack(Outcome(index, error=picklable_error(error))), None)
             try:
-                sent: Future[bytes] = executor.submit(work, index, payload)
-                return sent
-            except RuntimeError as error:  # the pool broke since the last task
-                return _settled(None, error)
+                future: Future[bytes] = executor.submit(run_task, index, payload)
+                return future
+            except RuntimeError as error:  # the pool broke after the previous submission
+                return _completed_future(None, error)
 
-        waiting, ended = deque(range(len(tasks))), False
+        waiting, completed = deque(range(len(tasks))), False
         try:
             while waiting:
-                suspects = yield from self._together(submit, waiting)
-                for index in suspects:
+                interrupted = yield from self._run_in_parallel(submit, waiting)
+                for index in interrupted:
                     emit(Event("retry", names[index], 0, len(tasks), {"reason": "a worker was killed"}))
-                    yield self._alone(submit, index, names[index])
-            ended = True
+                    yield self._run_alone(submit, index, names[index])
+            completed = True
         finally:
-            if not ended:
+            if not completed:
                 _kill_workers()
 
     def _executor(self, n_workers: int) -> Any:
@@ -90,37 +90,37 @@ class _LocalSession:
             max_workers=n_workers,
             timeout=_IDLE_SECONDS,
             env=environment,
-            # A terminal sends Ctrl-C to workers too. They leave it to the driver, which ends them: the pool's own
-            # code would tell of it between two tasks.
+            # A terminal sends SIGINT to workers too. They ignore it and the driver terminates them; otherwise a
+            # worker interrupted between two tasks would print a traceback.
             initializer=signal.signal,
             initargs=(signal.SIGINT, signal.SIG_IGN),
         )
 
-    def _together(self, submit: Submit, waiting: deque[int]) -> Generator[Outcome, None, list[int]]:
-        """Run what waits, all workers at once; return the tasks in flight when a worker was killed."""
+    def _run_in_parallel(self, submit: Submit, waiting: deque[int]) -> Generator[Outcome, None, list[int]]:
+        """Run the waiting tasks on all workers; return the tasks that were in flight when a worker was killed."""
         executor = self._executor(self.n_workers)
-        flying: dict[Future[bytes], int] = {}
-        lost: list[int] = []
-        ticks = as_they_finish(functools.partial(submit, executor), waiting, flying, 2 * self.n_workers)
-        for index, future in ticks:
-            if _killed_by(future) is None:
+        in_flight: dict[Future[bytes], int] = {}
+        interrupted: list[int] = []
+        completed = as_completed(functools.partial(submit, executor), waiting, in_flight, 2 * self.n_workers)
+        for index, future in completed:
+            if _worker_failure(future) is None:
                 yield unpack(future.result(), index)
             else:
-                lost.append(index)
+                interrupted.append(index)
                 break
-        # The pool is gone: what flew has landed or failed, and the rest has not been sent.
-        for index, future in as_they_finish(functools.partial(submit, executor), deque(), flying, 0):
-            if _killed_by(future) is None:
+        # After a worker was killed the pool is broken: tasks in flight have finished or failed, the rest was not sent.
+        for index, future in as_completed(functools.partial(submit, executor), deque(), in_flight, 0):
+            if _worker_failure(future) is None:
                 yield unpack(future.result(), index)
             else:
-                lost.append(index)
-        return sorted(lost)
+                interrupted.append(index)
+        return sorted(interrupted)
 
-    def _alone(self, submit: Submit, index: int, name: str) -> Outcome:
-        """Run one task in the only worker there is, so that blame is certain."""
+    def _run_alone(self, submit: Submit, index: int, name: str) -> Outcome:
+        """Run one task in a pool of one worker, so that a killed worker can be attributed to this task."""
         executor = self._executor(1)
-        ((_, future),) = as_they_finish(functools.partial(submit, executor), deque([index]), {}, 1)
-        cause = _killed_by(future)
+        ((_, future),) = as_completed(functools.partial(submit, executor), deque([index]), {}, 1)
+        cause = _worker_failure(future)
         if cause is None:
             return unpack(future.result(), index)
         killed = WorkerKilledError(name)
@@ -128,15 +128,15 @@ class _LocalSession:
         return Outcome(index, error=killed)
 
 
-def _killed_by(future: Future[bytes]) -> BaseException | None:
-    """What ended the worker; what a task raised is inside its outcome and never here."""
+def _worker_failure(future: Future[bytes]) -> BaseException | None:
+    """Return the error of the pool itself, such as a killed worker; exceptions of a task are in its outcome."""
     cause = future.exception()
     if isinstance(cause, KeyboardInterrupt):  # raised by the task itself
         raise cause
     return cause
 
 
-def _settled(packed: bytes | None, error: Exception | None) -> Future[bytes]:
+def _completed_future(packed: bytes | None, error: Exception | None) -> Future[bytes]:
     future: Future[bytes] = Future()
     if error is None:
         future.set_result(packed or b"")
@@ -146,10 +146,10 @@ def _settled(packed: bytes | None, error: Exception | None) -> Future[bytes]:
 
 
 @contextmanager
-def _silent_replacement() -> Iterator[None]:
-    """Let the pool replace a worker that grew by 300 MB, as good ones do here, without a warning."""
-    # The pool warns in its managing thread; a filter that made it an error would end that thread,
-    # and the driver would wait for ever.
+def _ignore_restart_warning() -> Iterator[None]:
+    """Ignore loky's warning that it restarts a worker whose memory grew by 300 MB, which is normal here."""
+    # loky warns in its manager thread. A filter that turns the warning into an error would end that thread,
+    # and the driver would wait forever.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         yield
@@ -160,18 +160,18 @@ def _kill_workers() -> None:
 
 
 class LocalEngine:
-    """Run tasks in processes of this machine; the shared data is mapped into them, not copied.
+    """Run tasks in local processes; the shared data is memory-mapped in the workers, not copied.
 
-    What finished survives a worker that is killed; the tasks that were running then are run again
-    one at a time, and one that kills its worker again ends with `WorkerKilledError`, the others
-    finish. Arrays in the shared data are read-only in the workers.
+    If a worker is killed, finished tasks keep their outcomes. The tasks that were running are run again
+    one at a time; a task that kills its worker again gets `WorkerKilledError`, and the others finish.
+    Arrays in the shared data are read-only in the workers.
 
     Parameters
     ----------
     n_jobs : int or None, default=None
-        Processes; None or -1 for as many as cores, -2 for one less.
+        Number of processes; None or -1 uses all cores, -2 all but one.
     threads_per_task : int, default=1
-        Threads that BLAS and OpenMP may use in each.
+        Number of threads of BLAS and OpenMP per task.
 
     Examples
     --------
@@ -185,18 +185,18 @@ class LocalEngine:
 
     @contextmanager
     def open(self, shared: Any) -> Iterator[Session]:
-        """Write `shared` to a temporary folder once; the folder goes when the session ends.
+        """Write `shared` to a temporary folder once; the folder is removed when the session ends.
 
         Raises
         ------
         TypeError
-            If it cannot be pickled.
+            If `shared` cannot be pickled.
         """
         folder = tempfile.mkdtemp(prefix="metamix-", dir=os.environ.get("JOBLIB_TEMP_FOLDER"))
         try:
             write_shared(shared, Path(folder))
             session = _LocalSession(folder, self.n_jobs, self.threads_per_task)
-            with _silent_replacement():
+            with _ignore_restart_warning():
                 try:
                     yield session
                 finally:

@@ -1,4 +1,4 @@
-"""How data and outcomes travel between the driver and its worker processes."""
+"""Serialization of data, tasks and outcomes between the driver and its worker processes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import Any
 import cloudpickle
 
 from metamix.engines.contract import Outcome
-from metamix.engines.task import as_worker, call, native_threads, portable
+from metamix.engines.task import as_worker, call, native_threads, picklable_error
 
 _ALIGNMENT = 64
 
 
 def write_shared(shared: Any, folder: Path) -> None:
-    """Write the object and, beside it, its large buffers, so that workers map them and copy nothing."""
-    # cloudpickle, for classes and functions of a notebook; pickle's buffers, since they keep the
-    # order of arrays and reach those inside frames and sparse matrices.
+    """Write the object and, in a second file, its large buffers, which workers memory-map instead of copying."""
+    # cloudpickle supports classes and functions defined in a notebook. Out-of-band buffers (pickle protocol 5)
+    # preserve the memory order of arrays and cover those inside frames and sparse matrices.
     buffers: list[pickle.PickleBuffer] = []
     try:
         stream = cloudpickle.dumps(shared, protocol=5, buffer_callback=buffers.append)
     except Exception as error:
         raise TypeError(
             f"the data cannot be sent to worker processes ({type(error).__name__}: {error}); "
-            'metamix.use_engine("threads") or n_jobs=1 would do'
+            'use metamix.use_engine("threads") or n_jobs=1'
         ) from error
     spans = []
     with open(folder / "buffers", "wb") as file:
@@ -43,12 +43,12 @@ def write_shared(shared: Any, folder: Path) -> None:
     (folder / "object").write_bytes(pickle.dumps((stream, spans), protocol=5))
 
 
-# The shared data of one session at a time: the older makes room, so memory does not grow.
+# Holds the shared data of the latest session only, so that the memory of a worker does not grow.
 _loaded: dict[str, Any] = {}
 
 
 def read_shared(folder: str) -> Any:
-    """Load the shared data once per worker; arrays in it are read-only."""
+    """Load the shared data, once per worker; arrays in it are read-only."""
     if folder not in _loaded:
         _loaded.clear()
         stream, spans = pickle.loads((Path(folder) / "object").read_bytes())
@@ -58,7 +58,7 @@ def read_shared(folder: str) -> Any:
 
 
 def _map(path: Path) -> memoryview:
-    # Windows cannot delete a file while it is mapped, and an empty file cannot be mapped anywhere.
+    # Windows cannot delete a mapped file, and no system can map an empty one.
     if os.name == "nt" or path.stat().st_size == 0:
         return memoryview(path.read_bytes())
     with open(path, "rb") as file:
@@ -66,8 +66,8 @@ def _map(path: Path) -> memoryview:
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What of the driver's state a task would see if it ran there."""
+class TaskContext:
+    """State of the driver that is reproduced in the worker: folder of the data, threads, sklearn config, warnings."""
 
     folder: str
     threads: int
@@ -75,16 +75,16 @@ class Surroundings:
     filters: list[Any]
 
 
-def work(index: int, payload: bytes) -> bytes:
-    """Run one task in a worker; give its outcome, packed, so that nothing can fail on the way back."""
+def run_task(index: int, payload: bytes) -> bytes:
+    """Run one task in a worker; return its outcome as bytes, so that sending it back cannot fail."""
     try:
-        function, task, surroundings = pickle.loads(payload)
-        shared = read_shared(surroundings.folder)
+        function, task, context = pickle.loads(payload)
+        shared = read_shared(context.folder)
     except Exception as error:
-        return pack(Outcome(index, error=portable(error)))
+        return pack(Outcome(index, error=picklable_error(error)))
     with warnings.catch_warnings():
-        warnings.filters[:] = surroundings.filters  # type: ignore[index]
-        with as_worker(surroundings.threads, surroundings.config), native_threads(surroundings.threads):
+        warnings.filters[:] = context.filters  # type: ignore[index]
+        with as_worker(context.threads, context.config), native_threads(context.threads):
             outcome = call(function, shared, task, index)
     if outcome.error is not None:
         trace = "".join(traceback.format_exception(outcome.error))
@@ -93,23 +93,23 @@ def work(index: int, payload: bytes) -> bytes:
 
 
 def pack(outcome: Outcome) -> bytes:
-    """Pickle an outcome; one that cannot be pickled becomes an error that can."""
+    """Pickle an outcome; an outcome that cannot be pickled is replaced by a TypeError."""
     try:
         packed: bytes = cloudpickle.dumps(outcome, protocol=5)
         return packed
     except Exception as error:
         unsendable = TypeError(
             f"the task returned a {type(outcome.value).__name__} that cannot be sent back from its worker "
-            f'({type(error).__name__}: {error}); metamix.use_engine("threads") or n_jobs=1 would do'
+            f'({type(error).__name__}: {error}); use metamix.use_engine("threads") or n_jobs=1'
         )
         failed: bytes = cloudpickle.dumps(Outcome(outcome.index, error=unsendable, seconds=outcome.seconds))
         return failed
 
 
 def unpack(packed: bytes, index: int) -> Outcome:
-    """Undo `pack`; a value that cannot be loaded here becomes an error."""
+    """Load a packed outcome; a value that cannot be loaded is replaced by an error."""
     try:
         outcome: Outcome = pickle.loads(packed)
         return outcome
     except Exception as error:
-        return Outcome(index, error=portable(error))
+        return Outcome(index, error=picklable_error(error))

@@ -1,4 +1,4 @@
-"""One task and its surroundings, the same in every engine: errors, native threads, no nested pools."""
+"""What all engines share for running a task: error handling, thread limits, no nested parallelism."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ from threadpoolctl import ThreadpoolController
 from metamix.engines.contract import Engine, Function, Outcome
 from metamix.progress import mute
 
-# Threads per task of the worker that runs this code; None outside any worker.
+# Threads per task in the current worker; None outside a worker.
 _worker: ContextVar[int | None] = ContextVar("metamix_worker", default=None)
 
-# What `use_engine` chose: from n_jobs to an engine.
-chosen: ContextVar[Callable[[int | None], Engine] | None] = ContextVar("metamix_engine", default=None)
+# Set by `use_engine`: a function from n_jobs to an engine.
+engine_factory: ContextVar[Callable[[int | None], Engine] | None] = ContextVar("metamix_engine", default=None)
 
-# A lock that is waited for without a limit cannot be interrupted on Windows.
+# On Windows, waiting for a lock without a timeout cannot be interrupted.
 _WAIT_SECONDS = 1.0
 
 
 def inside_worker() -> int | None:
-    """Threads per task of the worker that runs this code; None outside any worker."""
+    """Return the threads per task of the current worker, or None outside a worker."""
     return _worker.get()
 
 
 def call(function: Function, shared: Any, task: Any, index: int) -> Outcome:
-    """Run one task; what it raises is part of its outcome."""
-    began = time.perf_counter()
+    """Run one task; an exception it raises becomes part of its outcome."""
+    start = time.perf_counter()
     try:
         value, error = function(shared, task), None
     except (Exception, SystemExit) as raised:
-        value, error = None, portable(raised)
-    return Outcome(index, value, error, time.perf_counter() - began)
+        value, error = None, picklable_error(raised)
+    return Outcome(index, value, error, time.perf_counter() - start)
 
 
-def portable(error: BaseException) -> BaseException:
-    """Give the error itself if it survives a journey between processes, else one with its text."""
+def picklable_error(error: BaseException) -> BaseException:
+    """Return the error itself if it can be pickled and unpickled, else a RuntimeError with its text."""
     try:
         if type(pickle.loads(cloudpickle.dumps(error))) is type(error):
             return error
-    except Exception:  # a foreign __reduce__ or __init__ may raise anything
+    except Exception:  # the error's own __reduce__ or __init__ may raise anything
         pass
     return RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
 
 
 @contextmanager
 def as_worker(threads: int, config: dict[str, Any]) -> Iterator[None]:
-    """Mark the code inside as a task: engines in it are serial, listeners are the driver's."""
-    worker, choice = _worker.set(threads), chosen.set(None)
+    """Mark the code inside as a task: nested engines are serial, and its events reach no listener."""
+    worker, factory = _worker.set(threads), engine_factory.set(None)
     try:
         with mute(), sklearn.config_context(**config):
             yield
     finally:
-        chosen.reset(choice)
+        engine_factory.reset(factory)
         _worker.reset(worker)
 
 
@@ -74,52 +74,52 @@ def _controller(n_modules: int) -> ThreadpoolController:
 
 
 def native_threads(threads: int) -> AbstractContextManager[Any]:
-    """Limit BLAS and OpenMP inside the block; a library loaded since the last call is seen."""
-    # Looking for libraries takes milliseconds, so it happens only after an import.
+    """Limit the threads of BLAS and OpenMP inside the block, in libraries loaded since the last call too."""
+    # Searching for libraries takes milliseconds, so the search is repeated only after an import.
     limit: AbstractContextManager[Any] = _controller(len(sys.modules)).limit(limits=threads)
     return limit
 
 
-def limit_own_openmp(threads: int) -> None:
-    """Limit OpenMP for the calling thread, for good."""
-    # OpenMP's limit belongs to the calling thread, BLAS's to the process, which the session sets.
+def limit_thread_openmp(threads: int) -> None:
+    """Limit OpenMP for the calling thread, permanently."""
+    # OpenMP has a limit per thread, BLAS one per process, which the session sets.
     _controller(len(sys.modules)).limit(limits=threads, user_api="openmp")
 
 
 def check_names(tasks: Sequence[Any], names: Sequence[str] | None) -> list[str]:
-    """One name per task, made up where none are given."""
+    """Return one name per task; default names if none are given."""
     if names is None:
         return [f"task {index}" for index in range(len(tasks))]
     if len(names) != len(tasks):
-        raise ValueError(f"{len(tasks)} tasks came with {len(names)} names; give one name per task")
+        raise ValueError(f"got {len(tasks)} tasks and {len(names)} names; give one name per task")
     return list(names)
 
 
 def check_threads(threads_per_task: int) -> int:
-    """At least one thread."""
+    """Return `threads_per_task` if it is at least 1."""
     if threads_per_task < 1:
-        raise ValueError(f"threads_per_task={threads_per_task} was given; a task needs 1 or more")
+        raise ValueError(f"threads_per_task={threads_per_task} is invalid; it must be at least 1")
     return int(threads_per_task)
 
 
 def count_workers(n_jobs: int | None) -> int:
-    """Workers for n_jobs: all cores for None; -1 is all cores, -2 all but one."""
+    """Number of workers for `n_jobs`: None and -1 are all cores, -2 is all but one."""
     if n_jobs == 0:
-        raise ValueError("n_jobs=0 was given; 1 or more would do, or -1 for all cores")
+        raise ValueError("n_jobs=0 is invalid; give 1 or more, or -1 for all cores")
     cores = int(joblib.cpu_count())
     if n_jobs is None:
         return cores
     return int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
 
 
-def as_they_finish(
-    submit: Callable[[int], Future[Any]], waiting: deque[int], flying: dict[Future[Any], int], window: int
+def as_completed(
+    submit: Callable[[int], Future[Any]], waiting: deque[int], in_flight: dict[Future[Any], int], window: int
 ) -> Iterator[tuple[int, Future[Any]]]:
-    """Keep `window` tasks in flight and yield each as it lands; what flies stays known in `flying`."""
-    while waiting or flying:
-        while waiting and len(flying) < window:
+    """Keep at most `window` tasks submitted, recorded in `in_flight`, and yield each as it completes."""
+    while waiting or in_flight:
+        while waiting and len(in_flight) < window:
             index = waiting.popleft()
-            flying[submit(index)] = index
-        landed, _ = wait(flying, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED)
-        for future in landed:
-            yield flying.pop(future), future
+            in_flight[submit(index)] = index
+        done, _ = wait(in_flight, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield in_flight.pop(future), future

@@ -1,4 +1,4 @@
-"""The one room that calls a foreign fit(): experts, folds and weights in, a table of answers out."""
+"""The only room that calls `fit` of experts: takes experts, folds and weights, returns out-of-fold predictions."""
 
 from metamix.fitting.device_placement import Placement, find_placements, join_devices, place_experts
 from metamix.fitting.expert import fit_expert, name_and_prepare, prepare, takes_weights

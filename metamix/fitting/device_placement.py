@@ -1,4 +1,4 @@
-"""Where experts run: who follows the mixture's device, who cannot, and the way back to the CPU."""
+"""Placement of experts on devices: which experts use the mixture's device, and moving fitted models to the CPU."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from metamix.devices import check_device, device_for, resolve_device, there_is
+from metamix.devices import available_devices, check_device, device_for, resolve_device
 
 __all__ = ["Placement", "find_placements", "join_devices", "move_to_cpu", "place_experts"]
 
-#: Parameters by which libraries are told where to run. The first alone has one meaning in all of them, and follows.
+#: Parameters that select a device in various libraries. Only the first has the same meaning in all of them, and only
+#: that one is set to the mixture's device.
 DEVICE_PARAMETERS = ("device", "device_type", "task_type")
-#: What an estimator may have to say for itself: from the device asked for to what it would get, and why not more.
+#: Method by which an estimator reports its device: takes the requested device, returns the device it would use and
+#: the reason if that is not the requested one.
 HOOK = "__metamix_device__"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one part runs.
+    """Device of one expert.
 
     Parameters
     ----------
     devices : tuple of str
-        Of those of its parts that have one; none has: it runs on the CPU.
+        Devices of the estimator and its nested estimators that have a device parameter; empty means the CPU.
     settings : mapping
-        Parameters to set on it, by their names in `get_params`.
+        Parameters to set on the estimator, by their names in `get_params`.
     refusals : tuple of str
-        Why parts that would follow cannot.
+        Reasons why nested estimators cannot use the requested device.
     """
 
     devices: tuple[str, ...] = ()
@@ -36,12 +38,12 @@ class Placement:
 
     @property
     def device(self) -> str:
-        """In words."""
+        """All devices as one string."""
         return join_devices(self.devices)
 
 
 def join_devices(devices: Iterable[str]) -> str:
-    """Several devices in words, each once; none is the CPU.
+    """Join device names, each listed once; "cpu" if there are none.
 
     Examples
     --------
@@ -52,10 +54,10 @@ def join_devices(devices: Iterable[str]) -> str:
 
 
 def place_experts(parts: Sequence[tuple[str, Any]], device: Any) -> list[Placement]:
-    """Where named parts run when a mixture is asked for a device; looked at before anything is fitted.
+    """Place named experts for the device of a mixture, before anything is fitted.
 
-    A part follows where it has a parameter `device`, at any depth, that is None or "auto"; any other value is its
-    owner's wish and stays. "auto" leaves on the CPU what cannot have a GPU.
+    An expert uses the mixture's device if it has a parameter `device`, at any depth, that is None or "auto"; any
+    other value is kept. With "auto", experts that cannot use a GPU stay on the CPU.
 
     Parameters
     ----------
@@ -69,32 +71,32 @@ def place_experts(parts: Sequence[tuple[str, Any]], device: Any) -> list[Placeme
     Raises
     ------
     ValueError
-        If the name is no device; or if a GPU is asked for by name and one of the parts that would follow cannot have
-        it, or, where none would, there is none.
+        If the name is not a device; if a GPU is requested by name and an expert that would use it cannot; or if a
+        GPU is requested by name, no expert would use it, and there is none.
 
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
-    >>> [place.device for place in place_experts([("ridge", Ridge())], "auto")]
+    >>> [placement.device for placement in place_experts([("ridge", Ridge())], "auto")]
     ['cpu']
     """
-    asked = check_device(device)
-    places, refused = find_placements(parts, asked)
-    if not asked.startswith("cuda"):
-        return places
+    requested = check_device(device)
+    placements, refused = find_placements(parts, requested)
+    if not requested.startswith("cuda"):
+        return placements
     if refused:
         raise ValueError(
-            f"device={asked!r} is not there for {', '.join(refused)}. For torch there is: {there_is()}. Give "
-            "device='auto', which leaves on the CPU what cannot have a GPU, or set device='cpu' on those that shall "
-            "stay there."
+            f"device={requested!r} is not available for {', '.join(refused)}. Available for torch: "
+            f"{available_devices()}. Give device='auto', which keeps experts that cannot use a GPU on the CPU, or set "
+            "device='cpu' on those experts."
         )
-    if not any("cuda" in place.device for place in places) and device_for("xgboost", asked)[1]:
-        resolve_device(asked)  # nobody would follow; a GPU that is not there is refused all the same
-    return places
+    if not any("cuda" in placement.device for placement in placements) and device_for("xgboost", requested)[1]:
+        resolve_device(requested)  # no expert would use the GPU; a missing GPU is an error nevertheless
+    return placements
 
 
 def find_placements(parts: Sequence[tuple[str, Any]], device: str) -> tuple[list[Placement], list[str]]:
-    """Where named parts would run, and which of those that would follow cannot, with the reason.
+    """Place named experts, and list those that cannot use the requested device, with the reason.
 
     Examples
     --------
@@ -102,63 +104,66 @@ def find_placements(parts: Sequence[tuple[str, Any]], device: str) -> tuple[list
     >>> find_placements([("ridge", Ridge())], "cuda")
     ([Placement(devices=(), settings={}, refusals=())], [])
     """
-    places = [_place(part, device) for _, part in parts]
-    told = zip(parts, places, strict=True)
-    return places, [f"{name} ({why})" for (name, _), place in told for why in dict.fromkeys(place.refusals)]
+    placements = [_place(part, device) for _, part in parts]
+    return placements, [
+        f"{name} ({reason})"
+        for (name, _), placement in zip(parts, placements, strict=True)
+        for reason in dict.fromkeys(placement.refusals)
+    ]
 
 
-def _place(part: Any, asked: str) -> Placement:
+def _place(part: Any, requested: str) -> Placement:
     parameters = part.get_params(deep=True) if hasattr(part, "get_params") else {}
     owners: list[str] = []
     devices: list[str] = []
     settings: dict[str, Any] = {}
     refusals: list[str] = []
-    for name in sorted(parameters, key=lambda name: name.count("__")):  # whoever is outside speaks for its inside
-        inside, _, last = name.rpartition("__")
+    for name in sorted(parameters, key=lambda name: name.count("__")):  # an outer estimator decides for inner ones
+        owner, _, last = name.rpartition("__")
         value = parameters[name]
         if last not in DEVICE_PARAMETERS or not isinstance(value, str | None):
             continue
-        if any(not owner or f"{name}__".startswith(f"{owner}__") for owner in owners if owner != inside):
+        if any(not outer or f"{name}__".startswith(f"{outer}__") for outer in owners if outer != owner):
             continue
-        one = parameters.get(inside, part) if inside else part
+        estimator = parameters.get(owner, part) if owner else part
         follows = last == "device" and value in (None, "auto")
         if not follows and value is None:
             continue
-        owners.append(inside)
-        got, why = _asked(one, asked if follows else str(value).lower())
-        devices.append(got)
+        owners.append(owner)
+        device, reason = _available_device(estimator, requested if follows else str(value).lower())
+        devices.append(device)
         if follows:
-            refusals += [why] if why else []
-            if _is_to_be_told(one, value, got, asked):
-                settings[name] = asked if hasattr(one, HOOK) and asked != "auto" else got
+            refusals += [reason] if reason else []
+            if _must_be_set(estimator, value, device, requested):
+                settings[name] = requested if hasattr(estimator, HOOK) and requested != "auto" else device
     return Placement(tuple(devices), settings, tuple(refusals))
 
 
-def _asked(one: Any, device: str) -> tuple[str, str]:
-    """What one part would get, and why not more; asked itself, or the library behind it."""
-    if hasattr(one, HOOK):
-        told: tuple[str, str] = getattr(one, HOOK)(device)
-        return told
+def _available_device(estimator: Any, device: str) -> tuple[str, str]:
+    """Device that an estimator would use, and the reason if it is not the requested one."""
+    if hasattr(estimator, HOOK):
+        answer: tuple[str, str] = getattr(estimator, HOOK)(device)
+        return answer
     try:
         check_device(device)
-    except ValueError:  # "gpu", "opencl": its library's own word
+    except ValueError:  # "gpu", "opencl": a name of its own library
         return device, ""
-    return device_for("xgboost" if _is_xgboost(one) else "torch", device)
+    return device_for("xgboost" if _is_xgboost(estimator) else "torch", device)
 
 
-def _is_to_be_told(one: Any, value: Any, got: str, asked: str) -> bool:
-    """Whether its parameter must be set: not where it would come to the same by itself."""
+def _must_be_set(estimator: Any, value: Any, device: str, requested: str) -> bool:
+    """Whether the device parameter must be set; False if its current value has the same effect."""
     if value == "auto":
-        return asked != "auto"
-    return got != "cpu" or (asked == "cpu" and not _is_xgboost(one))
+        return requested != "auto"
+    return device != "cpu" or (requested == "cpu" and not _is_xgboost(estimator))
 
 
-def _is_xgboost(one: Any) -> bool:
-    return any(kind.__module__.partition(".")[0] == "xgboost" for kind in type(one).__mro__)
+def _is_xgboost(estimator: Any) -> bool:
+    return any(base.__module__.partition(".")[0] == "xgboost" for base in type(estimator).__mro__)
 
 
 def move_to_cpu(model: Any) -> Any:
-    """Let fitted XGBoost models inside a fitted model answer on the CPU; torch parts of this house do so anyway.
+    """Make fitted XGBoost models inside a fitted model predict on the CPU; metamix's torch models do so already.
 
     Parameters
     ----------
@@ -172,20 +177,20 @@ def move_to_cpu(model: Any) -> Any:
     Ridge()
     """
     seen: dict[int, Any] = {}
-    waiting = [model]
-    while waiting:
-        one = waiting.pop()
-        if id(one) in seen or isinstance(one, type):
+    stack = [model]
+    while stack:
+        current = stack.pop()
+        if id(current) in seen or isinstance(current, type):
             continue
-        seen[id(one)] = one
-        if isinstance(one, list | tuple):
-            waiting += one
-        elif isinstance(one, Mapping):
-            waiting += one.values()
-        elif any(hasattr(one, method) for method in ("get_params", "predict", "predict_proba")):
-            if _is_xgboost(one) and hasattr(one, "get_booster"):
-                if one.__sklearn_is_fitted__() and one.get_params()["device"] not in (None, "cpu"):
-                    one.set_params(device="cpu")  # reaches the trees too
+        seen[id(current)] = current
+        if isinstance(current, list | tuple):
+            stack += current
+        elif isinstance(current, Mapping):
+            stack += current.values()
+        elif any(hasattr(current, method) for method in ("get_params", "predict", "predict_proba")):
+            if _is_xgboost(current) and hasattr(current, "get_booster"):
+                if current.__sklearn_is_fitted__() and current.get_params()["device"] not in (None, "cpu"):
+                    current.set_params(device="cpu")  # applies to the booster too
             else:
-                waiting += getattr(one, "__dict__", {}).values()
+                stack += getattr(current, "__dict__", {}).values()
     return model

@@ -1,4 +1,4 @@
-"""One fit of one expert: seeded, single-threaded, weighted or drawn, its classes remembered."""
+"""A single fit of one expert: seed, threads, sample weights or resampling, and classes."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ __all__ = ["fit_expert", "name_and_prepare", "prepare", "takes_weights"]
 
 Array = NDArray[np.float64]
 
-# Rows are left out of a fit only where at least so many are left.
-FEWEST_ROWS = 5
-# Methods that scikit-learn routes metadata to.
+# Rows with negligible weight are left out of a fit only if at least this many rows remain.
+MIN_ROWS = 5
+# Methods to which scikit-learn routes metadata.
 SIMPLE_METHODS = ("fit", "partial_fit", "transform", "predict", "predict_proba", "score")
 THREAD_PARAMETERS = ("n_jobs", "nthread", "thread_count", "num_threads")
 
 
 def takes_weights(estimator: Any) -> str | None:
-    """The keyword by which row weights reach an estimator, inside pipelines too; None if it takes none.
+    """Return the fit parameter that passes sample weights to an estimator, inside pipelines too; None if it has none.
 
     Examples
     --------
@@ -50,39 +50,38 @@ def takes_weights(estimator: Any) -> str | None:
         name, last = estimator.steps[-1]
         inner = None if last in (None, "passthrough") else takes_weights(last)
         return None if inner is None else f"{name}__{inner}"
-    # These hand what they do not know on to the estimator inside; others must take weights themselves.
+    # These pass unknown fit parameters to the inner estimator; other estimators must take weights themselves.
     if isinstance(estimator, TransformedTargetRegressor):
         return "sample_weight" if estimator.regressor is None else takes_weights(estimator.regressor)
     if isinstance(estimator, GridSearchCV | RandomizedSearchCV):
         return takes_weights(estimator.estimator)
     inner = getattr(estimator, "regressor", getattr(estimator, "classifier", None))
     if inner is not None and hasattr(inner, "fit") and takes_weights(inner) is None:
-        return None  # a wrapper may take what its inside cannot use
+        return None  # a wrapper may accept weights that its inner estimator cannot use
     return "sample_weight" if has_fit_parameter(estimator, "sample_weight") else None
 
 
 def _weight_arguments(estimator: Any, weight: Array) -> dict[str, Array] | None:
-    """Fit parameters that carry the weights; None where rows must be drawn instead."""
-    path = takes_weights(estimator)
-    if path is None:
+    """Fit parameters that pass the weights; None if rows must be resampled instead."""
+    parameter = takes_weights(estimator)
+    if parameter is None:
         return None
-    if "__" not in path and has_fit_parameter(estimator, "sample_weight"):
-        return {path: weight}
+    if "__" not in parameter and has_fit_parameter(estimator, "sample_weight"):
+        return {parameter: weight}
     if not get_config()["enable_metadata_routing"]:
-        return {path: weight}
-    # With routing on, composites ask each part whether it wants the weights. A mixture cannot do without
-    # them, so on our own clone the innermost estimator says yes, and parts that were not asked say no.
+        return {parameter: weight}
+    # With metadata routing, meta-estimators pass weights only to estimators that request them. The mixture needs
+    # weights, so on the clone the innermost estimator requests them, and those without a request decline them.
     inner = _innermost(estimator)
-    for part in [estimator, *estimator.get_params(deep=True).values()]:
+    for nested in [estimator, *estimator.get_params(deep=True).values()]:
         for method in SIMPLE_METHODS:
-            request = getattr(part, f"set_{method}_request", None)
-            if request is None or isinstance(part, type):
+            set_request = getattr(nested, f"set_{method}_request", None)
+            if set_request is None or isinstance(nested, type):
                 continue
-            asked = part.get_metadata_routing()
-            wanted = getattr(asked, method, None)
-            if wanted is None or wanted.requests.get("sample_weight", False) is not None:
+            requests = getattr(nested.get_metadata_routing(), method, None)
+            if requests is None or requests.requests.get("sample_weight", False) is not None:
                 continue
-            request(sample_weight=part is inner and method == "fit")
+            set_request(sample_weight=nested is inner and method == "fit")
     inner.set_fit_request(sample_weight=True)
     return {"sample_weight": weight}
 
@@ -98,15 +97,15 @@ def _innermost(estimator: Any) -> Any:
 
 
 def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None) -> Any:
-    """A clone that is ready to be fitted: seeded where it has no seed, one thread where none is named.
+    """Clone an estimator, set every `random_state` that is None, and use one thread where none is specified.
 
     Parameters
     ----------
     estimator : estimator
     seed : int
-        For every `random_state` that is None, at any depth.
+        Value for every `random_state` that is None, at any depth.
     settings : mapping, optional
-        Parameters to set besides, such as those of a `Placement`.
+        Further parameters to set, such as those of a `Placement`.
 
     Examples
     --------
@@ -117,8 +116,9 @@ def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None
     """
     if isinstance(estimator, FrozenEstimator):
         warnings.warn(
-            "A FrozenEstimator is never refitted: its out-of-fold answers are in sample, and the gate will "
-            "trust it too much if it saw these rows. Pass the unfrozen estimator, or hand over out-of-fold answers.",
+            "A FrozenEstimator is never refitted: if it was fitted on these rows, its predictions for them are in "
+            "sample, and the gate will give it too much weight. Pass the unfrozen estimator, or out-of-fold "
+            "predictions.",
             UserWarning,
             stacklevel=2,
         )
@@ -126,11 +126,11 @@ def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None
     changes = dict(settings or {})
     parameters = expert.get_params(deep=True)
     for name, value in parameters.items():
-        inside, _, last = name.rpartition("__")
+        owner, _, last = name.rpartition("__")
         if value is None and last == "random_state":
             changes[name] = seed
-        elif isinstance(parameters.get(inside, expert), LogisticRegression):
-            continue  # its n_jobs does nothing any more, and warns when set
+        elif isinstance(parameters.get(owner, expert), LogisticRegression):
+            continue  # its n_jobs has no effect since scikit-learn 1.8, and setting it warns
         elif value is None and last in THREAD_PARAMETERS:
             changes[name] = 1
     return expert.set_params(**changes) if changes else expert
@@ -167,7 +167,7 @@ def fit_expert(
     expert : NamedExpert
     problem : Problem
     rows : ndarray or None
-        Row positions; None for all.
+        Row positions; None for all rows.
     weight : ndarray or None
         Responsibilities of those rows, multiplied with their sample weights.
     negligible : float
@@ -188,25 +188,25 @@ def fit_expert(
     model = clone(expert.estimator)
     given = problem.sample_weight
     total = given if given is None or rows is None else given[rows]
-    counts = useful = None if total is None else total > 0
+    positive = used = None if total is None else total > 0
     if weight is not None:
-        useful = weight > negligible if counts is None else (weight > negligible) & counts
-        if np.count_nonzero(useful) < FEWEST_ROWS:
-            useful = weight > 0 if counts is None else (weight > 0) & counts
+        used = weight > negligible if positive is None else (weight > negligible) & positive
+        if np.count_nonzero(used) < MIN_ROWS:  # too few rows: use every row with positive weight
+            used = weight > 0 if positive is None else (weight > 0) & positive
         total = weight if total is None else weight * total
-    if useful is not None and not useful.all():
-        rows = np.flatnonzero(useful) if rows is None else rows[useful]
-        total = total[useful] if total is not None else None
+    if used is not None and not used.all():
+        rows = np.flatnonzero(used) if rows is None else rows[used]
+        total = total[used] if total is not None else None
         if not len(rows):
-            raise ValueError("no row has any weight for this expert")
+            raise ValueError("all rows have weight 0 for this expert")
     arguments: dict[str, Any] = {}
     if total is not None and np.ptp(total) > 0:
-        carried = _weight_arguments(model, total)
-        if carried is None:
-            drawn = _draw(total, expert.seed)
-            rows = drawn if rows is None else rows[drawn]
+        weight_arguments = _weight_arguments(model, total)
+        if weight_arguments is None:
+            sampled = _resample(total, expert.seed)
+            rows = sampled if rows is None else rows[sampled]
         else:
-            arguments = carried
+            arguments = weight_arguments
     X = problem.X if rows is None else take_rows(problem.X, rows)
     y = problem.y if rows is None else problem.y[rows]
     if problem.n_classes is None:
@@ -214,24 +214,24 @@ def fit_expert(
             model = PerTarget([clone(model).fit(X, y[:, t], **arguments) for t in range(y.shape[1])])
         else:
             model = model.fit(X, y, **arguments)
-        return FittedExpert(expert.name, _home(model, expert), n_targets=problem.n_targets, device=expert.device)
+        return FittedExpert(expert.name, _on_cpu(model, expert), n_targets=problem.n_targets, device=expert.device)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) == 1:
-        # Most classifiers refuse a single class; a fold or a weight may leave no other.
+        # Most classifiers reject a single class; the rows of a fold, or those with weight, may have only one.
         model, arguments = DummyClassifier(strategy="prior"), {}
-    model = _home(model.fit(X, codes, **arguments), expert)
+    model = _on_cpu(model.fit(X, codes, **arguments), expert)
     return FittedExpert(expert.name, model, problem.n_classes, classes, device=expert.device)
 
 
-def _home(model: Any, entry: NamedExpert) -> Any:
+def _on_cpu(model: Any, entry: NamedExpert) -> Any:
     return model if entry.device == "cpu" else move_to_cpu(model)
 
 
-def _draw(weight: Array, seed: int) -> NDArray[np.intp]:
-    """Rows in proportion to weight, for learners that take none: systematic draws of the effective number.
+def _resample(weight: Array, seed: int) -> NDArray[np.intp]:
+    """Systematic sample of rows in proportion to weight, for estimators without sample weights.
 
-    Systematic sampling takes row i either floor or ceil of its expected number of times, so weights
-    of 0 and 1 come out exactly, and noise is as small as draws allow (Kitagawa 1996).
+    The size is the effective sample size (Σ w)² / Σ w². Systematic sampling takes row i either floor or ceil of
+    its expected number of times, so weights of 0 and 1 are reproduced exactly (Kitagawa 1996).
     """
     size = max(round(float(weight.sum() ** 2 / np.square(weight).sum())), 1)
     edges = np.cumsum(weight) / weight.sum()

@@ -1,4 +1,4 @@
-"""The table that everything after fitting reads: out-of-fold answers, who gave them, what they cost."""
+"""The table of out-of-fold predictions with expert names, fit times and failures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Failure", "OutOfFold"]
 
 @dataclass(frozen=True)
 class Failure:
-    """One expert that could not answer: its name, the fold (-1: all rows) and the error's text."""
+    """A failed expert: its name, the fold (-1 means all rows) and the error message."""
 
     expert: str
     fold: int
@@ -23,21 +23,20 @@ class Failure:
 
 @dataclass
 class OutOfFold:
-    """Out-of-fold answers of K experts.
+    """Out-of-fold predictions of K experts.
 
     Parameters
     ----------
     names : list of str, length K
     values : ndarray of shape (n, K), (n, K, C) or (n, K, T)
-        Predictions, or probabilities of C classes; NaN where a row was never held out; averaged over
-        repeats.
+        Predictions, or probabilities of C classes, averaged over repeats; NaN for rows that were never held out.
     fit_seconds, predict_seconds : ndarray of shape (K,)
-        Summed over folds.
+        Seconds, summed over folds.
     failures : list of Failure
     models : dict from (name, fold) to fitted expert
-        Filled where fold models are kept.
+        Fold models, if they are kept.
     scale : ndarray of shape (n, K) or (n, K, T), or None
-        The experts' own predictive standard deviation, NaN where an expert has none; None where none has.
+        Predictive standard deviations given by the experts, NaN for experts without one; None if no expert has one.
 
     Examples
     --------
@@ -56,11 +55,11 @@ class OutOfFold:
 
     @classmethod
     def empty(cls) -> OutOfFold:
-        """A table without columns or rows."""
+        """Return a table without columns or rows."""
         return cls([], np.empty((0, 0)), np.empty(0), np.empty(0))
 
     def take(self, columns: Sequence[int]) -> OutOfFold:
-        """The same table with these experts only, in this order."""
+        """Return the table of the given experts only, in the given order."""
         columns = list(columns)
         return OutOfFold(
             [self.names[k] for k in columns],
@@ -73,11 +72,11 @@ class OutOfFold:
         )
 
     def target(self, t: int) -> OutOfFold:
-        """Values and scale of target t alone, where there are several."""
+        """Return the table of target t alone, if there are several targets."""
         return replace(self, values=self.values[:, :, t], scale=None if self.scale is None else self.scale[:, :, t])
 
     def join(self, other: OutOfFold) -> OutOfFold:
-        """The columns of both tables side by side."""
+        """Return a table with the experts of both tables."""
         return OutOfFold(
             self.names + other.names,
             np.concatenate([self.values, other.values], axis=1),
@@ -85,13 +84,13 @@ class OutOfFold:
             np.concatenate([self.predict_seconds, other.predict_seconds]),
             self.failures + other.failures,
             {**self.models, **other.models},
-            _beside(self, other),
+            _join_scales(self, other),
         )
 
 
-def _beside(one: OutOfFold, other: OutOfFold) -> NDArray[np.float64] | None:
-    """Scales of both tables, NaN for experts that have none."""
-    if one.scale is None and other.scale is None:
+def _join_scales(first: OutOfFold, second: OutOfFold) -> NDArray[np.float64] | None:
+    """Scales of both tables, NaN for experts without one."""
+    if first.scale is None and second.scale is None:
         return None
-    parts = [np.full(table.values.shape, np.nan) if table.scale is None else table.scale for table in (one, other)]
+    parts = [np.full(table.values.shape, np.nan) if table.scale is None else table.scale for table in (first, second)]
     return np.concatenate(parts, axis=1)

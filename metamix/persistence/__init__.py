@@ -1,8 +1,8 @@
-"""Mixtures in files: one zip of a manifest and what skops wrote; no code of a file runs before its types are trusted.
+"""Saving and loading of fitted mixtures with skops; no code from a file runs before its types are trusted.
 
-The file holds ``manifest.json`` (format number, versions, facts about the mixture) and ``model.skops``
-(the estimator as a tree of known types, arrays as .npy without pickle). To change the format, raise
-`FORMAT`, keep reading the older numbers, and say in CHANGELOG.md what is new.
+A file is a zip archive of ``manifest.json`` (format number, versions, description of the mixture) and
+``model.skops`` (the estimator as a tree of known types, arrays as .npy without pickle). To change the
+format, raise `FORMAT`, decide which older formats `load` still reads, and describe the change in CHANGELOG.md.
 """
 
 from __future__ import annotations
@@ -23,27 +23,37 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor
-from metamix.persistence.trust import check_arrays, is_known, is_there
+from metamix.persistence.trust import check_trees, is_importable, is_known
 
-__all__ = ["FORMAT", "ModelFileError", "UntrustedTypesError", "load", "place", "replacing", "save", "untrusted_types"]
+__all__ = [
+    "FORMAT",
+    "ModelFileError",
+    "UntrustedTypesError",
+    "load",
+    "output_path",
+    "replacing",
+    "save",
+    "untrusted_types",
+]
 
-FORMAT = 1
+# The only format that is read. Format 1 (metamix 0.1, never released) is rejected.
+FORMAT = 2
 KINDS = (MixtureRegressor, MixtureClassifier, MixtureOfPredictions)
 MANIFEST, MODEL = "manifest.json", "model.skops"
-ALWAYS = ("numpy", "scipy", "scikit-learn", "skops")
-# What a damaged or foreign file makes zipfile, json, numpy, skops and scikit-learn raise.
-DAMAGE = (
+BASE_LIBRARIES = ("numpy", "scipy", "scikit-learn", "skops")
+# Exceptions of zipfile, json, numpy, skops and scikit-learn on a damaged or foreign file.
+DAMAGE_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NotImplementedError, RuntimeError,
     TypeError, ValueError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 
 class ModelFileError(ValueError):
-    """A file that cannot be written, or is no mixture that this version can read."""
+    """A file that cannot be written, or that is not a mixture which this version can read."""
 
 
 class UntrustedTypesError(ModelFileError):
-    """A file holds types that nobody has trusted yet; `types` lists them. Nothing of it was run."""
+    """A file contains types that are not trusted, listed in `types`. No code from the file was run."""
 
     def __init__(self, message: str, types: list[str]) -> None:
         super().__init__(message)
@@ -51,22 +61,22 @@ class UntrustedTypesError(ModelFileError):
 
 
 def save(mixture: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted mixture into one file, never by pickle; a file that is there is replaced at the end.
+    """Save a fitted mixture to one file, without pickle; an existing file is replaced once writing has succeeded.
 
     Parameters
     ----------
     mixture : MixtureRegressor, MixtureClassifier, MixtureOfPredictions, or a learner of `metamix.nn`
-        FittedExpert.
+        A fitted mixture.
     path : str or path
-        Any name; nothing is added to it.
+        Name of the file; no suffix is added.
 
     Raises
     ------
     ModelFileError
-        What is given is no mixture, holds something that could not be read again (such as a lambda), or the
-        folder does not exist.
+        If the object is not a mixture, contains something that could not be loaded again (such as a lambda), or
+        the folder does not exist.
     sklearn.exceptions.NotFittedError
-        The mixture is not fitted.
+        If the mixture is not fitted.
 
     Examples
     --------
@@ -84,20 +94,20 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
 
     if not _is_mixture(mixture):
         raise ModelFileError(
-            f"save got a {type(mixture).__name__}: a fitted MixtureRegressor, MixtureClassifier, "
-            "MixtureOfPredictions or learner of metamix.nn would do"
+            f"save got a {type(mixture).__name__}; expected a fitted MixtureRegressor, MixtureClassifier, "
+            "MixtureOfPredictions or learner of metamix.nn"
         )
     check_is_fitted(mixture)
     try:
         model = io.dumps(mixture)
         types = io.get_untrusted_types(data=model)
-    except Exception as error:  # experts of any kind: whatever their state makes skops raise
-        raise ModelFileError(f"this mixture cannot be saved: {_line(error)}") from error
-    lost = [name for name in types if not is_there(name)]
-    if lost:
+    except Exception as error:  # skops may raise anything, depending on the state of the experts
+        raise ModelFileError(f"this mixture cannot be saved: {_one_line(error)}") from error
+    missing = [name for name in types if not is_importable(name)]
+    if missing:
         raise ModelFileError(
-            f"this mixture cannot be saved, since {', '.join(lost)} could not be found again by name: define "
-            "functions and classes at the top of a module"
+            f"this mixture cannot be saved, because {', '.join(missing)} cannot be imported by name: define "
+            "functions and classes at the top level of a module"
         )
     with (
         replacing(path) as temporary,
@@ -108,28 +118,27 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> Any:
-    """Read a mixture that `save` wrote.
+    """Load a mixture written by `save`.
 
-    Types of metamix itself, of numpy and of scikit-learn's own estimators are trusted; any other type, such
-    as an expert of XGBoost or of your own, must be named first. The file's own code, if it has any, is not
-    run before.
+    Types of metamix, numpy and scikit-learn's estimators are trusted. Any other type, such as an expert of
+    XGBoost or of your own, must be listed in `trusted`; before that no code from the file is run.
 
     Parameters
     ----------
     path : str or path
     trusted : list of str, optional
-        Names of types, as the error or `untrusted_types` gives them.
+        Names of types, as given by the error or by `untrusted_types`.
 
     Returns
     -------
-    What was saved, fitted.
+    The fitted mixture.
 
     Raises
     ------
     UntrustedTypesError
-        The file holds other types; the message shows the call that would load it.
+        If the file contains other types; the message shows the call that loads it.
     ModelFileError
-        The file is missing, damaged, no mixture, or of a newer format.
+        If the file is missing, damaged, not a mixture, or of another format.
 
     Examples
     --------
@@ -141,37 +150,37 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
     from skops import io
 
     if isinstance(trusted, str | bool):
-        raise ModelFileError(f"trusted={trusted!r}: a list of type names would do, such as [{str(trusted)!r}]")
+        raise ModelFileError(f"trusted={trusted!r} must be a list of type names, such as [{str(trusted)!r}]")
     path, allowed = Path(path), set(trusted or ())
     manifest, model, found = _open(path)
     types = [name for name in found if not is_known(name)]
     missing = [name for name in types if name not in allowed]
     if missing:
         raise UntrustedTypesError(
-            f"{path} holds types that only you can trust: {', '.join(missing)}. If you know where the file comes "
-            f"from: metamix.load({str(path)!r}, trusted={types!r})",
+            f"{path} contains types that are not trusted: {', '.join(missing)}. If you trust the source of the file, "
+            f"load it with metamix.load({str(path)!r}, trusted={types!r})",
             missing,
         )
     try:
         mixture = io.loads(model, trusted=found)
     except ImportError as error:
-        wanted = ", ".join(f"{name} {number}" for name, number in manifest.get("libraries", {}).items())
+        libraries = ", ".join(f"{name} {number}" for name, number in manifest.get("libraries", {}).items())
         raise ModelFileError(
-            f"{path} needs what is not installed ({_line(error)}); it was written with {wanted}"
+            f"{path} needs a library that is not installed ({_one_line(error)}); it was written with {libraries}"
         ) from error
-    except DAMAGE as error:
-        raise ModelFileError(f"{path} is damaged and cannot be read ({_line(error)})") from error
+    except DAMAGE_ERRORS as error:
+        raise ModelFileError(f"{path} is damaged and cannot be read ({_one_line(error)})") from error
     if not _is_mixture(mixture):
-        raise ModelFileError(f"{path} holds a {type(mixture).__name__}, not a mixture")
+        raise ModelFileError(f"{path} contains a {type(mixture).__name__}, not a mixture")
     try:
-        check_arrays(mixture)
-    except DAMAGE as error:
-        raise ModelFileError(f"{path} is damaged ({_line(error)}) and must not be used") from error
+        check_trees(mixture)
+    except DAMAGE_ERRORS as error:
+        raise ModelFileError(f"{path} is damaged ({_one_line(error)}) and must not be used") from error
     return mixture
 
 
 def untrusted_types(path: str | os.PathLike[str]) -> list[str]:
-    """Names of the types in a file that `load` asks to be trusted; nothing of the file is run.
+    """List the types in a file that must be given to `load` as trusted; no code from the file is run.
 
     Parameters
     ----------
@@ -198,17 +207,17 @@ def untrusted_types(path: str | os.PathLike[str]) -> list[str]:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when all went well, and is removed when not.
+    """Open a temporary file in the folder of `path` that replaces `path` on success and is removed on failure.
 
     Parameters
     ----------
     path : str or path
-        What is replaced at the end, in one step.
+        File to replace, in one step at the end.
 
     Raises
     ------
     ModelFileError
-        `path` is a folder, or in a folder that does not exist.
+        If `path` is a folder, or its folder does not exist.
 
     Examples
     --------
@@ -219,7 +228,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ...     pathlib.Path(folder, "a.txt").read_text()
     'all of it'
     """
-    target = place(path)
+    target = output_path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         yield temporary
@@ -229,8 +238,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
 
 
-def place(path: str | os.PathLike[str]) -> Path:
-    """Where a file would be written, if it can be; long work asks first.
+def output_path(path: str | os.PathLike[str]) -> Path:
+    """Check that a file can be written at `path`, before a long computation; return its real path.
 
     Parameters
     ----------
@@ -239,14 +248,14 @@ def place(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ModelFileError
-        `path` is a folder, or in a folder that does not exist.
+        If `path` is a folder, or its folder does not exist.
 
     Examples
     --------
-    >>> place("model.mix").name
+    >>> output_path("model.mix").name
     'model.mix'
     """
-    target = Path(os.path.realpath(path))  # where a link points to, so that the link stays one
+    target = Path(os.path.realpath(path))  # follows symbolic links, so that a link is not replaced by a file
     if target.is_dir():
         raise ModelFileError(f"{path} is a folder: give the name of a file")
     if not target.parent.is_dir():
@@ -254,21 +263,22 @@ def place(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _is_mixture(one: Any) -> bool:
-    """Whether it is one of ours; learners of the torch room are known by their kind, since torch need not be there."""
-    return isinstance(one, KINDS) or (hasattr(one, "gate_weights") and is_known(_name(one)))
+def _is_mixture(model: Any) -> bool:
+    """Whether it is a mixture; learners of `metamix.nn` are recognised by name, since torch may be absent."""
+    return isinstance(model, KINDS) or (hasattr(model, "gate_weights") and is_known(_type_name(model)))
 
 
-def _name(one: Any) -> str:
-    return f"{type(one).__module__}.{type(one).__name__}"
+def _type_name(model: Any) -> str:
+    return f"{type(model).__module__}.{type(model).__name__}"
 
 
 def _manifest(mixture: Any, types: list[str]) -> dict[str, Any]:
-    homes = packages_distributions()
+    distributions = packages_distributions()
     named = getattr(mixture, "named_experts_", None)
     verdict = getattr(mixture, "verdict_", None)
-    torch = ("torch", "skorch") if any(kind.startswith("metamix.nn.") for kind in [*types, _name(mixture)]) else ()
-    libraries = [*ALWAYS, *torch, *(name for kind in types for name in homes.get(kind.partition(".")[0], ())[:1])]
+    torch = ("torch", "skorch") if any(name.startswith("metamix.nn.") for name in [*types, _type_name(mixture)]) else ()
+    of_types = (one for name in types for one in distributions.get(name.partition(".")[0], ())[:1])
+    libraries = [*BASE_LIBRARIES, *torch, *of_types]
     return {
         "format": FORMAT,
         "metamix": version("metamix"),
@@ -284,7 +294,7 @@ def _manifest(mixture: Any, types: list[str]) -> dict[str, Any]:
 
 
 def _open(path: Path) -> tuple[dict[str, Any], bytes, list[str]]:
-    """Manifest, model and the names of types that skops does not trust; constructs nothing."""
+    """Read the manifest, the model as bytes and the names of types that skops does not trust; no object is built."""
     from skops import io
 
     if path.is_dir() or not path.exists():
@@ -292,22 +302,29 @@ def _open(path: Path) -> tuple[dict[str, Any], bytes, list[str]]:
     try:
         with zipfile.ZipFile(path) as file:
             manifest = json.loads(file.read(MANIFEST))
-            number = manifest["format"]
-            if not isinstance(number, int) or not 1 <= number <= FORMAT:
-                raise ModelFileError(
-                    f"{path} has format {number}, and metamix {version('metamix')} reads formats up to {FORMAT}: "
-                    f"install metamix {manifest.get('metamix', '')} or newer"
-                )
+            _check_format(path, manifest)
             model = file.read(MODEL)
         return manifest, model, io.get_untrusted_types(data=model)
     except ModelFileError:
         raise
     except OSError as error:
-        raise ModelFileError(f"{path} cannot be read ({error.strerror or _line(error)})") from error
-    except DAMAGE as error:
-        kind = "is damaged" if zipfile.is_zipfile(path) else "is not a file that metamix wrote"
-        raise ModelFileError(f"{path} {kind}: a file from metamix.save or metamix fit would do") from error
+        raise ModelFileError(f"{path} cannot be read ({error.strerror or _one_line(error)})") from error
+    except DAMAGE_ERRORS as error:
+        problem = "is damaged" if zipfile.is_zipfile(path) else "is not a file written by metamix"
+        raise ModelFileError(f"{path} {problem}; give a file written by metamix.save or metamix fit") from error
 
 
-def _line(error: BaseException) -> str:
+def _check_format(path: Path, manifest: dict[str, Any]) -> None:
+    number, writer = manifest["format"], manifest.get("metamix", "")
+    if number == FORMAT:
+        return
+    current = f"metamix {version('metamix')} reads format {FORMAT} only"
+    if isinstance(number, int) and number < FORMAT:
+        raise ModelFileError(
+            f"{path} has format {number}, which is no longer supported: {current}. Fit the mixture again and save it"
+        )
+    raise ModelFileError(f"{path} has format {number}, and {current}: install metamix {writer} or newer")
+
+
+def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -1,4 +1,4 @@
-"""Checks that an expert, a gate, a likelihood or a whole plugin keeps its contract, for authors' tests."""
+"""Checks of experts, gates, likelihoods and plugins, to be run by the tests of their authors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.base import clone, is_classifier
 
 from metamix import registry
-from metamix.testing.demands import Checks, Make, bind, demand
+from metamix.testing.assertions import Checks, Factory, bind_checks, require
 from metamix.testing.expert_checks import EXPERT_CHECKS, NAMED_CHECKS
 from metamix.testing.gate_checks import GATE_CHECKS
 from metamix.testing.likelihood_checks import LIKELIHOOD_CHECKS
@@ -17,18 +17,18 @@ __all__ = ["check_expert", "check_gate", "check_likelihood", "check_plugin"]
 
 
 def check_expert(expert: Any) -> Checks:
-    """Checks of an expert: a regressor, or a classifier with `predict_proba`, that takes columns of numbers.
+    """Yield checks of an expert: a regressor, or a classifier with `predict_proba`, for numeric columns.
 
     Parameters
     ----------
     expert : estimator
-        Unfitted; it is cloned, never changed.
+        Unfitted; it is cloned and not changed.
 
     Yields
     ------
     (str, callable)
-        Name of a check, and the check: called without arguments it raises AssertionError, or whatever the
-        expert raises, where the contract is broken.
+        Name of a check, and the check. Called without arguments it raises AssertionError, or the exception of
+        the expert, if the check fails.
 
     Examples
     --------
@@ -36,16 +36,16 @@ def check_expert(expert: Any) -> Checks:
     >>> for name, check in check_expert(Ridge()):
     ...     check()
     """
-    yield from bind(EXPERT_CHECKS, partial(clone, expert), is_classifier(expert))
+    yield from bind_checks(EXPERT_CHECKS, partial(clone, expert), is_classifier(expert))
 
 
 def check_gate(gate: Any) -> Checks:
-    """Checks of a gate: soft labels in, weights out; yields as `check_expert` does.
+    """Yield checks of a gate, as `check_expert` does.
 
     Parameters
     ----------
     gate : gate
-        Unfitted; it is cloned, never changed.
+        Unfitted; it is cloned and not changed.
 
     Yields
     ------
@@ -57,18 +57,18 @@ def check_gate(gate: Any) -> Checks:
     >>> for name, check in check_gate(ConstantGate()):
     ...     check()
     """
-    yield from bind(GATE_CHECKS, partial(clone, gate))
+    yield from bind_checks(GATE_CHECKS, partial(clone, gate))
 
 
 def check_likelihood(likelihood: Any) -> Checks:
-    """Checks of a likelihood, of numbers, counts or classes; yields as `check_expert` does.
+    """Yield checks of a likelihood for numbers, counts or classes, as `check_expert` does.
 
-    One that cannot read predictions of shape (n, K) is taken to be of classes, (n, K, C).
+    A likelihood that raises an error for predictions of shape (n, K) is checked with class probabilities (n, K, C).
 
     Parameters
     ----------
     likelihood : likelihood
-        Unfitted; it is cloned, never changed.
+        Unfitted; it is cloned and not changed.
 
     Yields
     ------
@@ -80,14 +80,14 @@ def check_likelihood(likelihood: Any) -> Checks:
     >>> for name, check in check_likelihood(Gaussian()):
     ...     check()
     """
-    yield from bind(LIKELIHOOD_CHECKS, partial(clone, likelihood))
+    yield from bind_checks(LIKELIHOOD_CHECKS, partial(clone, likelihood))
 
 
 def check_plugin(distribution: str) -> Checks:
-    """Checks of every part that a distribution registers; yields as `check_expert` does.
+    """Yield checks of every part that a distribution registers, as `check_expert` does.
 
-    Experts found by name must also take frames of mixed columns with missing values, labels of text and
-    targets of any unit, and use one thread unless told otherwise.
+    Registered experts must also support data frames with mixed columns and missing values, string labels and
+    targets of any scale, and use one thread by default.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def check_plugin(distribution: str) -> Checks:
     Raises
     ------
     ValueError
-        If no part is registered under that name.
+        If the distribution registers no part.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def check_plugin(distribution: str) -> Checks:
     rows = [row for row in registry.describe() if row.distribution == wanted]
     if not rows:
         known = ", ".join(sorted({row.distribution for row in registry.describe()})) or "none"
-        raise ValueError(f"No part is registered by the distribution {distribution!r}; those that do: {known}.")
+        raise ValueError(f"The distribution {distribution!r} registers no part; distributions with parts: {known}.")
     for row in rows:
         make = partial(_make, row)
         for name, check in _checks_of(row.kind, make):
@@ -123,20 +123,20 @@ def check_plugin(distribution: str) -> Checks:
 def _make(row: registry.PartRow) -> Any:
     part = getattr(registry, row.kind)[f"{row.distribution}:{row.name}"]()
     method = {"gates": "predict_proba", "likelihoods": "log_prob"}.get(row.kind, "predict")
-    demand(hasattr(part, "fit") and hasattr(part, method), f"{row.value} gives a part without fit or {method}")
+    require(hasattr(part, "fit") and hasattr(part, method), f"{row.value} returns a part without fit or {method}")
     return part
 
 
-def _is_a_part(make: Make) -> None:
+def _is_a_part(make: Factory) -> None:
     make()
 
 
-def _checks_of(kind: str, make: Make) -> Checks:
+def _checks_of(kind: str, make: Factory) -> Checks:
     yield "is_a_part", partial(_is_a_part, make)
     if kind == "gates":
-        yield from bind(GATE_CHECKS, make)
+        yield from bind_checks(GATE_CHECKS, make)
     elif kind == "likelihoods":
-        yield from bind(LIKELIHOOD_CHECKS, make)
+        yield from bind_checks(LIKELIHOOD_CHECKS, make)
     else:
-        yield from bind(EXPERT_CHECKS, make, kind == "classifiers")
-        yield from bind(NAMED_CHECKS, make, kind == "classifiers")
+        yield from bind_checks(EXPERT_CHECKS, make, kind == "classifiers")
+        yield from bind_checks(NAMED_CHECKS, make, kind == "classifiers")

@@ -1,4 +1,4 @@
-"""What an expert must keep to. Every check makes its own expert and fits it to a small table."""
+"""Checks of experts. Every check makes its own expert and fits it to a small table."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from metamix.testing.demands import Make, demand
+from metamix.testing.assertions import Factory, require
 
 __all__ = ["EXPERT_CHECKS", "NAMED_CHECKS"]
 
 Array = NDArray[Any]
 THREADS = ("n_jobs", "nthread", "thread_count", "num_threads")
-N = 120  # rows of the small tables; the second half repeats the columns of the first
+N = 120  # number of rows; in the second half the columns of the first are repeated
 
 
 def _table(classes: bool, offset: float = 0.0) -> tuple[Array, Array]:
@@ -46,115 +46,117 @@ def _fit(expert: Any, X: Any, y: Any, weight: Array | None = None) -> Any:
         return _seeded(expert).fit(X, y, **({keyword: weight} if keyword else {}))
 
 
-def _answer(expert: Any, X: Any, classes: bool) -> Array:
+def _predict(expert: Any, X: Any, classes: bool) -> Array:
     return np.asarray(expert.predict_proba(X) if classes else expert.predict(X))
 
 
-def clones_and_keeps_parameters(make: Make, classes: bool) -> None:
+def clones_and_keeps_parameters(make: Factory, classes: bool) -> None:
     """A clone has the same parameters, and fit changes none."""
     expert = make()
-    demand(sorted(clone(expert).get_params()) == sorted(expert.get_params()), "a clone has other parameters")
+    require(sorted(clone(expert).get_params()) == sorted(expert.get_params()), "a clone has different parameters")
     settings = {name: repr(value) for name, value in _seeded(expert).get_params().items()}
     _fit(expert, *_table(classes))
     after = {name: repr(value) for name, value in expert.get_params().items()}
     changed = [name for name in settings if after.get(name) != settings[name]]
-    demand(not changed, f"fit changes the parameters {changed}; what is learned belongs in names that end in _")
+    require(not changed, f"fit changes the parameters {changed}; fitted attributes must have names ending in _")
 
 
-def answers_have_shape_and_are_finite(make: Make, classes: bool) -> None:
-    """Answers are (n,) or (n, C), finite, and better than nothing."""
+def answers_have_shape_and_are_finite(make: Factory, classes: bool) -> None:
+    """Predictions are (n,) or (n, C), finite, and better than a constant."""
     X, y = _table(classes)
     expert = _fit(make(), X, y)
-    answer = _answer(expert, X[:50], classes)
+    prediction = _predict(expert, X[:50], classes)
     shape = (50, 2) if classes else (50,)
-    demand(answer.shape == shape, f"50 rows are answered in the shape {answer.shape}; {shape} would do")
-    demand(np.isfinite(answer).all(), "an answer is NaN or infinite")
+    require(prediction.shape == shape, f"predictions for 50 rows have shape {prediction.shape}; expected {shape}")
+    require(np.isfinite(prediction).all(), "a prediction is NaN or infinite")
     if classes:
-        demand(
-            (answer >= 0).all() and np.allclose(answer.sum(axis=1), 1, atol=1e-5),
-            "probabilities do not add to 1",
+        require(
+            (prediction >= 0).all() and np.allclose(prediction.sum(axis=1), 1, atol=1e-5),
+            "probabilities are negative or do not sum to 1",
         )
-        demand(np.array_equal(expert.classes_, [0, 1]), "classes_ are not the sorted labels")
-        demand((answer.argmax(axis=1) == y[:50]).mean() > 0.6, "it does not learn a linear boundary at all")
+        require(np.array_equal(expert.classes_, [0, 1]), "classes_ are not the sorted labels")
+        require((prediction.argmax(axis=1) == y[:50]).mean() > 0.6, "accuracy for a linear boundary is below 0.6")
     else:
-        demand(np.mean((answer - y[:50]) ** 2) < np.var(y[:50]), "it does worse than the mean of y")
+        require(
+            np.mean((prediction - y[:50]) ** 2) < np.var(y[:50]), "the squared error is larger than that of the mean"
+        )
 
 
-def same_seed_same_answer(make: Make, classes: bool) -> None:
-    """Equal seeds give equal answers, to the last bit."""
+def same_seed_same_answer(make: Factory, classes: bool) -> None:
+    """Equal seeds give identical predictions."""
     X, y = _table(classes)
-    first, second = (_answer(_fit(make(), X, y), X, classes) for _ in range(2))
-    demand(np.array_equal(first, second), "two fits with one seed answer differently")
+    first, second = (_predict(_fit(make(), X, y), X, classes) for _ in range(2))
+    require(np.array_equal(first, second), "two fits with the same seed give different predictions")
 
 
-def refitting_forgets(make: Make, classes: bool) -> None:
-    """A second fit starts afresh."""
+def refitting_forgets(make: Factory, classes: bool) -> None:
+    """A second fit does not depend on the first."""
     X, y = _table(classes)
     expert = _fit(make(), -3 * X, 1 - y)
-    demand(
-        np.array_equal(_answer(_fit(expert, X, y), X, classes), _answer(_fit(make(), X, y), X, classes)),
-        "a second fit remembers the first",
+    require(
+        np.array_equal(_predict(_fit(expert, X, y), X, classes), _predict(_fit(make(), X, y), X, classes)),
+        "a second fit depends on the first",
     )
 
 
-def weights_count_where_taken(make: Make, classes: bool) -> None:
-    """Where fit takes sample_weight, it matters."""
+def weights_count_where_taken(make: Factory, classes: bool) -> None:
+    """If fit takes sample_weight, the weights change the predictions."""
     if _weight_keyword(make()) is None:
-        return  # rows will be drawn in proportion instead
+        return  # a mixture resamples rows in proportion to their weights instead
     X, y = _table(classes)
     first = np.arange(N) < N // 2
     y = np.where(first, y, 1 - y) if classes else np.where(first, y, y + 10)
-    answers = [_answer(_fit(make(), X, y, np.where(w, 1.0, 0.01)), X, classes) for w in (first, ~first)]
+    predictions = [_predict(_fit(make(), X, y, np.where(w, 1.0, 0.01)), X, classes) for w in (first, ~first)]
     if classes:
         truth = y[: N // 2]
-        shares = [float(np.mean(answer[: N // 2].argmax(axis=1) == truth)) for answer in answers]
-        demand(shares[0] > shares[1], "sample_weight is taken but does not change what is learned")
+        shares = [float(np.mean(prediction[: N // 2].argmax(axis=1) == truth)) for prediction in predictions]
+        require(shares[0] > shares[1], "sample_weight is accepted but has no effect")
     else:
-        gap = float(np.mean(answers[1] - answers[0]))
-        demand(gap > 5, f"weights of 1 and 0.01 on targets 10 apart move the answers by {gap:.3g} only")
+        gap = float(np.mean(predictions[1] - predictions[0]))
+        require(gap > 5, f"weights of 1 and 0.01 on targets that differ by 10 change predictions by {gap:.3g} only")
 
 
-def leaves_its_input_alone(make: Make, classes: bool) -> None:
-    """Arrays that cannot be written are enough."""
+def leaves_its_input_alone(make: Factory, classes: bool) -> None:
+    """Read-only arrays are accepted, and fit and predict do not change X."""
     X, y = _table(classes)
     weight = np.linspace(0.5, 1.0, N)
     for array in (X, y, weight):
-        array.setflags(write=False)  # as memory-mapped arrays arrive in a worker
+        array.setflags(write=False)  # like the memory-mapped arrays in a worker process
     copy = X.copy()
-    _answer(_fit(make(), X, y, weight), X, classes)
-    demand(np.array_equal(X, copy), "fit or predict changes X")
+    _predict(_fit(make(), X, y, weight), X, classes)
+    require(np.array_equal(X, copy), "fit or predict changes X")
 
 
-def rows_are_answered_alone(make: Make, classes: bool) -> None:
-    """Only the rows where an expert counts are put to it."""
+def rows_are_answered_alone(make: Factory, classes: bool) -> None:
+    """The prediction for a row does not depend on the other rows; a mixture predicts subsets of rows."""
     X, y = _table(classes)
     expert = _fit(make(), X, y)
-    together, alone = _answer(expert, X[:3], classes), _answer(expert, X[1:2], classes)
-    demand(
+    together, alone = _predict(expert, X[:3], classes), _predict(expert, X[1:2], classes)
+    require(
         np.allclose(together[1], alone[0], rtol=1e-4, atol=1e-6),
-        "an answer depends on the other rows asked about",
+        "the prediction for a row depends on the other rows",
     )
 
 
-def pickles_when_fitted(make: Make, classes: bool) -> None:
-    """Fitted experts travel between processes."""
+def pickles_when_fitted(make: Factory, classes: bool) -> None:
+    """Fitted experts can be pickled, to be sent between processes."""
     X, y = _table(classes)
     expert = _fit(make(), X, y)
     again = pickle.loads(pickle.dumps(expert))
-    demand(
-        np.array_equal(_answer(again, X, classes), _answer(expert, X, classes)),
-        "a pickled copy answers otherwise",
+    require(
+        np.array_equal(_predict(again, X, classes), _predict(expert, X, classes)),
+        "a pickled copy gives different predictions",
     )
 
 
-def one_thread_by_default(make: Make, classes: bool) -> None:
-    """Threads are given out by the mixture."""
+def one_thread_by_default(make: Factory, classes: bool) -> None:
+    """The number of threads defaults to 1; the mixture runs experts in parallel."""
     threads = {k: v for k, v in make().get_params().items() if k.rpartition("__")[2] in THREADS and v not in (None, 1)}
-    demand(not threads, f"more than one thread by default: {threads}")
+    require(not threads, f"more than one thread by default: {threads}")
 
 
-def mixed_columns_and_missing_values(make: Make, classes: bool) -> None:
-    """Numbers, text, booleans, categories, dates, holes and unseen values do."""
+def mixed_columns_and_missing_values(make: Factory, classes: bool) -> None:
+    """Numbers, strings, booleans, categories, dates, missing values and unknown categories are accepted."""
     import pandas as pd
 
     X, y = _table(classes)
@@ -164,25 +166,25 @@ def mixed_columns_and_missing_values(make: Make, classes: bool) -> None:
     frame.loc[3:7, "number"], frame.loc[5:9, "text"], frame.loc[1:2, "kind"] = np.nan, None, None
     expert = _fit(make(), frame, y)
     frame.loc[:4, "text"], frame.loc[11:12, "when"] = "never seen", pd.NaT
-    answer = _answer(expert, frame, classes)
-    demand(len(answer) == N and np.isfinite(answer).all(), "an answer about mixed columns is NaN or infinite")
+    prediction = _predict(expert, frame, classes)
+    require(len(prediction) == N and np.isfinite(prediction).all(), "a prediction for mixed columns is NaN or infinite")
 
 
-def labels_or_units_of_any_kind(make: Make, classes: bool) -> None:
-    """Labels of text, or targets in any unit, make no difference."""
+def labels_or_units_of_any_kind(make: Factory, classes: bool) -> None:
+    """String labels, or the scale of the target, do not change the predictions."""
     X, y = _table(classes, offset=2.0)
-    plain = _answer(_fit(make(), X, y), X, classes)
+    plain = _predict(_fit(make(), X, y), X, classes)
     if classes:
         expert = _fit(make(), X, np.array(["no", "yes"])[y])
-        demand(list(expert.classes_) == ["no", "yes"], "classes_ are not the sorted labels of text")
-        demand(np.allclose(_answer(expert, X, True), plain, atol=1e-6), "labels of text change the probabilities")
+        require(list(expert.classes_) == ["no", "yes"], "classes_ are not the sorted string labels")
+        require(np.allclose(_predict(expert, X, True), plain, atol=1e-6), "string labels change the probabilities")
         return
     for unit in (1e-6, 1e6):
-        scaled = _answer(_fit(make(), X, y * unit), X, False) / unit
+        scaled = _predict(_fit(make(), X, y * unit), X, False) / unit
         error = float(np.mean(np.abs(scaled - plain)) / np.std(plain))
-        demand(
+        require(
             error < 0.01,
-            f"a target {unit:g} times as large changes the scaled answers by {error:.2g} of their spread",
+            f"a target times {unit:g} changes the rescaled predictions by {error:.2g} of their standard deviation",
         )
 
 

@@ -68,8 +68,8 @@ def fit_column_variance(errors: Array, own: Array, mixture: int, y: Array, weigh
     Returns
     -------
     ColumnVariance
-        A column without a deviation of its own follows the mixture unless one scale for all rows is likelier; both
-        have one parameter.
+        A column follows the mixture if that is likelier than its own deviation times a factor or, without one, than
+        one scale for all rows; each has one parameter.
     """
     K = errors.shape[1]
     noise = np.full(K, np.nan)
@@ -80,16 +80,22 @@ def fit_column_variance(errors: Array, own: Array, mixture: int, y: Array, weigh
     # A constant target has no scale; squares must stay within the range of floats.
     least = max(SMALLEST_DEVIATION * float(np.std(y[rows])), np.finfo(float).tiny ** 0.5)
     for k in range(K):
-        if k != mixture and not np.isnan(own[:, k]).all():
-            continue
         given = errors[rows, k]
-        unit = max(float(np.sqrt(weight @ np.square(given) / weight.sum())), least)
+        unit = max(_root_mean_square(given, weight), least)
         following = _loss(given, np.maximum(np.hypot(deviation, unit * NOISE_GRID), least))
         best = int(np.argmin(weight @ following))
-        constant = _loss(given, np.full((len(given), 1), unit))
-        if k == mixture or weight @ following[:, best] <= weight @ constant[:, 0]:
+        if np.isnan(own[:, k]).all():
+            other = np.full((len(given), 1), unit)
+        else:  # its own deviation, times the factor that suits its errors
+            alone = np.maximum(own[rows, k][:, None], least)
+            other = np.maximum(_root_mean_square(given / alone[:, 0], weight) * alone, least)
+        if k == mixture or weight @ following[:, best] < weight @ _loss(given, other)[:, 0]:
             noise[k] = unit * NOISE_GRID[best]
     return ColumnVariance(mixture, noise)
+
+
+def _root_mean_square(values: Array, weight: Array) -> float:
+    return float(np.sqrt(weight @ np.square(values) / weight.sum()))
 
 
 def _loss(errors: Array, deviation: Array) -> Array:

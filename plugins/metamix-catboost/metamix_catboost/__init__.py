@@ -1,4 +1,4 @@
-"""CatBoost experts: what the entry points name. Nothing of metamix is imported here."""
+"""CatBoost experts, registered as entry points of metamix; metamix itself is not imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OWN = ("iterations", "depth", "learning_rate", "l2_leaf_reg", "random_state", "
 
 
 def regressor(**parameters: Any) -> CatBoostRegressorExpert:
-    """Return an unfitted regressor; parameters of CatBoostRegressorExpert, or else of CatBoost itself.
+    """Return an unfitted regressor; accepts parameters of CatBoostRegressorExpert and of CatBoost.
 
     Examples
     --------
@@ -23,7 +23,7 @@ def regressor(**parameters: Any) -> CatBoostRegressorExpert:
 
 
 def classifier(**parameters: Any) -> CatBoostClassifierExpert:
-    """Return an unfitted classifier; parameters of CatBoostClassifierExpert, or else of CatBoost itself.
+    """Return an unfitted classifier; accepts parameters of CatBoostClassifierExpert and of CatBoost.
 
     Examples
     --------

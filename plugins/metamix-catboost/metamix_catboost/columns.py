@@ -1,4 +1,4 @@
-"""Columns as CatBoost takes them: numbers with NaN, and categories as text."""
+"""Conversion of columns to CatBoost's format: numbers with NaN, and categories as strings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MISSING = "(missing)"
 
 
 class NativeColumns:
-    """Remembers which columns hold categories, and makes CatBoost's pools of rows.
+    """Stores which columns are categorical, and converts rows to pools of CatBoost.
 
-    Booleans become 0 and 1, dates become seconds (NaN where missing), text and categories stay categories
-    with missing values as one of their own.
+    Booleans become 0 and 1, dates become seconds (NaN if missing); strings and categories are categorical, with
+    missing values as a category of their own.
 
     Examples
     --------
@@ -29,7 +29,7 @@ class NativeColumns:
     """
 
     def fit(self, X: Any) -> NativeColumns:
-        """Learn the kinds of the columns of X (n, d)."""
+        """Determine the kinds of the columns of X (n, d)."""
         if sparse.issparse(X):
             self.categories: list[int] = []
             self.n_features = X.shape[1]
@@ -40,12 +40,12 @@ class NativeColumns:
         return self
 
     def pool(self, X: Any, y: Any = None, sample_weight: Any = None) -> catboost.Pool:
-        """Rows of X (n, d) for CatBoost, with labels and weights where there are any.
+        """Convert X (n, d), and labels and weights if given, to a pool of CatBoost.
 
         Raises
         ------
         ValueError
-            If X has another number of columns than in training.
+            If X has a different number of columns than in training.
         """
         if sparse.issparse(X):
             return catboost.Pool(X.tocsr().astype(np.float32), label=y, weight=sample_weight)
@@ -77,7 +77,7 @@ def _is_category(column: pd.Series) -> bool:
     known = column.dropna()
     if kinds.is_object_dtype(column) and not known.map(lambda value: isinstance(value, str)).any():
         try:
-            known.astype(np.float64)  # numbers or booleans kept as objects, because some are missing
+            known.astype(np.float64)  # numbers or booleans of dtype object, because some are missing
         except (TypeError, ValueError):
             return True
         return False

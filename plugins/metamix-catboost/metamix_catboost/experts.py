@@ -1,4 +1,4 @@
-"""CatBoost behind scikit-learn's interface: clones, tags, plain labels, a target of any unit."""
+"""CatBoost with scikit-learn's interface: cloning, tags, labels of any type, a target of any scale."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Array = NDArray[np.float64]
 
 
 class CatBoostRegressorExpert(RegressorMixin, BaseEstimator):
-    """CatBoost's regressor. It sees its target standardised, so that the unit of y does not matter.
+    """CatBoost's regressor on the standardised target, so that the scale of y does not matter.
 
     Parameters
     ----------
     iterations : int
-        Trees.
+        Number of trees.
     depth : int
     learning_rate : float or None
-        None: what CatBoost thinks right for the number of rows and trees.
+        None uses CatBoost's default for the number of rows and trees.
     l2_leaf_reg : float
     random_state : int or None
     n_jobs : int
-        Threads.
+        Number of threads.
     options : dict or None
         Other parameters of CatBoostRegressor.
     device : {None, "cpu", "cuda"} or "cuda:N"
-        None is the CPU, or what the mixture around it is asked for.
+        None is the CPU, or the device of the mixture that contains the expert.
 
     Examples
     --------
@@ -67,11 +67,11 @@ class CatBoostRegressorExpert(RegressorMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CatBoostRegressorExpert:
-        """Learn from X (n, d) of any columns, y (n,) and weights (n,)."""
+        """Fit to X (n, d) with columns of any kind, y (n,) and weights (n,)."""
         y = np.asarray(y, dtype=np.float64)
         self.mean_ = float(np.average(y, weights=sample_weight))
         scale = float(np.sqrt(np.average((y - self.mean_) ** 2, weights=sample_weight)))
-        self.constant_ = scale <= 1e-12 * abs(self.mean_)  # CatBoost refuses a target without variation
+        self.constant_ = scale <= 1e-12 * abs(self.mean_)  # CatBoost rejects a constant target
         self.scale_ = 1.0 if self.constant_ else scale
         self.columns_ = NativeColumns().fit(X)
         self.n_features_in_ = self.columns_.n_features
@@ -81,13 +81,13 @@ class CatBoostRegressorExpert(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> Array:
-        """Answer the rows of X (n, d): (n,)."""
+        """Predict the rows of X (n, d); returns (n,)."""
         check_is_fitted(self)
         pool = self.columns_.pool(X)
         if self.constant_:
             return np.full(pool.num_row(), self.mean_)
-        answers = self.model_.predict(pool, thread_count=self.n_jobs or 1)
-        return np.asarray(answers, dtype=np.float64) * self.scale_ + self.mean_
+        standardised = self.model_.predict(pool, thread_count=self.n_jobs or 1)
+        return np.asarray(standardised, dtype=np.float64) * self.scale_ + self.mean_
 
     def __metamix_device__(self, device: str) -> tuple[str, str]:
         return _device(device)
@@ -97,7 +97,7 @@ class CatBoostRegressorExpert(RegressorMixin, BaseEstimator):
 
 
 class CatBoostClassifierExpert(ClassifierMixin, BaseEstimator):
-    """CatBoost's classifier, for labels of any kind.
+    """CatBoost's classifier, for labels of any type.
 
     Parameters
     ----------
@@ -133,10 +133,10 @@ class CatBoostClassifierExpert(ClassifierMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CatBoostClassifierExpert:
-        """Learn from X (n, d) of any columns, labels y (n,) and weights (n,)."""
+        """Fit to X (n, d) with columns of any kind, labels y (n,) and weights (n,)."""
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"All rows are of the class {self.classes_[0]!r}; CatBoost needs at least two classes.")
+            raise ValueError(f"All rows have the class {self.classes_[0]!r}; CatBoost needs at least two classes.")
         self.columns_ = NativeColumns().fit(X)
         self.n_features_in_ = self.columns_.n_features
         loss = "Logloss" if len(self.classes_) == 2 else "MultiClass"
@@ -145,11 +145,11 @@ class CatBoostClassifierExpert(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Most probable label of the rows of X (n, d): (n,)."""
+        """Most probable label of each row of X (n, d); returns (n,)."""
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (n, C), in the order of `classes_`."""
+        """Probabilities (n, C) in the order of `classes_`."""
         check_is_fitted(self)
         return np.asarray(self.model_.predict_proba(self.columns_.pool(X), thread_count=self.n_jobs or 1))
 
@@ -166,23 +166,23 @@ def _parameters(expert: Any) -> dict[str, Any]:
         given["learning_rate"] = expert.learning_rate
     quiet = {"verbose": False, "allow_writing_files": False}
     seed = {"random_seed": expert.random_state, "thread_count": expert.n_jobs or 1}
-    place = {}
+    device = {}
     if expert.device not in (None, "cpu"):
-        found, why = _device(expert.device)
-        if why:
-            raise ValueError(f"device={expert.device!r} is not there ({why}); give 'cpu', or None.")
-        place = {"task_type": "GPU", "devices": found.partition(":")[2]}
-    return given | quiet | seed | place | (expert.options or {})
+        found, reason = _device(expert.device)
+        if reason:
+            raise ValueError(f"device={expert.device!r} is not available ({reason}); give 'cpu', or None.")
+        device = {"task_type": "GPU", "devices": found.partition(":")[2]}
+    return given | quiet | seed | device | (expert.options or {})
 
 
 def _device(device: str) -> tuple[str, str]:
-    """What CatBoost gets of a device, and why not more than that."""
+    """Device that CatBoost uses if `device` is requested, and the reason if that is the CPU instead."""
     if device == "cpu":
         return "cpu", ""
     number, count = int(device.partition(":")[2] or 0), get_gpu_device_count()
     if number < count:
         return f"cuda:{number}", ""
-    return "cpu", f"catboost {catboost.__version__} finds {count} GPUs that it can use"
+    return "cpu", f"catboost {catboost.__version__} finds {count} usable GPUs"
 
 
 def _any_columns(tags: Tags) -> Tags:

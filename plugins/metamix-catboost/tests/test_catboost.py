@@ -1,10 +1,11 @@
-"""The plugin keeps metamix's contracts, and stands without metamix."""
+"""The plugin passes metamix's checks, and does not import metamix."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import metamix_catboost
 import numpy as np
@@ -17,16 +18,16 @@ from metamix.testing import check_plugin
 
 
 @pytest.mark.parametrize(("name", "check"), [pytest.param(n, c, id=n) for n, c in check_plugin("metamix-catboost")])
-def test_contract(name: str, check: Callable[[], None]) -> None:
+def test_checks_of_metamix(name: str, check: Callable[[], None]) -> None:
     check()
 
 
-def test_imports_nothing_of_metamix() -> None:
+def test_metamix_is_not_imported() -> None:
     code = "import sys, metamix_catboost; sys.exit('metamix' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_categories_are_native_and_unseen_values_do() -> None:
+def test_categories_are_native_and_unknown_categories_are_accepted() -> None:
     rng = np.random.default_rng(0)
     city = rng.choice([f"city {i}" for i in range(30)], size=600)
     level = {name: i % 2 * 10.0 for i, name in enumerate(sorted(set(city)))}
@@ -52,17 +53,17 @@ def test_writes_no_files_and_prints_nothing(
     X, y = load_iris(return_X_y=True)
     metamix_catboost.classifier(iterations=20).fit(X, y)
     assert capfd.readouterr() == ("", "")
-    assert not any(__import__("pathlib").Path(str(tmp_path)).iterdir())
+    assert not any(Path(str(tmp_path)).iterdir())
 
 
-def test_a_gpu_is_asked_for_in_its_own_words() -> None:
+def test_an_unavailable_gpu_is_an_error_with_its_reason() -> None:
     count = get_gpu_device_count()
     expert = metamix_catboost.regressor(iterations=2)
     assert expert.device is None
     assert expert.__metamix_device__("cpu") == ("cpu", "")
-    device, why = expert.__metamix_device__(f"cuda:{count}")
+    device, reason = expert.__metamix_device__(f"cuda:{count}")
     assert device == "cpu"
-    assert f"finds {count} GPUs" in why
+    assert f"finds {count} usable GPUs" in reason
     with pytest.raises(ValueError, match="give 'cpu', or None"):
         expert.set_params(device=f"cuda:{count}").fit([[0.0], [1.0]], [0.0, 1.0])
 

@@ -1,10 +1,10 @@
-"""One fit of one expert, and many: weights carried or drawn, seeds, threads, classes, failures."""
+"""A single fit of one expert: weights passed or rows resampled, seeds, threads and classes."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import config_context
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import BaggingRegressor, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
@@ -15,14 +15,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from metamix.data.folds import make_folds
-from metamix.engines import SerialEngine
-from metamix.fitting import AllExpertsFailedError, FitSession, FoldAverage, NamedExpert, Problem, fit_expert, prepare
+from metamix.fitting import NamedExpert, Problem, fit_expert, prepare
 from metamix.fitting.expert import takes_weights
 
 
 class Recorder(RegressorMixin, BaseEstimator):
-    """Takes no weights and remembers what it was given."""
+    """Takes no weights and stores its training rows."""
 
     def fit(self, X, y):
         self.X_, self.y_ = X, y
@@ -30,22 +28,6 @@ class Recorder(RegressorMixin, BaseEstimator):
 
     def predict(self, X):
         return np.zeros(len(X))
-
-
-class Wrong(RegressorMixin, BaseEstimator):
-    """Answers what it should not."""
-
-    def __init__(self, answer=np.nan, error=None):
-        self.answer = answer
-        self.error = error
-
-    def fit(self, X, y, sample_weight=None):
-        if self.error is not None:
-            raise RuntimeError(self.error)
-        return self
-
-    def predict(self, X):
-        return np.full(np.shape(X)[0], self.answer)
 
 
 def _data(n=60, seed=0, **more):
@@ -68,7 +50,7 @@ def _data(n=60, seed=0, **more):
         (GridSearchCV(Ridge(), {}), "sample_weight"),
     ],
 )
-def test_where_weights_go(estimator, path):
+def test_fit_parameter_that_passes_weights(estimator, path):
     assert takes_weights(estimator) == path
 
 
@@ -83,7 +65,7 @@ def test_where_weights_go(estimator, path):
         lambda one: make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), one)),
     ],
 )
-def test_weights_arrive_at_any_depth_with_and_without_routing(wrap, routing):
+def test_weights_reach_nested_estimators_with_and_without_metadata_routing(wrap, routing):
     data = _data()
     weight = np.random.default_rng(1).uniform(0.1, 3, data.n)
     with config_context(enable_metadata_routing=routing):
@@ -92,14 +74,14 @@ def test_weights_arrive_at_any_depth_with_and_without_routing(wrap, routing):
     np.testing.assert_allclose(fitted.predict(data.X), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_routing_leaves_the_users_requests_alone():
+def test_metadata_requests_of_the_user_are_unchanged():
     user = Ridge()
     with config_context(enable_metadata_routing=True):
         fit_expert(NamedExpert("one", prepare(user, 0)), _data(), None, np.linspace(0.5, 1, 60))
         assert user.get_metadata_routing().fit.requests["sample_weight"] is None
 
 
-def test_sample_weights_and_responsibilities_multiply():
+def test_sample_weights_and_responsibilities_are_multiplied():
     rng = np.random.default_rng(2)
     sample_weight, share = rng.uniform(0.5, 2, 60), rng.uniform(0, 1, 60)
     rows = np.arange(10, 50)
@@ -109,7 +91,7 @@ def test_sample_weights_and_responsibilities_multiply():
     np.testing.assert_allclose(fitted.model.coef_, expected.coef_)
 
 
-def test_whole_weights_are_repeated_rows():
+def test_integer_weights_equal_repeated_rows():
     data = _data()
     times = np.random.default_rng(0).integers(0, 4, data.n)
     fitted = fit_expert(NamedExpert("ridge", Ridge()), data, None, times.astype(float))
@@ -118,7 +100,7 @@ def test_whole_weights_are_repeated_rows():
 
 
 @pytest.mark.parametrize("estimator", [Ridge(), KNeighborsRegressor(3), DecisionTreeRegressor(random_state=0)])
-def test_a_row_of_weight_zero_is_a_row_removed(estimator):
+def test_a_row_of_weight_zero_equals_a_removed_row(estimator):
     weight = np.ones(60)
     weight[::3] = 0
     data, kept = _data(sample_weight=weight), weight > 0
@@ -129,7 +111,7 @@ def test_a_row_of_weight_zero_is_a_row_removed(estimator):
     np.testing.assert_allclose(without.predict(data.X), expected.predict(data.X))
 
 
-def test_rows_are_drawn_as_often_as_their_weight_says():
+def test_rows_are_resampled_in_proportion_to_their_weight():
     weight = np.random.default_rng(5).gamma(1.0, size=200)
     data = Problem(np.arange(200.0)[:, None], np.arange(200.0))
     drawn = fit_expert(NamedExpert("recorder", Recorder()), data, None, weight).model
@@ -143,7 +125,7 @@ def test_rows_are_drawn_as_often_as_their_weight_says():
     assert (times <= np.ceil(expected + 1e-9)).all()
 
 
-def test_draws_are_right_on_average_and_fixed_by_the_seed():
+def test_resampling_is_unbiased_and_depends_on_the_seed_only():
     class Seeded(Recorder):
         def __init__(self, random_state=None):
             self.random_state = random_state
@@ -160,7 +142,7 @@ def test_draws_are_right_on_average_and_fixed_by_the_seed():
     np.testing.assert_allclose(drawn, weight / weight.sum() * drawn.sum(), atol=0.12)
 
 
-def test_weights_of_zero_and_one_draw_exactly_those_rows():
+def test_weights_of_zero_and_one_select_exactly_those_rows():
     data = Problem(np.arange(60.0)[:, None], np.arange(60.0))
     weight = (np.arange(60) % 2).astype(float)
     drawn = fit_expert(NamedExpert("recorder", Recorder()), data, None, weight).model
@@ -176,7 +158,7 @@ def test_experts_with_and_without_weights_learn_the_same_regime():
         np.testing.assert_allclose(answer, 5, atol=1e-9)
 
 
-def test_frames_reach_experts_as_they_are():
+def test_experts_receive_data_frames_unchanged():
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]}, index=[7, 8, 9])
     fitted = fit_expert(
         NamedExpert("recorder", Recorder()), Problem(frame, np.arange(3.0)), np.array([2, 0]), None
@@ -185,7 +167,7 @@ def test_frames_reach_experts_as_they_are():
     assert fitted.y_.tolist() == [2.0, 0.0]
 
 
-def test_prepare_seeds_and_threads_only_what_was_left_open():
+def test_prepare_sets_only_unset_seeds_and_threads():
     inside = make_pipeline(StandardScaler(), RandomForestRegressor(n_jobs=3))
     given = BaggingRegressor(inside, random_state=4)
     ready = prepare(given, 11)
@@ -196,7 +178,7 @@ def test_prepare_seeds_and_threads_only_what_was_left_open():
     assert given.n_jobs is None
 
 
-def test_a_frozen_expert_is_warned_about():
+def test_a_frozen_expert_gives_a_warning():
     frozen = FrozenEstimator(Ridge().fit([[0.0], [1.0]], [0.0, 1.0]))
     with pytest.warns(UserWarning, match="in sample"):
         prepare(frozen, 0)
@@ -219,7 +201,7 @@ def test_probabilities_have_a_column_for_every_class(estimator):
 
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
-def test_boosted_trees_live_without_a_class(library):
+def test_boosted_trees_fit_rows_that_lack_a_class(library):
     module = pytest.importorskip(library)
     estimator = (
         module.XGBClassifier(n_estimators=3)
@@ -235,120 +217,7 @@ def test_boosted_trees_live_without_a_class(library):
         assert (shares[rows].argmax(axis=1) == y[rows]).mean() > 0.9
 
 
-def test_a_single_class_in_a_fold_is_answered_with_certainty():
+def test_a_single_class_in_a_fold_gets_probability_one():
     data = Problem(np.arange(6.0)[:, None], np.array([0, 0, 0, 1, 1, 2]), n_classes=3)
     shares = fit_expert(NamedExpert("logistic", LogisticRegression()), data, np.array([3, 4]), None).predict(data.X)
     np.testing.assert_array_equal(shares, np.tile([0.0, 1.0, 0.0], (6, 1)))
-
-
-def test_answers_that_are_no_answers_are_errors():
-    data = _data()
-    for wrong in (np.nan, np.inf):
-        fitted = fit_expert(NamedExpert("wrong", Wrong(wrong)), data, None, None)
-        with pytest.raises(ValueError, match="60 of 60 rows"):
-            fitted.predict(data.X)
-
-    class TwoColumns(Recorder):
-        def predict(self, X):
-            return np.zeros((len(X), 2))
-
-    with pytest.raises(ValueError, match="2 columns"):
-        fit_expert(NamedExpert("two", TwoColumns()), data, None, None).predict(data.X)
-
-
-def _workshop(*estimators, data=None, cv=3, **more):
-    data = _data() if data is None else data
-    entries = [NamedExpert(f"{type(one).__name__.lower()}{i}", prepare(one, i)) for i, one in enumerate(estimators)]
-    folds = make_folds(cv, data.X, data.y, random_state=0)
-    return FitSession(entries, data, folds, SerialEngine(), **more)
-
-
-def test_cross_fit_answers_with_models_that_never_saw_the_row():
-    with _workshop(Ridge(), KNeighborsRegressor()) as session:
-        kept, answers = session.cross_fit()
-    assert kept == [0, 1]
-    assert answers.names == ["ridge0", "kneighborsregressor1"]
-    expected = np.empty((60, 2))
-    for train, test in session.folds.pairs:
-        for k, one in enumerate((Ridge(), KNeighborsRegressor())):
-            expected[test, k] = one.fit(session.data.X[train], session.data.y[train]).predict(session.data.X[test])
-    np.testing.assert_allclose(answers.values, expected)
-    assert (answers.fit_seconds > 0).all()
-
-
-def test_answers_are_averaged_over_repeats_and_absent_where_never_held_out():
-    data = _data(20)
-    pairs = [(np.arange(0, 10), np.arange(10, 15)), (np.arange(5, 10), np.arange(10, 12))]
-    with _workshop(LinearRegression(), data=data, cv=pairs) as session:
-        _, answers = session.cross_fit()
-    given = [LinearRegression().fit(data.X[a], data.y[a]).predict(data.X) for a, _ in pairs]
-    np.testing.assert_allclose(answers.values[10:12, 0], (given[0] + given[1])[10:12] / 2)
-    np.testing.assert_allclose(answers.values[12:15, 0], given[0][12:15])
-    assert np.isnan(answers.values[np.r_[0:10, 15:20]]).all()
-
-
-def test_one_failing_expert_is_dropped_and_recorded():
-    with _workshop(Ridge(), Wrong(error="no memory"), Wrong()) as session:
-        kept, answers = session.cross_fit()
-        assert kept == [0]
-        assert answers.values.shape == (60, 1)
-        assert [(one.expert, one.fold) for one in answers.failures] == [
-            ("wrong1", 0), ("wrong2", 0), ("wrong1", 1), ("wrong2", 1), ("wrong1", 2), ("wrong2", 2)
-        ]  # fmt: skip
-        assert {one.error for one in answers.failures if one.expert == "wrong1"} == {"RuntimeError: no memory"}
-        fitted, failures = session.fit_all()
-        assert list(fitted) == [0, 2]
-        assert [one.fold for one in failures] == [-1]
-
-
-def test_all_failing_names_every_reason():
-    with _workshop(Wrong(error="first"), Wrong(error="second")) as session:
-        with pytest.raises(AllExpertsFailedError, match=r"wrong0: RuntimeError: first; wrong1: RuntimeError: second"):
-            session.cross_fit()
-        with pytest.raises(AllExpertsFailedError, match="first"):
-            session.fit_all()
-
-
-def test_raising_says_which_expert_and_fold():
-    with _workshop(Ridge(), Wrong(error="no memory"), on_error="raise") as session:
-        with pytest.raises(RuntimeError, match="no memory") as caught:
-            session.cross_fit()
-        assert "wrong1, fold 0" in caught.value.__notes__[0]
-
-
-def test_one_entry_may_answer_for_several_components():
-    with _workshop(LinearRegression()) as session:
-        weights = np.random.default_rng(0).uniform(0.1, 1, (60, 2))
-        _, answers = session.cross_fit([0, 0], weights, keep=True)
-    assert answers.names == ["linearregression0-1", "linearregression0-2"]
-    for k, name in enumerate(answers.names):
-        train, test = session.folds.pairs[1]
-        model = LinearRegression().fit(session.data.X[train], session.data.y[train], weights[train, k])
-        np.testing.assert_allclose(answers.values[test, k], model.predict(session.data.X[test]))
-        np.testing.assert_allclose(answers.models[name, 1].model.coef_, model.coef_)
-
-
-def test_fold_models_answer_with_their_mean():
-    with _workshop(Ridge()) as session:
-        _, answers = session.cross_fit(keep=True)
-    average = FoldAverage("ridge0", [answers.models["ridge0", f] for f in range(3)])
-    X = session.data.X
-    np.testing.assert_allclose(average.predict(X), np.mean([one.predict(X) for one in average.model], axis=0))
-
-
-class Slow(ClassifierMixin, BaseEstimator):
-    """A classifier without predict_proba."""
-
-    def fit(self, X, y):
-        return self
-
-    def predict(self, X):
-        return np.zeros(len(X), dtype=int)
-
-
-def test_a_classifier_without_probabilities_is_a_recorded_failure():
-    data = Problem(np.zeros((20, 1)), np.arange(20) % 2, n_classes=2)
-    with _workshop(LogisticRegression(), Slow(), data=data, cv=2) as session:
-        kept, answers = session.cross_fit()
-    assert kept == [0]
-    assert "predict_proba" in answers.failures[0].error

@@ -1,4 +1,4 @@
-"""What people see: tables, sentences and a progress bar that look right in 80 columns."""
+"""Output on the terminal: tables, wrapped text and a progress bar, for a width of 80 columns."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 import click
 
 WIDTH = 80
-# The plain mixture inside a table is an alternation over all experts: it takes about as long as so many.
-MIXTURE_WEIGHT = 8
+# Progress counts one fit of the specialised mixture as this many fits of an expert.
+MIXTURE_STEPS = 8
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Echo a sentence; wrapped on a terminal, one line where somebody else reads it.
+    """Print a text, wrapped on a terminal and in one line otherwise.
 
     Examples
     --------
-    >>> say("Trust the mixture.")
-    Trust the mixture.
+    >>> say("Use the mixture.")
+    Use the mixture.
     """
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
@@ -33,7 +33,7 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def number(value: float, smallest: float | None = None) -> str:
-    """A number with as many decimals as give the smallest of its column three digits, so that they line up.
+    """Format a number so that the smallest number of its column has three significant digits.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def number(value: float, smallest: float | None = None) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration, short.
+    """Format a duration.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def seconds(value: float) -> str:
 
 
 def change(difference: float, error: float, base: float) -> tuple[str, str]:
-    """A paired difference and its standard error, in percent of a positive base, else as they are.
+    """Format a paired difference and its standard error, in percent of `base` if that is positive.
 
     Examples
     --------
@@ -85,11 +85,11 @@ def change(difference: float, error: float, base: float) -> tuple[str, str]:
 
 
 def comparison_lines(rows: Sequence[dict[str, Any]], measure: str) -> Iterator[str]:
-    """Lines of a comparison's table: experts, then combinations; the best combination is bold."""
+    """Lines of the table of a comparison: experts, then combinations; the best combination is bold."""
     base = next((row["loss"] for row in rows if row["name"] == "stacking"), math.nan)
-    honest = [row for row in rows if row["kind"] == "combination" and row["name"] != "oracle"]
-    best = min(honest, key=lambda row: row["loss"])["name"] if honest else None
-    smallest = min((abs(row["loss"]) for row in honest if row["loss"]), default=math.nan)
+    combinations = [row for row in rows if row["kind"] == "combination" and row["name"] != "oracle"]
+    best = min(combinations, key=lambda row: row["loss"])["name"] if combinations else None
+    smallest = min((abs(row["loss"]) for row in combinations if row["loss"]), default=math.nan)
     cells = [
         (short(row["name"], 22), number(row["loss"], smallest), *change(row["difference"], row["standard_error"], base),
          seconds(row["fit_seconds"]), seconds(row["predict_seconds"]))
@@ -98,25 +98,25 @@ def comparison_lines(rows: Sequence[dict[str, Any]], measure: str) -> Iterator[s
     measure = short(measure, 14)
     heads = ("", measure, "vs stacking", "", "fit", "predict")
     widths = [max(len(head), *(len(line[i]) for line in cells)) for i, head in enumerate(heads)]
-    widths[2] = max(len(line[2]) for line in cells)  # this heading spans a difference and its error
+    widths[2] = max(len(line[2]) for line in cells)  # this heading spans two columns: difference and error
     widths[3] = max(widths[3], len(heads[2]) - widths[2] - 1)
     span = widths[2] + 1 + widths[3]
     head = f"  {'':{widths[0]}}  {measure:>{widths[1]}}   {heads[2]:>{span}}   "
     yield click.style(f"{head}{'fit':>{widths[4]}}  {'predict':>{widths[5]}}", dim=True)
     kind = "expert"
-    for row, (name, loss, gap, error, fitted, asked) in zip(rows, cells, strict=True):
+    for row, (name, loss, difference, error, fit, predict) in zip(rows, cells, strict=True):
         if row["kind"] != kind:
             kind = row["kind"]
             yield ""
-        line = f"  {name:{widths[0]}}  {loss:>{widths[1]}}   {gap:>{widths[2]}} {error:>{widths[3]}}   "
-        line += f"{fitted:>{widths[4]}}  {asked:>{widths[5]}}"
+        line = f"  {name:{widths[0]}}  {loss:>{widths[1]}}   {difference:>{widths[2]}} {error:>{widths[3]}}   "
+        line += f"{fit:>{widths[4]}}  {predict:>{widths[5]}}"
         yield click.style(
             line.rstrip(), bold=True if row["name"] == best else None, dim=row["name"] == "oracle" or None
         )
 
 
 def short(text: str, most: int) -> str:
-    """The text, or its beginning.
+    """Shorten a text to at most `most` characters.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def short(text: str, most: int) -> str:
 
 
 def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Lines of a table of words, aligned left.
+    """Lines of a table of strings, aligned left.
 
     Examples
     --------
@@ -142,26 +142,26 @@ def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str
 
 
 def failures(found: Iterable[Any]) -> None:
-    """A line on standard error for each expert that failed."""
+    """Print a line on standard error for each expert that failed."""
     errors: dict[str, list[str]] = {}
     for failure in found:
         errors.setdefault(str(failure.expert), []).append(str(failure.error))
     for name, texts in errors.items():
         times = "once" if len(texts) == 1 else f"{len(texts)} times"
-        say(f"left out {name}, which failed {times}: {short(' '.join(texts[0].split()), 200)}", err=True)
+        say(f"expert {name} failed {times} and was left out: {short(' '.join(texts[0].split()), 200)}", err=True)
 
 
 @contextmanager
 def progress(label: str, cv: int, *, outer: bool) -> Iterator[None]:
-    """A bar on standard error, fed by the events of the work inside; nothing where nobody looks.
+    """Show a progress bar on standard error, updated by the events of the block; no bar without a terminal.
 
     Parameters
     ----------
     label : str
     cv : int
-        Folds.
+        Number of folds.
     outer : bool
-        Whether everything is done anew in each fold, as a comparison does.
+        Whether the whole fit is repeated in each fold, as in a comparison.
     """
     if not sys.stderr.isatty():
         yield
@@ -175,21 +175,21 @@ def progress(label: str, cv: int, *, outer: bool) -> Iterator[None]:
     )  # fmt: skip
     total, done = 0, 0
 
-    def hear(event: Event) -> None:
+    def update(event: Event) -> None:
         nonlocal total, done, current
         if event.kind not in ("task", "failure") or not event.total:
             return
-        if not total:  # the first stage is every expert in every (inner) fold, and tells how many there are
+        if not total:  # the first stage fits every expert in every (inner) fold: its size gives the number of experts
             inner = cv - 1 if outer else cv
-            is_plain = "mixture," in event.label
-            experts = max(event.total // inner - (0 if outer or is_plain else 1), 1)
-            total = (cv if outer else 1) * (inner + 1) * (experts + MIXTURE_WEIGHT)
-        done += MIXTURE_WEIGHT if event.label.startswith("mixture,") else 1
+            is_mixture = "mixture," in event.label
+            experts = max(event.total // inner - (0 if outer or is_mixture else 1), 1)
+            total = (cv if outer else 1) * (inner + 1) * (experts + MIXTURE_STEPS)
+        done += MIXTURE_STEPS if event.label.startswith("mixture,") else 1
         current = event.label
         bar.update(max(min(int(1000 * done / total), 999) - bar.pos, 0))
 
     with bar:
-        with listen(hear):
+        with listen(update):
             yield
         current = ""
         bar.update(1000 - bar.pos)

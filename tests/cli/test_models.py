@@ -1,0 +1,180 @@
+"""metamix compare, fit and predict: output, files and errors."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metamix import MixtureClassifier, MixtureRegressor, load, save
+from metamix.cli.output import number
+
+FAST = ["--experts", "ridge,neighbours", "--cv", "2", "--jobs", "1"]
+CLASSES = ["--experts", "logistic,neighbours", "--cv", "2", "--jobs", "1"]
+
+
+def test_compare_prints_task_table_and_verdict(run, flats, tmp_path):
+    out_file = tmp_path / "losses.csv"
+    code, out, _ = run("compare", flats, "--target", "price", *FAST, "--out", out_file)
+    assert code == 0
+    first, *_, last = out.strip().splitlines()
+    assert "150 rows, regression of price" in first
+    assert "columns have missing values" in first
+    for name in ("ridge", "neighbours", "best single", "average", "convex", "stacking", "mixture", "oracle"):
+        assert any(line.startswith(f"  {name} ") for line in out.splitlines()), name
+    assert "squared error" in last
+    table = pd.read_csv(out_file).set_index("name")
+    assert table.loc["stacking", "difference"] == 0
+    assert table.loc["oracle", "loss"] <= table["loss"].drop("oracle").min()
+    written = next(line for line in out.splitlines() if line.startswith("  mixture "))
+    assert number(table.loc["mixture", "loss"], table["loss"].drop("oracle")[2:].min()) in written
+
+
+def test_compare_depends_on_the_seed_only(run, flats, tmp_path):
+    words = ("compare", flats, "--target", "sold", "--task", "classification", *CLASSES, "--groups", "house")
+    shown = [run(*words, "--seed", "3", "--out", tmp_path / f"{i}.csv")[1] for i in range(2)]
+    first, second = (pd.read_csv(tmp_path / f"{i}.csv").iloc[:, :5] for i in range(2))
+    assert "(2 classes)" in shown[0]
+    assert shown[0].splitlines()[-1] == shown[1].splitlines()[-1]
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+def test_the_device_is_passed_on_and_checked(rejected, run, flats, tmp_path):
+    out_file = tmp_path / "flats.mix"
+    fit = "fit", flats, "--target", "price", "--out", out_file, *FAST
+    rejected(run(*fit, "--device", "gpu"), "device='gpu' is unknown", "'cuda:N'")
+    rejected(run("compare", flats, "--target", "price", *FAST, "--device", "cuda:99"), "'cuda:99' is not available")
+    assert not out_file.exists()
+    assert run(*fit, "--device", "cpu")[0] == 0
+    assert load(out_file).device == "cpu"
+
+
+def test_fit_and_predict_a_regression(run, flats, tmp_path):
+    model, answers = tmp_path / "m.mix", tmp_path / "p.csv"
+    code, out, err = run("fit", flats, "--target", "price", *FAST, "--weights", "weight", "--out", model)
+    assert code == 0, err
+    assert "squared error" in out
+    assert run("predict", model, flats, "--out", answers)[0] == 0
+    code, printed, _ = run("predict", model, flats)
+    assert code == 0
+    frame = pd.read_csv(answers)
+    pd.testing.assert_frame_equal(frame, pd.read_csv(io.StringIO(printed)))
+
+    from metamix.data.tables import read_table
+
+    X = read_table(flats)
+    mixture = MixtureRegressor(["ridge", "neighbours"], cv=2, random_state=0)
+    mixture.fit(X.drop(columns=["price", "weight"]), X["price"], sample_weight=X["weight"])
+    np.testing.assert_array_equal(frame["prediction"], mixture.predict(X.drop(columns=["price", "weight"])))
+
+
+def test_predict_writes_classes_and_probabilities_with_or_without_the_target_column(rejected, run, flats, tmp_path):
+    model, without = tmp_path / "m.mix", tmp_path / "without.csv"
+    run("fit", flats, "--target", "sold", *CLASSES, "--out", model)
+    assert isinstance(load(model), MixtureClassifier)
+    full = pd.read_csv(flats)
+    full.drop(columns="sold").iloc[:, ::-1].to_csv(without, index=False)
+    tables = [run("predict", model, path)[1] for path in (flats, without)]
+    assert tables[0] == tables[1]
+    frame = pd.read_csv(io.StringIO(tables[0]))
+    assert list(frame) == ["class", "probability_cheap", "probability_dear"]
+    np.testing.assert_allclose(frame[["probability_cheap", "probability_dear"]].sum(axis=1), 1)
+    assert ((frame["probability_dear"] > 0.5) == (frame["class"] == "dear")).all()
+    full.drop(columns=["size", "fee"]).rename(columns={"city": "City"}).to_csv(without, index=False)
+    rejected(run("predict", model, without), "'size', 'city', 'fee'")
+
+
+def test_predict_has_a_column_for_each_target(run, tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    mixture = MixtureRegressor(["ridge"], specialize=False, cv=2).fit(X, X @ [[1.0, 0.0], [2.0, 1.0]])
+    save(mixture, tmp_path / "two.mix")
+    pd.DataFrame(X).to_csv(tmp_path / "rows.csv", index=False)
+    answers = pd.read_csv(io.StringIO(run("predict", tmp_path / "two.mix", tmp_path / "rows.csv")[1]))
+    np.testing.assert_allclose(answers[["prediction_0", "prediction_1"]], mixture.predict(X))
+
+
+def test_experts_of_several_options_are_joined(run, tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    pd.DataFrame(X, columns=["a", "y"]).to_csv(tmp_path / "rows.csv", index=False)
+    words = ["--experts", "ridge", "--experts", "linear, lasso", "--cv", "2", "--jobs", "1"]
+    code, _, err = run("fit", tmp_path / "rows.csv", "--target", "y", "--out", tmp_path / "some.mix", *words)
+    assert code == 0, err
+    assert load(tmp_path / "some.mix").experts == ["ridge", "linear", "lasso"]
+
+
+def test_predict_requires_trust_for_other_types(rejected, run, flats, tmp_path):
+    pytest.importorskip("xgboost")
+    model, answers = tmp_path / "m.mix", tmp_path / "p.csv"
+    _, _, err = run("fit", flats, "--target", "price", "--experts", "ridge,xgboost", *FAST[2:], "--out", model)
+    assert "xgboost.core.Booster" in err
+    rejected(run("predict", model, flats, "--out", answers), "xgboost.core.Booster", "--trust all")
+    rejected(run("predict", model, flats, "--trust", "xgboost.core.Booster"), "xgboost.sklearn.XGBRegressor")
+    assert not answers.exists()
+    trusted = [run("predict", model, flats, "--trust", "all")]
+    trusted += [
+        run("predict", model, flats, "--trust", "xgboost.core.Booster", "--trust", "xgboost.sklearn.XGBRegressor")
+    ]
+    assert trusted[0] == trusted[1]
+    assert trusted[0][0] == 0
+
+
+BAD = {
+    "empty.csv": (b"", "is empty"),
+    "header.csv": (b"a,y\n", "no rows"),
+    "binary.csv": (b"\x00\x01\x02\xff" * 50, "not a table"),
+    "broken.parquet": (b"PAR1 nothing", "not a Parquet file"),
+    "gaps.csv": (b"a,y\n1,2.5\n2,\n3,1.5\n", "missing in 1 of 3 rows"),
+    "one.csv": (b"a,y\n" + b"".join(b"%d,yes\n" % i for i in range(30)), "one class only"),
+    "lonely.csv": (b"y\n1\n2\n", "no column but the target"),
+}
+
+
+@pytest.mark.parametrize("command", ["compare", "fit"])
+@pytest.mark.parametrize("name", BAD)
+def test_an_invalid_table_gives_one_line(rejected, run, tmp_path, command, name):
+    content, word = BAD[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    out = tmp_path / "out.file"
+    rejected(run(command, path, "--target", "y", "--out", out), word)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--target", "prise"], "did you mean 'price'?"),
+        (["--target", "price", "--experts", "rigde"], "Did you mean 'ridge'?"),
+        (["--target", "price", "--experts", "ridge,ridge,("], "There is no regressor named '('"),
+        (["--target", "price", "--groups", "hous"], "did you mean 'house'?"),
+        (["--target", "price", "--groups", "city"], "missing in"),
+        (["--target", "price", "--weights", "city"], "missing in"),
+        (["--target", "price", "--weights", "sold"], "is not a numeric column"),
+        (["--target", "price", "--weights", "price"], "different columns"),
+        (["--target", "price", "--scoring", "neg_log_los"], "did you mean 'neg_log_loss'?"),
+        (["--target", "price", "--cv", "1"], "--cv"),
+        (["--target", "price", "--out", "absent/a.csv"], "no folder"),
+        (["--traget", "price"], "--target"),
+        ([], "--target"),
+    ],
+)
+def test_invalid_options_give_one_line(rejected, run, flats, words, message):
+    rejected(run("compare", flats, *words), message)
+
+
+def test_a_missing_table_or_model_gives_one_line(rejected, run, flats, tmp_path):
+    rejected(run("compare", tmp_path / "no.csv", "--target", "y"), "does not exist")
+    rejected(run("predict", tmp_path / "no.mix", flats), "does not exist")
+    rejected(run("predict", flats, flats), "not a file written by metamix")
+    rejected(run("conpare", flats), "conpare")
+
+
+def test_a_constant_target_is_reported_and_can_be_fitted(run, tmp_path):
+    table, model = tmp_path / "flat.csv", tmp_path / "m.mix"
+    pd.DataFrame({"a": np.arange(40.0), "y": 2.5}).to_csv(table, index=False)
+    code, out, err = run("compare", table, "--target", "y")
+    assert (code, err) == (0, "")
+    assert "constant, 2.5 in every row" in out
+    assert run("fit", table, "--target", "y", *FAST, "--out", model)[0] == 0
+    answers = pd.read_csv(io.StringIO(run("predict", model, table)[1]))
+    np.testing.assert_allclose(answers["prediction"], 2.5)

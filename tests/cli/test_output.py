@@ -1,0 +1,53 @@
+"""Output fits into 80 columns."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from metamix.cli.output import comparison_lines
+
+
+def test_lines_of_a_comparison_fit_80_columns_for_any_scale():
+    for scale in (1e-9, 1e-3, 1.0, 12345.678, 1e12):
+        rows = [
+            {"name": name, "kind": kind, "loss": loss * scale, "difference": (loss - 3) * scale,
+             "standard_error": 0.7 * scale, "fit_seconds": 12345.6, "predict_seconds": 0.01}
+            for name, kind, loss in [
+                ("an_expert_with_a_much_too_long_name", "expert", 800.0), ("stacking", "combination", 3.0),
+                ("mixture", "combination", 2.1234567), ("oracle", "combination", 0.01),
+            ]
+        ]  # fmt: skip
+        lines = list(comparison_lines(rows, "minus neg_root_mean_squared_log_error"[:20]))
+        plain = [line.replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "") for line in lines]
+        assert max(map(len, plain)) <= 80, plain
+        assert len({len(line) for line in plain if line}) == 1  # right edges line up
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are POSIX")
+def test_a_terminal_of_80_columns_gets_a_progress_bar_bold_text_and_wrapped_lines(flats):
+    import pty
+
+    words = ["compare", str(flats), "--target", "price", "--experts", "ridge,extra_trees", "--cv", "2", "--jobs", "1"]
+    terminal, screen = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    child = subprocess.Popen([sys.executable, "-m", "metamix", *words], stdout=screen, stderr=screen, env=environment)
+    os.close(screen)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(terminal, 65536)
+        except OSError:  # Linux says so when the other side has gone
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(terminal)
+    assert child.wait() == 0, shown.decode()
+    text = shown.decode()
+    assert "#" in text
+    assert "\x1b[1m" in text
+    for code in ("\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[K", "\x1b[?25l", "\x1b[?25h"):
+        text = text.replace(code, "")
+    assert max(len(line) for line in text.replace("\r", "\n").split("\n")) <= 80

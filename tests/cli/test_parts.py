@@ -1,0 +1,52 @@
+"""metamix parts and metamix check."""
+
+import os
+
+from metamix import registry
+from metamix.testing import check_plugin
+
+
+def test_parts_lists_the_registered_parts(rejected, run):
+    from metamix.registry import describe
+
+    code, out, _ = run("parts")
+    assert code == 0
+    assert len(out.splitlines()) == 1 + len(describe())
+    code, out, _ = run("parts", "gates")
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+        [row.name, "gate"] for row in describe() if row.kind == "gates"
+    ]
+    assert all(line.split()[2] == "metamix" for line in out.splitlines()[1:])
+    rejected(run("parts", "gaets"), "did you mean 'gates'?")
+
+
+def test_check_runs_the_checks_of_a_part(rejected, run):
+    code, out, err = run("parts", "check", "constant")
+    assert code == 0, err
+    n_checks = sum(name.startswith("gates/constant/") for name, _ in check_plugin("metamix"))
+    assert out.strip() == f"constant: all {n_checks} checks passed"
+    rejected(run("check", "constnat"), "did you mean 'constant'?")
+
+
+def test_check_reports_failed_checks_and_crashed_processes(tmp_path, monkeypatch, run, rejected):
+    """Parts of a distribution on the path of the child process: one fails its checks, the other ends its process."""
+    info = tmp_path / "broken_parts-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-parts\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[metamix.gates]\nnot_a_gate = broken_parts:not_a_gate\ncrash = broken_parts:crash\n"
+    )
+    (tmp_path / "broken_parts.py").write_text(
+        "import os\ndef not_a_gate():\n    return object()\ndef crash():\n    os._exit(3)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.refresh()
+    try:
+        out = rejected(run("check", "not_a_gate"), "not_a_gate: ", "checks failed")
+        assert "gates/not_a_gate/is_a_part" in out
+        assert "without fit or predict_proba" in out
+        rejected(run("check", "crash"), "gates/crash/is_a_part crashed its process (exit code 3)")
+    finally:
+        monkeypatch.undo()
+        registry.refresh()

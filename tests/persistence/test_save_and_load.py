@@ -1,0 +1,197 @@
+"""Loaded mixtures predict exactly as the saved ones; damaged files give one clear error; writing is atomic."""
+
+import json
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from metamix import MixtureClassifier, MixtureRegressor, load_example, persistence
+from metamix.data.columns import ColumnEncoder
+from metamix.persistence import ModelFileError, UntrustedTypesError, load, replacing, save, untrusted_types
+
+
+@pytest.fixture(scope="module")
+def flats():
+    X, price = load_example("mixed")
+    return X[:120], price[:120]
+
+
+@pytest.mark.parametrize("specialize", [True, "auto"])
+def test_a_loaded_regressor_gives_identical_results(tmp_path, flats, specialize):
+    X, y = flats
+    experts = ["ridge", ("trees", make_pipeline(ColumnEncoder(), ExtraTreesRegressor(5))), "neighbours"]
+    mixture = MixtureRegressor(experts, specialize=specialize, cv=2, random_state=0)
+    save(mixture.fit(X, y), tmp_path / "a.mix")
+    same = load(tmp_path / "a.mix")
+    for given, expected in zip(same.predict(X, return_std=True), mixture.predict(X, return_std=True), strict=True):
+        np.testing.assert_array_equal(given, expected)
+    np.testing.assert_array_equal(same.gate_weights(X), mixture.gate_weights(X))
+    np.testing.assert_array_equal(same.score_samples(X, y), mixture.score_samples(X, y))
+    np.testing.assert_array_equal(same.oof_predictions_, mixture.oof_predictions_)
+    assert same.get_params().keys() == mixture.get_params().keys()
+    assert list(same.named_experts_) == list(mixture.named_experts_)
+    assert str(same.verdict_) == str(mixture.verdict_)
+    for name in ("history_", "failures_", "candidates_"):
+        given, expected = getattr(same, name), getattr(mixture, name)
+        if expected is None:
+            assert given is None
+        else:  # the column type of an empty frame is not kept
+            pd.testing.assert_frame_equal(given, expected, check_column_type=bool(expected.shape[1]))
+
+
+def test_a_loaded_classifier_gives_identical_results(tmp_path, flats):
+    X, price = flats
+    y = np.where(price > price.median(), "dear", "cheap")
+    mixture = MixtureClassifier(["logistic", "tree", "svm"], cv=KFold(2), random_state=0)
+    save(mixture.fit(X, y), tmp_path / "a.mix")
+    same = load(tmp_path / "a.mix")
+    np.testing.assert_array_equal(same.predict_proba(X), mixture.predict_proba(X))
+    np.testing.assert_array_equal(same.predict(X), mixture.predict(X))
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_types_of_a_boosting_library_must_be_trusted_by_name(tmp_path, numbers, library):
+    pytest.importorskip(library)
+    X, y = numbers
+    mixture = MixtureRegressor(["ridge", library], specialize=False, cv=2, random_state=0).fit(X, y)
+    path = tmp_path / "a.mix"
+    save(mixture, path)
+    with pytest.raises(UntrustedTypesError, match=rf"{library}\.sklearn.*metamix\.load\(") as caught:
+        load(path)
+    assert caught.value.types == untrusted_types(path)
+    assert all(name.startswith(f"{library}.") for name in caught.value.types)
+    np.testing.assert_array_equal(load(path, trusted=caught.value.types).predict(X), mixture.predict(X))
+    manifest = json.loads(zipfile.ZipFile(path).read("manifest.json"))
+    assert any(name.startswith(library) for name in manifest["libraries"])
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (1, "has format 1, which is no longer supported: metamix .* reads format 2 only. Fit the mixture again"),
+        (7, "has format 7, and metamix .* reads format 2 only: install metamix .* or newer"),
+        ("2", "has format 2, and metamix"),
+    ],
+)
+def test_other_formats_are_rejected(rewrite, file, number, message):
+    rewrite(lambda manifest: json.dumps({**json.loads(manifest), "format": number}).encode(), "manifest.json")
+    with pytest.raises(ModelFileError, match=message):
+        load(file)
+
+
+def test_files_are_written_in_format_2(file):
+    with zipfile.ZipFile(file) as members:
+        assert json.loads(members.read("manifest.json"))["format"] == persistence.FORMAT == 2
+
+
+def test_a_damaged_file_gives_one_clear_error_or_the_same_predictions(file, numbers):
+    X, _ = numbers
+    good, expected = file.read_bytes(), load(file).predict(X)
+    refused = []
+    for place in np.random.default_rng(0).integers(0, len(good), 60):
+        damaged = bytearray(good)
+        damaged[place] ^= 0xFF
+        file.write_bytes(bytes(damaged))
+        try:
+            np.testing.assert_array_equal(load(file).predict(X), expected)
+        except ModelFileError as error:
+            refused.append(str(error))
+    assert len(refused) > 40
+    assert all(str(file) in line and "\n" not in line for line in refused)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 half"])
+def test_other_files_and_folders_are_rejected(tmp_path, content):
+    path = tmp_path / "other.mix"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"other\.mix is not a file written by metamix"):
+        load(path)
+    with pytest.raises(ModelFileError, match="is a folder"):
+        load(tmp_path)
+
+
+def test_truncated_files_are_rejected(file):
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelFileError):
+        load(file)
+
+
+def test_only_fitted_mixtures_that_can_be_loaded_again_are_saved(tmp_path, numbers):
+    X, y = numbers
+    path = tmp_path / "a.mix"
+    with pytest.raises(ModelFileError, match="got a Ridge"):
+        save(Ridge().fit(X, y), path)
+    with pytest.raises(NotFittedError):
+        save(MixtureRegressor(["ridge"]), path)
+    mixture = MixtureRegressor(
+        ["ridge"], gate_features=FunctionTransformer(lambda X: X), specialize=False, cv=2, random_state=0
+    )
+    with pytest.raises(ModelFileError, match="lambda"):
+        save(mixture.fit(X, y), path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mixture_with_a_mixture_as_expert_can_be_saved(tmp_path, numbers):
+    X, y = numbers
+    inner = MixtureRegressor(["ridge", "neighbours"], specialize=False, cv=2)
+    mixture = MixtureRegressor([("inner", inner), "ridge"], specialize=False, cv=2, random_state=0).fit(X, y)
+    save(mixture, tmp_path / "a.mix")
+    same = load(tmp_path / "a.mix")
+    np.testing.assert_array_equal(same.predict(X), mixture.predict(X))
+    save(same, tmp_path / "b.mix")  # and a loaded one can be saved again
+    np.testing.assert_array_equal(load(tmp_path / "b.mix").predict(X), mixture.predict(X))
+
+
+@pytest.mark.parametrize("kind", ["NeuralMixtureRegressor", "NeuralMixtureClassifier", "MultiTaskNeuralMixture"])
+def test_neural_mixtures_can_be_saved(tmp_path, numbers, kind):
+    pytest.importorskip("torch")
+    from metamix import nn
+
+    X, y = numbers
+    target = {"NeuralMixtureRegressor": y, "NeuralMixtureClassifier": np.where(y > 0, "high", "low")}
+    learner = getattr(nn, kind)(n_experts=2, hidden=8, max_epochs=3, random_state=0)
+    learner.fit(X, target.get(kind, np.column_stack([y, -y])))
+    save(learner, tmp_path / "one.mix")
+    with zipfile.ZipFile(tmp_path / "one.mix") as held:
+        manifest = json.loads(held.read("manifest.json"))
+    assert {"torch", "skorch"} < set(manifest["libraries"])
+    assert (manifest["class"], manifest["types"], manifest["verdict"]) == (kind, [], None)
+    again = load(tmp_path / "one.mix")
+    np.testing.assert_array_equal(again.predict(X), learner.predict(X))
+    np.testing.assert_array_equal(again.gate_weights(X), learner.gate_weights(X))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_interrupted_writing_keeps_the_old_file(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error):
+        fail_while_writing(path, error)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def fail_while_writing(path, error):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+def test_output_paths_are_resolved_and_checked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text in ("one", "two"):
+        with replacing("a.txt") as temporary:
+            temporary.write_text(text)
+    assert (tmp_path / "a.txt").read_text() == "two"
+    with pytest.raises(ModelFileError, match="no folder"):
+        persistence.output_path("absent/a.txt")
+    with pytest.raises(ModelFileError, match="is a folder"):
+        persistence.output_path(tmp_path)
