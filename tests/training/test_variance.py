@@ -38,13 +38,16 @@ def test_the_unit_of_y_does_not_matter(drawn):
                                    unit * found)  # fmt: skip
 
 
-def test_columns_with_a_deviation_of_their_own_keep_it(drawn):
-    errors, scales, y = drawn
-    scales = scales.copy()
-    scales[:, 0] = 7.0
+def test_columns_keep_a_deviation_of_their_own_where_that_is_likelier(drawn):
+    errors, scales, y = (part.copy() for part in drawn)
+    own = np.random.default_rng(1).uniform(0.5, 4, 4000)
+    errors[:, 0] = 3 * own * np.random.default_rng(2).standard_normal(4000)  # its own, times a factor
+    scales[:, 0] = own
+    scales[:, 2] = np.random.default_rng(3).permutation(scales[:, 1]) + 0.1  # not what the errors were drawn with
+    errors[:, 2] = scales[:, 1] * np.random.default_rng(4).standard_normal(4000)
     found = fit_column_variance(errors, scales, 1, y, np.ones(4000))
-    np.testing.assert_array_equal(found.follows, [False, True, False])
-    np.testing.assert_array_equal(found(scales)[:, 0], 7.0)
+    np.testing.assert_array_equal(found.follows, [False, True, True])
+    np.testing.assert_array_equal(found(scales)[:, 0], own)
 
 
 def test_rows_that_are_not_judged_do_not_count(drawn):
