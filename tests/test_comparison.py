@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeri
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from metamix import MixtureRegressor, compare, make_regimes, use_engine
+from metamix import compare, make_regimes, use_engine
 from metamix.training.verdict import PHRASES
 
 NUMBERS = [
@@ -139,9 +139,7 @@ def test_best_single_and_convex_weights_are_chosen_inside(numbers):
 
 def test_the_oracle_knows_the_best_expert_of_every_row(numbers):
     _, table, X, y, weight, pool, pairs = numbers
-    errors = [
-        (_predictions(lambda inner, one=one: clone(one), X, y, weight, pairs) - y) ** 2 for _, one in pool
-    ]
+    errors = [(_predictions(lambda inner, one=one: clone(one), X, y, weight, pairs) - y) ** 2 for _, one in pool]
     assert table["loss"]["oracle"] == pytest.approx(np.average(np.min(errors, axis=0), weights=weight))
 
 

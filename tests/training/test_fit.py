@@ -152,6 +152,24 @@ def test_fitting_costs_each_expert_one_fit_a_fold_and_one_on_all_rows():
     assert sorted(fits) == [(80, True)] * 3 + [(120, True)]
 
 
+def test_experts_predict_only_the_rows_where_they_have_weight(lines):
+    asked = []
+
+    class Counted(LinearRegression):
+        def predict(self, X):
+            asked.append(len(X))
+            return super().predict(X)
+
+    X, y, regime = lines
+    mixture = MixtureRegressor([Counted(), Counted()], specialize=True, top_k=1, start=regime, **QUICK).fit(X, y)
+    asked.clear()
+    found = mixture.predict(X)
+    assert sum(asked) == 120
+    assert sorted(asked) == sorted(np.bincount(mixture.assign(X)))
+    leaders = mixture.predict_experts(X)[np.arange(120), mixture.assign(X)]
+    np.testing.assert_allclose(found, leaders)
+
+
 # --- failures, folds, classes ---------------------------------------------------------------------------
 
 
@@ -209,7 +227,10 @@ def test_time_order_leaves_the_first_rows_out(lines):
 
 def test_classes_go_the_same_way():
     X, y = load_iris(return_X_y=True)
-    pool = [("logistic", LogisticRegression(max_iter=1000)), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
+    pool = [
+        ("logistic", LogisticRegression(max_iter=1000)),
+        ("tree", DecisionTreeClassifier(max_depth=3, random_state=0)),
+    ]
     folds = list(KFold(3, shuffle=True, random_state=0).split(X))
     mixture = MixtureClassifier(pool, n_experts=2, start="kmeans", **{**QUICK, "cv": folds}).fit(X, y)
     np.testing.assert_allclose(

@@ -196,7 +196,7 @@ def test_a_scorer_of_classes_sees_labels():
 def test_a_scorer_that_is_not_defined_on_a_fold_says_so():
     codes = np.repeat([0, 1], 20)  # one class in each fold
     loss = HeldOutLoss(codes, np.ones(40), codes, np.array(["no", "yes"]), "roc_auc")
-    with pytest.raises(ValueError, match="roc_auc.*fewer"):
+    with pytest.raises(ValueError, match=r"roc_auc.*fewer"):
         loss.units(np.full((40, 2), 0.5))
 
 

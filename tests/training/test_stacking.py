@@ -6,7 +6,7 @@ from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, cross_val_predict
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from metamix.training.stacking import EstimatorStack, FeatureWeightedStack, LinearStack, LogOpinionPool
@@ -186,9 +186,7 @@ def test_an_estimator_stack_is_a_stacking_classifier(n_classes):
     X = rng.standard_normal((150, 2)) + y[:, None]
     pool, folds = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=2))], _folds(150)
     reference = StackingClassifier(pool, LogisticRegression(C=0.5), cv=folds).fit(X, y)
-    out_of_fold = np.stack(
-        [cross_val_predict(one, X, y, cv=folds, method="predict_proba") for _, one in pool], axis=1
-    )
+    out_of_fold = np.stack([cross_val_predict(one, X, y, cv=folds, method="predict_proba") for _, one in pool], axis=1)
     stack = EstimatorStack(LogisticRegression(C=0.5)).fit(out_of_fold, y, folds)
     new = rng.standard_normal((50, 2)) + 1
     predictions = np.stack([one.predict_proba(new) for one in reference.estimators_], axis=1)

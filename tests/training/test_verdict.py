@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from metamix import MixtureClassifier, MixtureRegressor, make_regimes
+from metamix.training.candidates import CANDIDATES
 from metamix.training.selection import Paired
 from metamix.training.verdict import PHRASES, Verdict, Verdicts
-from metamix.training.candidates import CANDIDATES
 from metamix.training.wording import short_number
 
 
