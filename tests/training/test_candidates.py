@@ -134,6 +134,17 @@ def test_a_gate_is_better_than_constant_weights_where_x_says_who_is_accurate(num
     assert table["gated"]["loss"] == pytest.approx(table["convex"]["loss"], rel=0.15), "constant weights compete"
 
 
+def test_the_gate_weighs_experts_and_stacks(numbers):
+    fitted, _, problem, _, values = numbers
+    inside = [fitted.names[k] for k in fitted.targets[0].gate_columns]
+    assert inside == ["a", "b", "c", "stack", "feature-weighted stack"]
+    mixture = MixtureColumn(column="fitted elsewhere", n_regimes=2)
+    names = ["a", "b", "c", "mixture"]
+    joined = np.column_stack([values, values[:, 0]])
+    fitted, _ = _fitted(problem, make_folds(4, problem.X, problem.y, random_state=0), joined, names, mixture)
+    assert [fitted.names[k] for k in fitted.targets[0].gate_columns] == inside, "the mixture is no column of it"
+
+
 def test_a_gate_hardly_ever_wins_where_x_says_nothing():
     """The bar of the acceptance cases is 5 % of 200 draws."""
     winners = [_fitted(*_numbers(seed=seed, informative=False))[0].targets[0].verdict.winner for seed in range(30)]

@@ -29,6 +29,8 @@ def test_each_regime_takes_the_type_that_fits_it(planted, open_session):
     with open_session(problem, LinearRegression(), tree, negligible=0.05) as session:
         assert choose_types(session, share) == ([1, 0], [])
         assert choose_types(session, share[:, ::-1])[0] == [0, 1]
+        assert choose_types(session, share, each_once=True)[0] == [1, 0]
+        assert choose_types(session, share[:, ::-1], each_once=True)[0] == [0, 1]
     with open_session(problem, Ridge()) as session:
         assert choose_types(session, share)[0] == [0, 0], "one expert may serve several regimes"
 

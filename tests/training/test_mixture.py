@@ -183,6 +183,34 @@ def test_regimes_stay_where_one_expert_is_clearly_worse():
     assert mixture.n_experts_ == 2
 
 
+def test_one_expert_replaces_regimes_that_do_not_lower_the_loss(two_lines, open_session, mixture_settings):
+    """Where the number is open; with a number given the regimes stay."""
+    X, y, regime = two_lines(240)
+    line = X @ [1.0, 2.0] + 0.3 * np.random.default_rng(0).standard_normal(240)
+    found = []
+    for target, n_experts in ((line, "auto"), (line, 2), (y, "auto")):
+        problem = Problem(X, target)
+        settings = mixture_settings(problem, 1, n_experts=n_experts, start="proxy")
+        with open_session(problem, LinearRegression()) as session:
+            found.append(fit_mixture(session, settings, np.eye(2)[regime]))
+    assert [len(mixture.names) for mixture in found] == [1, 2, 2]
+    np.testing.assert_allclose(found[0].predict(X), LinearRegression().fit(X, line).predict(X))
+
+
+def test_columns_keep_the_order_of_the_experts_whatever_regime_each_takes(open_session, mixture_settings):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (240, 2))
+    regime = (X[:, 0] > 0).astype(int)
+    y = np.where(regime, 3 * X[:, 1], np.sign(np.sin(9 * X[:, 1]))) + 0.05 * rng.standard_normal(240)
+    problem = Problem(X, y)
+    for columns in ([0, 1], [1, 0]):
+        settings = mixture_settings(problem, 2, start="proxy", rounds=2)
+        with open_session(problem, LinearRegression(), DecisionTreeRegressor(min_samples_leaf=5)) as session:
+            mixture = fit_mixture(session, settings, np.eye(2)[regime][:, columns])
+        assert mixture.names == ["e0", "e1"]
+        assert np.mean(mixture.weights(X)[0].argmax(axis=1) == 1 - regime) > 0.9, "the line has the second regime"
+
+
 def test_a_robust_likelihood_takes_outliers_out_of_the_fits(two_lines, open_session, mixture_settings):
     X, y, regime = two_lines()
     y = y.copy()
