@@ -23,7 +23,7 @@ from metamix.fitting import FitSession, Problem
 from metamix.fitting.out_of_fold import Failure
 from metamix.progress import Event, emit
 from metamix.training.candidates import CANDIDATES
-from metamix.training.fit import CrossFittedExperts, blend_predictions, cross_fit_experts
+from metamix.training.fit import NEGLIGIBLE, CrossFittedExperts, blend_predictions, cross_fit_experts
 from metamix.training.selection import HeldOutLoss
 from metamix.training.verdict import PHRASES
 from metamix.training.wording import short_number
@@ -199,7 +199,7 @@ class _OuterFolds:
         inner = self.folds.inside(f, part.X, part.y, part.groups, int(seeds[-2]))
         parts = set_up(self.mixture, self.named, self.gates, part, classes, seeds)
         X_test = take_rows(self.problem.X, test)
-        with FitSession(parts.experts, part, inner, self.engine) as session:
+        with FitSession(parts.experts, part, inner, self.engine, negligible=NEGLIGIBLE) as session:
             experts = cross_fit_experts(session)
             experts, values, asked = self._ask(session, experts, X_test, f)
             shared = float(experts.predictions.fit_seconds.sum() + sum(one.seconds for one in experts.columns))

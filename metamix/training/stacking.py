@@ -90,7 +90,8 @@ class Stack(BaseEstimator, ABC):
         known = np.flatnonzero(np.isfinite(self.oof_))
         low, high = predictions[known].min(axis=1), predictions[known].max(axis=1)
         outside = np.maximum(np.maximum(low - self.oof_[known], self.oof_[known] - high), 0.0)
-        self.margin_ = float(np.quantile(outside, 1 - OUTLIERS)) if len(known) else 0.0
+        outside = outside[weight[known] > 0]
+        self.margin_ = float(np.quantile(outside, 1 - OUTLIERS)) if len(outside) else 0.0
         self.oof_[known] = self._bounded(self.oof_[known], predictions[known])
         return self
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from metamix.training.judging import headroom
+from metamix.training.error_correlation import headroom
 
 MANY = 200_000
 

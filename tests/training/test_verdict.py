@@ -1,0 +1,101 @@
+"""The verdict's sentences: figures computed from the table of candidates, and what is left out of them."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from metamix import MixtureClassifier, MixtureRegressor, make_regimes
+from metamix.training.candidates import CANDIDATES
+from metamix.training.selection import Paired
+from metamix.training.verdict import PHRASES, Verdict, Verdicts
+from metamix.training.wording import short_number
+
+
+@pytest.fixture
+def verdict():
+    """The stack wins with a loss of 0.8, a fifth below the best single expert's 1.0."""
+    return Verdict(
+        "stack", 0.8, "gated", Paired(0.01, 0.02), Paired(0.2, 0.05), {"stack": 0.75, "gated": 0.25}, "ridge",
+        "squared error",
+    )  # fmt: skip
+
+
+def test_every_candidate_has_a_phrase():
+    assert set(PHRASES) == set(CANDIDATES)
+
+
+def test_shares_are_of_the_loss_that_is_compared_with(verdict):
+    text = str(verdict)
+    assert "squared error 0.8, 20 % (± 5 %) below the best single expert (ridge)." in text
+    assert "the stack (75 %) and a gate over experts and stacks (25 %): 1.2 % (± 2.5 %) below the stack." in text
+
+
+def test_a_loss_is_above(verdict):
+    worse = replace(verdict, gain=Paired(-0.04, 0.01), gain_over_single=Paired(-0.2, 0.1))
+    assert "33 % (± 17 %) above the best single expert" in str(worse), "of 0.8 - 0.2"
+    assert "5 % (± 1.2 %) above the stack." in str(worse)
+
+
+def test_the_best_single_expert_is_not_compared_with_itself(verdict):
+    text = str(replace(verdict, winner="best single", weights={"best single": 1.0}))
+    assert text == (
+        "The simplest candidate that does as well as the best is the best single expert (ridge): squared error 0.8. "
+        "predict answers with it alone."
+    )
+
+
+def test_scores_have_differences_instead_of_shares(verdict):
+    text = str(replace(verdict, measure="minus r2", loss=-0.9))
+    assert "%" not in re.sub(r"\(\d+ %\)", "", text), "a share of a score that may be negative means nothing"
+    assert "minus r2 -0.9, 0.2 (± 0.05) below" in text
+    worse = str(replace(verdict, measure="minus r2", loss=-0.9, gain_over_single=Paired(-0.1, 0.05)))
+    assert "minus r2 -0.9, 0.1 (± 0.05) above" in worse
+
+
+@pytest.mark.parametrize(("n", "text"), [(1, "No regimes were found."), (3, "3 regimes were found.")])
+def test_regimes_are_counted(verdict, n, text):
+    assert str(replace(verdict, n_regimes=n)).endswith(text)
+
+
+def test_small_weights_are_not_named_and_gaps_are(verdict):
+    many = replace(verdict, weights={"stack": 0.998, "convex": 0.002}, not_measured=("3 of 9 rows", "experts"))
+    assert "convex" not in str(many)
+    assert "predict answers with it alone." in str(many)
+    assert str(many).endswith("Not measured: 3 of 9 rows. Not measured: experts.")
+
+
+def test_several_targets_have_a_line_each(verdict):
+    lines = str(Verdicts([verdict, replace(verdict, winner="convex")])).split("\n")
+    assert lines[0] == f"Target 0: {verdict}"
+    assert "a convex combination" in lines[1]
+
+
+def test_numbers_are_short():
+    assert [short_number(x) for x in (0.0, 0.0123, 9.96, 99.6, 1234.5)] == ["0", "0.012", "10", "1e+02", "1234"]
+
+
+@pytest.mark.parametrize("scoring", [None, "neg_mean_absolute_error"])
+def test_the_verdict_of_a_fit_reads_its_table_of_candidates(scoring):
+    X, y = make_regimes(200, 3, random_state=0)
+    mixture = MixtureRegressor(["ridge", "neighbours"], gate="softmax", specialize=False, scoring=scoring,
+                               cv=4, random_state=0).fit(X, y)  # fmt: skip
+    verdict, table = mixture.verdict_, mixture.candidates_.set_index("candidate")
+    candidates = table.drop("blend")
+    assert verdict.best == candidates["loss"].idxmin()
+    within = candidates["difference"] <= candidates["standard_error"] + 1e-12
+    assert verdict.winner == within.idxmax(), "the first within one standard error of the best"
+    assert verdict.loss == pytest.approx(table["loss"][verdict.winner])
+    assert verdict.gain.mean == pytest.approx(table["loss"][verdict.winner] - table["loss"]["blend"])
+    assert verdict.gain_over_single.mean == pytest.approx(table["loss"]["best single"] - table["loss"][verdict.winner])
+    assert verdict.weights == candidates["weight"][candidates["weight"] > 0].to_dict()
+    assert verdict.n_regimes is None
+    assert f"{verdict.loss:.4g}" in str(verdict)
+
+
+def test_classes_are_judged_by_log_loss():
+    X, y = make_regimes(150, 3, random_state=0)
+    mixture = MixtureClassifier(["logistic", "tree"], gate="constant", specialize=False, cv=3, random_state=0)
+    mixture.fit(X, y > y.mean())
+    assert mixture.verdict_.measure == "log-loss"
+    assert mixture.verdict_.best_single in ("logistic", "tree")
