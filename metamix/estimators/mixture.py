@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
@@ -32,7 +32,7 @@ from metamix.training.verdict import Verdicts
 Array = NDArray[np.float64]
 
 
-class Mixture(BaseEstimator, ABC):
+class Mixture(TransformerMixin, BaseEstimator, ABC):
     """Mixture of experts; abstract. See `MixtureRegressor` and `MixtureClassifier`."""
 
     mixture_: Any
