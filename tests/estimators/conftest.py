@@ -5,8 +5,6 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from metamix.gates import SoftmaxGate
-
 
 class Column(RegressorMixin, BaseEstimator):
     """Predicts a column of X, whatever it was fitted to."""
@@ -78,17 +76,3 @@ def half_experts():
 def half_classifiers():
     """Two classifiers, each correct in one half of the rows."""
     return [("right", HalfClass(True)), ("left", HalfClass(False))]
-
-
-@pytest.fixture(scope="session")
-def fast():
-    """Parameters of a fit that takes a tenth of a second: one gate at one penalty, two folds, two regimes by k-means."""
-
-    def settings(specialize=False, **parameters):
-        regimes = {} if specialize is False else {"start": "kmeans", "max_rounds": 1}
-        if specialize == "auto":
-            regimes["n_experts"] = 2
-        chosen = {"gate": SoftmaxGate(penalty=0.1), "cv": 2, "random_state": 0}
-        return {"specialize": specialize, **chosen, **regimes, **parameters}
-
-    return settings

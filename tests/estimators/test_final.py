@@ -223,7 +223,8 @@ def test_stacks_stay_within_the_margin_of_the_experts(column, seed, wild):
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((200, 3))
     y = X @ [1.0, -2.0, 0.5] + 0.3 * rng.standard_normal(200)
-    new = np.vstack([rng.standard_normal((100, 3)), rng.standard_normal((100, 3)) * 10.0 ** rng.uniform(1, 6, (100, 1))])
+    far = 10.0 ** rng.uniform(1, 6, (100, 1))
+    new = rng.standard_normal((200, 3)) * np.vstack([np.ones((100, 1)), far])
     if wild:
         X[rng.choice(200, 2, replace=False), 0] = [1e3, -1e4]
         new[:2, 0] = [1e5, -1e3]
