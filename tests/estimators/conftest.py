@@ -44,7 +44,7 @@ class HalfClass(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X):
-        share = np.where((X[:, 1] > 0) == self.right, 0.9, 0.1)
+        share = np.where((np.asarray(X)[:, 1] > 0) == self.right, 0.9, 0.1)
         return np.column_stack([1 - share, share])
 
 

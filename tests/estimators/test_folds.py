@@ -244,7 +244,7 @@ def test_fold_models_that_saw_one_class_are_kept():
 
 
 def test_out_of_fold_means_are_those_of_the_other_folds():
-    mixture, X, y = fitted(False, cv=3)
+    mixture, _, y = fitted(False, cv=3)
     for f in range(3):
         rows, test = mixture.fold_of_row_ != f, mixture.fold_of_row_ == f
         np.testing.assert_allclose(mixture.oof_predictions_[test, -1], y[rows].mean())

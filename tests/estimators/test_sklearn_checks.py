@@ -15,7 +15,7 @@ CLASSES = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(m
 
 def estimators():
     for specialize in (True, False, "auto"):
-        # One gate at one penalty and a start that costs nothing, since the checks fit each estimator some hundred times.
+        # One gate at one penalty and a start that costs nothing, since each estimator is fitted hundreds of times.
         # A start by k-means, whose random centres differ between rows of weight two and repeated rows, would fail.
         fast = {"gate": SoftmaxGate(penalty=0.1), "cv": 2, "random_state": 0, "specialize": specialize}
         fast |= {} if specialize is False else {"start": "uniform", "max_rounds": 1}

@@ -1,4 +1,4 @@
-"""What may come in (frames, sparse rows, gaps, failing experts), and what is refused with its remedy."""
+"""Kinds of X and y that are accepted, and data that are refused."""
 
 import numpy as np
 import pandas as pd
@@ -6,26 +6,33 @@ import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.preprocessing import TargetEncoder
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from metamix import MixtureClassifier, MixtureRegressor, make_regimes
+from metamix.gates import SoftmaxGate
 
 RIDGE, TREE = Ridge(), DecisionTreeRegressor(max_depth=3, random_state=0)
 CLASSES = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
-QUICK = {"cv": 3, "random_state": 0}
-PLAIN = {"n_experts": 2, "start": "kmeans", "max_rounds": 1, "cv": 2, "random_state": 0}
+QUICK = {"cv": 2, "random_state": 0, "gate": SoftmaxGate(penalty=0.1)}
+REGIMES = {"n_experts": 2, "start": "kmeans", "max_rounds": 1, **QUICK}
+EVERY = pytest.mark.parametrize("specialize", [False, True, "auto"])
 
 
-def _rows(n=120, **more):
-    return make_regimes(n, 4, random_state=2, **more)
+def settings(specialize):
+    return {**(QUICK if specialize is False else REGIMES), "specialize": specialize}
+
+
+def table(n=120):
+    return make_regimes(n, 4, random_state=2)
 
 
 # --- kinds of tables ------------------------------------------------------------------------------------
 
 
-class Witness(RegressorMixin, BaseEstimator):
-    """Remembers the kind of table it was given in fit, and answers only to the same kind."""
+class TableRecorder(RegressorMixin, BaseEstimator):
+    """Records the kind of table it was fitted to, and predicts only for the same kind."""
 
     def fit(self, X, y):
         self.kind_, self.columns_, self.types_ = type(X), list(X.columns), [str(one) for one in X.dtypes]
@@ -36,7 +43,7 @@ class Witness(RegressorMixin, BaseEstimator):
         return np.asarray(X["a"], dtype=float)
 
 
-def _mixed(n=120):
+def mixed(n=120):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {
@@ -54,14 +61,14 @@ def _mixed(n=120):
 
 @pytest.mark.parametrize("specialize", [False, "auto"])
 def test_mixed_frames_reach_experts_untouched(specialize):
-    frame, y = _mixed()
-    parameters = PLAIN if specialize == "auto" else QUICK
-    mixture = MixtureRegressor([("witness", Witness()), "ridge"], specialize=specialize, on_error="raise", **parameters)
+    frame, y = mixed()
+    pool = [("recorder", TableRecorder()), "ridge"]
+    mixture = MixtureRegressor(pool, on_error="raise", **{**settings(specialize), "gate": "softmax"})
     mixture.fit(frame, pd.Series(y, index=frame.index))
-    witness = mixture.named_experts_["witness"]
-    assert witness.kind_ is pd.DataFrame
-    assert witness.columns_ == list(frame.columns)
-    assert witness.types_ == [str(one) for one in frame.dtypes]
+    recorder = mixture.named_experts_["recorder"]
+    assert recorder.kind_ is pd.DataFrame
+    assert recorder.columns_ == list(frame.columns)
+    assert recorder.types_ == [str(one) for one in frame.dtypes]
     assert mixture.feature_names_in_.tolist() == list(frame.columns)
     assert mixture.predict(frame).shape == (120,)
     assert ((mixture.predict(frame) - y) ** 2).mean() < 0.5 * y.var()
@@ -71,29 +78,29 @@ def test_mixed_frames_reach_experts_untouched(specialize):
 
 def test_polars_frames_reach_experts_untouched():
     polars = pytest.importorskip("polars")
-    frame, y = _mixed()
+    frame, y = mixed()
     table = polars.from_pandas(frame.drop(columns="kind").reset_index(drop=True))
-    mixture = MixtureRegressor([("witness", Witness()), "ridge"], specialize=False, on_error="raise", **QUICK)
+    mixture = MixtureRegressor([("recorder", TableRecorder()), "ridge"], specialize=False, on_error="raise", **QUICK)
     mixture.fit(table, y)
-    assert mixture.named_experts_["witness"].kind_ is polars.DataFrame
+    assert mixture.named_experts_["recorder"].kind_ is polars.DataFrame
     pandas = MixtureRegressor(["ridge"], specialize=False, **QUICK).fit(frame.drop(columns="kind"), y)
     alone = MixtureRegressor(["ridge"], specialize=False, **QUICK).fit(table, y)
     np.testing.assert_allclose(alone.predict(table), pandas.predict(frame.drop(columns="kind")), rtol=1e-6)
 
 
 def test_a_frame_of_numbers_is_the_array():
-    X, y = _rows()
+    X, y = table()
     array = MixtureRegressor([("ridge", RIDGE), ("tree", TREE)], specialize=False, **QUICK).fit(X, y)
     frame = pd.DataFrame(X, columns=list("abcd"))
     framed = MixtureRegressor([("ridge", RIDGE), ("tree", TREE)], specialize=False, **QUICK).fit(frame, y)
     np.testing.assert_allclose(framed.predict(frame), array.predict(X), rtol=1e-8)
 
 
-@pytest.mark.parametrize("specialize", [False, True, "auto"])
+@EVERY
 def test_sparse_rows(specialize):
-    X, y = _rows()
+    X, y = table()
     X = np.where(np.abs(X) > 0.7, X, 0)
-    parameters = {**(PLAIN if specialize == "auto" else QUICK), "specialize": specialize}
+    parameters = settings(specialize)
     pool = [("ridge", Ridge(solver="sparse_cg", tol=1e-10)), ("tree", TREE)]
     for kind in (sparse.csr_matrix, sparse.csc_array):
         thin = MixtureRegressor(pool, on_error="raise", **parameters).fit(kind(X), y)
@@ -107,7 +114,7 @@ def test_sparse_rows(specialize):
 
 
 def test_lists_and_single_precision():
-    X, y = _rows()
+    X, y = table()
     expected = MixtureRegressor([("ridge", RIDGE), ("near", KNeighborsRegressor())], specialize=False, **QUICK)
     expected = expected.fit(X, y).predict(X)
     for X_other, y_other in (
@@ -120,8 +127,8 @@ def test_lists_and_single_precision():
         np.testing.assert_allclose(mixture.predict(X_other), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_gaps_are_prepared_by_named_experts_and_refused_by_others():
-    X, y = _rows()
+def test_missing_values_are_prepared_by_named_experts_and_refused_by_others():
+    X, y = table()
     X[::7, 1] = np.nan
     mixture = MixtureRegressor(["ridge", "neighbours"], specialize=False, on_error="raise", **QUICK).fit(X, y)
     assert np.isfinite(mixture.predict(X)).all()
@@ -130,127 +137,47 @@ def test_gaps_are_prepared_by_named_experts_and_refused_by_others():
 
 
 def test_experts_do_not_write_into_x():
-    X, y = _rows()
+    X, y = table()
     X.setflags(write=False)
     before = X.copy()
-    MixtureRegressor([RIDGE, TREE], **PLAIN).fit(X, y).predict(X)
+    MixtureRegressor([RIDGE, TREE], **settings("auto")).fit(X, y).predict(X)
     np.testing.assert_array_equal(X, before)
 
 
-# --- failures -------------------------------------------------------------------------------------------
+# --- missing values at prediction ------------------------------------------------------------------------
 
 
-class Broken(RegressorMixin, BaseEstimator):
-    def __init__(self, how="raises"):
-        self.how = how
-
-    def fit(self, X, y):
-        if self.how == "raises":
-            raise MemoryError("the table is too big")
-        return self
-
-    def predict(self, X):
-        return np.full(len(X), np.nan)
-
-
-@pytest.mark.parametrize("how", ["raises", "answers NaN"])
-@pytest.mark.parametrize("specialize", [False, True, "auto"])
-def test_a_failing_expert_is_dropped_and_recorded(specialize, how):
-    X, y = _rows()
-    parameters = {**(PLAIN if specialize == "auto" else QUICK), "specialize": specialize}
-    mixture = MixtureRegressor([("bad", Broken(how)), ("ridge", RIDGE), ("tree", TREE)], **parameters).fit(X, y)
-    assert "bad" not in mixture.named_experts_
-    assert set(mixture.failures_["expert"]) == {"bad"}
-    assert mixture.failures_["error"].str.contains("too big|NaN").all()
-    alone = MixtureRegressor([("ridge", RIDGE), ("tree", TREE)], **parameters).fit(X, y)
-    assert list(alone.named_experts_) == list(mixture.named_experts_)
-    assert np.isfinite(mixture.predict(X)).all()
-    if specialize is not True:
-        assert "bad" in str(mixture.verdict_)
+@EVERY
+def test_missing_values_at_prediction_only(specialize):
+    """Experts by name prepare missing values, and so must gate and stack, though the training rows had none."""
+    X, y = table()
+    mixture = MixtureRegressor(["neighbours", "ridge"], on_error="raise", **settings(specialize)).fit(X, y)
+    holes = X.copy()
+    holes[::5, 1] = np.nan
+    holes[3] = np.nan
+    predicted = mixture.predict(holes)
+    assert np.isfinite(predicted).all()
+    np.testing.assert_allclose(mixture.gate_weights(holes).sum(axis=1), 1)
+    whole = np.isfinite(holes).all(axis=1)
+    np.testing.assert_allclose(predicted[whole], mixture.predict(X)[whole], rtol=1e-6, atol=1e-9)
 
 
-def test_an_expert_that_fails_only_on_all_rows_is_dropped_too():
-    class Big(Ridge):
-        def fit(self, X, y, sample_weight=None):
-            if len(X) > 100:
-                raise MemoryError("too big")
-            return super().fit(X, y, sample_weight)
-
-    X, y = _rows()
-    for specialize in (False, True):
-        pool = [("big", Big()), ("ridge", RIDGE), ("tree", TREE)]
-        mixture = MixtureRegressor(pool, specialize=specialize, start="uniform", **QUICK).fit(X, y)
-        assert "big" not in mixture.named_experts_
-        assert mixture.failures_["fold"].tolist() == [-1]
-        assert mixture.gate_weights(X).shape == (120, 2 + (specialize is False))
-
-
-@pytest.mark.parametrize("specialize", [False, True, "auto"])
-def test_raise_means_raise(specialize):
-    parameters = {**(PLAIN if specialize == "auto" else QUICK), "specialize": specialize}
-    with pytest.raises(MemoryError, match="too big") as caught:
-        MixtureRegressor([("bad", Broken()), ("ridge", RIDGE)], on_error="raise", **parameters).fit(*_rows())
-    assert any("bad" in note for note in caught.value.__notes__)
-
-
-@pytest.mark.parametrize("specialize", [False, True, "auto"])
-def test_if_all_fail_one_error_says_why_each_did(specialize):
-    parameters = {**(PLAIN if specialize == "auto" else QUICK), "specialize": specialize}
-    with pytest.raises(ValueError, match=r"every expert failed.*one: MemoryError.*two: ValueError.*NaN"):
-        MixtureRegressor([("one", Broken()), ("two", Broken("answers NaN"))], **parameters).fit(*_rows())
+@pytest.mark.parametrize("gate_features", ["predictions", "both", [0, 1]], ids=str)
+def test_missing_values_at_prediction_for_other_gate_features(gate_features):
+    X, y = table()
+    pool = ["ridge", "neighbours"]
+    mixture = MixtureRegressor(pool, specialize=False, gate="softmax", gate_features=gate_features, cv=2).fit(X, y)
+    holes = X.copy()
+    holes[::5, 1] = np.nan
+    assert np.isfinite(mixture.predict(holes)).all()
 
 
 # --- refused --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("parameters", "says"),
-    [
-        ({"experts": ["rigde", "tree"]}, "ridge"),
-        ({"experts": []}, "at least one"),
-        ({"experts": "ridge"}, "not a list"),
-        ({"experts": [("a", RIDGE), ("a", TREE)]}, "two experts are called 'a'"),
-        ({"experts": [("cv", RIDGE)]}, "cannot be called 'cv'"),
-        ({"experts": [("stack", RIDGE)]}, "cannot be called 'stack'"),
-        ({"experts": [("a__b", RIDGE)]}, "a__b"),
-        ({"experts": [("a", 3)]}, "no estimator"),
-        ({"experts": [Ridge]}, "no estimator"),
-        ({"experts": [("a", RIDGE, 2)]}, "pair"),
-        ({"gate": "sofmax"}, "softmax"),
-        ({"gate": 3}, "no gate"),
-        ({"gate_features": "z"}, "gate_features"),
-        ({"likelihood": "gausian"}, "gaussian"),
-        ({"objective": "loss"}, "prediction"),
-        ({"specialize": "yes"}, "auto"),
-        ({"specialize": 1}, "auto"),
-        ({"on_error": "ignore"}, "drop"),
-        ({"start": "k-means", "specialize": True}, "kmeans"),
-        ({"start": np.zeros(7, int), "specialize": True}, "7 rows, X has 120"),
-        ({"n_experts": 0}, "n_experts=0"),
-        ({"n_experts": "many"}, "n_experts"),
-        ({"n_experts": 500, "specialize": True}, "500 experts.*120"),
-        ({"top_k": 0}, "top_k"),
-        ({"cv": 1}, "2 or more"),
-        ({"cv": 999}, "120"),
-        ({"scoring": "no_such"}, "no_such"),
-        ({"max_rounds": 0, "specialize": True}, "max_rounds"),
-        ({"device": "tpu"}, "device"),
-    ],
-)
-def test_parameters_that_will_not_do(parameters, says):
-    with pytest.raises(ValueError, match=says):
-        MixtureRegressor(**{"experts": [RIDGE, TREE], "specialize": False, **QUICK, **parameters}).fit(*_rows())
-
-
-def test_an_unknown_name_lists_what_is_installed():
-    with pytest.raises(ValueError, match="Did you mean 'ridge'") as caught:
-        MixtureRegressor(["rigde"]).fit(*_rows())
-    assert "neighbours" in str(caught.value)
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_gaps_in_y_are_refused(bad):
-    X, y = _rows()
+def test_missing_targets_are_refused(bad):
+    X, y = table()
     y[3] = bad
     with pytest.raises(ValueError, match=r"y contains (NaN|infinity)"):
         MixtureRegressor([RIDGE, TREE]).fit(X, y)
@@ -261,19 +188,69 @@ def test_gaps_in_y_are_refused(bad):
 
 
 def test_lengths_that_differ_are_refused():
-    X, y = _rows()
+    X, y = table()
     for arguments in ({"y": y[:-1]}, {"y": y, "groups": np.zeros(3)}):
         with pytest.raises(ValueError, match="inconsistent numbers of samples"):
             MixtureRegressor([RIDGE, TREE]).fit(X, **arguments)
     mixture = MixtureRegressor([RIDGE, TREE], specialize=False, **QUICK).fit(X, y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        mixture.score_samples(X, y[:-1])
+        mixture.log_prob(X, y[:-1])
     with pytest.raises(ValueError, match="3 features"):
         mixture.predict(X[:, :3])
     with pytest.raises(ValueError, match="2 targets, the mixture was fitted on 1"):
-        mixture.score_samples(X, np.column_stack([y, y]))
+        mixture.log_prob(X, np.column_stack([y, y]))
 
 
-def test_more_experts_than_rows_is_refused():
-    with pytest.raises(ValueError, match="3 experts need at least as many rows, got n_samples = 2"):
-        MixtureRegressor([RIDGE, TREE, KNeighborsClassifier()], specialize=True, cv=2).fit([[0.0], [1.0]], [0.0, 1.0])
+@EVERY
+def test_gate_features_that_look_at_y_are_refused(specialize):
+    """Such columns are in sample; those of new rows would differ."""
+    X, y = table()
+    kinds = np.random.default_rng(0).integers(5, size=(120, 1)).astype(float)
+    mixture = MixtureRegressor([RIDGE, TREE], gate_features=TargetEncoder(), **settings(specialize))
+    with pytest.raises(ValueError, match=r"gate_features.*TargetEncoder|TargetEncoder.*gate_features"):
+        mixture.fit(np.hstack([X, kinds]), y)
+
+
+# --- extreme data ---------------------------------------------------------------------------------------
+
+
+@EVERY
+@pytest.mark.parametrize("value", [0.0, 3.5, 1e9])
+def test_a_constant_target_fits(specialize, value):
+    X, _ = table(60)
+    parameters = settings(specialize)
+    mixture = MixtureRegressor([("ridge", Ridge()), ("tree", TREE)], **parameters).fit(X, np.full(60, value))
+    mean, deviation = mixture.predict(X, return_std=True)
+    np.testing.assert_allclose(mean, value, rtol=1e-6, atol=1e-9)
+    assert np.isfinite(deviation).all()
+
+
+@EVERY
+@pytest.mark.parametrize("gate", ["softmax", "gmm"])
+def test_duplicated_and_constant_columns(specialize, gate):
+    X, y = table(100)
+    X = np.column_stack([X, X[:, 0], np.full(100, 7.0), np.zeros(100)])
+    parameters = settings(specialize)
+    mixture = MixtureRegressor([("ridge", Ridge()), ("tree", TREE)], **{**parameters, "gate": gate}).fit(X, y)
+    assert np.isfinite(mixture.predict(X)).all()
+    assert not len(mixture.failures_)
+    far = mixture.gate_weights(1e6 * X)
+    np.testing.assert_allclose(far.sum(axis=1), 1)
+
+
+@EVERY
+def test_one_expert_is_enough(specialize):
+    X, y = table(100)
+    mixture = MixtureRegressor([("ridge", Ridge())], **settings(specialize)).fit(X, y)
+    np.testing.assert_allclose(mixture.gate_weights(X).sum(axis=1), 1)
+    assert np.isfinite(mixture.predict(X)).all()
+
+
+def test_numbers_of_regimes_repeat_a_type(halves):
+    X, y = halves()
+    mixture = MixtureRegressor([("line", Ridge(1e-6))], **{**settings(True), "gate": "softmax", "max_rounds": 4}).fit(
+        X, y
+    )
+    assert list(mixture.named_experts_) == ["line-1", "line-2"]
+    assert mixture.n_experts_ == 2
+    assert ((mixture.predict(X) - y) ** 2).mean() < 0.1 * y.var()
