@@ -292,7 +292,7 @@ def test_predict_says_what_it_needs():
             mixture.predict(X, wrong)
 
 
-def test_predictions_that_equal_y_are_are_warned_of():
+def test_predictions_that_equal_y_are_warned_of():
     X, y, given = numbers()
     seen = DecisionTreeRegressor(random_state=0).fit(X, y).predict(X)
     with pytest.warns(UserWarning, match=r"model-2 \(100%\).*cross_val_predict"):

@@ -49,8 +49,20 @@ def test_a_start_with_a_tiny_regime_is_pruned():
     labels = (X[:, 0] > 0).astype(int)
     labels[:3] = 2
     mixture = MixtureRegressor(POOL, start=labels, max_rounds=2, **FAST).fit(X, y)
+    assert not len(mixture.failures_)
     assert mixture.n_experts_ == 2
     assert error(mixture) < 0.8
+
+
+def test_labels_that_a_fold_lacks_are_no_error():
+    """The rows of one regime are all held out by the first fold."""
+    X, y = planted()
+    regime = (X[:, 0] > 0).astype(int)
+    rows = np.arange(240)
+    folds = [(rows[regime == 0], rows[regime == 1]), (rows[50:], rows[:50])]
+    mixture = MixtureRegressor(POOL, start=regime, max_rounds=1, **{**FAST, "cv": folds}).fit(X, y)
+    assert not len(mixture.failures_)
+    assert mixture.n_experts_ == 2
 
 
 @pytest.mark.parametrize("start", ["kmeans", "gmm"])
