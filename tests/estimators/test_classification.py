@@ -79,8 +79,8 @@ def test_a_score_that_a_fold_of_one_class_has_none_of():
     mixture = MixtureClassifier(pool, scoring="roc_auc", **settings(False, cv=cv)).fit(X, y)
     loss = mixture.candidates_.set_index("candidate")["loss"]
     assert np.isfinite(mixture.candidates_[["loss", "difference", "standard_error"]].to_numpy()).all()
-    answers = mixture.oof_predictions_[:, :2, 1]
-    scores = [np.mean([roc_auc_score(y[part], answers[part, k]) for part in parts[1:]]) for k in range(2)]
+    shares = mixture.oof_predictions_[:, :2, 1]
+    scores = [np.mean([roc_auc_score(y[part], shares[part, k]) for part in parts[1:]]) for k in range(2)]
     assert loss["best single"] == pytest.approx(-max(scores)), "the folds that have a score are averaged"
     assert "nan" not in str(mixture.verdict_)
 

@@ -87,7 +87,7 @@ def test_if_all_fail_one_error_says_why_each_did(specialize):
 
 
 class FailsOnSevens(Ridge):
-    """Learns and answers, but not for a row of the first outer fold once it has learned from 60 rows."""
+    """Fails, once fitted to 60 rows, at the one row whose last column is 7: a test row of the first outer fold."""
 
     def __init__(self, how="raises", alpha=1.0):
         super().__init__(alpha)
@@ -98,13 +98,13 @@ class FailsOnSevens(Ridge):
         return super().fit(X, y, sample_weight)
 
     def predict(self, X):
-        answers = super().predict(X)
+        predicted = super().predict(X)
         odd = X[:, -1] == 7
         if self.rows_ == 60 and odd.any():
             if self.how == "raises":
                 raise OSError("cannot look at sevens")
-            answers[odd] = np.nan
-        return answers
+            predicted[odd] = np.nan
+        return predicted
 
 
 @pytest.mark.parametrize("how", ["raises", "predicts NaN"])

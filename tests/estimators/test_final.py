@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import mean_absolute_error
 from sklearn.model_selection import KFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -211,6 +211,34 @@ def test_the_verdict_names_what_predict_combines():
     for name, share in mixture.verdict_.weights.items():
         assert f"{phrases[name]} ({100 * share:.0f} %)" in said
     assert f"squared error {mixture.verdict_.loss:.3g}"[:17] in said
+
+
+# --- final_estimator ------------------------------------------------------------------------------------
+
+
+def test_a_final_estimator_is_fitted_to_out_of_fold_predictions():
+    X, y = make_regimes(120, 4, random_state=1)
+    pool = [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=4, random_state=0))]
+    settings = {"specialize": False, "gate": "constant", "final": "simplest", "cv": 3, "random_state": 0}
+    mixture = MixtureRegressor(pool, final_estimator=LinearRegression(), **settings).fit(X, y)
+    table, stack = mixture.oof_predictions_, mixture.named_experts_["stack"]
+    expected = LinearRegression().fit(table[:, :2], y)
+    np.testing.assert_allclose(stack.estimator_.coef_, expected.coef_)
+    for f in range(3):
+        rows, test = mixture.fold_of_row_ != f, mixture.fold_of_row_ == f
+        raw = LinearRegression().fit(table[rows, :2], y[rows]).predict(table[test, :2])
+        low, high = table[test, :2].min(axis=1) - stack.margin_, table[test, :2].max(axis=1) + stack.margin_
+        np.testing.assert_allclose(table[test, 2], np.clip(raw, low, high))
+
+
+def test_a_final_estimator_of_classes_sees_probabilities():
+    X, y = make_regimes(120, 4, task="classification", random_state=1)
+    pool = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
+    settings = {"specialize": False, "gate": "constant", "cv": 3, "random_state": 0}
+    mixture = MixtureClassifier(pool, final_estimator=LogisticRegression(), **settings).fit(X, y)
+    expected = LogisticRegression().fit(mixture.oof_predictions_[:, :2, 1], y)
+    values = mixture.predict_experts(X)
+    np.testing.assert_allclose(values[:, 2], expected.predict_proba(values[:, :2, 1]), rtol=1e-6)
 
 
 # --- stacks ---------------------------------------------------------------------------------------------

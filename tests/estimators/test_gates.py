@@ -279,7 +279,7 @@ def test_a_mixture_of_mixtures_finds_both_levels():
     assert error < 0.35 * single
 
 
-def test_three_levels_are_fitted_weighed_and_answered():
+def test_three_levels_are_fitted_and_predict():
     X, y, _, _ = two_levels(200, seed=1)
     middle = MixtureRegressor(
         [("deep", inner(max_rounds=1, start="kmeans")), ("plane", Ridge())],

@@ -108,7 +108,7 @@ def test_noise_to_look_at_is_not_called_gated():
 
 @pytest.mark.parametrize("gate", ["softmax", "gmm"])
 @pytest.mark.parametrize("gate_features", ["x", "both"])
-def test_rows_without_an_answer_take_no_part(gate, gate_features):
+def test_rows_without_a_prediction_take_no_part(gate, gate_features):
     X, y, given = halves(200)
     holes = given.copy()
     holes[[0, 3, 50], 0] = np.nan
