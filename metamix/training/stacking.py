@@ -214,7 +214,7 @@ class LinearStack(Stack):
         values, vectors = eigh((predictions - mean).T @ (copies[:, None] * (predictions - mean)))
         rotated = (predictions - mean) @ vectors
         moments = rotated.T @ (copies * y)
-        best = np.inf
+        best, coef = np.inf, np.zeros(len(mean))
         for alpha in ALPHAS:
             found = moments / (np.maximum(values, 0) + alpha)
             leverage = 1 / copies.sum() + np.square(rotated) @ (1 / (np.maximum(values, 0) + alpha))
