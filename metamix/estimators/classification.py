@@ -59,7 +59,8 @@ class MixtureClassifier(ClassifierMixin, Mixture):
 
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities (n, C), in the order of `classes_`."""
-        return self._fitted.predict_proba(self._check_new(X))
+        X = self._check_new(X)
+        return self._fitted.predict_proba(X)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each row, (n,)."""

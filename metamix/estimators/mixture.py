@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
@@ -32,7 +32,7 @@ from metamix.training.verdict import Verdicts
 Array = NDArray[np.float64]
 
 
-class Mixture(BaseEstimator, ABC):
+class Mixture(TransformerMixin, BaseEstimator, ABC):
     """Mixture of experts; abstract. See `MixtureRegressor` and `MixtureClassifier`."""
 
     mixture_: Any
@@ -311,11 +311,13 @@ class Mixture(BaseEstimator, ABC):
 
     def responsibilities(self, X: Any, y: Any) -> Array:
         """Posterior probabilities of the columns given y, (n, K) or (n, K, T); the E-step of training."""
-        return self._fitted.stack_targets([posterior(*pair)[0] for pair in self._weights_and_log_prob(X, y)])
+        found = [posterior(*pair)[0] for pair in self._weights_and_log_prob(X, y)]
+        return self._fitted.stack_targets(found)
 
     def log_prob(self, X: Any, y: Any) -> Array:
         """Log density, or log probability of the class, of y given each row, (n,) or (n, T)."""
-        return self._fitted.stack_targets([posterior(*pair)[1] for pair in self._weights_and_log_prob(X, y)])
+        found = [posterior(*pair)[1] for pair in self._weights_and_log_prob(X, y)]
+        return self._fitted.stack_targets(found)
 
     def _weights_and_log_prob(self, X: Any, y: Any) -> list[tuple[Array, Array]]:
         X = self._check_new(X)
@@ -333,7 +335,8 @@ class Mixture(BaseEstimator, ABC):
 
     def _predictions(self, X: Any, *, scaled: bool = False) -> list[TargetPrediction]:
         """Weights and predictions for each target; experts predict only the rows where they have weight."""
-        return self._fitted.predictions(self._check_new(X), scaled=scaled)
+        X = self._check_new(X)
+        return self._fitted.predictions(X, scaled=scaled)
 
     def __metamix_device__(self, device: str) -> tuple[str, str]:
         """What the parts of this mixture would get of a device, and why not more."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamix.data.tables import is_frame
+from metamix.estimators.resolution import RESERVED
 
 __all__ = ["check_answers", "known_rows", "read_answers", "warn_of_hits"]
 
@@ -121,8 +122,10 @@ def _check_names(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"two models are called {twice[0]!r}; give each a name of its own.")
-    if "stack" in names:
-        raise ValueError("a model cannot be called 'stack': that is the mixture's own column; choose another name.")
+    if taken := sorted(RESERVED.intersection(names)):
+        raise ValueError(
+            f"a model cannot be called {taken[0]!r}: that is a column or candidate of the mixture; choose another name."
+        )
 
 
 def _first(wrong: NDArray[np.bool_], names: Sequence[str]) -> str:

@@ -174,7 +174,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
         -------
         ndarray of shape (n,) or (n, T), or a pair of them
         """
-        return self._fitted.predict(self._check_new(X), return_std=return_std)
+        X = self._check_new(X)
+        return self._fitted.predict(X, return_std=return_std)
 
     def predict_variance(self, X: Any) -> tuple[Array, Array]:
         """The variance of y, split: scatter within experts, and disagreement between them.
@@ -266,7 +267,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
         >>> bend.predict_gradient(np.array([[0.5]])).round(2)
         array([[1.]])
         """
-        return self._fitted.predict_gradient(self._check_new(X))
+        X = self._check_new(X)
+        return self._fitted.predict_gradient(X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -387,9 +387,10 @@ def cross_fit_mixture(
         found = _best_single_column(session, experts, settings)
         found.starts = starts
         return found
-    # Each fold looks for as many regimes in its own rows.
-    inside = replace(settings, search=replace(search, n_experts=K), refit=True)
+    # Each fold looks for as many regimes in its own rows; of the user's own start it takes what is left after pruning.
     own_start = not isinstance(search.start, str)
+    search = replace(search, n_experts=K, start=initial if own_start else search.start)
+    inside = replace(settings, search=search, refit=True)
     work = [_MixtureJob(f, inside, None, keep=not refit) for f in range(len(folds))]
     results = _run(session, work[:1])
     if search.n_experts == "auto" and _clearly_worse(session, experts, results[0]):

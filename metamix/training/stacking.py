@@ -12,7 +12,6 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize, nnls
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, clone
-from sklearn.linear_model import RidgeCV
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from metamix.derivatives import gradient as model_gradient
@@ -32,6 +31,8 @@ BLOCK = 10_000
 NOISE = 1e-6
 #: Predictions lie outside the range of the experts' by no more than out-of-fold predictions did, but for this share.
 OUTLIERS = 0.01
+#: Penalties of linear stacks, those of `sklearn.linear_model.RidgeCV`.
+ALPHAS = (0.1, 1.0, 10.0)
 
 
 def _drawn(rows: Rows) -> Rows:
@@ -50,6 +51,21 @@ def _moments(columns: Array, share: Array) -> tuple[Array, Array]:
     """Weighted mean and standard deviation of columns."""
     mean = share @ columns
     return mean, np.sqrt(share @ np.square(columns - mean))
+
+
+def _copies(weight: Array) -> Array:
+    """Positive weights as numbers of copies of each row; scaled to mean 1 where their mean is smaller."""
+    return np.asarray(weight / min(1.0, float(weight.mean())))
+
+
+def _quantile(values: Array, q: float, copies: Array) -> float:
+    """Quantile, as `numpy.quantile` has it where each value is repeated."""
+    order = np.argsort(values)
+    total = np.cumsum(copies[order])
+    position = q * (total[-1] - 1)
+    below = np.floor(position)
+    low, high = values[order][np.minimum(np.searchsorted(total, [below, below + 1], side="right"), len(values) - 1)]
+    return float(low + (position - below) * (high - low))
 
 
 class Stack(BaseEstimator, ABC):
@@ -88,10 +104,10 @@ class Stack(BaseEstimator, ABC):
         rows = np.sort(np.concatenate([test for _, test in pairs])) if rows is None else rows
         self._fit(predictions, y, pairs, _drawn(rows[weight[rows] > 0]), weight, features)
         known = np.flatnonzero(np.isfinite(self.oof_))
-        low, high = predictions[known].min(axis=1), predictions[known].max(axis=1)
-        outside = np.maximum(np.maximum(low - self.oof_[known], self.oof_[known] - high), 0.0)
-        outside = outside[weight[known] > 0]
-        self.margin_ = float(np.quantile(outside, 1 - OUTLIERS)) if len(outside) else 0.0
+        judged = known[weight[known] > 0]
+        low, high = predictions[judged].min(axis=1), predictions[judged].max(axis=1)
+        outside = np.maximum(np.maximum(low - self.oof_[judged], self.oof_[judged] - high), 0.0)
+        self.margin_ = _quantile(outside, 1 - OUTLIERS, _copies(weight[judged])) if len(judged) else 0.0
         self.oof_[known] = self._bounded(self.oof_[known], predictions[known])
         return self
 
@@ -152,7 +168,9 @@ class Stack(BaseEstimator, ABC):
 class LinearStack(Stack):
     """Linear stacking: a ridge regression on the experts' predictions, as `StackingRegressor` has it by default.
 
-    Predictions and y are measured in standard deviations of y, so that the penalty does not depend on its unit.
+    Predictions and y are measured in standard deviations of y, so that the penalty does not depend on its unit. The
+    penalty has the smallest leave-one-out error, as in `RidgeCV`; a row of weight 2 is two rows, of which one is left
+    out.
 
     Attributes
     ----------
@@ -191,8 +209,20 @@ class LinearStack(Stack):
         share = weight / weight.sum()
         centre = float(share @ y)
         unit = float(np.sqrt(share @ (y - centre) ** 2)) or 1.0
-        model = RidgeCV().fit((predictions - centre) / unit, (y - centre) / unit, sample_weight=weight / weight.mean())
-        return model.coef_, centre + unit * float(model.intercept_) - centre * float(model.coef_.sum())
+        predictions, y, copies = (predictions - centre) / unit, (y - centre) / unit, _copies(weight)
+        mean = share @ predictions
+        values, vectors = eigh((predictions - mean).T @ (copies[:, None] * (predictions - mean)))
+        rotated = (predictions - mean) @ vectors
+        moments = rotated.T @ (copies * y)
+        best, coef = np.inf, np.zeros(len(mean))
+        for alpha in ALPHAS:
+            found = moments / (np.maximum(values, 0) + alpha)
+            leverage = 1 / copies.sum() + np.square(rotated) @ (1 / (np.maximum(values, 0) + alpha))
+            left_out = (y - rotated @ found) / np.maximum(1 - np.minimum(copies, 1) * leverage, NOISE)
+            loss = float(copies @ np.square(left_out))
+            if loss < best:
+                best, coef = loss, vectors @ found
+        return coef, centre * (1 - float(coef.sum())) - unit * float(mean @ coef)
 
     def _unbounded(self, predictions: Array, features: Array | None) -> Array:
         return np.asarray(predictions @ self.coef_ + self.intercept_)

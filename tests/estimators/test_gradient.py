@@ -10,13 +10,15 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 import metamix
 from metamix.derivatives import NoGradientError
+from metamix.gates import SoftmaxGate
 
 POOL = [
     ("line", make_pipeline(StandardScaler(), Ridge())),
     ("curve", make_pipeline(PolynomialFeatures(2), Ridge())),
     ("cube", make_pipeline(PolynomialFeatures(3), Ridge())),
 ]
-X, y = metamix.make_regimes(250, n_features=4, random_state=0)
+FAST = {"cv": 2, "max_rounds": 1, "gate": SoftmaxGate(penalty=0.01), "start": "uniform"}
+X, y = metamix.make_regimes(120, n_features=4, random_state=0)
 
 
 def share_that_agrees(mixture):
@@ -36,24 +38,24 @@ def share_that_agrees(mixture):
         (False, {"gate_features": "both"}),
         (False, {"gate_features": "predictions", "gate": "gmm"}),
         (False, {"gate_features": make_pipeline(StandardScaler(), PCA(2))}),
-        ("auto", {}),
-        ("auto", {"gate": "constant", "refit": False}),
+        ("auto", {"n_experts": 2, "start": "kmeans"}),
+        ("auto", {"gate": "constant", "refit": False, "n_experts": 2, "start": "kmeans"}),
     ],
     ids=str,
 )
 def test_a_mixtures_gradient_is_that_of_its_mean(specialize, settings):
-    mixture = metamix.MixtureRegressor(POOL, specialize=specialize, cv=3, random_state=0, **settings).fit(X, y)
+    mixture = metamix.MixtureRegressor(POOL, specialize=specialize, random_state=0, **{**FAST, **settings}).fit(X, y)
     assert share_that_agrees(mixture) > 0.98
 
 
 def test_a_mixture_of_mixtures_has_a_gradient_too():
-    inner = metamix.MixtureRegressor(POOL[:2], specialize=True, cv=3, random_state=0)
-    outer = metamix.MixtureRegressor([("inner", inner), POOL[0]], specialize=True, cv=3, random_state=0)
+    inner = metamix.MixtureRegressor(POOL[:2], specialize=True, random_state=0, **FAST)
+    outer = metamix.MixtureRegressor([("inner", inner), POOL[0]], specialize=True, random_state=0, **FAST)
     assert share_that_agrees(outer.fit(X, y)) > 0.98
 
 
 def test_what_has_no_gradient_is_named():
-    settings = {"specialize": False, "cv": 3, "random_state": 0}
+    settings = {"specialize": False, "random_state": 0, **FAST}
     trees = metamix.MixtureRegressor([("forest", RandomForestRegressor(5, random_state=0))], **settings)
     with pytest.raises(NoGradientError, match="RandomForestRegressor"):
         trees.fit(X, y).predict_gradient(X)

@@ -1,0 +1,125 @@
+"""Experts that fail: dropped and recorded, or the end of the fit."""
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.tree import DecisionTreeRegressor
+
+from metamix import MixtureRegressor, compare, make_regimes
+from metamix.gates import SoftmaxGate
+
+RIDGE, TREE = Ridge(), DecisionTreeRegressor(max_depth=3, random_state=0)
+EVERY = pytest.mark.parametrize("specialize", [False, True, "auto"])
+
+
+def settings(specialize):
+    regimes = {} if specialize is False else {"n_experts": 2, "start": "kmeans", "max_rounds": 1}
+    return {"cv": 2, "random_state": 0, "gate": SoftmaxGate(penalty=0.1), "specialize": specialize, **regimes}
+
+
+def table(n=120):
+    return make_regimes(n, 4, random_state=2)
+
+
+class Broken(RegressorMixin, BaseEstimator):
+    def __init__(self, how="raises"):
+        self.how = how
+
+    def fit(self, X, y):
+        if self.how == "raises":
+            raise MemoryError("the table is too big")
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), np.nan)
+
+
+@pytest.mark.parametrize("how", ["raises", "predicts NaN"])
+@EVERY
+def test_a_failing_expert_is_dropped_and_recorded(specialize, how):
+    X, y = table()
+    parameters = settings(specialize)
+    mixture = MixtureRegressor([("bad", Broken(how)), ("ridge", RIDGE), ("tree", TREE)], **parameters).fit(X, y)
+    assert "bad" not in mixture.named_experts_
+    assert set(mixture.failures_["expert"]) == {"bad"}
+    assert mixture.failures_["error"].str.contains("too big|NaN").all()
+    alone = MixtureRegressor([("ridge", RIDGE), ("tree", TREE)], **parameters).fit(X, y)
+    assert list(alone.named_experts_) == list(mixture.named_experts_)
+    assert np.isfinite(mixture.predict(X)).all()
+    if specialize is not True:
+        assert "bad" in str(mixture.verdict_)
+
+
+def test_an_expert_that_fails_only_on_all_rows_is_dropped_too():
+    class Big(Ridge):
+        def fit(self, X, y, sample_weight=None):
+            if len(X) > 100:
+                raise MemoryError("too big")
+            return super().fit(X, y, sample_weight)
+
+    X, y = table()
+    for specialize in (False, True):
+        pool = [("big", Big()), ("ridge", RIDGE), ("tree", TREE)]
+        mixture = MixtureRegressor(pool, **{**settings(specialize), "n_experts": None, "start": "uniform"})
+        mixture.fit(X, y)
+        assert "big" not in mixture.named_experts_
+        assert mixture.failures_["fold"].tolist() == [-1]
+        assert list(mixture.named_experts_)[:2] == ["ridge", "tree"]
+        assert mixture.gate_weights(X).shape == (120, 5 if specialize is False else 2)
+
+
+@EVERY
+def test_raise_means_raise(specialize):
+    parameters = settings(specialize)
+    with pytest.raises(MemoryError, match="too big") as caught:
+        MixtureRegressor([("bad", Broken()), ("ridge", RIDGE)], on_error="raise", **parameters).fit(*table())
+    assert any("bad" in note for note in caught.value.__notes__)
+
+
+@EVERY
+def test_if_all_fail_one_error_says_why_each_did(specialize):
+    parameters = settings(specialize)
+    with pytest.raises(ValueError, match=r"every expert failed.*one: MemoryError.*two: ValueError.*NaN"):
+        MixtureRegressor([("one", Broken()), ("two", Broken("predicts NaN"))], **parameters).fit(*table())
+
+
+class FailsOnSevens(Ridge):
+    """Fails, once fitted to 60 rows, at the one row whose last column is 7: a test row of the first outer fold."""
+
+    def __init__(self, how="raises", alpha=1.0):
+        super().__init__(alpha)
+        self.how = how
+
+    def fit(self, X, y, sample_weight=None):
+        self.rows_ = len(X)
+        return super().fit(X, y, sample_weight)
+
+    def predict(self, X):
+        predicted = super().predict(X)
+        odd = X[:, -1] == 7
+        if self.rows_ == 60 and odd.any():
+            if self.how == "raises":
+                raise OSError("cannot look at sevens")
+            predicted[odd] = np.nan
+        return predicted
+
+
+@pytest.mark.parametrize("how", ["raises", "predicts NaN"])
+def test_compare_goes_on_without_an_expert_that_fails_on_outer_test_rows(how):
+    X, y = make_regimes(90, 3, random_state=0)
+    outer = KFold(3)
+    X = np.column_stack([X, np.zeros(90)])
+    X[4, -1] = 7
+    pool = [("ridge", RIDGE), ("near", KNeighborsRegressor(5))]
+    result = compare(X, y, [("fails on sevens", FailsOnSevens(how)), *pool], cv=outer, random_state=0)
+    table = result.frame().set_index("name")
+    assert "fails on sevens" not in table.index
+    assert "fails on sevens" in {failure.expert for failure in result.failures}
+    assert set(table.index) >= {"ridge", "near", "stacking", "mixture", "oracle"}
+    assert np.isfinite(table["loss"]).all()
+    alone = compare(X, y, pool, cv=outer, random_state=0).frame().set_index("name")
+    assert table["loss"]["ridge"] == pytest.approx(alone["loss"]["ridge"])
+    assert table["loss"]["near"] == pytest.approx(alone["loss"]["near"])

@@ -1,0 +1,149 @@
+"""Tools of scikit-learn around a mixture: search, cross-validation, pipelines, output as frames; parameters by name."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.dummy import DummyRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from metamix import MixtureClassifier, MixtureRegressor, make_regimes
+from metamix.gates import SoftmaxGate
+
+NUMBERS = [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))]
+CLASSES = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
+FAST = {"gate": SoftmaxGate(penalty=0.1), "cv": 2}
+
+
+def small(task="regression", n=120):
+    return make_regimes(n, 3, task=task, random_state=3)
+
+
+def fitted(specialize, task="regression", **parameters):
+    X, y = small(task)
+    face, pool = (MixtureRegressor, NUMBERS) if task == "regression" else (MixtureClassifier, CLASSES)
+    regimes = {} if specialize is False else {"n_experts": 2, "start": "kmeans", "max_rounds": 1}
+    return face(pool, specialize=specialize, random_state=0, **{**FAST, **regimes, **parameters}).fit(X, y), X, y
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+@pytest.mark.parametrize("specialize", [True, False, "auto"])
+def test_rows_do_not_see_each_other(specialize, task):
+    mixture, X, y = fitted(specialize, task)
+    order = np.random.default_rng(0).permutation(len(X))
+    methods = ["predict", "gate_weights", "predict_experts"] + ["predict_proba"] * (task == "classification")
+    for method in methods:
+        together = getattr(mixture, method)(X)
+        np.testing.assert_allclose(getattr(mixture, method)(X[order]), together[order], rtol=1e-9, atol=1e-12)
+        alone = np.concatenate([getattr(mixture, method)(X[[i]]) for i in range(10)])
+        np.testing.assert_allclose(alone, together[:10], rtol=1e-9, atol=1e-12)
+    together = mixture.log_prob(X, y)
+    np.testing.assert_allclose(mixture.log_prob(X[::-2], y[::-2]), together[::-2], rtol=1e-9)
+
+
+def test_grid_search_reaches_inside_an_expert_by_its_name():
+    X, y = small()
+    mixture = MixtureRegressor([("ridge", Ridge()), ("near", KNeighborsRegressor())], specialize=False, **FAST)
+    search = GridSearchCV(mixture, {"ridge__alpha": [1e-3, 1e5], "near__n_neighbors": [3]}, cv=2).fit(X, y)
+    named = search.best_estimator_.named_experts_
+    assert named["near"].n_neighbors == 3
+    assert named["ridge"].alpha == search.best_params_["ridge__alpha"]
+    assert mixture.experts[1][1].n_neighbors == 5, "searching must not change the user's own estimators"
+
+
+def test_grid_search_tries_whole_experts():
+    X = small()[0]
+    y = X @ [1.0, 2.0, 3.0]
+    mixture = MixtureRegressor([("one", DummyRegressor()), ("two", DummyRegressor())], specialize=False, **FAST)
+    options = {"one": [DummyRegressor(), Ridge()]}
+    search = GridSearchCV(mixture, options, cv=2).fit(X, y)
+    assert type(search.best_estimator_.named_experts_["one"]) is Ridge, "the others predict the mean"
+
+
+def test_cross_validation_and_pipelines_around_a_mixture():
+    X, y = small()
+    mixture = MixtureRegressor(NUMBERS, specialize=False, random_state=0, **FAST)
+    halves = [(np.arange(60), np.arange(60, 120)), (np.arange(60, 120), np.arange(60))]
+    by_hand = [clone(mixture).fit(X[train], y[train]).score(X[test], y[test]) for train, test in halves]
+    np.testing.assert_array_equal(cross_val_score(mixture, X, y, cv=halves), by_hand)
+    around = make_pipeline(StandardScaler(), mixture)
+    scaled = StandardScaler().fit(X)
+    np.testing.assert_array_equal(
+        around.fit(X, y).predict(X), clone(mixture).fit(scaled.transform(X), y).predict(scaled.transform(X))
+    )
+    X, y = small("classification")
+    classes = MixtureClassifier(CLASSES, specialize=False, random_state=0, **FAST)
+    shares = cross_val_predict(classes, X, y, cv=2, method="predict_proba")
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+
+
+def test_frames_come_out_of_transform_where_asked_for():
+    mixture, X, _ = fitted(False)
+    frame = mixture.set_output(transform="pandas").transform(X)
+    assert frame.columns.tolist() == ["ridge", "tree", "stack", "feature-weighted stack", "mean"]
+    np.testing.assert_array_equal(frame.to_numpy(), mixture.predict_experts(X))
+
+
+# --- before fit -----------------------------------------------------------------------------------------
+
+WITH_X = ["predict", "gate_weights", "predict_experts", "transform", "assign", "predict_variance", "predict_gradient",
+          "sample", "predict_interval"]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", WITH_X)
+def test_methods_before_fit_say_so(method):
+    with pytest.raises(NotFittedError):
+        getattr(MixtureRegressor(NUMBERS), method)(small()[0])
+
+
+@pytest.mark.parametrize("method", ["log_prob", "responsibilities"])
+def test_methods_that_take_y_say_so_before_fit(method):
+    for kind, pool, task in ((MixtureRegressor, NUMBERS, "regression"), (MixtureClassifier, CLASSES, "classification")):
+        with pytest.raises(NotFittedError):
+            getattr(kind(pool), method)(*small(task))
+
+
+# --- parameters -----------------------------------------------------------------------------------------
+
+
+def test_parameters_have_nested_names():
+    mixture = MixtureRegressor([("ridge", Ridge(alpha=2.0)), DecisionTreeRegressor(max_depth=4)])
+    params = mixture.get_params()
+    assert params["ridge__alpha"] == 2.0
+    assert params["decisiontreeregressor__max_depth"] == 4
+    assert "ridge__alpha" not in mixture.get_params(deep=False)
+    other = Ridge(alpha=5.0)
+    mixture.set_params(ridge=other, ridge__alpha=6.0, cv=3)
+    assert mixture.get_params()["ridge"] is other
+    assert (other.alpha, mixture.cv) == (6.0, 3)
+    with pytest.raises(ValueError, match="no_such"):
+        mixture.set_params(no_such=1)
+    with pytest.raises(ValueError, match="alphabet"):
+        mixture.set_params(ridge__alphabet=1)
+
+
+def test_setting_experts_and_their_parameters_at_once():
+    mixture = MixtureRegressor([("old", Ridge())])
+    mixture.set_params(experts=[("new", Ridge())], new__alpha=3.0)
+    assert mixture.get_params()["new__alpha"] == 3.0
+    assert "old" not in mixture.get_params()
+
+
+def test_parameters_of_an_invalid_pool_can_be_read():
+    assert MixtureRegressor([("a", Ridge(), 3)]).get_params()["cv"] == 5
+    assert "no such expert" in repr(MixtureRegressor(["no such expert"]))
+
+
+@pytest.mark.parametrize("experts", [["ridge", "tree"], ["ridge", DecisionTreeRegressor()]])
+def test_a_parameter_of_an_expert_by_name_is_refused_with_a_remedy(experts):
+    mixture = MixtureRegressor(experts)
+    with pytest.raises(ValueError, match=r"'ridge' is given by name.*give an estimator"):
+        mixture.set_params(ridge__alpha=2.0)
+    assert mixture.experts is experts, "nothing is changed"
+    changed = MixtureRegressor([("ridge", Ridge()), "tree"]).set_params(ridge__alpha=2.0)
+    assert dict(changed.experts[:1])["ridge"].alpha == 2.0
