@@ -31,7 +31,7 @@ from metamix import MixtureClassifier, MixtureRegressor
 # Both checks call every method with X alone. The tests of metamix check the same properties for the other methods.
 NEEDS_Y = dict.fromkeys(
     ("check_methods_sample_order_invariance", "check_methods_subset_invariance"),
-    "score_samples(X, y) is the log density of y given x; the check calls it without y",
+    "log_prob(X, y) is the log density of y given x; the check calls it without y",
 )
 # Fails because of the default experts; the tests of metamix run this check with experts that satisfy it.
 NOT_REPEATED = {

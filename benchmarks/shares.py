@@ -26,9 +26,12 @@ POOLS = (["xgboost", "lightgbm"], ["boosting"], ["xgboost", "lightgbm", "boostin
 #: The outermost functions of each kind of work; none of them calls another one.
 KINDS = {
     "experts": [("experts/models.py", "fit"), ("experts/models.py", "predict")],
-    "search": [("training/proxies.py", "proxy_responsibilities"), ("training/bending.py", "bend_of")],
+    "search": [
+        ("regime_search/proxy_mixture.py", "proxy_responsibilities"), ("regime_search/capacity.py", "capacity_of"),
+    ],
     "gates": [
-        ("training/selection.py", "select"), ("training/estep.py", "expectation"), ("training/em.py", "final_gates"),
+        ("training/candidates.py", "fit_candidates"), ("training/mixture.py", "judged"),
+        ("training/mixture.py", "final_gates"),
     ],
 }  # fmt: skip
 
@@ -59,6 +62,9 @@ def main() -> None:
             mixture, profile = MixtureRegressor(pool, random_state=0), cProfile.Profile()
             profile.runcall(mixture.fit, X, y)
             found = shares(profile)
+            missing = [kind for kind in KINDS if not found[kind] and (kind != "search" or mixture.n_experts_ > 1)]
+            if missing:
+                raise SystemExit(f"no time was found for {', '.join(missing)}: were its functions renamed?")
             print(
                 f"{table:20} {len(y):6}  {'+'.join(pool):40} {found['experts']:8.2f} {found['search']:8.2f} "
                 f"{found['gates']:8.2f} {found['seconds']:8.1f}  {mixture.n_experts_}",

@@ -111,7 +111,7 @@ def likelihoods(seeds: int) -> int:
         found, began = [], time.perf_counter()
         for seed in range(seeds):
             mixture = MixtureRegressor(experts, gate=gate, cv=None, random_state=seed).fit(X, y)
-            found.append(float(mixture.score_samples(X, y).sum()))
+            found.append(float(mixture.log_prob(X, y).sum()))
         away = int(sum(abs(value - PUBLISHED[name]) > CLOSE for value in found))
         missed += away
         seconds = time.perf_counter() - began

@@ -18,7 +18,7 @@ from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.mixture import around
 from metamix.estimators.resolution import ResolvedGates, resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
-from metamix.estimators.validation import check_rows, check_weights, check_X
+from metamix.estimators.validation import check_rows, check_scoring, check_weights, check_X
 from metamix.fitting import FitSession, Problem
 from metamix.fitting.out_of_fold import Failure
 from metamix.progress import Event, emit
@@ -145,6 +145,7 @@ def compare(
         raise ValueError(f"task={task!r} is unknown; give 'regression' or 'classification', or leave it out.")
     if cv is None:
         raise ValueError("cv=None would compare in sample; give a number of folds or a splitter.")
+    check_scoring(scoring)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     mixture = (MixtureRegressor if task == "regression" else MixtureClassifier)(
         experts, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device

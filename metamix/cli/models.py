@@ -20,9 +20,10 @@ from metamix.cli.output import comparison_lines, failures, progress, say
 def compare(table: str, out: str | None, **given: Any) -> None:
     """Compare experts and their combinations on TABLE (CSV or Parquet).
 
-    Compares every expert, the best single one, the plain average, a convex combination, scikit-learn's stacking, the
-    mixture, and an oracle that selects the best expert for each row, on the same held-out rows. (A mixture whose
-    experts have specialised may be better than the oracle.)
+    Compares on the same held-out rows: every expert, the mean of y, the best single expert, the average, convex
+    weights, the stack, the feature-weighted stack (for numbers), a gate over experts and stacks (gated), the
+    specialised mixture, a stack that also sees the mixture, their blend, scikit-learn's stacking, and an oracle that
+    selects the best expert for each row. (A mixture whose experts have specialised may be better than the oracle.)
     """
     options = Options(**given)
     data = read(table, options)

@@ -224,7 +224,7 @@ def make_folds(
         if getattr(splitter, "random_state", 0) is None and getattr(splitter, "shuffle", True):
             splitter.random_state = random_state
     elif isinstance(cv, Iterable) and not isinstance(cv, str | bytes):
-        pairs = [_rows_of(pair, n) for pair in cv]
+        pairs = [_rows_of(pair, n, f) for f, pair in enumerate(cv)]
         if not pairs:
             raise ValueError("cv is an empty list of folds; give at least one (train, test) pair, or cv=5.")
         return Folds(n, tuple(pairs), splitter=pairs, stratify=stratify)
@@ -236,7 +236,7 @@ def make_folds(
     with warnings.catch_warnings():
         # A class with fewer rows than folds is missing from some folds; predictions are aligned by class.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        pairs = [_rows_of(pair, n) for pair in splitter.split(X, y, groups)]
+        pairs = [_rows_of(pair, n, f) for f, pair in enumerate(splitter.split(X, y, groups))]
     return Folds(n, tuple(pairs), splitter=cv, stratify=stratify)
 
 
@@ -256,7 +256,7 @@ def _splitter(k: int, n: int, y: Any, groups: Any, stratify: bool, seed: int | N
     return StratifiedGroupKFold(k, shuffle=True, random_state=seed) if stratify else GroupKFold(k)
 
 
-def _rows_of(pair: Any, n: int) -> tuple[Rows, Rows]:
+def _rows_of(pair: Any, n: int, f: int) -> tuple[Rows, Rows]:
     try:
         train, test = (np.asarray(part) for part in pair)
         train, test = (np.flatnonzero(r) if r.dtype == bool else r.astype(np.intp) for r in (train, test))
@@ -265,4 +265,11 @@ def _rows_of(pair: Any, n: int) -> tuple[Rows, Rows]:
     for rows in (train, test):
         if not len(rows) or rows.min() < -n or rows.max() >= n:
             raise ValueError(f"a fold names no rows, or rows that do not exist: there are {n}, counted from 0.")
-    return train % n, test % n
+    train, test = train % n, test % n
+    both = np.intersect1d(train, test)
+    if len(both):
+        raise ValueError(
+            f"fold {f} trains on {len(both)} of the rows that it holds out, such as row {both[0]}, so that its "
+            "predictions for them would not be out of fold; give folds whose train and test rows are disjoint."
+        )
+    return train, test

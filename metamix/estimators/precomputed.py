@@ -18,7 +18,14 @@ from metamix.data.folds import Folds, make_folds
 from metamix.data.tables import n_rows, recognise_task
 from metamix.estimators.precomputed_input import check_answers, known_rows, read_answers, warn_of_hits
 from metamix.estimators.resolution import constant_gate, gate_features, input_tags, resolve_gates, resolve_likelihood
-from metamix.estimators.validation import check_classes, check_numbers, check_rows, check_weights, check_X
+from metamix.estimators.validation import (
+    check_classes,
+    check_numbers,
+    check_rows,
+    check_scoring,
+    check_weights,
+    check_X,
+)
 from metamix.fitting import Problem, prepare
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.recombination import keep_top, posterior
@@ -119,7 +126,8 @@ class MixtureOfPredictions(BaseEstimator):
         warn_of_hits(values[known], target[known], names)
         gate_seed, fold_seed = (int(s) for s in check_random_state(self.random_state).randint(2**31 - 1, size=2))
         features = gate_features(self.gate_features, resolved).fit(X, target)
-        gates = tuple(prepare(gate, gate_seed) for gate in resolved.gates_for(features.base(X)))
+        several = resolved.gates_for(features.base(X))
+        gates = tuple(prepare(gate, gate_seed) for gate in (several[:1] if resolved.automatic else several))
         folds = _folds(self.cv, known, X, target, groups, n_classes is not None, fold_seed)
         stack: Any = LogOpinionPool() if n_classes else LinearStack()
         if self.final_estimator is not None:
@@ -233,6 +241,7 @@ class MixtureOfPredictions(BaseEstimator):
         ):
             if getattr(self, name) not in values:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; give one of {', '.join(values)}.")
+        check_scoring(self.scoring)
         keep_top(np.ones((1, 1)), self.top_k)
         if self.cv is None:
             raise ValueError("cv=None would judge the gate on rows it learned from; give cv=5, a splitter or folds.")

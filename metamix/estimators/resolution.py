@@ -14,6 +14,7 @@ from sklearn.utils import get_tags
 from metamix import registry
 from metamix.data.gate_features import GateFeatures
 from metamix.devices import check_device
+from metamix.estimators.validation import check_scoring
 from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate, SoftmaxGate
 from metamix.training.candidates import CANDIDATES
 from metamix.training.regime_search.initial import NAMES
@@ -294,6 +295,7 @@ def check_parameters(mixture: Any) -> None:
         if not any(type(value) is type(one) and value == one for one in values):
             raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(map(repr, values))}.")
     check_device(mixture.device)
+    check_scoring(mixture.scoring)
     for name, what, other in (
         ("max_rounds", "number of rounds", ("auto",)),
         ("max_regimes", "number of regimes", ()),

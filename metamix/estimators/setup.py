@@ -108,18 +108,23 @@ def set_up(
     rounds = mixture.max_rounds
     if rounds == "auto":
         rounds = MAX_ROUNDS_IN_SAMPLE if in_sample else MAX_ROUNDS
+    # A robust likelihood distrusts the rows that would rule squared errors.
+    by_error = mixture.objective == "prediction" and not hasattr(likelihood, "trust")
     search = SearchSettings(
         start, n_experts, len(experts), some_alike(named), int(seeds[-1]), features, proxy_gate(), likelihood,
-        mixture.max_regimes,
+        by_error, mixture.max_regimes,
     )  # fmt: skip
+    # Where borders bend or follow columns matters for regimes; over experts and stacks, of which the last is nearly
+    # always best, more kinds of gates than one are more chances to be chosen by luck.
+    over_experts = prepared[:1] if gates.automatic else prepared
     return FitSetup(
         experts,
         CandidateSettings(
-            prepared, constant_gate(), gates.constant_competes, stack, feature_stack, likelihood, features,
+            over_experts, constant_gate(), gates.constant_competes, stack, feature_stack, likelihood, features,
             mixture.final, mixture.objective, mixture.top_k, classes, mixture.scoring,
         ),
         MixtureSettings(
             prepared, constant_gate(), gates.constant_competes, likelihood, features, search, int(rounds),
-            mixture.refit, mixture.objective, mixture.top_k,
+            mixture.refit, mixture.top_k,
         ),
     )  # fmt: skip

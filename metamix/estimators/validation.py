@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.metrics import get_scorer_names
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
@@ -14,7 +16,15 @@ from sklearn.utils.validation import validate_data
 from metamix.data.folds import Folds
 from metamix.data.tables import is_frame
 
-__all__ = ["check_X", "check_classes", "check_folds", "check_numbers", "check_rows", "check_weights"]
+__all__ = [
+    "check_X",
+    "check_classes",
+    "check_folds",
+    "check_numbers",
+    "check_rows",
+    "check_scoring",
+    "check_weights",
+]
 
 
 def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -169,3 +179,22 @@ def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:
     """
     check_consistent_length(X, y, groups)
     return None if groups is None else np.asarray(groups)
+
+
+def check_scoring(scoring: Any) -> None:
+    """ValueError where `scoring` is neither None, nor the name of a scorer of scikit-learn, nor a callable.
+
+    Examples
+    --------
+    >>> check_scoring("r3")
+    Traceback (most recent call last):
+    ...
+    ValueError: scoring='r3' is unknown; did you mean 'r2'? sklearn.metrics.get_scorer_names() lists the names.
+    """
+    if scoring is None or callable(scoring):
+        return
+    names = get_scorer_names()
+    if not isinstance(scoring, str) or scoring not in names:
+        near = difflib.get_close_matches(str(scoring), names, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else "give a name, a callable or None."
+        raise ValueError(f"scoring={scoring!r} is unknown; {meant} sklearn.metrics.get_scorer_names() lists the names.")

@@ -157,7 +157,7 @@ class NeuralMixture(NetworkLearner):
         """Responsibilities (n, K): posterior probabilities of the experts given y (n,)."""
         return self._posterior(X, y)[0]
 
-    def score_samples(self, X: Any, y: Any) -> Array:
+    def log_prob(self, X: Any, y: Any) -> Array:
         """Log density, or log probability for classes, (n,) of y (n,) given X."""
         return self._posterior(X, y)[1]
 

@@ -64,7 +64,7 @@ device, random_state, verbose
         """Class probabilities (n, K, C) of each expert."""
         return torch.softmax(self._network_output(X)["outputs"].double(), -1).numpy()
 
-    def score_samples(self, X: Any, y: Any) -> Array:
+    def log_prob(self, X: Any, y: Any) -> Array:
         """Log probability (n,) of the class y (n,) given x."""
         proba = self.predict_proba(X)
         codes = self._encode_target(y, len(proba))

@@ -268,7 +268,7 @@ class _CandidateFit:
         problem = self.problem
         target = problem.y.astype(np.float64) if problem.n_classes is None else np.eye(problem.n_classes)[problem.y]
         whole = np.average(target, axis=0, weights=problem.weight)
-        means = np.zeros(target.shape) + whole
+        means = np.full(target.shape, np.nan)
         for rows, test in self._open():
             means[test] = np.average(target[rows], axis=0, weights=problem.weight[rows])
         if problem.n_classes is not None:  # a fold may lack a class: one row more, shared by all classes

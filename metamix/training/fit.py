@@ -31,6 +31,7 @@ from metamix.training.losses import row_losses, target_units
 from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture, fold_averages, single_regime
 from metamix.training.prediction import Combination
 from metamix.training.regime_search import capacity_of, initial_responsibilities, prune
+from metamix.training.selection import simplest
 
 __all__ = [
     "CrossFittedExperts", "FittedBlend", "MixtureColumn", "blend_predictions", "cross_fit_experts", "fit_blend",
@@ -390,10 +391,14 @@ def cross_fit_mixture(
     inside = replace(settings, search=replace(search, n_experts=K), refit=True)
     own_start = not isinstance(search.start, str)
     work = [_MixtureJob(f, inside, None, keep=not refit) for f in range(len(folds))]
+    results = _run(session, work[:1])
+    if search.n_experts == "auto" and _clearly_worse(session, experts, results[0]):
+        found = _best_single_column(session, experts, settings)
+        found.starts = starts
+        return found
     if refit:
         work.append(_MixtureJob(ALL_ROWS, inside, None if own_start else initial, keep=True))
-    names = [f"{MIXTURE}, {'all rows' if job.fold == ALL_ROWS else f'fold {job.fold}'}" for job in work]
-    results = session.map(_fit_mixture_in_fold, work, names)
+    results += _run(session, work[1:])
     failures, done = [], []
     for job, result in zip(work, results, strict=True):
         if not isinstance(result, BaseException):
@@ -414,6 +419,25 @@ def cross_fit_mixture(
         mixture = [member.model for member in members if isinstance(member.model, FittedMixture)]
         history = [{"fold": f, **row} for f, one in enumerate(mixture) for row in one.history]
     return MixtureColumn(predictions, column, mixture, K, starts, history)
+
+
+def _run(session: FitSession, jobs: Sequence[_MixtureJob]) -> list[Any | BaseException]:
+    names = [f"{MIXTURE}, {'all rows' if job.fold == ALL_ROWS else f'fold {job.fold}'}" for job in jobs]
+    return session.map(_fit_mixture_in_fold, jobs, names)
+
+
+def _clearly_worse(session: FitSession, experts: CrossFittedExperts, result: Any) -> bool:
+    """Whether the mixture loses more than the best single expert on the first fold, by more than one standard error.
+
+    Where regimes that were counted do not help, the other folds need not be fitted.
+    """
+    problem, test = session.problem, session.folds.pairs[0][1]
+    if isinstance(result, BaseException):
+        return False
+    part = problem.take(test)
+    single = experts.predictions.values[test, best_column(problem, experts.predictions, test)]
+    losses = row_losses(part, np.stack([result.values, single], axis=1), target_units(problem))
+    return simplest(losses, part.weight, part.groups) == 1
 
 
 def _capacity(session: FitSession, experts: CrossFittedExperts, settings: MixtureSettings) -> int:
@@ -444,12 +468,15 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     inner = folds if job.fold == ALL_ROWS else folds.inside(job.fold, part.X, part.y, part.groups)
     few = np.count_nonzero(part.weight) <= FEW_ROWS
     inner = inner.merged(MORE_FOLDS if few else INNER_FOLDS, part.weight > 0)
-    settings = replace(settings, search=settings.search.take(rows))
+    search = settings.search.take(rows)
+    settings = replace(settings, search=search)
     if part.n_classes == 1:
         fitted = replace(fit_expert(inputs.experts[0], part, None, None), n_classes=problem.n_classes, classes=present)
     else:
         with FitSession(inputs.experts, part, inner, current_engine(None), "drop", inputs.negligible) as session:
-            mixture = fit_mixture(session, settings, job.initial)
+            # The capacity of the proxies is known from all rows.
+            initial = initial_responsibilities(part, search)[0] if job.initial is None else job.initial
+            mixture = fit_mixture(session, settings, initial)
         device = join_devices(column.device for column in mixture.columns)
         fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)
     values = scale = None

@@ -69,7 +69,6 @@ class MixtureSettings:
     max_rounds : int
     refit : bool
         Fit the experts on all rows at the end, or keep the fold models.
-    objective : {"prediction", "likelihood"}
     top_k : int or None
     """
 
@@ -81,13 +80,12 @@ class MixtureSettings:
     search: SearchSettings
     max_rounds: int
     refit: bool = True
-    objective: str = "prediction"
     top_k: int | None = None
 
     @property
     def by_error(self) -> bool:
-        """Whether squared errors judge numbers; a robust likelihood distrusts the rows that would rule them."""
-        return self.objective == "prediction" and not hasattr(self.likelihood, "trust")
+        """Whether squared errors judge numbers."""
+        return self.search.by_error
 
     def row_loss(self, y: Array, values: Array, weights: Array, log_prob: Array) -> Array:
         """Loss (n,) of the combined prediction: squared error, or minus the log density."""
@@ -524,7 +522,7 @@ class _Alternation:
     def _final_gate(
         self, problem: Problem, predictions: OutOfFold, target: _TargetRound, fitted_with: Array
     ) -> FittedGate:
-        """All gates, fitted to the likelihood, to the responsibilities that fitted the experts, and to the error."""
+        """All gates, fitted to the likelihood and to the responsibilities that fitted the experts."""
         values, settings = predictions.values, self.settings
         if values.shape[1] == 1:
             return target.gate
@@ -536,8 +534,6 @@ class _Alternation:
         if np.ptp(fitted_with) > 0:
             logs = np.log(np.maximum(fitted_with, SMALLEST_RESPONSIBILITY))
             fittings.append(fitting.minimising(LogScore(logs)))
-        if error is not None:
-            fittings.append(fitting.minimising(error))
         known = target.gate if target.gate.penalty != np.inf else None
         return select_gate(fittings, settings.gates, constant=settings.constant_competes, known=known)
 

@@ -19,9 +19,9 @@ from metamix.fitting import (
     NamedExpert,
     Placement,
     Problem,
-    enter,
     find_placements,
     fit_expert,
+    name_and_prepare,
     place_experts,
 )
 
@@ -94,7 +94,7 @@ def test_an_unset_device_is_set_at_any_depth(wrap, parameter, requested, device,
     found = placement(wrap(OnDevice()), requested)
     assert found.device == device
     assert list(found.settings) == [parameter]
-    (entry,) = enter([("part", wrap(OnDevice()))], [0], [found])
+    (entry,) = name_and_prepare([("part", wrap(OnDevice()))], [0], [found])
     assert entry.estimator.get_params()[parameter] == value
     assert entry.device == device
 
@@ -147,7 +147,7 @@ def test_fitted_trees_of_xgboost_predict_on_the_cpu():
 def test_fits_on_a_gpu_run_one_after_the_other_in_this_process(engine):
     X, y = table()
     named = [("a", OnDevice()), ("b", OnDevice("cpu")), ("c", OnDevice())]
-    entries = enter(named, [0, 1, 2], place_experts(named, "cuda"))
+    entries = name_and_prepare(named, [0, 1, 2], place_experts(named, "cuda"))
     with FitSession(entries, Problem(X, y), make_folds(3, X, y, random_state=0), engine) as session:
         _, answers = session.cross_fit(keep=True)
     assert answers.names == ["a", "b", "c"]

@@ -48,7 +48,8 @@ def test_cross_fit_predicts_each_row_with_models_fitted_without_it():
     expected = np.empty((60, 2))
     for train, test in session.folds.pairs:
         for k, one in enumerate((Ridge(), KNeighborsRegressor())):
-            expected[test, k] = one.fit(session.data.X[train], session.data.y[train]).predict(session.data.X[test])
+            X, y = session.problem.X, session.problem.y
+            expected[test, k] = one.fit(X[train], y[train]).predict(X[test])
     np.testing.assert_allclose(answers.values, expected)
     assert (answers.fit_seconds > 0).all()
 
@@ -100,8 +101,8 @@ def test_one_expert_can_be_fitted_for_several_components():
     assert answers.names == ["linearregression0-1", "linearregression0-2"]
     for k, name in enumerate(answers.names):
         train, test = session.folds.pairs[1]
-        model = LinearRegression().fit(session.data.X[train], session.data.y[train], weights[train, k])
-        np.testing.assert_allclose(answers.values[test, k], model.predict(session.data.X[test]))
+        model = LinearRegression().fit(session.problem.X[train], session.problem.y[train], weights[train, k])
+        np.testing.assert_allclose(answers.values[test, k], model.predict(session.problem.X[test]))
         np.testing.assert_allclose(answers.models[name, 1].model.coef_, model.coef_)
 
 

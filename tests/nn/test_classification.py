@@ -29,7 +29,7 @@ def test_class_probabilities_are_those_of_the_mixture(classes):
     mixed = np.einsum("nk,nkc->nc", model.gate_weights(X), model.predict_experts(X))
     np.testing.assert_allclose(model.predict_proba(X), mixed, atol=1e-6)
     codes = np.searchsorted(model.classes_, y)
-    np.testing.assert_allclose(model.score_samples(X, y), np.log(mixed[np.arange(len(y)), codes]), atol=1e-5)
+    np.testing.assert_allclose(model.log_prob(X, y), np.log(mixed[np.arange(len(y)), codes]), atol=1e-5)
     shares = model.gate_weights(X) * model.predict_experts(X)[np.arange(len(y)), :, codes]
     np.testing.assert_allclose(model.responsibilities(X, y), shares / shares.sum(1, keepdims=True), atol=1e-5)
     prior = np.unique(y, return_counts=True)[1] / len(y)
@@ -53,7 +53,7 @@ def test_rows_are_predicted_independently(classes):
 def test_a_label_not_seen_in_fit_is_rejected(classes):
     model, X, _ = classes
     with pytest.raises(ValueError, match="the label 'new', which was not seen in fit; known"):
-        model.score_samples(X[:2], ["same", "new"])
+        model.log_prob(X[:2], ["same", "new"])
 
 
 def test_missing_labels_of_a_pandas_dtype_are_rejected(three_columns):

@@ -19,7 +19,7 @@ from metamix.gates import ConstantGate, SoftmaxGate  # noqa: E402
 from metamix.nn import FrozenExpert, MoE, NeuralGate  # noqa: E402
 from metamix.nn.parts import torch_mlp_classifier, torch_mlp_regressor  # noqa: E402
 from metamix.testing import check_expert, check_gate  # noqa: E402
-from metamix.training.objectives import LogScore, SquaredError  # noqa: E402
+from metamix.training.losses import LogScore, SquaredError  # noqa: E402
 
 BRIEF = {"hidden": 16, "max_epochs": 15, "patience": 8, "batch_size": 64, "learning_rate": 0.02}
 CASES = [

@@ -49,7 +49,7 @@ def test_the_density_integrates_to_one_and_gives_the_standard_deviation(two_line
     model = NeuralMixtureRegressor(2, likelihood=likelihood, start="random", **BRIEF).fit(x, 1e3 * y)
     at = np.linspace(-3e5, 3e5, 600_001)
     one = np.array([[0.05]])
-    density = np.exp(model.score_samples(np.repeat(one, len(at), 0), at))
+    density = np.exp(model.log_prob(np.repeat(one, len(at), 0), at))
     assert integrate.trapezoid(density, at) == pytest.approx(1, abs=1e-3)
     mean = integrate.trapezoid(at * density, at)
     deviation = np.sqrt(integrate.trapezoid((at - mean) ** 2 * density, at))
@@ -63,7 +63,7 @@ def test_density_responsibilities_and_mean_are_the_formulas(fitted, two_lines):
     g, f = fitted.gate_weights(x), fitted.predict_experts(x)
     scale = np.exp(fitted.network_.likelihood.log_scale.detach().numpy()) * fitted._y_scale
     p = g * stats.norm.pdf(y[:, None], f, scale)
-    np.testing.assert_allclose(fitted.score_samples(x, y), np.log(p.sum(1)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(fitted.log_prob(x, y), np.log(p.sum(1)), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(fitted.responsibilities(x, y), p / p.sum(1, keepdims=True), atol=1e-4)
     mean, std = fitted.predict(x, return_std=True)
     np.testing.assert_allclose(mean, (g * f).sum(1), rtol=1e-5)
@@ -88,7 +88,7 @@ def test_gates_and_objectives(two_lines, gate, top_k, objective):
     assert ((weights > 0).sum(1) <= (top_k or 3)).all()
     assert model.score(x, y) > 0.6
     # A larger log density than that of a normal distribution fitted to y.
-    assert model.score_samples(x, y).mean() > stats.norm.logpdf(y, y.mean(), y.std()).mean()
+    assert model.log_prob(x, y).mean() > stats.norm.logpdf(y, y.mean(), y.std()).mean()
 
 
 def test_predictions_are_equivariant_to_the_units_of_x_and_y(three_columns):

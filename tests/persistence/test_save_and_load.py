@@ -34,7 +34,7 @@ def test_a_loaded_regressor_gives_identical_results(tmp_path, flats, specialize)
     for given, expected in zip(same.predict(X, return_std=True), mixture.predict(X, return_std=True), strict=True):
         np.testing.assert_array_equal(given, expected)
     np.testing.assert_array_equal(same.gate_weights(X), mixture.gate_weights(X))
-    np.testing.assert_array_equal(same.score_samples(X, y), mixture.score_samples(X, y))
+    np.testing.assert_array_equal(same.log_prob(X, y), mixture.log_prob(X, y))
     np.testing.assert_array_equal(same.oof_predictions_, mixture.oof_predictions_)
     assert same.get_params().keys() == mixture.get_params().keys()
     assert list(same.named_experts_) == list(mixture.named_experts_)

@@ -70,10 +70,10 @@ def capacity_of(columns: Any, problem: Problem, folds: Folds, rows: NDArray[np.i
     if not pairs:
         return FREE
     held = np.unique(np.concatenate([test for _, test in pairs]))
-    weight = problem.weight[held]
+    weight, groups = problem.weight[held], None if problem.groups is None else problem.groups[held]
     for capacity in (FREE, QUADRATIC, LINEAR):
         proxy = _losses(columns, chosen, capacity, problem, pairs, seed)[held]
-        excess = paired(own[held] - proxy, weight)
+        excess = paired(own[held] - proxy, weight, groups)
         alike = max(STANDARD_ERRORS * excess.standard_error, ALIKE * float(np.average(own[held], weights=weight)))
         if abs(excess.mean) <= alike or (capacity == FREE and excess.mean < 0):
             return capacity

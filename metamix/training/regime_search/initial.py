@@ -141,6 +141,8 @@ class SearchSettings:
         Unfitted; the gate of proxy mixtures.
     likelihood : likelihood, optional
         With a method `stabilised`, that is how proxy mixtures, whose errors are Gaussian, see y.
+    by_error : bool
+        Count regimes by the squared error of the combined prediction too, and not by the log density alone.
     max_regimes : int
         How far "auto" counts.
     capacity : int
@@ -155,6 +157,7 @@ class SearchSettings:
     features: GateFeatures
     gate: Any
     likelihood: Any = None
+    by_error: bool = True
     max_regimes: int = 4
     capacity: int = FREE
 
@@ -233,7 +236,7 @@ def _search(
     return proxy_responsibilities(
         columns, target, problem.weight, settings.gate, K, settings.seed,
         starts=clusters if settings.start == "auto" else None, classes=bool(problem.n_classes),
-        capacity=settings.capacity, max_regimes=settings.max_regimes,
+        by_error=settings.by_error, capacity=settings.capacity, max_regimes=settings.max_regimes, groups=problem.groups,
     )  # fmt: skip
 
 

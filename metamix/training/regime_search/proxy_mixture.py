@@ -47,7 +47,7 @@ FLOOR = 1e-5
 FEW_ROWS = 300
 #: Leaves of a model tree at most.
 MOST_LEAVES = 50
-#: Numbers of regimes in a row that do not lower the held-out loss before counting ends.
+#: Counting ends with so many numbers of regimes in a row that do not lower the held-out loss.
 PATIENCE = 2
 
 
@@ -101,8 +101,10 @@ def proxy_responsibilities(
     seed: int,
     starts: Starts | None = None,
     classes: bool = False,
+    by_error: bool = True,
     capacity: int = FREE,
     max_regimes: int = 4,
+    groups: NDArray[Any] | None = None,
 ) -> tuple[Array, list[dict[str, Any]]]:
     """Responsibilities found by mixtures of proxy models, ranked on held-out rows.
 
@@ -120,16 +122,21 @@ def proxy_responsibilities(
     gate : gate
         Unfitted; fitted to responsibilities.
     n_regimes : int or None
-        None counts them: the smallest number within one standard error of the best, by held-out loss.
+        None counts them.
     seed : int
     starts : callable, optional
         (K, positions) -> other initial responsibilities by name, each (len(positions), K), which go through EM as
         well and are ranked with the random ones.
     classes : bool
         Whether the columns of Y are classes, for which the experts are logistic.
+    by_error : bool
+        Count regimes by the squared error of the combined prediction too; else, and for classes, by the log density
+        alone.
     capacity : int
         How far the experts may bend; see `capacity_of`.
     max_regimes : int
+    groups : ndarray of shape (n,), optional
+        Rows of one group are not independent.
 
     Returns
     -------
@@ -159,7 +166,11 @@ def proxy_responsibilities(
     columns = ProxyColumns(take_rows(X, positions), rng, classes, capacity)
     known = columns(take_rows(X, positions), Y[positions], weight[positions])
     searches = _searches(known, gate, rng)
-    K = _count(searches, max_regimes) if n_regimes is None else n_regimes
+    K = (
+        _count(searches, max_regimes, by_error and not classes, None if groups is None else groups[positions])
+        if n_regimes is None
+        else n_regimes
+    )
     # Where every quarter is held out in turn, quarters differ in difficulty: the gain over one regime is compared.
     gains = [one.score(one.mixture(K)) - (one.score(one.mixture(1)) if len(searches) > 1 else 0.0) for one in searches]
     search = searches[int(np.argmax(gains))]
@@ -181,22 +192,29 @@ def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator) -> list[_Se
     quarter = len(rows) // 4
     first = range(0, 4 * quarter, quarter) if quarter and len(rows) <= FEW_ROWS else [0]
     held_out = [rows[begin : begin + quarter] if quarter else rows for begin in first]
-    return [_Search(known, np.delete(rows, held) if quarter else rows, held, gate, rng) for held in held_out]
+    fitted = [np.delete(rows, held) if quarter else rows for held in held_out]
+    return [_Search(known, *pair, gate, rng) for pair in zip(fitted, held_out, strict=True)]
 
 
-def _count(searches: list[_Search], max_regimes: int) -> int:
-    """The smallest number of regimes within one standard error of the best, by held-out loss."""
+def _count(searches: list[_Search], max_regimes: int, by_error: bool, groups: NDArray[Any] | None) -> int:
+    """The smallest number of regimes within one standard error of the best, by held-out losses.
+
+    By the log density alone, noise whose scale depends on x is counted as regimes; by the error alone, more regimes
+    than there are make up for the blurred border between two. Where errors judge, both must say so.
+    """
     weight = np.concatenate([one.held.weight for one in searches])
+    held_groups = None if groups is None else np.concatenate([groups[one.held_rows] for one in searches])
     n, terms = len(searches[0].train.Y), min(searches[0].train.plain.shape[1], 10)
-    losses: list[Array] = []
+    losses: list[list[Array]] = [[], []] if by_error else [[]]
     for K in range(1, max_regimes + 1):
-        if K > 1 and n < 3 * K * terms:
+        waited = min(K - 2 - int(np.argmin([weight @ loss for loss in one])) for one in losses) if K > 1 else 0
+        if (K > 1 and n < 3 * K * terms) or (waited >= PATIENCE and n > FEW_ROWS):
             break
-        losses.append(np.concatenate([one.held_out_loss(one.mixture(K)) for one in searches]))
-        means = [float(weight @ loss) for loss in losses]
-        if n > FEW_ROWS and K - 1 - int(np.argmin(means)) >= PATIENCE:
-            break
-    return 1 + simplest(np.column_stack(losses), weight)
+        pairs = [(one, one.mixture(K)) for one in searches]
+        losses[0].append(np.concatenate([one.density_loss(mixture) for one, mixture in pairs]))
+        if by_error:
+            losses[1].append(np.concatenate([mixture.errors(one.held) for one, mixture in pairs]))
+    return 1 + min(simplest(np.column_stack(one), weight, held_groups) for one in losses)
 
 
 @dataclass
@@ -226,13 +244,13 @@ class _Search:
             self._found[K] = self._single() if K == 1 else self._several(K)
         return self._found[K]
 
-    def held_out_loss(self, mixture: ProxyMixture) -> Array:
+    def density_loss(self, mixture: ProxyMixture) -> Array:
         """Minus the log density (n,) of held-out rows."""
         return -mixture.responsibilities(self.held)[1]
 
     def score(self, mixture: ProxyMixture) -> float:
         """Mean held-out log density."""
-        return -float(np.average(self.held_out_loss(mixture), weights=self.held.weight))
+        return -float(np.average(self.density_loss(mixture), weights=self.held.weight))
 
     def better(self, one: ProxyMixture, other: ProxyMixture) -> ProxyMixture:
         """The one with the better score; the first of equals."""
