@@ -338,11 +338,13 @@ class Mixture(BaseEstimator, ABC):
     def __metamix_device__(self, device: str) -> tuple[str, str]:
         """What the parts of this mixture would get of a device, and why not more."""
         try:
-            parts = [*self._resolve_experts(), *resolve_gates(self.gate).named]
+            named, gates = self._resolve_experts(), resolve_gates(self.gate).named
         except (ValueError, TypeError, KeyError, ImportError):  # reported by fit
             return "cpu", ""
-        placements, refused = find_placements(parts, device)
-        return join_devices(one for placement in placements for one in placement.devices), ", ".join(refused)
+        placements, refused = find_placements([*named, *gates], device)
+        used = [placement.device for placement in placements[: len(named)]]
+        used += [one for placement in placements[len(named) :] for one in placement.devices]
+        return join_devices(used), ", ".join(refused)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")

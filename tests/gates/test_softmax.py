@@ -64,9 +64,10 @@ def test_an_infinite_penalty_gives_constant_weights(soft_labels, experts, square
 def test_accurate_experts_get_the_weight_where_they_are_accurate(experts, squared_error):
     X, y, predictions = experts(n=1000)
     objective = squared_error(y, predictions)
-    gates = SoftmaxGate().fit_path(X, objective)
+    penalties = [np.inf, 1.0, 0.1, 0.01, 0.001]
+    gates = SoftmaxGate().fit_path(X, objective, penalties)
     losses = [mean_loss(objective, gate.predict_proba(X)) for gate in gates]
-    assert [gate.penalty for gate in gates] == list(SoftmaxGate.penalties_)
+    assert [gate.penalty for gate in gates] == penalties
     assert (np.diff(losses) < 1e-9).all()
     assert losses[-1] < 0.3 * losses[0]
     weights = gates[-1].predict_proba([[1.0, 0.0], [-1.0, 0.0]])
@@ -136,7 +137,9 @@ def test_reweighting_shrinks_irrelevant_columns():
     X = rng.standard_normal((300, 12))
     labels = np.eye(2)[(X[:, 0] + 0.5 * rng.standard_normal(300) > 0).astype(int)]
     plain = SoftmaxGate(penalty=0.003).fit(X, labels)
-    faded = SoftmaxGate(penalty=0.003, reweight=3).fit(X, labels)
+    faded = plain
+    for _ in range(3):
+        faded = SoftmaxGate().continue_path(X, labels, [0.003], faded, adaptive=True)[0]
     others = [np.abs(gate.coef_[1:]).max() / np.abs(gate.coef_[0]).max() for gate in (plain, faded)]
     assert others[1] < 0.3 * others[0]
 
@@ -146,7 +149,7 @@ def test_a_path_continues_from_a_fitted_gate():
     X = rng.standard_normal((200, 3)) * [1.0, 10.0, 0.1] + [0.0, 5.0, 1.0]
     labels = np.eye(3)[rng.integers(3, size=200)]
     first = SoftmaxGate().fit_path(X, labels, [1.0, 0.1])[-1]
-    again = SoftmaxGate().fit_path(X, labels, [0.1], begin=first)[0]
+    again = SoftmaxGate().continue_path(X, labels, [0.1], first)[0]
     from_zero = SoftmaxGate(penalty=0.1).fit(X, labels)
     assert again.n_iter_ == 0 < from_zero.n_iter_
     np.testing.assert_allclose(again.predict_proba(X), from_zero.predict_proba(X), atol=1e-3)
