@@ -309,6 +309,17 @@ def test_rows_that_no_fold_judges_are_told():
     assert table["best single"]["loss"] == pytest.approx(expected)
 
 
+def test_responsibilities_of_rows_that_were_never_held_out_are_the_weights():
+    problem, folds, values = _numbers(cv=TimeSeriesSplit(4), informative=False)
+    values = np.where(folds.held_out[:, None], values, np.nan)
+    fitted, _ = _fitted(problem, folds, values, final="simplest")
+    target = fitted.targets[0]
+    assert target.gate_share == 0
+    never = target.responsibilities[~folds.held_out]
+    np.testing.assert_array_equal(never, np.tile(target.constant_weights, (len(never), 1)))
+    np.testing.assert_allclose(target.responsibilities.sum(axis=1), 1)
+
+
 def test_groups_enter_the_standard_errors():
     groups = np.repeat(np.arange(20), 8)
     problem, folds, values = _numbers(groups=groups, cv=4)

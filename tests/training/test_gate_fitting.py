@@ -194,6 +194,14 @@ def test_another_objective_is_minimised_and_the_judge_stays():
     np.testing.assert_allclose(other.losses(fitted), LogScore(fitting.log_prob)(fitted.weights)[0])
 
 
+def test_a_classifier_that_is_certain_and_wrong_has_a_finite_log_score():
+    Z, y, predictions = _two_experts()
+    labels = np.eye(2)[(Z[:, 0] < 0).astype(int)]
+    fitted = _fitting(Z, y, predictions, score=True, labels=labels).fit(TREE)
+    assert fitted.weights.min() > 0
+    assert fitted.gate.predict_proba(Z).min() == 0, "the final gate is as it was fitted"
+
+
 def test_one_expert_has_all_weight():
     Z, y, predictions = _two_experts()
     fitting = _fitting(Z, y, predictions[:, :1])

@@ -16,6 +16,7 @@ from metamix.training.regime_search import (
     prune,
 )
 from metamix.training.regime_search.initial import NAMES
+from metamix.training.regime_search.proxy_models import LINEAR
 
 
 def _settings(X, start="auto", n_experts="auto", n_pool=1, alike=False, **more):
@@ -132,8 +133,9 @@ def test_different_experts_start_uniform_where_there_are_no_regimes(two_lines, a
 def test_max_regimes_ends_the_count():
     x = np.random.default_rng(0).uniform(0, 1, (320, 1))
     y = np.choose((4 * x[:, 0]).astype(int), [0.0, 9.0, -4.0, 5.0])
-    assert initial_responsibilities(Problem(x, y), _settings(x, max_regimes=2))[0].shape == (320, 2)
-    found, _ = initial_responsibilities(Problem(x, y), _settings(x, max_regimes=6))
+    found, _ = initial_responsibilities(Problem(x, y), _settings(x, max_regimes=3, capacity=LINEAR))
+    assert found.shape == (320, 3)
+    found, _ = initial_responsibilities(Problem(x, y), _settings(x, max_regimes=6, capacity=LINEAR))
     assert prune(found, np.ones(320)).shape == (320, 4)
 
 

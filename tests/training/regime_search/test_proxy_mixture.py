@@ -6,6 +6,7 @@ import pytest
 from metamix.gates import SoftmaxGate
 from metamix.training.regime_search import prune
 from metamix.training.regime_search.proxy_mixture import proxy_responsibilities
+from metamix.training.regime_search.proxy_models import FREE, LINEAR
 
 GATE = SoftmaxGate(penalty=0.01, max_iter=50, tol=1e-3)  # as the estimators have it
 
@@ -55,19 +56,27 @@ def test_a_plane_with_noise_is_one_regime():
 
 
 @pytest.mark.parametrize(
-    ("n", "law", "K"),
+    ("n", "law", "capacity", "K"),
     [
-        (60, lambda X: np.where(X[:, 0] < 0.2, -3.0, 5.0), 2),
-        (320, lambda X: np.abs(X).sum(axis=1), 4),
-        (150, lambda X: (X**2).sum(axis=1) + np.where((X > 0).all(axis=1), 5, -5), 2),
-        (90, lambda X: np.select([X[:, 0] < -0.4, X[:, 0] < 0.4], [X[:, 0] ** 2, 4 + 3 * X[:, 0]], -2.0), 3),
-        (320, lambda X: 1 + X @ [2.0, -1.0], 1),
+        (60, lambda X: np.where(X[:, 0] < 0.2, -3.0, 5.0), FREE, 2),
+        (320, lambda X: np.abs(X).sum(axis=1), LINEAR, 4),
+        (320, lambda X: np.abs(X).sum(axis=1), FREE, 1),
+        (150, lambda X: (X**2).sum(axis=1) + np.where((X > 0).all(axis=1), 5, -5), FREE, 2),
+        (320, lambda X: 1 + X @ [2.0, -1.0], FREE, 1),
     ],
-    ids=["step", "four planes", "corner", "three pieces", "plane"],
+    ids=["step", "four planes", "bends", "corner", "plane"],
 )
-def test_regimes_without_noise_are_counted(n, law, K):
+def test_regimes_without_noise_are_counted(n, law, capacity, K):
     X = np.random.default_rng(0).uniform(-1, 1, (n, 2))
-    assert _found(X, law(X)).shape[1] == K
+    assert _found(X, law(X), capacity=capacity).shape[1] == K
+
+
+def test_noise_that_grows_is_no_second_regime_unless_densities_are_asked_for():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, (900, 3))
+    y = X[:, 0] + np.exp(X[:, 1]) * rng.standard_normal(900)
+    assert _found(X, y, max_regimes=3).shape == (900, 1)
+    assert _found(X, y, max_regimes=3, by_error=False).shape[1] > 1
 
 
 def test_regimes_of_classes_are_found(agreement):
