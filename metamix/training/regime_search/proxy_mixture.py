@@ -48,7 +48,7 @@ FEW_ROWS = 300
 #: Leaves of a model tree at most.
 MOST_LEAVES = 50
 #: Counting ends with so many numbers of regimes in a row that do not lower the held-out loss.
-PATIENCE = 2
+PATIENCE = 3
 
 
 @dataclass
