@@ -299,7 +299,7 @@ def select_gate(
     ----------
     fittings : sequence of GateFitting
         They differ in the objective, and are judged alike. The first gate is fitted to each of them, if it can be;
-        the others to the first.
+        the others to the last.
     gates : sequence of gates
         Unfitted, the simplest first.
     constant : bool
@@ -314,7 +314,7 @@ def select_gate(
     first = fittings[0]
     candidates: list[Any] = [first.fit_constant()] if constant else []
     for gate in gates:
-        for fitting in fittings if gate is gates[0] and hasattr(gate, "fit_objective") else fittings[:1]:
+        for fitting in fittings if gate is gates[0] and hasattr(gate, "fit_objective") else fittings[-1:]:
             is_known = gate is gates[0] and fitting is first
             fitted = known if known is not None and is_known else fitting.fit(gate)
             candidates += [fitted, fitting.refine(gate, fitted)]
