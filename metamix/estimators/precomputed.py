@@ -47,10 +47,9 @@ def _classifies(estimator: MixtureOfPredictions) -> bool:
 
 
 class MixtureOfPredictions(BaseEstimator):
-    """A gate over the answers of models that were fitted elsewhere; `fit_predictions` makes and fits one.
+    """Candidates and blend over predictions of models that were fitted elsewhere; `fit_predictions` makes one.
 
-    Its parameters are those of `fit_predictions`. The columns are the models, in the order of `names_`, and
-    last the stack of them.
+    Its parameters are those of `fit_predictions`; columns are in the order of `names_`.
 
     Attributes
     ----------
@@ -325,10 +324,9 @@ def fit_predictions(
     groups: Any = None,
     random_state: Any = None,
 ) -> MixtureOfPredictions:
-    """Fit a gate over answers that models of any origin gave out of fold; no expert is fitted.
+    """Combine out-of-fold predictions of models of any origin; no expert is fitted.
 
-    The answers are one table, as in `MixtureRegressor` with ``specialize=False``: their stack is one more
-    column, and the same gates, candidates and verdict follow.
+    Candidates, blend and verdict are those of `MixtureRegressor` with ``specialize=False``.
 
     Parameters
     ----------

@@ -274,7 +274,7 @@ def _type_name(model: Any) -> str:
 
 def _manifest(mixture: Any, types: list[str]) -> dict[str, Any]:
     distributions = packages_distributions()
-    named = getattr(mixture, "named_experts_", None)
+    named = getattr(mixture, "named_experts_", getattr(mixture, "names_", None))
     verdict = getattr(mixture, "verdict_", None)
     torch = ("torch", "skorch") if any(name.startswith("metamix.nn.") for name in [*types, _type_name(mixture)]) else ()
     of_types = (one for name in types for one in distributions.get(name.partition(".")[0], ())[:1])
@@ -288,7 +288,8 @@ def _manifest(mixture: Any, types: list[str]) -> dict[str, Any]:
         "libraries": {name: version(name) for name in dict.fromkeys(libraries) if name != "metamix"},
         "types": [name for name in types if not is_known(name)],
         "experts": [f"expert {k + 1}" for k in range(mixture.n_experts_)] if named is None else list(named),
-        "columns": [str(name) for name in getattr(mixture, "feature_names_in_", ())] or mixture.n_features_in_,
+        "columns": [str(name) for name in getattr(mixture, "feature_names_in_", ())]
+        or getattr(mixture, "n_features_in_", 0),
         "verdict": None if verdict is None else str(verdict),
     }
 

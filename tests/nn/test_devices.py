@@ -23,7 +23,7 @@ from metamix.nn import (  # noqa: E402
     NeuralMixtureRegressor,
 )
 from metamix.nn.parts import torch_mlp_classifier, torch_mlp_regressor  # noqa: E402
-from metamix.training.objectives import SquaredError  # noqa: E402
+from metamix.training.losses import SquaredError  # noqa: E402
 
 GPU = pytest.param(
     "cuda:0",

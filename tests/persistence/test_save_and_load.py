@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from metamix import MixtureClassifier, MixtureRegressor, load_example, persistence
+from metamix import MixtureClassifier, MixtureRegressor, fit_predictions, load_example, persistence
 from metamix.data.columns import ColumnEncoder
 from metamix.persistence import ModelFileError, UntrustedTypesError, load, replacing, save, untrusted_types
 
@@ -137,6 +137,18 @@ def test_only_fitted_mixtures_that_can_be_loaded_again_are_saved(tmp_path, numbe
     with pytest.raises(ModelFileError, match="lambda"):
         save(mixture.fit(X, y), path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("features", ["x", "predictions"])
+def test_mixtures_of_given_predictions_can_be_saved(tmp_path, features):
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal(60)
+    answers, X = y[:, None] + rng.standard_normal((60, 2)), y[:, None] if features == "x" else None
+    mixture = fit_predictions(answers, X, y, gate_features=features, random_state=0)
+    save(mixture, tmp_path / "given")
+    same = load(tmp_path / "given")
+    np.testing.assert_array_equal(same.predict(X, predictions=answers), mixture.predict(X, predictions=answers))
+    assert same.names_ == mixture.names_
 
 
 def test_a_mixture_with_a_mixture_as_expert_can_be_saved(tmp_path, numbers):
