@@ -38,7 +38,7 @@ RESERVED = {*CANDIDATES, "mean", "blend", "stacking", "oracle"}
 #: Gates given by name look at so many principal components where x has more columns.
 MOST_GATE_COLUMNS = 40
 #: Trees of the forest among the candidates for the gate.
-AUTO_TREES = 50
+AUTO_TREES = 30
 #: Gates with squares and products of the columns are candidates up to so many columns.
 MOST_QUADRATIC_COLUMNS = 12
 

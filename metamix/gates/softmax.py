@@ -51,6 +51,8 @@ class SoftmaxGate(BaseEstimator):
         Slopes in the units of X, summing to zero over experts; of degree 2 those of x, squares and products,
         (q + q (q + 1) / 2, K), where x are columns less `centre_` and over `spread_`.
     intercept_ : ndarray of shape (K,)
+    constant_weights_ : ndarray of shape (K,)
+        Weights that ignore x, from which the fit began.
     n_experts_ : int
     n_iter_ : int
 
@@ -70,6 +72,7 @@ class SoftmaxGate(BaseEstimator):
     """
 
     coef_: FloatArray
+    constant_weights_: FloatArray
     intercept_: FloatArray
     n_experts_: int
     n_iter_: int
@@ -268,7 +271,10 @@ class SoftmaxGate(BaseEstimator):
                 gate._centre(X, row_weights, warm)
             X = gates[0]._terms(X)
         q = X.shape[1]
-        level = constant_weights(target, start, row_weights)
+        # Of a path that is continued the unit of the loss stays, and with it the meaning of a penalty.
+        level = constant_weights(target, start, row_weights) if warm is None else warm.constant_weights_
+        for gate in gates:
+            gate.constant_weights_ = level
         K = len(level)
         begin = np.maximum(level, _LEAST_START / K)
         current = Coefficients(np.zeros((q, K)), np.log(begin / begin.sum()))

@@ -277,6 +277,7 @@ def _manifest(mixture: Any, types: list[str]) -> dict[str, Any]:
     named = getattr(mixture, "named_experts_", getattr(mixture, "names_", None))
     verdict = getattr(mixture, "verdict_", None)
     torch = ("torch", "skorch") if any(name.startswith("metamix.nn.") for name in [*types, _type_name(mixture)]) else ()
+    columns: Any = [str(name) for name in getattr(mixture, "feature_names_in_", ())]
     of_types = (one for name in types for one in distributions.get(name.partition(".")[0], ())[:1])
     libraries = [*BASE_LIBRARIES, *torch, *of_types]
     return {
@@ -288,8 +289,7 @@ def _manifest(mixture: Any, types: list[str]) -> dict[str, Any]:
         "libraries": {name: version(name) for name in dict.fromkeys(libraries) if name != "metamix"},
         "types": [name for name in types if not is_known(name)],
         "experts": [f"expert {k + 1}" for k in range(mixture.n_experts_)] if named is None else list(named),
-        "columns": [str(name) for name in getattr(mixture, "feature_names_in_", ())]
-        or getattr(mixture, "n_features_in_", 0),
+        "columns": columns or getattr(mixture, "n_features_in_", 0),
         "verdict": None if verdict is None else str(verdict),
     }
 
