@@ -88,7 +88,7 @@ def blended(task: str, n: int, repeats: int, trees: int | None) -> float:
     face = MixtureRegressor if task == "regression" else MixtureClassifier
     method = "predict" if task == "regression" else "predict_proba"
     mixture = face(pool_of(task, trees), specialize=False, random_state=0).fit(X[:n], y[:n])
-    experts = mixture.experts_[:-1]  # the last one is the stack, which uses the others
+    experts = mixture.experts_[: len(POOLS[task])]  # stacks and mean come after them
     spent = in_turn(
         repeats,
         lambda: getattr(mixture, method)(X[n:]),

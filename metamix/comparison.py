@@ -16,9 +16,9 @@ from metamix.data.tables import n_rows, recognise_task, take_rows
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.mixture import around
-from metamix.estimators.resolution import ResolvedGates, resolve_gates
+from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
-from metamix.estimators.validation import check_rows, check_scoring, check_weights, check_X
+from metamix.estimators.validation import check_folds, check_rows, check_scoring, check_weights, check_X
 from metamix.fitting import FitSession, Problem
 from metamix.fitting.out_of_fold import Failure
 from metamix.progress import Event, emit
@@ -150,18 +150,21 @@ def compare(
     mixture = (MixtureRegressor if task == "regression" else MixtureClassifier)(
         experts, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device
     )
+    named, gates = mixture._resolve_experts(), resolve_gates(mixture.gate)
+    mixture._input_tags = input_tags([expert for _, expert in named], gates, mixture.gate_features)
     X = check_X(mixture, X, reset=True)
     target, n_classes = mixture._check_target(y)
     classes = None if n_classes is None else mixture.classes_
     groups = check_rows(X, target, groups)
     problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
+    check_folds(folds, problem.weight)
     outer = _OuterFolds(
         problem,
         folds,
         mixture,
-        mixture._resolve_experts(),
-        resolve_gates(mixture.gate),
+        named,
+        gates,
         classes,
         current_engine(n_jobs),
     )
@@ -219,8 +222,7 @@ class _OuterFolds:
         stacked = _sklearn_stack(part, inner, experts.predictions.values, values)
         self._add("stacking", test, stacked, present, (shared + time.perf_counter() - began, float(sum(asked))))
         self._add("oracle", test, self._oracle(values, test, present), present, (np.nan, np.nan))
-        y = part.y if classes is None else classes[part.y]
-        self.mixtures.append(around(self.mixture, fitted, part.X, y, inner.fold_of_row))
+        self.mixtures.append(around(self.mixture, fitted, classes, inner.fold_of_row))
 
     def _ask(
         self, session: FitSession, experts: CrossFittedExperts, X: Any, f: int

@@ -85,7 +85,7 @@ def test_stacking(shared):
 
 @pytest.mark.slow
 def test_cases(shared):
-    text = run("cases", "--quick", "--case", "step,three_modes(50)")
+    text = run("cases", "--quick", "--case", "step,l1_norm")
     single, medians = (part.splitlines()[1:] for part in text.split("\n\n"))
     for one, median in zip(single, medians, strict=True):
         name, seed, value, _, K, *_ = re.split(r" {1,}", one)

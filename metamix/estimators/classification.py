@@ -11,7 +11,7 @@ from sklearn.base import ClassifierMixin
 
 from metamix import registry
 from metamix.estimators.mixture import Array, Mixture
-from metamix.estimators.validation import check_classes
+from metamix.estimators.validation import check_classes, check_known_classes
 from metamix.training.stacking import LogOpinionPool
 
 
@@ -51,11 +51,7 @@ class MixtureClassifier(ClassifierMixin, Mixture):
         return codes, len(self.classes_)
 
     def _check_known_target(self, y: Any) -> NDArray[Any]:
-        labels = np.asarray(y).ravel()
-        unknown = sorted({str(label) for label in np.unique(labels[~np.isin(labels, self.classes_)])})
-        if unknown:
-            raise ValueError(f"y has classes that were not seen in fit: {', '.join(unknown)}.")
-        return np.searchsorted(self.classes_, labels)
+        return check_known_classes(y, self.classes_)
 
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities (n, C), in the order of `classes_`."""

@@ -36,6 +36,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
     """Mixture of experts; abstract. See `MixtureRegressor` and `MixtureClassifier`."""
 
     mixture_: Any
+    classes_: Any
 
     def __init__(
         self,
@@ -216,9 +217,13 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.starts_ = pd.DataFrame(fitted.starts, columns=["start", "score"])
         self.candidates_ = self.verdict_ = None
         if isinstance(fitted, FittedBlend):
-            frames = [pd.DataFrame(target.candidates) for target in fitted.targets]
             several = fitted.n_targets is not None
-            self.candidates_ = pd.concat(frames, keys=range(len(frames)), names=["target"]) if several else frames[0]
+            rows = [
+                {"target": t, **row} if several else row
+                for t, target in enumerate(fitted.targets)
+                for row in target.candidates
+            ]
+            self.candidates_ = pd.DataFrame(rows)
             verdicts = [target.verdict for target in fitted.targets]
             self.verdict_ = Verdicts(verdicts) if several else verdicts[0]
         self._show()
@@ -253,10 +258,12 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
     def _face(self, fitted: FittedMixture) -> Mixture:
         """An estimator around a mixture that is fitted already."""
         face = type(self)(**{**self.get_params(deep=False), "specialize": True})
-        for name in ("n_features_in_", "feature_names_in_", "classes_", "_input_tags"):
+        for name in ("n_features_in_", "feature_names_in_", "_input_tags"):
             if hasattr(self, name):
                 setattr(face, name, getattr(self, name))
-        face._store(fitted, self.fold_of_row_)
+        if fitted.n_classes is not None:
+            face.classes_ = self.classes_ if fitted.present is None else self.classes_[fitted.present]
+        face._store(fitted, fitted.fold_of_row)
         return face
 
     def __getstate__(self) -> dict[str, Any]:
@@ -366,12 +373,13 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         return tags
 
 
-def around(template: Mixture, fitted: Combination, X: Any, y: Any, fold_of_row: NDArray[np.intp]) -> Mixture:
-    """An estimator with the parameters of another, around something that is fitted already to X and y."""
+def around(template: Mixture, fitted: Combination, classes: Any, fold_of_row: NDArray[np.intp]) -> Mixture:
+    """An estimator with the parameters and columns of another, around something that is fitted already."""
     face = type(template)(**template.get_params(deep=False))
-    experts = [expert for _, expert in face._resolve_experts()]
-    face._input_tags = input_tags(experts, resolve_gates(face.gate), face.gate_features)
-    check_X(face, X, reset=True)
-    face._check_target(y)
+    for name in ("n_features_in_", "feature_names_in_", "_input_tags"):
+        if hasattr(template, name):
+            setattr(face, name, getattr(template, name))
+    if classes is not None:
+        face.classes_ = classes
     face._store(fitted, fold_of_row)
     return face

@@ -20,6 +20,8 @@ from metamix.estimators.precomputed_input import check_answers, known_rows, read
 from metamix.estimators.resolution import constant_gate, gate_features, input_tags, resolve_gates, resolve_likelihood
 from metamix.estimators.validation import (
     check_classes,
+    check_folds,
+    check_known_classes,
     check_numbers,
     check_rows,
     check_scoring,
@@ -128,9 +130,10 @@ class MixtureOfPredictions(BaseEstimator):
         several = resolved.gates_for(features.base(X))
         gates = tuple(prepare(gate, gate_seed) for gate in (several[:1] if resolved.automatic else several))
         folds = _folds(self.cv, known, X, target, groups, n_classes is not None, fold_seed)
+        check_folds(folds, np.ones(len(target)) if weight is None else weight)
         stack: Any = LogOpinionPool() if n_classes else LinearStack()
         if self.final_estimator is not None:
-            stack = EstimatorStack(self.final_estimator)
+            stack = EstimatorStack(prepare(self.final_estimator, gate_seed))
         settings = CandidateSettings(
             gates, constant_gate(), resolved.constant_competes, stack, None if n_classes else FeatureWeightedStack(),
             registry.likelihoods["categorical"]() if n_classes else resolve_likelihood(self.likelihood), features,
@@ -209,10 +212,7 @@ class MixtureOfPredictions(BaseEstimator):
     def _explained(self, X: Any, y: Any, predictions: Any) -> tuple[Array, Array]:
         found = self._combined(X, predictions)
         if _classifies(self):
-            labels = np.asarray(y).ravel()
-            if unknown := sorted({str(label) for label in labels[~np.isin(labels, self.classes_)]}):
-                raise ValueError(f"y has classes that were not seen in fit: {', '.join(unknown)}.")
-            codes: NDArray[Any] = np.searchsorted(self.classes_, labels)
+            codes: NDArray[Any] = check_known_classes(y, self.classes_)
         else:
             codes = check_numbers(self, y)
         check_rows(found.values, codes)

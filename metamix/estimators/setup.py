@@ -98,7 +98,7 @@ def set_up(
     )
     likelihood, stack, feature_stack = mixture._likelihood_and_stacks()
     if mixture.final_estimator is not None:
-        stack = EstimatorStack(mixture.final_estimator)
+        stack = EstimatorStack(prepare(mixture.final_estimator, int(seeds[-3])))
     start = mixture.start
     if not isinstance(start, str):
         start = from_user(start, problem.n, components if known_number else None)
@@ -125,6 +125,6 @@ def set_up(
         ),
         MixtureSettings(
             prepared, constant_gate(), gates.constant_competes, likelihood, features, search, int(rounds),
-            mixture.refit, mixture.top_k,
+            mixture.refit, mixture.top_k, any("cuda" in placement.device for placement in placements),
         ),
     )  # fmt: skip

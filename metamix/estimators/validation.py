@@ -20,6 +20,7 @@ __all__ = [
     "check_X",
     "check_classes",
     "check_folds",
+    "check_known_classes",
     "check_numbers",
     "check_rows",
     "check_scoring",
@@ -113,6 +114,21 @@ def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp
     return classes, codes
 
 
+def check_known_classes(y: Any, classes: NDArray[Any]) -> NDArray[np.intp]:
+    """Codes (n,) of labels of new rows; ValueError for a class that was not seen in fit.
+
+    Examples
+    --------
+    >>> check_known_classes(["b", "a"], np.array(["a", "b"]))
+    array([1, 0])
+    """
+    labels = np.asarray(y).ravel()
+    unknown = sorted({str(label) for label in labels[~np.isin(labels, classes)]})
+    if unknown:
+        raise ValueError(f"y has classes that were not seen in fit: {', '.join(unknown)}.")
+    return np.searchsorted(classes, labels)
+
+
 def _there(estimator: Any, y: Any) -> None:
     if y is None:
         name = type(estimator).__name__
@@ -186,10 +202,10 @@ def check_scoring(scoring: Any) -> None:
 
     Examples
     --------
-    >>> check_scoring("r3")
+    >>> check_scoring("acuracy")
     Traceback (most recent call last):
     ...
-    ValueError: scoring='r3' is unknown; did you mean 'r2'? sklearn.metrics.get_scorer_names() lists the names.
+    ValueError: scoring='acuracy' is unknown; did you mean 'accuracy'? sklearn.metrics.get_scorer_names() lists the names.
     """
     if scoring is None or callable(scoring):
         return

@@ -119,11 +119,6 @@ class FitSession:
         self._session = self._in_process = None
         self._stack.__exit__(*error)
 
-    @property
-    def on_cpu(self) -> bool:
-        """Whether every expert runs on the CPU."""
-        return all(expert.device == "cpu" for expert in self.experts)
-
     def cross_fit(
         self,
         which: Sequence[int] | None = None,
@@ -164,6 +159,7 @@ class FitSession:
         n, depth = self.problem.n, self.problem.n_classes or self.problem.n_targets
         values = np.zeros((n, len(which)) if depth is None else (n, len(which), depth))
         scale: Array | None = None
+        known: Array | None = None  # how often each scale was given
         times = np.zeros(n)
         for f in only:
             times[self.folds.pairs[f][1]] += 1
@@ -179,8 +175,10 @@ class FitSession:
             test = self.folds.pairs[job.fold][1]
             values[test, job.column] += done.values
             if done.scale is not None:
-                scale = np.full(values.shape, np.nan) if scale is None else scale
-                scale[test, job.column] = np.nan_to_num(scale[test, job.column]) + done.scale
+                scale = np.zeros(values.shape) if scale is None else scale
+                known = np.zeros(values.shape) if known is None else known
+                scale[test, job.column] += np.nan_to_num(done.scale)
+                known[test, job.column] += np.isfinite(done.scale)
             fit_seconds[job.column] += done.fit_seconds
             predict_seconds[job.column] += done.predict_seconds
             if keep:
@@ -188,8 +186,8 @@ class FitSession:
         with np.errstate(invalid="ignore"):
             times = times.reshape((n,) + (1,) * (values.ndim - 1))
             values /= times
-            if scale is not None:
-                scale /= times
+            if scale is not None and known is not None:
+                scale /= known
         table = OutOfFold(names, values, fit_seconds, predict_seconds, failures, models, scale)
         kept = self._kept(which, failed, failures)
         return kept, table if len(kept) == len(which) else table.take(kept)
@@ -221,13 +219,18 @@ class FitSession:
         return {j: fitted[j] for j in self._kept(which, failed, failures)}, failures
 
     def map(
-        self, function: Callable[[SharedInputs, Any], Any], jobs: Sequence[Any], names: Sequence[str]
+        self,
+        function: Callable[[SharedInputs, Any], Any],
+        jobs: Sequence[Any],
+        names: Sequence[str],
+        *,
+        in_process: bool = False,
     ) -> list[Any | BaseException]:
         """Values of ``function(inputs, job)`` for each job, or the exception that it raised; run by the engine.
 
-        Where an expert needs a GPU, the jobs run in this process.
+        With `in_process` they run in this process, one after the other, as fits on a GPU must.
         """
-        session = self._session if self.on_cpu else self._in_process
+        session = self._in_process if in_process else self._session
         assert session is not None, "open the session with a with statement first"
         found: list[Any] = [None] * len(jobs)
         for count, outcome in enumerate(session.run(function, list(jobs), list(names)), start=1):

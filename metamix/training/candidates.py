@@ -19,7 +19,8 @@ from metamix.recombination import combine, keep_top, posterior
 from metamix.training.error_correlation import headroom
 from metamix.training.gate_fitting import FittedGate, GateFitting, select_gate
 from metamix.training.losses import LogScore, SquaredError
-from metamix.training.selection import HeldOutLoss
+from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss
+from metamix.training.stacking import EstimatorStack
 from metamix.training.variance import ColumnVariance, fit_column_variance
 from metamix.training.verdict import Verdict
 
@@ -244,7 +245,8 @@ class _CandidateFit:
             if self.n_regimes == 1:  # the mixture is the best single expert
                 columns.add(JOINT_STACK, columns.values[:, columns.names.index(STACK)], columns.stacks[STACK])
             else:
-                joint = settings.stack if settings.feature_stack is None else settings.feature_stack
+                own = settings.feature_stack is None or isinstance(settings.stack, EstimatorStack)
+                joint = settings.stack if own else settings.feature_stack
                 columns.add(JOINT_STACK, *self._stack(joint, values, self.stack_features))
         means, mean = self._mean()
         columns.add(MEAN, means)
@@ -269,6 +271,7 @@ class _CandidateFit:
         target = problem.y.astype(np.float64) if problem.n_classes is None else np.eye(problem.n_classes)[problem.y]
         whole = np.average(target, axis=0, weights=problem.weight)
         means = np.full(target.shape, np.nan)
+        means[self.folds.held_out] = whole  # where no fold can learn, the mean of all rows
         for rows, test in self._open():
             means[test] = np.average(target[rows], axis=0, weights=problem.weight[rows])
         if problem.n_classes is not None:  # a fold may lack a class: one row more, shared by all classes
@@ -331,9 +334,10 @@ class _CandidateFit:
         kept = keep_top(gate.weights, self.settings.top_k)
         found["gated"] = _Candidate(combine(kept, columns.values[:, gate_columns]), np.zeros(K))
         if self.has_mixture:
-            repeated = self.n_regimes == 1
-            found["mixture"] = replace(self._column(columns, columns.names[E]), repeated=repeated)
-            found["stack with mixture"] = replace(self._column(columns, JOINT_STACK), repeated=repeated)
+            mixture, single = self._column(columns, columns.names[E]), found["best single"].predictions
+            mixture.repeated = np.array_equal(mixture.predictions, single, equal_nan=True)
+            found["mixture"] = mixture
+            found["stack with mixture"] = replace(self._column(columns, JOINT_STACK), repeated=self.n_regimes == 1)
         return found
 
     def _column(self, columns: _Columns, name: str) -> _Candidate:
@@ -350,7 +354,7 @@ class _CandidateFit:
         problem = self.problem
         if problem.n_classes is None:
             return SquaredError(problem.y, values), values
-        log_prob = np.log(np.clip(values[np.arange(problem.n), :, problem.y], 1e-15, 1.0))
+        log_prob = np.log(np.clip(values[np.arange(problem.n), :, problem.y], SMALLEST_PROBABILITY, 1.0))
         return LogScore(log_prob), log_prob
 
     def _loss(self, judged: NDArray[np.bool_]) -> HeldOutLoss:
@@ -375,11 +379,9 @@ class _CandidateFit:
         fitted = self._convex(stacked)
         blend = combine(_without_small(fitted.weights), stacked)
         weights = _without_small(_constant_of(fitted)[None])[0]
-        # By the default loss: a scorer may not tell neighbouring points of the path apart.
-        by_default = replace(loss, scoring=None)
         simplest = candidates[simple].predictions
         path = [(1 - a) * simplest + a * blend for a in PATH]
-        along = int(np.argmin([by_default.mean(by_default.units(one)) for one in path]))
+        along = int(np.argmin([loss.mean(loss.units(one)) for one in path]))
         shares = {name: float(PATH[along] * w) for name, w in zip(distinct, weights, strict=True)}
         shares[simple] = shares.get(simple, 0.0) + float(1 - PATH[along])
         return {name: w for name, w in shares.items() if w > 0}, path[along]

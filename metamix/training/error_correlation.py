@@ -72,7 +72,7 @@ most; 2 experts count as 2.
             f"expert's loss. Errors correlate by {short_number(float(self.pairs.max()))} at most; {K} experts count as "
             f"{short_number(self.effective_experts)}."
         )
-        return f"{said} They err too much alike for a gate to gain." if self.alike else said
+        return f"{said} They err too much alike for a gate over them to gain." if self.alike else said
 
 
 def headroom(y: NDArray[Any], answers: Array, sample_weight: Array | None = None) -> Headroom:

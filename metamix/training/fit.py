@@ -356,6 +356,7 @@ class _MixtureJob:
     settings: MixtureSettings
     initial: Array | None
     keep: bool
+    on_error: str
 
 
 @dataclass(frozen=True)
@@ -363,6 +364,7 @@ class _MixtureDone:
     values: Array | None
     scale: Array | None
     fitted: FittedExpert | None
+    failures: list[Failure]
 
 
 def cross_fit_mixture(
@@ -391,24 +393,25 @@ def cross_fit_mixture(
     own_start = not isinstance(search.start, str)
     search = replace(search, n_experts=K, start=initial if own_start else search.start)
     inside = replace(settings, search=search, refit=True)
-    work = [_MixtureJob(f, inside, None, keep=not refit) for f in range(len(folds))]
+    work = [_MixtureJob(f, inside, None, not refit, session.on_error) for f in range(len(folds))]
     results = _run(session, work[:1])
-    if search.n_experts == "auto" and _clearly_worse(session, experts, results[0]):
+    if settings.search.n_experts == "auto" and _clearly_worse(session, experts, results[0]):
         found = _best_single_column(session, experts, settings)
         found.starts = starts
         return found
     if refit:
-        work.append(_MixtureJob(ALL_ROWS, inside, None if own_start else initial, keep=True))
+        work.append(_MixtureJob(ALL_ROWS, inside, None if own_start else initial, True, session.on_error))
     results += _run(session, work[1:])
     failures, done = [], []
     for job, result in zip(work, results, strict=True):
         if not isinstance(result, BaseException):
             done.append(result)
+            failures += [replace(one, fold=job.fold) for one in dict.fromkeys(result.failures)]
         elif session.on_error == "raise":
             raise result
         else:
             failures.append(Failure(MIXTURE, job.fold, f"{type(result).__name__}: {result}"))
-    if failures:
+    if len(done) < len(work):
         return MixtureColumn(failures=failures, starts=starts)
     predictions = _gathered(problem, folds, done[: len(folds)])
     if refit:
@@ -419,12 +422,12 @@ def cross_fit_mixture(
         column = FoldAverage(MIXTURE, members)
         mixture = [member.model for member in members if isinstance(member.model, FittedMixture)]
         history = [{"fold": f, **row} for f, one in enumerate(mixture) for row in one.history]
-    return MixtureColumn(predictions, column, mixture, K, starts, history)
+    return MixtureColumn(predictions, column, mixture, K, starts, history, failures)
 
 
 def _run(session: FitSession, jobs: Sequence[_MixtureJob]) -> list[Any | BaseException]:
     names = [f"{MIXTURE}, {'all rows' if job.fold == ALL_ROWS else f'fold {job.fold}'}" for job in jobs]
-    return session.map(_fit_mixture_in_fold, jobs, names)
+    return session.map(_fit_mixture_in_fold, jobs, names, in_process=jobs[0].settings.on_gpu)
 
 
 def _clearly_worse(session: FitSession, experts: CrossFittedExperts, result: Any) -> bool:
@@ -471,19 +474,21 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     inner = inner.merged(MORE_FOLDS if few else INNER_FOLDS, part.weight > 0)
     search = settings.search.take(rows)
     settings = replace(settings, search=search)
+    failures: list[Failure] = []
     if part.n_classes == 1:
         fitted = replace(fit_expert(inputs.experts[0], part, None, None), n_classes=problem.n_classes, classes=present)
     else:
-        with FitSession(inputs.experts, part, inner, current_engine(None), "drop", inputs.negligible) as session:
+        with FitSession(inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible) as session:
             # The capacity of the proxies is known from all rows.
             initial = initial_responsibilities(part, search)[0] if job.initial is None else job.initial
-            mixture = fit_mixture(session, settings, initial)
+            mixture = replace(fit_mixture(session, settings, initial), present=present)
+        failures = mixture.failures
         device = join_devices(column.device for column in mixture.columns)
         fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)
     values = scale = None
     if job.fold != ALL_ROWS:
         values, scale = fitted.predict_with_scale(take_rows(problem.X, folds.pairs[job.fold][1]))
-    return _MixtureDone(values, scale, fitted if job.keep else None)
+    return _MixtureDone(values, scale, fitted if job.keep else None, failures)
 
 
 def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -> OutOfFold:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,12 +101,15 @@ class GateFitting:
     top_k: int | None = None
     labels: Array | None = None
     groups: NDArray[Any] | None = None
-    _held_out: Rows = field(init=False, repr=False)
-    _overall: Array = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        self._held_out = np.flatnonzero(self.folds.held_out)
-        self._overall = self._constant_weights(self._held_out)
+    @cached_property
+    def _held_out(self) -> Rows:
+        return np.flatnonzero(self.folds.held_out)
+
+    @cached_property
+    def _overall(self) -> Array:
+        """Constant weights (K,) fitted on every held-out row."""
+        return self._constant_weights(self._held_out)
 
     @property
     def n_experts(self) -> int:

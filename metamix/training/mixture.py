@@ -70,6 +70,8 @@ class MixtureSettings:
     refit : bool
         Fit the experts on all rows at the end, or keep the fold models.
     top_k : int or None
+    on_gpu : bool
+        Whether an expert or a gate runs on a GPU.
     """
 
     gates: tuple[Any, ...]
@@ -81,6 +83,7 @@ class MixtureSettings:
     max_rounds: int
     refit: bool = True
     top_k: int | None = None
+    on_gpu: bool = False
 
     @property
     def by_error(self) -> bool:
@@ -122,11 +125,12 @@ class FittedMixture(Combination):
     names, columns, features, n_targets, n_classes, top_k
         As in `Combination`; a column for each component.
     targets : list of MixtureTarget
-    loss : ndarray of shape (n,)
-        Of the combined prediction, out of fold.
+    fold_of_row : ndarray of shape (n,), or (n, R) with repeats
     history, starts : list of dict
         A row for each round, and for each start.
     failures : list of Failure
+    present : ndarray of int, optional
+        Codes of the classes that the rows it was fitted to have.
     """
 
     names: list[str]
@@ -136,9 +140,11 @@ class FittedMixture(Combination):
     n_classes: int | None
     top_k: int | None
     targets: list[MixtureTarget]
+    fold_of_row: NDArray[np.intp]
     history: list[dict[str, Any]]
     starts: list[dict[str, Any]]
     failures: list[Failure]
+    present: NDArray[np.intp] | None = None
 
     @property
     def likelihoods(self) -> list[Any]:
@@ -184,7 +190,8 @@ def fit_mixture(session: FitSession, settings: MixtureSettings, initial: Array |
     best, columns = em.refit(best)
     if len(gates[0].weights[0]) != len(best.alive):  # an expert failed on all rows
         gates = em.final_gates(best)
-    return _fitted(session.problem, settings, best, gates, columns, em.history, starts, [*failures, *em.failures])
+    failures = list(dict.fromkeys([*failures, *em.failures]))
+    return _fitted(session, settings, best, gates, columns, em.history, starts, failures)
 
 
 def single_regime(
@@ -205,11 +212,11 @@ def single_regime(
     em = _Alternation(session, settings)
     best = em.judged(np.ones((session.problem.n, 1)), predictions, 1, [expert])
     gates = [target.gate for target in best.targets]
-    return _fitted(session.problem, settings, best, gates, [column], [em.row_of(best)], [], [])
+    return _fitted(session, settings, best, gates, [column], [em.row_of(best)], [], [])
 
 
 def _fitted(
-    problem: Problem,
+    session: FitSession,
     settings: MixtureSettings,
     best: _Round,
     gates: Sequence[FittedGate],
@@ -218,14 +225,15 @@ def _fitted(
     starts: list[dict[str, Any]],
     failures: list[Failure],
 ) -> FittedMixture:
-    values, several = best.predictions.values, problem.n_targets is not None
+    problem, values = session.problem, best.predictions.values
+    several = problem.n_targets is not None
     targets = [
         MixtureTarget(gate.gate, target.likelihood, values[:, :, t] if several else values, target.responsibilities)
         for t, (target, gate) in enumerate(zip(best.targets, gates, strict=True))
     ]
     return FittedMixture(
         best.predictions.names, columns, settings.features, problem.n_targets, problem.n_classes, settings.top_k,
-        targets, history, starts, failures,
+        targets, session.folds.fold_of_row, history, starts, failures,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
-__all__ = ["STANDARD_ERRORS", "HeldOutLoss", "Paired", "paired", "simplest"]
+__all__ = ["SMALLEST_PROBABILITY", "STANDARD_ERRORS", "HeldOutLoss", "Paired", "paired", "simplest"]
 
 Array = NDArray[np.float64]
 
@@ -46,6 +47,7 @@ def paired(difference: Array, weight: Array, groups: NDArray[Any] | None = None)
     Returns
     -------
     Paired
+        Of a single unit or group the standard error is infinite: nothing is known of it.
 
     References
     ----------
@@ -65,8 +67,9 @@ def paired(difference: Array, weight: Array, groups: NDArray[Any] | None = None)
         _, codes = np.unique(groups, return_inverse=True)
         share, deviation = np.bincount(codes, share), np.bincount(codes, deviation)
     units = float(1 / np.square(share).sum())  # the number of units, where all weigh the same
-    correction = units / (units - 1) if units > 1 else 1.0
-    return Paired(mean, float(np.sqrt(correction * np.square(deviation).sum())))
+    if units < 1 + ROUNDING:
+        return Paired(mean, np.inf)
+    return Paired(mean, float(np.sqrt(units / (units - 1) * np.square(deviation).sum())))
 
 
 def simplest(losses: Array, weight: Array, groups: NDArray[Any] | None = None) -> int:
@@ -122,7 +125,8 @@ class HeldOutLoss:
         The fold that held each row out; -1 for rows that are not judged.
     classes : ndarray of shape (C,) or None
     scoring : None, str or callable
-        None is squared error or log-loss, one unit for each row. A scorer judges fold by fold: a unit is a fold.
+        None is squared error or log-loss, one unit for each row. A scorer judges fold by fold: a unit is a fold. It
+        gets the sample weights if it is given by name and its metric takes them.
     groups : ndarray of shape (n,) or None
     """
 
@@ -215,6 +219,10 @@ class HeldOutLoss:
         else:
             model = _KnownProbabilities(given / given.sum(axis=1, keepdims=True), self.classes)
             y = self.classes[self.y[rows]]
+        weight = self.sample_weight[rows]
+        if isinstance(self.scoring, str) and np.ptp(weight) > 0:
+            with suppress(TypeError):  # a metric that takes no weights
+                return -float(scorer(model, np.empty((len(given), 0)), y, sample_weight=weight))
         return -float(scorer(model, np.empty((len(given), 0)), y))
 
 

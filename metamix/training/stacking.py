@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.optimize import minimize, nnls
 from scipy.special import log_softmax, softmax
-from sklearn.base import BaseEstimator, clone
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from metamix.derivatives import gradient as model_gradient
 from metamix.derivatives import spread_gradient
+from metamix.fitting import NamedExpert, Problem, fit_expert
 
 __all__ = ["EstimatorStack", "FeatureWeightedStack", "LinearStack", "LogOpinionPool"]
 
@@ -540,7 +541,7 @@ class EstimatorStack(Stack):
 
     Attributes
     ----------
-    estimator_ : fitted estimator
+    fitted_ : FittedExpert
     oof_ : ndarray of shape (n,) or (n, C)
 
     Examples
@@ -584,26 +585,20 @@ class EstimatorStack(Stack):
     ) -> None:
         self.n_classes_ = predictions.shape[2] if predictions.ndim == 3 else None
         self.oof_ = np.full(len(y) if self.n_classes_ is None else (len(y), self.n_classes_), np.nan)
-        weighted = has_fit_parameter(self.estimator, "sample_weight")
+        problem = Problem(_as_columns(predictions), y, weight, n_classes=self.n_classes_)
+        expert = NamedExpert("final_estimator", self.estimator)
         for learn, test in [*pairs, (rows, None)]:
-            learn = learn[weight[learn] > 0]
-            given = {"sample_weight": weight[learn]} if weighted and np.ptp(weight[learn]) > 0 else {}
-            self.estimator_ = clone(self.estimator).fit(_as_columns(predictions[learn]), y[learn], **given)
+            self.fitted_ = fit_expert(expert, problem, learn, None)
             if test is not None:
-                self.oof_[test] = self._unbounded(predictions[test], None)
+                self.oof_[test] = self.fitted_.predict(problem.X[test])
 
     def _unbounded(self, predictions: Array, features: Array | None) -> Array:
-        columns = _as_columns(predictions)
-        if self.n_classes_ is None:
-            return np.asarray(self.estimator_.predict(columns), dtype=np.float64)
-        shares = np.zeros((len(columns), self.n_classes_))
-        shares[:, self.estimator_.classes_] = self.estimator_.predict_proba(columns)
-        return shares
+        return self.fitted_.predict(_as_columns(predictions))
 
     def _gradient(
         self, predictions: Array, features: Array | None, slopes: Array, features_jacobian: Array | None
     ) -> Array:
-        inside = model_gradient(self.estimator_, predictions)
+        inside = model_gradient(self.fitted_.model, predictions)
         return np.einsum("nk,nkd->nd", inside, slopes)
 
 

@@ -227,7 +227,7 @@ def test_a_final_estimator_is_fitted_to_out_of_fold_predictions():
     mixture = MixtureRegressor(pool, final_estimator=LinearRegression(), **settings).fit(X, y)
     table, stack = mixture.oof_predictions_, mixture.named_experts_["stack"]
     expected = LinearRegression().fit(table[:, :2], y)
-    np.testing.assert_allclose(stack.estimator_.coef_, expected.coef_)
+    np.testing.assert_allclose(stack.fitted_.model.coef_, expected.coef_)
     for f in range(3):
         rows, test = mixture.fold_of_row_ != f, mixture.fold_of_row_ == f
         raw = LinearRegression().fit(table[rows, :2], y[rows]).predict(table[test, :2])

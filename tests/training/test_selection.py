@@ -83,8 +83,10 @@ def test_groups_of_different_size_have_the_cluster_robust_error_up_to_its_correc
     assert found == pytest.approx(_cluster_robust(difference, groups), rel=0.02)
 
 
-def test_one_unit_has_no_error():
-    assert paired(np.array([3.0, 9.0]), np.array([1.0, 0.0])).standard_error == 0
+@pytest.mark.parametrize("groups", [None, np.array(["a", "b"])])
+def test_nothing_is_known_of_the_error_of_one_unit(groups):
+    assert paired(np.array([3.0, 9.0]), np.array([1.0, 0.0]), groups).standard_error == np.inf
+    assert simplest(np.array([[1.0, 0.0], [1.0, 0.0]]), np.ones(2), np.zeros(2)) == 0
 
 
 # --- simplest -------------------------------------------------------------------------------------------

@@ -37,21 +37,18 @@ def _standardised_ridge(predictions, y, weight=None):
 # --- linear ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_the_linear_stack_is_a_ridge_regression_of_standardised_predictions(weighted):
+def test_the_linear_stack_is_a_ridge_regression_of_standardised_predictions():
     """Out of fold and finally, with the bounds that its docstring describes computed anew."""
     y, predictions, _ = _numbers()
-    weight = np.random.default_rng(1).uniform(0.2, 2, 120) if weighted else None
-    stack = LinearStack().fit(predictions, y, _folds(), sample_weight=weight)
+    stack = LinearStack().fit(predictions, y, _folds())
     raw = np.empty(120)
     for train, test in _folds():
-        w = None if weight is None else weight[train]
-        raw[test] = _standardised_ridge(predictions[train], y[train], w)(predictions[test])
+        raw[test] = _standardised_ridge(predictions[train], y[train])(predictions[test])
     low, high = predictions.min(axis=1), predictions.max(axis=1)
     outside = np.maximum(np.maximum(low - raw, raw - high), 0)
     assert stack.margin_ == pytest.approx(np.quantile(outside, 0.99))
     np.testing.assert_allclose(stack.oof_, np.clip(raw, low - stack.margin_, high + stack.margin_))
-    final = _standardised_ridge(predictions, y, weight)(predictions)
+    final = _standardised_ridge(predictions, y)(predictions)
     np.testing.assert_allclose(predictions @ stack.coef_ + stack.intercept_, final)
     inside = (final > low) & (final < high)
     np.testing.assert_allclose(stack.predict(predictions)[inside], final[inside])
@@ -204,14 +201,15 @@ def test_a_class_that_the_training_rows_lack_has_probability_zero():
     np.testing.assert_allclose(stack.oof_[:20].sum(axis=1), 1)
 
 
-def test_weights_reach_an_estimator_that_takes_them_and_no_other():
+def test_weights_reach_every_estimator_as_weights_or_as_rows():
     y, predictions, _ = _numbers()
     weight = np.random.default_rng(1).uniform(0.2, 2, 120)
     stack = EstimatorStack(Ridge()).fit(predictions, y, _folds(), sample_weight=weight)
-    np.testing.assert_allclose(stack.estimator_.coef_, Ridge().fit(predictions, y, weight).coef_)
-    near = KNeighborsRegressor(6)
-    stack = EstimatorStack(near).fit(predictions, y, _folds(), sample_weight=weight)
-    np.testing.assert_array_equal(stack.estimator_.predict(predictions), near.fit(predictions, y).predict(predictions))
+    np.testing.assert_allclose(stack.fitted_.model.coef_, Ridge().fit(predictions, y, weight).coef_)
+    near, zeros_and_ones = KNeighborsRegressor(6), (weight > 1).astype(float)
+    stack = EstimatorStack(near).fit(predictions, y, _folds(), sample_weight=zeros_and_ones)
+    near.fit(predictions[weight > 1], y[weight > 1])
+    np.testing.assert_allclose(stack.fitted_.model.predict(predictions), near.predict(predictions))
 
 
 # --- probabilities --------------------------------------------------------------------------------------
