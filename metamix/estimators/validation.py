@@ -205,7 +205,7 @@ def check_scoring(scoring: Any) -> None:
     >>> check_scoring("acuracy")
     Traceback (most recent call last):
     ...
-    ValueError: scoring='acuracy' is unknown; did you mean 'accuracy'? sklearn.metrics.get_scorer_names() lists the names.
+    ValueError: scoring='acuracy' is unknown; did you mean 'accuracy'? sklearn.metrics.get_scorer_names() lists them.
     """
     if scoring is None or callable(scoring):
         return
@@ -213,4 +213,4 @@ def check_scoring(scoring: Any) -> None:
     if not isinstance(scoring, str) or scoring not in names:
         near = difflib.get_close_matches(str(scoring), names, n=1)
         meant = f"did you mean {near[0]!r}?" if near else "give a name, a callable or None."
-        raise ValueError(f"scoring={scoring!r} is unknown; {meant} sklearn.metrics.get_scorer_names() lists the names.")
+        raise ValueError(f"scoring={scoring!r} is unknown; {meant} sklearn.metrics.get_scorer_names() lists them.")
