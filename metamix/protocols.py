@@ -36,7 +36,7 @@ class Expert(Protocol):
 
 @runtime_checkable
 class Gate(Protocol):
-    """Whom to trust where: a classifier over experts, trained on soft labels."""
+    """Weights of the experts in each row: a classifier over experts, fitted to responsibilities."""
 
     def fit(self, X: Any, responsibilities: FloatArray, sample_weight: FloatArray | None = None) -> Any:
         """Learn from X (n, d) and responsibilities (n, K); sample_weight is (n,) or None."""
@@ -112,7 +112,7 @@ class Likelihood(Protocol):
     ``distribution(predictions, scale, X)``, a frozen scipy distribution or the like, give the mixture its
     standard deviations, quantiles and draws; ``trust(y, predictions, scale, X) -> (n, K)`` says by how much a
     row counts when an expert is refitted, which is what makes a likelihood robust; ``stabilised(y)`` (n,) is y
-    as cheap mixtures with Gaussian errors should see it when they look for regimes.
+    as proxy mixtures, whose errors are Gaussian, should see it in the search for regimes.
     """
 
     def fit(

@@ -156,7 +156,7 @@ def posterior(weights: ArrayLike, log_prob: ArrayLike, floor: float = 0.0) -> tu
     log_prob : array-like of shape (n, K)
         Log density of y under each expert; NaN where an expert gave no answer.
     floor : float, default 0.0
-        Share of the uniform distribution mixed into every row, so that no expert dies.
+        Share of the uniform distribution mixed into every row, so that no responsibility is zero.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The faces that users call: mixtures as scikit-learn estimators."""
+"""Mixtures as scikit-learn estimators."""
 
 from metamix.estimators.classification import MixtureClassifier
 from metamix.estimators.precomputed import MixtureOfPredictions, fit_predictions

@@ -84,7 +84,7 @@ def _numbers(values: Any, what: str) -> Array:
 def check_answers(
     values: Array, names: Sequence[str], classes: NDArray[Any] | None, *, complete: bool = False
 ) -> Array:
-    """OutOfFold (n, K), or probabilities (n, K, C) that sum to one; NaN where a model gave none.
+    """Predictions (n, K), or probabilities (n, K, C) that sum to one; NaN where a model gave none.
 
     Parameters
     ----------

@@ -34,7 +34,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
         A gate by name is "constant", "softmax", "gmm", "neighbours", "tree", "forest", "boosting" or "neural"; others
         are those of `metamix.gates` or any classifier. A list are candidates, the simplest first, of which the first
         within one standard error of the best is taken; "auto" is constant weights, softmax, softmax of degree two, a
-        Gaussian gate and a forest. A gate that is given alone is that gate.
+        Gaussian gate and a forest (over experts and stacks: constant weights and softmax). A gate that is given alone
+        is that gate.
     gate_features : {"x", "predictions", "both"}, list of columns, or transformer
         What the gate looks at.
     likelihood : str or likelihood, default "gaussian"
@@ -59,7 +60,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
     max_rounds : int or "auto"
         Rounds of the alternation at most: 10 with cv; without, until the likelihood stands still.
     cv : int, splitter, list of (train, test), or None
-        Folds, the same in every round. None is classical EM in sample.
+        Folds, the same in every round. None is classical EM in sample, with a softmax gate unless one is given.
     refit : bool
         Fit experts to all rows at the end, or keep the fold models and average them.
     top_k : int or None

@@ -308,9 +308,17 @@ def check_parameters(mixture: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             listed = "".join(f" or {one!r}" for one in other)
             raise ValueError(f"{name}={value!r} is no {what}; give 1, 2, ...{listed}.")
+    final = mixture.final_estimator
+    if final is not None and is_classifier(final) != is_classifier(mixture):
+        kind = "classifier" if is_classifier(mixture) else "regressor"
+        raise ValueError(f"final_estimator={final!r} is no {kind}; give one, or None.")
+    if final is not None and is_classifier(mixture) and not hasattr(final, "predict_proba"):
+        raise ValueError(f"final_estimator={final!r} has no predict_proba; give a classifier that has.")
     if isinstance(mixture.start, str) and mixture.start not in (*NAMES, "proxy", "auto"):
         known = ", ".join((*NAMES, "proxy", "auto"))
         raise ValueError(f"start={mixture.start!r} is unknown; give one of {known}, labels or an (n, K) array.")
+    if mixture.cv is None and isinstance(mixture.gate, list | tuple):
+        raise ValueError("gate is a list of candidates, which are compared out of fold; with cv=None give one gate.")
     if mixture.cv is None and mixture.n_experts is not None:
         raise ValueError("n_experts chooses experts out of fold, which cv=None has none of; set cv=5.")
 

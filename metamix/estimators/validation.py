@@ -183,6 +183,12 @@ def check_folds(folds: Folds, weight: NDArray[np.float64]) -> None:
             "every row that these folds hold out has sample_weight zero, so nothing could be judged; "
             "give other folds, or weights."
         )
+    for f, (train, _) in enumerate(folds.pairs):
+        if not weight[train].any():
+            raise ValueError(
+                f"every row that fold {f} trains on has sample_weight zero, so no expert could be fitted; "
+                "give other folds, or weights."
+            )
 
 
 def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:

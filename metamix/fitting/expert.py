@@ -169,7 +169,7 @@ def fit_expert(
     rows : ndarray or None
         Row positions; None for all rows.
     weight : ndarray or None
-        Responsibilities of those rows, multiplied with their sample weights.
+        Responsibilities of those rows; they are multiplied by the sample weights.
     negligible : float
         Rows with no more responsibility than this are left out: they cost time and change next to nothing.
 

@@ -13,12 +13,15 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 
+from metamix.data.tables import n_rows
 from metamix.fitting.device_placement import join_devices
 from metamix.fitting.out_of_fold import Failure
 
 __all__ = ["FittedExpert", "FoldAverage", "PerTarget", "offers_scale"]
 
 Array = NDArray[np.float64]
+#: Probabilities whose sum differs from one by more than this are divided by it.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,22 @@ class FittedExpert:
     device: str = "cpu"
 
     def predict(self, X: Any) -> Array:
-        """Predictions (n,) or (n, T), or probabilities over all C classes (n, C); ValueError if not finite."""
-        return self._shaped(self.model.predict(X) if self.n_classes is None else self.model.predict_proba(X))
+        """Predictions (n,) or (n, T), or probabilities over all C classes (n, C).
+
+        Raises
+        ------
+        ValueError
+            If a number of rows or columns is wrong, a value is not finite, or something is no probability.
+        """
+        given = self.model.predict(X) if self.n_classes is None else self.model.predict_proba(X)
+        return self._shaped(given, n_rows(X))
 
     def predict_with_scale(self, X: Any) -> tuple[Array, Array | None]:
         """The answer and the expert's own standard deviation, of the same shape; None where it has none."""
         if self.n_classes is not None or not offers_scale(self.model):
             return self.predict(X), None
         values, scale = self.model.predict(X, return_std=True)
-        values = self._shaped(values)
+        values = self._shaped(values, n_rows(X))
         scale = np.asarray(scale, dtype=np.float64)
         if scale.ndim < values.ndim:  # one deviation for all targets
             scale = scale[:, None]
@@ -60,8 +70,10 @@ class FittedExpert:
         except Exception as error:  # a foreign predict may raise anything
             return Failure(self.name, fold, f"{type(error).__name__}: {error}")
 
-    def _shaped(self, given: Any) -> Array:
+    def _shaped(self, given: Any, n: int) -> Array:
         values = np.asarray(given, dtype=np.float64)
+        if len(values) != n:
+            raise ValueError(f"answered {len(values)} of {n} rows")
         if self.n_classes is None:
             values, expected = values.reshape(len(values), -1), self.n_targets or 1
             if values.shape[1] != expected:
@@ -76,7 +88,13 @@ class FittedExpert:
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum())
             raise ValueError(f"answered NaN or infinity for {bad} of {len(values)} rows")
-        return values
+        if self.n_classes is None:
+            return values
+        total = values.sum(axis=1, keepdims=True)
+        bad = int(((values < 0).any(axis=1) | (total[:, 0] <= 0)).sum())
+        if bad:
+            raise ValueError(f"answered negative probabilities, or none at all, for {bad} of {len(values)} rows")
+        return values if np.allclose(total, 1, rtol=0, atol=ROUNDING) else values / total
 
 
 @dataclass(frozen=True)
@@ -120,7 +138,7 @@ class PerTarget(BaseEstimator):
         self.models = models
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """OutOfFold (n, T), and deviations (n, T) where asked."""
+        """Predictions (n, T), and deviations (n, T) where asked."""
         if not return_std:
             return np.column_stack([model.predict(X) for model in self.models])
         pairs = [model.predict(X, return_std=True) for model in self.models]

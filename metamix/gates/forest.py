@@ -34,7 +34,7 @@ class ForestGate(BaseEstimator):
     min_samples_leaf : int, default 1
     sharpness : float, default 1.0
         Power that the odds are raised to. Bootstrap samples leave out rows next to a border, so that the trees
-        disagree over a wider strip than the rows do: where labels are hard, 2 mends that.
+        disagree over a wider strip than the rows do; where labels are hard, 2 corrects for that.
     random_state : int, RandomState instance or None
     n_jobs : int or None
 
@@ -110,7 +110,7 @@ class ForestGate(BaseEstimator):
             [("encode", ColumnEncoder(categories="ordinal", missing="keep")), ("bound", BoundedColumns())]
         )
         self.n_experts_ = labels.shape[1]
-        rows = np.flatnonzero(weight)  # others would be drawn, and teach nothing
+        rows = np.flatnonzero(weight)  # rows without weight would be drawn, too
         target = labels[rows, 0] if self.n_experts_ == 1 else labels[rows]
         # Fitted one after the other: a pipeline hands weights on in two ways, as metadata routing is on or off.
         forest.fit(columns.fit_transform(take_rows(X, rows)), target, sample_weight=weight[rows])

@@ -18,7 +18,7 @@ from metamix.gates.soft_labels import check_responsibilities, check_row_weights,
 from metamix.gates.standardised import StandardisedColumns, column_moments, row_blocks
 from metamix.protocols import FloatArray, Objective
 
-#: No expert starts with less than this share of an even weight: at zero it could never come back.
+#: Experts start with at least this share of an even weight: from zero the gradient would not raise it.
 _LEAST_START = 0.02
 #: No column's slopes are penalised by more than the square of this tells.
 _LEAST_RELEVANCE = 1e-3
@@ -42,8 +42,8 @@ class SoftmaxGate(BaseEstimator):
     max_iter : int, default 1000
         Most steps of the solver.
     tol : float, default 1e-8
-        Where it stops: largest component of the gradient, in coordinates of like curvature. With a
-        penalty, which bounds the curvature from below, 100 times as much is as good.
+        Where it stops: largest component of the gradient, in coordinates of like curvature. With a penalty, which
+        bounds the curvature from below, 10 times as much is allowed, and along a path of penalties 10,000 times.
 
     Attributes
     ----------
@@ -295,7 +295,7 @@ class SoftmaxGate(BaseEstimator):
                 least = np.log(np.maximum(level, np.finfo(float).tiny))
                 gates[i]._set(np.zeros((q, K)), least, 0)
                 continue
-            # A path only ranks its penalties, which takes fewer digits than coefficients one reports.
+            # Along a path out-of-fold losses are compared, which takes fewer digits than coefficients.
             tol = self.tol if penalties[i] == 0 else self.tol * (1e4 if len(penalties) > 1 or warm else 10)
             # Slopes must be there before columns can be told apart by them.
             for _ in range(1 if current.slopes.any() or not adaptive else 2):

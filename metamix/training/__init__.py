@@ -1,1 +1,1 @@
-"""Training: the alternation, its starts, and the last gate over the honest table."""
+"""Training: the way through a fit, the mixture with specialised experts, candidates, their blend and the verdict."""

@@ -31,7 +31,6 @@ from metamix.training.losses import row_losses, target_units
 from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture, fold_averages, single_regime
 from metamix.training.prediction import Combination
 from metamix.training.regime_search import capacity_of, initial_responsibilities, prune
-from metamix.training.selection import simplest
 
 __all__ = [
     "CrossFittedExperts", "FittedBlend", "MixtureColumn", "blend_predictions", "cross_fit_experts", "fit_blend",
@@ -394,14 +393,10 @@ def cross_fit_mixture(
     search = replace(search, n_experts=K, start=initial if own_start else search.start)
     inside = replace(settings, search=search, refit=True)
     work = [_MixtureJob(f, inside, None, not refit, session.on_error) for f in range(len(folds))]
-    results = _run(session, work[:1])
-    if settings.search.n_experts == "auto" and _clearly_worse(session, experts, results[0]):
-        found = _best_single_column(session, experts, settings)
-        found.starts = starts
-        return found
     if refit:
         work.append(_MixtureJob(ALL_ROWS, inside, None if own_start else initial, True, session.on_error))
-    results += _run(session, work[1:])
+    names = [f"{MIXTURE}, {'all rows' if job.fold == ALL_ROWS else f'fold {job.fold}'}" for job in work]
+    results = session.map(_fit_mixture_in_fold, work, names, in_process=settings.on_gpu)
     failures, done = [], []
     for job, result in zip(work, results, strict=True):
         if not isinstance(result, BaseException):
@@ -423,25 +418,6 @@ def cross_fit_mixture(
         mixture = [member.model for member in members if isinstance(member.model, FittedMixture)]
         history = [{"fold": f, **row} for f, one in enumerate(mixture) for row in one.history]
     return MixtureColumn(predictions, column, mixture, K, starts, history, failures)
-
-
-def _run(session: FitSession, jobs: Sequence[_MixtureJob]) -> list[Any | BaseException]:
-    names = [f"{MIXTURE}, {'all rows' if job.fold == ALL_ROWS else f'fold {job.fold}'}" for job in jobs]
-    return session.map(_fit_mixture_in_fold, jobs, names, in_process=jobs[0].settings.on_gpu)
-
-
-def _clearly_worse(session: FitSession, experts: CrossFittedExperts, result: Any) -> bool:
-    """Whether the mixture loses more than the best single expert on the first fold, by more than one standard error.
-
-    Where regimes that were counted do not help, the other folds need not be fitted.
-    """
-    problem, test = session.problem, session.folds.pairs[0][1]
-    if isinstance(result, BaseException):
-        return False
-    part = problem.take(test)
-    single = experts.predictions.values[test, best_column(problem, experts.predictions, test)]
-    losses = row_losses(part, np.stack([result.values, single], axis=1), target_units(problem))
-    return simplest(losses, part.weight, part.groups) == 1
 
 
 def _capacity(session: FitSession, experts: CrossFittedExperts, settings: MixtureSettings) -> int:

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import TargetEncoder
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -254,3 +255,35 @@ def test_numbers_of_regimes_repeat_a_type(halves):
     assert list(mixture.named_experts_) == ["line-1", "line-2"]
     assert mixture.n_experts_ == 2
     assert ((mixture.predict(X) - y) ** 2).mean() < 0.1 * y.var()
+
+
+def test_a_fold_that_trains_on_no_weight_is_refused():
+    X, y = np.arange(12.0)[:, None], np.arange(12.0)
+    weight = np.r_[np.zeros(8), np.ones(4)]
+    with pytest.raises(ValueError, match="every row that fold 2 trains on has sample_weight zero"):
+        MixtureRegressor(["ridge"], cv=KFold(3), specialize=False).fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "final", "message"),
+    [
+        (MixtureRegressor, LogisticRegression(), "is no regressor"),
+        (MixtureClassifier, Ridge(), "is no classifier"),
+        (MixtureClassifier, RidgeClassifier(), "has no predict_proba"),
+    ],
+)
+def test_a_final_estimator_of_the_wrong_kind_is_refused(mixture, final, message):
+    with pytest.raises(ValueError, match=message):
+        mixture(final_estimator=final).fit(np.zeros((4, 1)), [0, 1, 0, 1])
+
+
+def test_folds_that_train_on_what_they_hold_out_are_refused():
+    X, y = np.arange(8.0)[:, None], np.arange(8.0)
+    folds = [(np.arange(6), np.arange(5, 8)), (np.arange(2, 8), np.arange(2))]
+    with pytest.raises(ValueError, match=r"fold 0 trains on 1 of the rows that it holds out, such as row 5"):
+        MixtureRegressor(["ridge"], cv=folds).fit(X, y)
+
+
+def test_an_unknown_scorer_is_refused_before_anything_is_fitted():
+    with pytest.raises(ValueError, match="did you mean 'neg_mean_absolute_error'"):
+        MixtureRegressor(["ridge"], scoring="neg_mean_absolut_error").fit(np.zeros((4, 1)), [0.0, 1.0, 0.0, 1.0])

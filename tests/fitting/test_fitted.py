@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.linear_model import Ridge
 
@@ -44,3 +44,33 @@ def test_a_fold_average_gives_the_root_mean_square_of_the_deviations():
     average = FoldAverage("process", [FittedExpert("process", model) for model in models])
     first, second = (model.predict(X, return_std=True)[1] for model in models)
     np.testing.assert_allclose(average.predict_with_scale(X)[1] ** 2, (first**2 + second**2) / 2)
+
+
+class Answers(ClassifierMixin, BaseEstimator):
+    """Predicts the given probabilities, whatever it was fitted to."""
+
+    def __init__(self, given):
+        self.given = given
+
+    def predict_proba(self, X):
+        return np.asarray(self.given, dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([[0.5, 0.5], [0.0, 0.0]], "none at all, for 1 of 2 rows"),
+        ([[1.5, -0.5], [0.5, 0.5]], "negative probabilities"),
+        ([[0.5, 0.5]], "answered 1 of 2 rows"),
+        ([[0.5, np.nan], [0.5, 0.5]], "NaN or infinity for 1 of 2 rows"),
+    ],
+)
+def test_what_is_no_probability_is_refused(given, message):
+    fitted = FittedExpert("wrong", Answers(given), 2, np.arange(2))
+    with pytest.raises(ValueError, match=message):
+        fitted.predict(np.zeros((2, 1)))
+
+
+def test_probabilities_are_made_to_sum_to_one():
+    fitted = FittedExpert("large", Answers([[3.0, 1.0], [0.2, 0.2]]), 2, np.arange(2))
+    np.testing.assert_allclose(fitted.predict(np.zeros((2, 1))), [[0.75, 0.25], [0.5, 0.5]])

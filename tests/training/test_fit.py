@@ -263,20 +263,3 @@ def test_other_likelihoods_keep_their_scales(likelihood, lines):
     X, y, _ = lines
     mixture = MixtureRegressor([Ridge()], n_experts=2, start="kmeans", likelihood=likelihood, **QUICK).fit(X, y)
     assert mixture._fitted.targets[0].variance is None
-
-
-class BadWithWeights(LinearRegression):
-    """A linear regression that predicts nonsense once it is fitted to a regime."""
-
-    def fit(self, X, y, sample_weight=None):
-        nonsense = sample_weight is not None and np.ptp(sample_weight) > 0
-        return super().fit(X, y + 50 if nonsense else y, sample_weight)
-
-
-@pytest.mark.parametrize(("expert", "K"), [(LinearRegression(), 2), (BadWithWeights(), 1)])
-def test_a_mixture_that_is_clearly_worse_on_the_first_fold_is_given_up(lines, expert, K):
-    X, y, _ = lines
-    mixture = MixtureRegressor([("line", expert)], **QUICK).fit(X, y)
-    assert mixture.n_experts_ == K
-    if K == 1:
-        np.testing.assert_array_equal(_column(mixture, "mixture"), _column(mixture, "line"))

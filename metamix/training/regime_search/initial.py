@@ -158,7 +158,7 @@ class SearchSettings:
     gate: Any
     likelihood: Any = None
     by_error: bool = True
-    max_regimes: int = 4
+    max_regimes: int = 8
     capacity: int = FREE
 
     @property

@@ -1,4 +1,4 @@
-"""Regimes as leaves: a table cut along its columns where cheap models on either side gain most."""
+"""A model tree: the table is cut along its columns where linear models on either side lower the error most."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def proxy_responsibilities(
     classes: bool = False,
     by_error: bool = True,
     capacity: int = FREE,
-    max_regimes: int = 4,
+    max_regimes: int = 8,
     groups: NDArray[Any] | None = None,
 ) -> tuple[Array, list[dict[str, Any]]]:
     """Responsibilities found by mixtures of proxy models, ranked on held-out rows.
