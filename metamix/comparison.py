@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -295,7 +296,8 @@ class _OuterFolds:
                     "predict_seconds": self.seconds[name][1],
                 }
             )
-        single = max(set(self.best), key=self.best.count)
+        name, times = Counter(self.best).most_common(1)[0]  # of equals the first
+        single = name if times == len(self.best) else f"chosen in each fold; {name} in {times} of {len(self.best)}"
         return Comparison(rows, _sentence(loss, units, single), self.failures, loss.measure, self.mixtures)
 
 
@@ -321,7 +323,7 @@ def _sklearn_stack(part: Problem, inner: Folds, known: Array, values: Array) -> 
 
 
 def _sentence(loss: HeldOutLoss, units: dict[str, Array], single: str) -> str:
-    """The simplest candidate that does as well as the best, and how the blend compares; `single` is mostly best."""
+    """The simplest candidate that does as well as the best, and how the blend compares; `single` names the expert."""
     order = [name for name in CANDIDATES if name in units]
     winner = order[loss.simplest([units[name] for name in order])]
     phrases = PHRASES | {

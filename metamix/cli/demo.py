@@ -41,7 +41,6 @@ def demo(quick: bool, jobs: int) -> None:
         if regimes is not None:
             say(leading_experts(comparison.mixtures[0], X, regimes))
     click.echo()
-    say("± is the standard error of the paired difference. Fit times include the experts; all candidates share one.")
     say("Where a table has no regimes, a combination simpler than the mixture usually does as well.")
     say("For your own table: metamix compare TABLE --target COLUMN")
 

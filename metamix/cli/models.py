@@ -12,6 +12,12 @@ import click
 from metamix.cli.options import Options, TableData, expert_names, learning_options, read, suggestion
 from metamix.cli.output import comparison_lines, failures, progress, say
 
+LEGEND = (
+    "Smaller losses are better; ± is the standard error of the paired difference to scikit-learn's stacking, in "
+    "percent of its loss. Candidates share one fit, whose time includes the experts. Experts that specialise can beat "
+    "the oracle."
+)
+
 
 @click.command()
 @click.argument("table")
@@ -58,6 +64,7 @@ def show(comparison: Any) -> None:
         click.echo(line)
     click.echo()
     say(str(comparison.verdict))
+    say(LEGEND)
     failures(comparison.failures)
 
 

@@ -74,6 +74,8 @@ def change(difference: float, error: float, base: float) -> tuple[str, str]:
     --------
     >>> change(-23.4, 26.7, 3093.7), change(-0.02, 0.01, -0.9), change(0.0, 0.0, 3.0)
     (('-0.8 %', '± 0.9'), ('-0.02', '± 0.01'), ('', ''))
+    >>> change(-0.01, 1.3, 100.0)
+    ('+0.0 %', '± 1.3')
     """
     if difference == 0 and error == 0:
         return "", ""
@@ -81,7 +83,8 @@ def change(difference: float, error: float, base: float) -> tuple[str, str]:
         return f"{difference:+.3g}", f"± {error:.2g}"
     share, spread = 100 * difference / base, 100 * error / base
     digits = 1 if abs(share) < 99.95 else 0
-    return f"{share:+.{digits}f} %", f"± {spread:.{digits}f}"
+    shown = round(share, digits) + 0.0  # no negative zero
+    return f"{shown:+.{digits}f} %", f"± {spread:.{digits}f}"
 
 
 def comparison_lines(rows: Sequence[dict[str, Any]], measure: str) -> Iterator[str]:

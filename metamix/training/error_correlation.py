@@ -40,7 +40,7 @@ class Headroom:
     --------
     >>> print(Headroom(np.eye(2), 2.0, 1.0, 0.36))
     Knowing the best expert of every row would save 64 % of the best single expert's loss. Errors correlate by 0 at \
-most; 2 experts count as 2.
+most; the effective number of experts is 2 of 2.
     """
 
     correlation: Array
@@ -69,8 +69,8 @@ most; 2 experts count as 2.
             return "There is one expert: only regimes of its own can gain."
         said = (
             f"Knowing the best expert of every row would save {short_number(100 * self.share)} % of the best single "
-            f"expert's loss. Errors correlate by {short_number(float(self.pairs.max()))} at most; {K} experts count as "
-            f"{short_number(self.effective_experts)}."
+            f"expert's loss. Errors correlate by {short_number(float(self.pairs.max()))} at most; the effective "
+            f"number of experts is {short_number(self.effective_experts)} of {K}."
         )
         return f"{said} They err too much alike for a gate over them to gain." if self.alike else said
 

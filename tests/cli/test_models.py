@@ -17,15 +17,16 @@ def test_compare_prints_task_table_and_verdict(run, flats, tmp_path):
     out_file = tmp_path / "losses.csv"
     code, out, _ = run("compare", flats, "--target", "price", *FAST, "--out", out_file)
     assert code == 0
-    first, *_, last = out.strip().splitlines()
+    first, *_, verdict, legend = out.strip().splitlines()
     assert "150 rows, regression of price" in first
     assert "columns have missing values" in first
     for name in ("ridge", "neighbours", "best single", "average", "convex", "stacking", "mixture", "oracle"):
         assert any(line.startswith(f"  {name} ") for line in out.splitlines()), name
-    assert "squared error" in last
+    assert "squared error" in verdict
+    assert "Experts that specialise can beat the oracle." in legend
     table = pd.read_csv(out_file).set_index("name")
     assert table.loc["stacking", "difference"] == 0
-    assert table.loc["oracle", "loss"] <= table["loss"].drop("oracle").min()
+    assert table.loc["oracle", "loss"] <= table["loss"][table["kind"] == "expert"].min()
     written = next(line for line in out.splitlines() if line.startswith("  mixture "))
     assert number(table.loc["mixture", "loss"], table["loss"].drop("oracle")[2:].min()) in written
 
