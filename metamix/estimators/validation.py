@@ -184,7 +184,7 @@ def check_folds(folds: Folds, weight: NDArray[np.float64]) -> None:
             "give other folds, or weights."
         )
     for f, (train, _) in enumerate(folds.pairs):
-        if not weight[train].any():
+        if len(train) and not weight[train].any():
             raise ValueError(
                 f"every row that fold {f} trains on has sample_weight zero, so no expert could be fitted; "
                 "give other folds, or weights."

@@ -43,7 +43,8 @@ class SoftmaxGate(BaseEstimator):
         Most steps of the solver.
     tol : float, default 1e-8
         Where it stops: largest component of the gradient, in coordinates of like curvature. With a penalty, which
-        bounds the curvature from below, 10 times as much is allowed, and along a path of penalties 10,000 times.
+        bounds the curvature from below, 10 times as much is allowed, along a path of penalties 10,000 times, and 100
+        times where a path is continued.
 
     Attributes
     ----------
@@ -296,7 +297,7 @@ class SoftmaxGate(BaseEstimator):
                 gates[i]._set(np.zeros((q, K)), least, 0)
                 continue
             # Along a path out-of-fold losses are compared, which takes fewer digits than coefficients.
-            tol = self.tol if penalties[i] == 0 else self.tol * (1e4 if len(penalties) > 1 or warm else 10)
+            tol = self.tol if penalties[i] == 0 else self.tol * (1e4 if len(penalties) > 1 else 100 if warm else 10)
             # Slopes must be there before columns can be told apart by them.
             for _ in range(1 if current.slopes.any() or not adaptive else 2):
                 if adaptive and current.slopes.any():

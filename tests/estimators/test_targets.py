@@ -58,7 +58,9 @@ def test_targets_of_the_table_do_not_see_each_other():
     for t in range(2):
         alone = MixtureRegressor(SINGLE, **settings).fit(X, Y[:, t])
         np.testing.assert_allclose(together.predict_experts(X)[:, :, t], alone.predict_experts(X), rtol=1e-6)
-        np.testing.assert_allclose(together.candidates_.loc[t]["loss"], alone.candidates_["loss"], rtol=1e-6)
+        np.testing.assert_allclose(
+            together.candidates_.query("target == @t")["loss"], alone.candidates_["loss"], rtol=1e-6
+        )
     assert len(together.verdict_) == 2
     assert str(together.verdict_).startswith("Target 0: ")
     assert together.verdict_[1].measure == "squared error"

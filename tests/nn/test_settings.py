@@ -40,5 +40,5 @@ def test_more_start_labels_than_experts_are_rejected(three_columns):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_without_a_gpu_is_rejected(two_lines):
     x, y = two_lines(40)
-    with pytest.raises(ValueError, match="There is: cpu"):
+    with pytest.raises(ValueError, match="Available: cpu"):
         NeuralMixtureRegressor(device="cuda").fit(x, y)
