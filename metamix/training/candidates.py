@@ -312,7 +312,9 @@ class _CandidateFit:
             # found; the likelihood finds it. Both are candidates.
             by_error = fitting.minimising(error)
             fittings = [replace(by_error, judge=None), replace(fitting, judge=error)]
-        return np.array(inside), select_gate(fittings, settings.gates, constant=settings.constant_competes)
+        return np.array(inside), select_gate(
+            fittings, settings.gates, constant=settings.constant_competes, refine=False
+        )
 
     def _candidates(self, columns: _Columns, gate_columns: NDArray[np.intp], gate: FittedGate) -> dict[str, _Candidate]:
         """All candidates, the simplest first."""

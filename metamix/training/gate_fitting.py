@@ -295,7 +295,12 @@ class GateFitting:
 
 
 def select_gate(
-    fittings: Sequence[GateFitting], gates: Sequence[Any], *, constant: bool, known: FittedGate | None = None
+    fittings: Sequence[GateFitting],
+    gates: Sequence[Any],
+    *,
+    constant: bool,
+    known: FittedGate | None = None,
+    refine: bool = True,
 ) -> FittedGate:
     """The simplest gate within one standard error of the best, fitted on every held-out row.
 
@@ -310,6 +315,8 @@ def select_gate(
         Whether constant weights are a candidate.
     known : FittedGate, optional
         The first gate, fitted to the first objective already.
+    refine : bool
+        Continue paths towards weaker, adaptive penalties; see `GateFitting.refine`.
 
     Returns
     -------
@@ -321,7 +328,7 @@ def select_gate(
         for fitting in fittings if gate is gates[0] and hasattr(gate, "fit_objective") else fittings[-1:]:
             is_known = gate is gates[0] and fitting is first
             fitted = known if known is not None and is_known else fitting.fit(gate)
-            candidates += [fitted, fitting.refine(gate, fitted)]
+            candidates += [fitted, fitting.refine(gate, fitted)] if refine else [fitted]
     return first.best(candidates)
 
 
