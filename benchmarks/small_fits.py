@@ -164,7 +164,8 @@ def main() -> int:
     if "likelihoods" in options.parts:
         missed += likelihoods(seeds)
     if "verdicts" in options.parts:
-        missed += verdicts(draws, options.rows, False if chosen is None else chosen) > SHARE_GATED * draws
+        found = verdicts(draws, options.rows, False if chosen is None else chosen)
+        missed += found > SHARE_GATED * draws and not options.quick  # three draws say nothing about five per cent
     return int(missed > 0)
 
 
