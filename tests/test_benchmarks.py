@@ -104,7 +104,7 @@ def test_small_fits(shared):
     assert re.search(r"^npreg: log-likelihood -642\.532", text, re.M)
     assert re.search(r"^tempanomalies: log-likelihood 102\.94", text, re.M)
     share, counts = re.search(r"^verdicts: gated in (\S+) % of 3 draws .*\); (.*); \d+ s", text, re.M).groups()
-    found = {name: int(count) for name, count in re.findall(r"([a-z ]+?) (\d+)", counts)}
+    found = {name.strip(): int(count) for name, count in re.findall(r"([a-z -]+?) (\d+)", counts)}
     assert sum(found.values()) == 3
     assert float(share) == pytest.approx(100 * found.get("gated", 0) / 3, abs=0.05)
 
