@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
+from metamix.data.frames import take_rows
+
 __all__ = ["Folds", "make_folds"]
 
 Rows = NDArray[np.intp]
@@ -145,16 +147,12 @@ class Folds:
             Seed of the splitter in that case.
         """
         rows = self.pairs[f][0]
-        place = np.full(self.n, -1, dtype=np.intp)
-        place[rows] = np.arange(len(rows))
-        pairs = []
-        for g, (train, test) in enumerate(self.pairs):
-            inner_train, inner_test = place[train], place[test]
-            inner_train, inner_test = inner_train[inner_train >= 0], inner_test[inner_test >= 0]
-            if g != f and len(inner_train) > 1 and len(inner_test) and not np.isin(inner_test, inner_train).any():
-                pairs.append((inner_train, inner_test))
+        pairs = self._others(f)
         if len(pairs) >= 2:
-            return Folds(len(rows), tuple(pairs), splitter=self.splitter, stratify=self.stratify)
+            place = np.full(self.n, -1, dtype=np.intp)
+            place[rows] = np.arange(len(rows))
+            local = tuple((place[train], place[test]) for train, test in pairs)
+            return Folds(len(rows), local, splitter=self.splitter, stratify=self.stratify)
         again = self.splitter
         if not (isinstance(again, Integral) or hasattr(again, "split")):
             # A list of folds cannot be applied again; KFold without shuffling keeps a time order approximately.
@@ -167,6 +165,64 @@ class Folds:
             except ValueError:  # too few rows, groups or folds for this splitter: try a simpler one
                 continue
         return make_folds(KFold(min(3, len(rows))), X, y, stratify=self.stratify, random_state=seed)
+
+    def nested(self, X: Any, y: NDArray[Any], groups: Any = None, seed: int = 0) -> tuple[Folds | None, ...]:
+        """Folds within the training rows of each fold, in row numbers of the whole table.
+
+        A model that is fitted to out-of-fold predictions and judged on fold f learns from predictions of models that
+        were trained on the rows of fold f. Predictions from the inner folds are free of that.
+
+        Parameters
+        ----------
+        X, y, groups
+            All rows, in case the splitter is applied again.
+        seed : int
+            Seed of the splitter in that case.
+
+        Returns
+        -------
+        tuple of Folds or None
+            One for each fold; None where no model behind the predictions of its training rows has seen the rows that
+            it holds out, as in a time series.
+
+        Examples
+        --------
+        >>> folds = make_folds(4, np.zeros((8, 1)), np.zeros(8), random_state=0)
+        >>> [len(inner) for inner in folds.nested(np.zeros((8, 1)), np.zeros(8))]
+        [3, 3, 3, 3]
+        """
+        return tuple(self._nested(f, X, y, groups, seed) if self._seen(f) else None for f in range(len(self)))
+
+    def _nested(self, f: int, X: Any, y: NDArray[Any], groups: Any, seed: int) -> Folds:
+        pairs = self._others(f)
+        if len(pairs) < 2:
+            rows = self.pairs[f][0]
+            inner = self.inside(f, take_rows(X, rows), y[rows], None if groups is None else groups[rows], seed)
+            pairs = [(rows[train], rows[test]) for train, test in inner.pairs]
+        return Folds(self.n, tuple(pairs), splitter=self.splitter, stratify=self.stratify)
+
+    def _seen(self, f: int) -> bool:
+        """Whether a model that predicts training rows of fold f was trained on rows that it holds out."""
+        mine, held_out = (self._mask(rows) for rows in self.pairs[f])
+        return any(mine[test].any() and held_out[train].any() for g, (train, test) in enumerate(self.pairs) if g != f)
+
+    def _others(self, f: int) -> list[tuple[Rows, Rows]]:
+        """The other folds, restricted to the training rows of fold f; of repeats those of the same one, if two are."""
+        mine, held_out = (self._mask(rows) for rows in self.pairs[f])
+        same, every = [], []
+        for g, (train, test) in enumerate(self.pairs):
+            inner_train, inner_test = train[mine[train]], test[mine[test]]
+            if g == f or len(inner_train) < 2 or not len(inner_test) or np.isin(inner_test, inner_train).any():
+                continue
+            every.append((inner_train, inner_test))
+            if not held_out[test].any():
+                same.append(every[-1])
+        return same if len(same) >= 2 else every
+
+    def _mask(self, rows: Rows) -> NDArray[np.bool_]:
+        mask = np.zeros(self.n, dtype=bool)
+        mask[rows] = True
+        return mask
 
 
 def make_folds(

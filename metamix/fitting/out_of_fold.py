@@ -37,6 +37,9 @@ class OutOfFold:
         Fold models, if they are kept.
     scale : ndarray of shape (n, K) or (n, K, T), or None
         Predictive standard deviations given by the experts, NaN for experts without one; None if no expert has one.
+    inside : tuple of OutOfFold, or None
+        For each fold, predictions of its training rows by models that were not trained on the rows that it holds out
+        either; NaN for other rows. None if there are no such predictions, and the table itself stands for them.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class OutOfFold:
     failures: list[Failure] = field(default_factory=list)
     models: dict[tuple[str, int], Any] = field(default_factory=dict)
     scale: NDArray[np.float64] | None = None
+    inside: tuple[OutOfFold, ...] | None = None
 
     @classmethod
     def empty(cls) -> OutOfFold:
@@ -69,11 +73,21 @@ class OutOfFold:
             self.failures,
             self.models,
             None if self.scale is None else self.scale[:, columns],
+            None if self.inside is None else tuple(table.take(columns) for table in self.inside),
         )
 
     def target(self, t: int) -> OutOfFold:
         """Return the table of target t alone, if there are several targets."""
-        return replace(self, values=self.values[:, :, t], scale=None if self.scale is None else self.scale[:, :, t])
+        return replace(
+            self,
+            values=self.values[:, :, t],
+            scale=None if self.scale is None else self.scale[:, :, t],
+            inside=None if self.inside is None else tuple(table.target(t) for table in self.inside),
+        )
+
+    def for_fold(self, f: int) -> OutOfFold:
+        """Return the predictions from which a model that is judged on fold f learns."""
+        return self if self.inside is None else self.inside[f]
 
     def join(self, other: OutOfFold) -> OutOfFold:
         """Return a table with the experts of both tables."""
@@ -85,7 +99,14 @@ class OutOfFold:
             self.failures + other.failures,
             {**self.models, **other.models},
             _join_scales(self, other),
+            _join_inside(self, other),
         )
+
+
+def _join_inside(first: OutOfFold, second: OutOfFold) -> tuple[OutOfFold, ...] | None:
+    """Tables inside the folds of both; one without any stands for its own."""
+    folds = range(len(first.inside or second.inside or ()))
+    return tuple(first.for_fold(f).join(second.for_fold(f)) for f in folds) or None
 
 
 def _join_scales(first: OutOfFold, second: OutOfFold) -> NDArray[np.float64] | None:

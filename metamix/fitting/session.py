@@ -16,6 +16,7 @@ from metamix.data.tables import take_rows
 from metamix.engines import Engine, Outcome, SerialEngine, Session
 from metamix.fitting.expert import fit_expert
 from metamix.fitting.fitted import FittedExpert
+from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.fitting.problem import NamedExpert, Problem
 from metamix.progress import Event, emit
@@ -23,6 +24,7 @@ from metamix.progress import Event, emit
 __all__ = ["ALL_ROWS", "AllExpertsFailedError", "FitSession", "SharedInputs"]
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 #: The fold of a fit on all rows.
 ALL_ROWS = -1
@@ -49,6 +51,7 @@ class _Job:
     fold: int
     weight: Array | None = None  # responsibilities of all rows, (n,); a view, sliced where it is used
     keep: bool = False
+    nested: NestedFit | None = None  # rows to fit and to predict, instead of those of the fold
 
 
 @dataclass
@@ -63,8 +66,7 @@ class _Done:
 def _fit_and_predict(inputs: SharedInputs, job: _Job) -> _Done:
     """One task: fit one expert on one fold, predict the held-out rows. Runs in a worker."""
     problem, in_sample = inputs.problem, inputs.folds.in_sample
-    train, test = (None, None) if job.fold == ALL_ROWS else inputs.folds.pairs[job.fold]
-    train = None if in_sample else train
+    train, test = _rows_to_fit_and_predict(inputs, job)
     started = time.perf_counter()
     weight = job.weight if job.weight is None or train is None else job.weight[train]
     fitted = fit_expert(inputs.experts[job.expert], problem, train, weight, inputs.negligible)
@@ -75,6 +77,16 @@ def _fit_and_predict(inputs: SharedInputs, job: _Job) -> _Done:
     if test is not None:
         values, scale = fitted.predict_with_scale(problem.X if in_sample else take_rows(problem.X, test))
     return _Done(fitted if job.keep else None, values, scale, fit_seconds, time.perf_counter() - started)
+
+
+def _rows_to_fit_and_predict(inputs: SharedInputs, job: _Job) -> tuple[Rows | None, Rows | None]:
+    """Row numbers; None to fit is all of them, None to predict is none."""
+    if job.nested is not None:
+        return job.nested.train, job.nested.test
+    if job.fold == ALL_ROWS:
+        return None, None
+    train, test = inputs.folds.pairs[job.fold]
+    return None if inputs.folds.in_sample else train, test
 
 
 @dataclass
@@ -192,6 +204,43 @@ class FitSession:
         kept = self._kept(which, failed, failures)
         return kept, table if len(kept) == len(which) else table.take(kept)
 
+    def cross_fit_nested(
+        self, table: OutOfFold, which: Sequence[int], nested: Sequence[Folds | None]
+    ) -> tuple[list[int], OutOfFold]:
+        """Predictions from inside the folds, joined to out-of-fold predictions.
+
+        Parameters
+        ----------
+        table : OutOfFold
+        which : sequence of int
+            The experts behind its columns.
+        nested : sequence of Folds or None
+            As `Folds.nested` returns them.
+
+        Returns
+        -------
+        (list of int, OutOfFold)
+            Columns whose experts failed nowhere, and their table.
+
+        Raises
+        ------
+        AllExpertsFailedError
+            If none is left.
+        """
+        fits, inside = nested_fits(nested), InsideFolds(table, nested)
+        jobs = [_Job(j, e, fit.serves[0][0], nested=fit) for fit in fits for j, e in enumerate(which)]
+        failures: list[Failure] = []
+        failed: set[int] = set()
+        seconds = table.fit_seconds.copy()
+        for job, done in self._run(jobs, failures, failed):
+            assert job.nested is not None
+            assert done.values is not None
+            inside.add(job.nested, job.column, done.values, done.scale)
+            seconds[job.column] += done.fit_seconds
+        joined = replace(inside.joined(), failures=[*table.failures, *failures], fit_seconds=seconds)
+        kept = self._kept(which, failed, failures)
+        return kept, joined if len(kept) == len(which) else joined.take(kept)
+
     def fit_all(
         self, which: Sequence[int] | None = None, weights: Array | None = None
     ) -> tuple[dict[int, FittedExpert], list[Failure]]:
@@ -268,10 +317,7 @@ class FitSession:
             yield job, done
 
     def _run(self, jobs: list[_Job], failures: list[Failure], failed: set[int]) -> Iterator[tuple[_Job, _Done]]:
-        names = [
-            f"{self.experts[job.expert].name}, " + ("all rows" if job.fold == ALL_ROWS else f"fold {job.fold}")
-            for job in jobs
-        ]
+        names = [f"{self.experts[job.expert].name}, {_rows_of(job)}" for job in jobs]
         for count, outcome in enumerate(self._outcomes(jobs, names), start=1):
             job, name = jobs[outcome.index], names[outcome.index]
             if outcome.error is None:
@@ -311,6 +357,12 @@ class FitSession:
 
 def _key(job: _Job) -> tuple[Any, ...]:
     return job.expert, job.fold, None if job.weight is None else job.weight.tobytes()
+
+
+def _rows_of(job: _Job) -> str:
+    if job.nested is not None:
+        return "without folds " + " and ".join(str(f) for f, _ in job.nested.serves)
+    return "all rows" if job.fold == ALL_ROWS else f"fold {job.fold}"
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -1,0 +1,245 @@
+"""What final estimators share: fits on the rows of each fold, and predictions that stay near the experts'."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = ["BoundedStack", "Stack", "StackData"]
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+Pairs = Sequence[tuple[Rows, Rows]]
+
+#: A stack has some hundred coefficients: more rows than this do not change them.
+MOST_ROWS = 100_000
+#: Predictions lie outside the range of the experts' by no more than out-of-fold predictions did, but for this share.
+OUTLIERS = 0.01
+
+
+@dataclass(frozen=True)
+class StackData:
+    """What a stack is fitted to.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (n, K) or (n, K, C)
+    y : ndarray of shape (n,)
+        Numbers, or class codes.
+    weight : ndarray of shape (n,)
+    features : ndarray of shape (n, q) or None
+    """
+
+    predictions: Array
+    y: NDArray[Any]
+    weight: Array
+    features: Array | None = None
+
+    def take(self, rows: Any) -> StackData:
+        """Some rows."""
+        features = None if self.features is None else self.features[rows]
+        return StackData(self.predictions[rows], self.y[rows], self.weight[rows], features)
+
+    def to_fit(self, rows: Rows) -> StackData:
+        """Those of some rows that have weight; at most `MOST_ROWS`, the same ones every time."""
+        rows = rows[self.weight[rows] > 0]
+        if len(rows) > MOST_ROWS:
+            rows = rows[np.sort(np.random.default_rng(0).choice(len(rows), MOST_ROWS, replace=False))]
+        return self.take(rows)
+
+
+class Stack(BaseEstimator, ABC):
+    """A final estimator: predictions of the experts in, one prediction out, and that one out of fold too; abstract.
+
+    Attributes
+    ----------
+    oof_ : ndarray of shape (n,) or (n, C)
+        Out-of-fold predictions; NaN for rows that no pair judges.
+    inside_ : list of ndarray of shape (n,) or (n, C), or None
+        For each pair, predictions of the rows that it fits by stacks that saw neither these nor the rows it judges.
+    """
+
+    oof_: Array
+    inside_: list[Array] | None
+
+    def fit(
+        self,
+        predictions: Array,
+        y: NDArray[Any],
+        pairs: Pairs,
+        *,
+        rows: Rows | None = None,
+        sample_weight: Array | None = None,
+        features: Array | None = None,
+        inside: Sequence[Array] | None = None,
+    ) -> Self:
+        """Fit to out-of-fold predictions.
+
+        Parameters
+        ----------
+        predictions : ndarray of shape (n, K) or (n, K, C)
+        y : ndarray of shape (n,)
+            Numbers, or class codes.
+        pairs : sequence of (rows to fit, rows to judge)
+        rows : ndarray of int, optional
+            Rows of the final fit; by default all that are judged.
+        sample_weight : ndarray of shape (n,), optional
+        features : ndarray of shape (n, q), optional
+        inside : sequence of ndarray, shaped like `predictions`, optional
+            For each pair, what is fitted instead of `predictions`: predictions by models that have not seen the rows
+            that the pair judges.
+        """
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        rows = np.sort(np.concatenate([test for _, test in pairs])) if rows is None else rows
+        everything = StackData(predictions, y, weight, features)
+        seen = [everything if inside is None else replace(everything, predictions=inside[p]) for p in range(len(pairs))]
+        self._choose([(seen[p].to_fit(learn), everything.take(test)) for p, (learn, test) in enumerate(pairs)])
+        self.oof_ = np.full((len(y), *predictions.shape[2:]), np.nan)
+        for data, (learn, test) in zip(seen, pairs, strict=True):
+            model = self._model(data.to_fit(learn))
+            if model is not None:
+                self.oof_[test] = self._answer(model, everything.take(test))
+        self.inside_ = None if inside is None else [self._inside(data, p, pairs) for p, data in enumerate(seen)]
+        self.model_ = self._model(everything.to_fit(rows))
+        return self
+
+    def predict(self, predictions: Array, features: Array | None = None) -> Array:
+        """Predictions (n,) or (n, C) from those of the experts (n, K) or (n, K, C) and features (n, q)."""
+        check_is_fitted(self)
+        nothing = np.zeros(len(predictions))
+        return self._answer(self.model_, StackData(predictions, nothing, nothing, features))
+
+    def _inside(self, data: StackData, p: int, pairs: Pairs) -> Array:
+        """Predictions of the rows that pair p fits, by stacks fitted to the others of them; elsewhere the average."""
+        mine = np.zeros(len(data.y), dtype=bool)
+        mine[pairs[p][0]] = True
+        found = np.asarray(data.predictions.mean(axis=1))
+        for q, (learn, test) in enumerate(pairs):
+            learn, test = learn[mine[learn]], test[mine[test]]
+            model = self._model(data.to_fit(learn)) if q != p and len(test) else None
+            if model is not None:
+                found[test] = self._answer(model, data.take(test))
+        return found
+
+    def _choose(self, pairs: Sequence[tuple[StackData, StackData]]) -> None:
+        """Choose what is not fitted but judged, from what each pair fits and judges; nothing by default."""
+
+    @abstractmethod
+    def _model(self, data: StackData) -> Any:
+        """What is learned from rows that all have weight; None if they are too few."""
+
+    @abstractmethod
+    def _answer(self, model: Any, data: StackData) -> Array:
+        """Predictions (n,) or (n, C) of a model for the predictions and features of some rows."""
+
+
+class BoundedStack(Stack):
+    """A final estimator for numbers, whose predictions stay near those of the experts; abstract.
+
+    A linear combination with free signs may be far from every expert where experts disagree as they never did before.
+    Predictions are therefore bounded by the smallest and the largest of the experts' in each row, widened by
+    `margin_`, which is learned out of fold.
+
+    Attributes
+    ----------
+    oof_, inside_
+        As of `Stack`.
+    margin_ : float
+        In the units of y.
+    """
+
+    margin_: float
+
+    def fit(
+        self,
+        predictions: Array,
+        y: NDArray[Any],
+        pairs: Pairs,
+        *,
+        rows: Rows | None = None,
+        sample_weight: Array | None = None,
+        features: Array | None = None,
+        inside: Sequence[Array] | None = None,
+    ) -> Self:
+        """Fit to predictions (n, K) and y (n,); parameters as of `Stack`."""
+        super().fit(predictions, y, pairs, rows=rows, sample_weight=sample_weight, features=features, inside=inside)
+        known = np.flatnonzero(np.isfinite(self.oof_))
+        judged = known if sample_weight is None else known[sample_weight[known] > 0]
+        low, high = predictions[judged].min(axis=1), predictions[judged].max(axis=1)
+        outside = np.maximum(np.maximum(low - self.oof_[judged], self.oof_[judged] - high), 0.0)
+        weight = np.ones(len(judged)) if sample_weight is None else sample_weight[judged]
+        self.margin_ = _quantile(outside, 1 - OUTLIERS, copies_of(weight)) if len(judged) else 0.0
+        self.oof_[known] = self._bounded(self.oof_[known], predictions[known])
+        if inside is not None and self.inside_ is not None:
+            pairwise = zip(self.inside_, inside, strict=True)
+            self.inside_ = [self._bounded(column, values) for column, values in pairwise]
+        return self
+
+    def predict(self, predictions: Array, features: Array | None = None) -> Array:
+        """Predictions (n,) from those of the experts (n, K) and features (n, q)."""
+        return self._bounded(super().predict(predictions, features), predictions)
+
+    def predict_gradient(
+        self,
+        predictions: Array,
+        features: Array | None,
+        predictions_gradient: Array,
+        features_jacobian: Array | None,
+    ) -> Array:
+        """Gradient (n, d) of the predictions in x.
+
+        Parameters
+        ----------
+        predictions : ndarray of shape (n, K)
+        features : ndarray of shape (n, q) or None
+        predictions_gradient : ndarray of shape (n, K, d)
+            Gradients of the experts' predictions.
+        features_jacobian : ndarray of shape (n, q, d) or None
+            Gradients of the features.
+        """
+        raw = super().predict(predictions, features)
+        gradient = self._gradient(predictions, features, predictions_gradient, features_jacobian)
+        rows = np.arange(len(raw))
+        for outside, expert in (
+            (raw < predictions.min(axis=1) - self.margin_, predictions.argmin(axis=1)),
+            (raw > predictions.max(axis=1) + self.margin_, predictions.argmax(axis=1)),
+        ):
+            gradient = np.where(outside[:, None], predictions_gradient[rows, expert], gradient)
+        return gradient
+
+    def _bounded(self, values: Array, predictions: Array) -> Array:
+        return np.clip(values, predictions.min(axis=1) - self.margin_, predictions.max(axis=1) + self.margin_)
+
+    @abstractmethod
+    def _gradient(
+        self, predictions: Array, features: Array | None, slopes: Array, features_jacobian: Array | None
+    ) -> Array:
+        """Gradient (n, d) of the predictions before they are bounded."""
+
+
+def copies_of(weight: Array) -> Array:
+    """Positive weights as numbers of copies of each row; scaled to mean 1 where their mean is smaller.
+
+    Examples
+    --------
+    >>> copies_of(np.array([1.0, 3.0])), copies_of(np.array([0.1, 0.3]))
+    (array([1., 3.]), array([0.5, 1.5]))
+    """
+    return np.asarray(weight / min(1.0, float(weight.mean())))
+
+
+def _quantile(values: Array, q: float, copies: Array) -> float:
+    """Quantile, as `numpy.quantile` has it where each value is repeated."""
+    order = np.argsort(values)
+    total = np.cumsum(copies[order])
+    position = q * (total[-1] - 1)
+    below = np.floor(position)
+    low, high = values[order][np.minimum(np.searchsorted(total, [below, below + 1], side="right"), len(values) - 1)]
+    return float(low + (position - below) * (high - low))

@@ -1,0 +1,98 @@
+"""Any estimator as the second level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamix.derivatives import gradient as model_gradient
+from metamix.fitting import FittedExpert, NamedExpert, Problem, fit_expert
+from metamix.training.stacking.base import BoundedStack, Pairs, Rows, Stack, StackData
+
+__all__ = ["EstimatorStack"]
+
+Array = NDArray[np.float64]
+
+
+class EstimatorStack(BoundedStack):
+    """Any estimator as the second level, on the experts' predictions as columns.
+
+    Of classes the columns are probabilities, without the first class where there are two, as in `StackingClassifier`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted; cloned, never changed.
+
+    Attributes
+    ----------
+    oof_, inside_, margin_
+        As of `BoundedStack`; probabilities are not bounded.
+    fitted_ : FittedExpert
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LinearRegression
+    >>> y = np.arange(8.0)
+    >>> halves = [(np.arange(4), np.arange(4, 8)), (np.arange(4, 8), np.arange(4))]
+    >>> stack = EstimatorStack(LinearRegression()).fit(np.column_stack([y, -y]), y, halves)
+    >>> stack.predict(np.array([[2.5, -2.5]])).round(6)
+    array([2.5])
+    """
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    @property
+    def fitted_(self) -> FittedExpert:
+        """The estimator, fitted to all rows."""
+        fitted: FittedExpert = self.model_
+        return fitted
+
+    def fit(
+        self,
+        predictions: Array,
+        y: NDArray[Any],
+        pairs: Pairs,
+        *,
+        rows: Rows | None = None,
+        sample_weight: Array | None = None,
+        features: Array | None = None,
+        inside: Sequence[Array] | None = None,
+    ) -> Self:
+        """Fit to predictions (n, K) or (n, K, C); parameters as of `Stack`."""
+        fit = Stack.fit if predictions.ndim == 3 else BoundedStack.fit  # probabilities have bounds of their own
+        return fit(
+            self, predictions, y, pairs, rows=rows, sample_weight=sample_weight, features=features, inside=inside
+        )
+
+    def predict(self, predictions: Array, features: Array | None = None) -> Array:
+        """Predictions (n,), or probabilities (n, C), from those of the experts."""
+        return (Stack if predictions.ndim == 3 else BoundedStack).predict(self, predictions, features)
+
+    def _model(self, data: StackData) -> FittedExpert | None:
+        n_classes = data.predictions.shape[2] if data.predictions.ndim == 3 else None
+        if not len(data.y):
+            return None
+        problem = Problem(_as_columns(data.predictions), data.y, data.weight, n_classes=n_classes)
+        return fit_expert(NamedExpert("final_estimator", self.estimator), problem, None, None)
+
+    def _answer(self, model: Any, data: StackData) -> Array:
+        return np.asarray(model.predict(_as_columns(data.predictions)))
+
+    def _gradient(
+        self, predictions: Array, features: Array | None, slopes: Array, features_jacobian: Array | None
+    ) -> Array:
+        inside = model_gradient(self.fitted_.model, predictions)
+        return np.einsum("nk,nkd->nd", inside, slopes)
+
+
+def _as_columns(predictions: Array) -> Array:
+    """Columns (n, p) of predictions (n, K), or of probabilities (n, K, C)."""
+    if predictions.ndim == 2:
+        return predictions
+    first = 1 if predictions.shape[2] == 2 else 0
+    return np.asarray(predictions[:, :, first:].reshape(len(predictions), -1))
