@@ -24,7 +24,8 @@ from metamix.estimators.validation import check_folds, check_rows, check_weights
 from metamix.fitting import Problem, find_placements, join_devices
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior
-from metamix.training.fit import FittedBlend, fit_blend, fit_single_mixture
+from metamix.training.blend import FittedBlend
+from metamix.training.fit import fit_blend, fit_single_mixture
 from metamix.training.mixture import FittedMixture
 from metamix.training.prediction import Combination, TargetPrediction
 from metamix.training.verdict import Verdicts

@@ -35,6 +35,7 @@ from metamix.training.candidates import CandidateSettings
 from metamix.training.fit import fit_combination
 from metamix.training.prediction import TargetPrediction
 from metamix.training.stacking import EstimatorStack, FeatureWeightedStack, LinearStack, LogOpinionPool
+from metamix.training.verdict import ELSEWHERE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,8 +128,9 @@ class MixtureOfPredictions(BaseEstimator):
         warn_of_hits(values[known], target[known], names)
         gate_seed, fold_seed = (int(s) for s in check_random_state(self.random_state).randint(2**31 - 1, size=2))
         features = gate_features(self.gate_features, resolved).fit(X, target)
-        several = resolved.gates_for(features.base(X))
-        gates = tuple(prepare(gate, gate_seed) for gate in (several[:1] if resolved.automatic else several))
+        base = features.base(X)
+        several = resolved.gates_for(base)[: resolved.n_over_experts(base)]
+        gates = tuple(prepare(gate, gate_seed) for gate in several)
         folds = _folds(self.cv, known, X, target, groups, n_classes is not None, fold_seed)
         check_folds(folds, np.ones(len(target)) if weight is None else weight)
         stack: Any = LogOpinionPool() if n_classes else LinearStack()
@@ -142,7 +144,7 @@ class MixtureOfPredictions(BaseEstimator):
         problem = Problem(_rows_of(X, len(target)), target, weight, groups, n_classes)
         nothing = np.zeros(len(names))
         first_level = OutOfFold(list(names), values, fit_seconds=nothing, predict_seconds=nothing.copy())
-        self._fitted = fit_combination(problem, folds, first_level, settings)
+        self._fitted = fit_combination(problem, folds, first_level, (), settings).not_nested(ELSEWHERE)
         learned = self._fitted.targets[0]
         self.names_ = self._fitted.names
         self.gate_, self.likelihood_ = learned.gate, learned.likelihood

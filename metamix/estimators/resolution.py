@@ -180,8 +180,18 @@ class ResolvedGates:
 
     def gates_for(self, base: Any) -> list[Any]:
         """The gates that can look at these gate features: of "auto", quadratic ones need few, dense columns."""
-        few = isinstance(base, np.ndarray) and 0 < base.shape[1] <= MOST_QUADRATIC_COLUMNS
-        return [gate for gate in self.gates if few or not self.automatic or not _is_quadratic(gate)]
+        return [gate for gate in self.gates if _few(base) or not self.automatic or not _is_quadratic(gate)]
+
+    def n_over_experts(self, base: Any) -> int:
+        """How many of `gates_for` are candidates for the gate over experts and stacks.
+
+        With many columns "auto" has only its first gate there: a forest took ten times as long and was never chosen.
+        """
+        return 1 if self.automatic and not _few(base) else len(self.gates_for(base))
+
+
+def _few(base: Any) -> bool:
+    return isinstance(base, np.ndarray) and 0 < base.shape[1] <= MOST_QUADRATIC_COLUMNS
 
 
 def _is_quadratic(gate: Any) -> bool:

@@ -89,7 +89,9 @@ def set_up(
             "name fewer experts, set n_experts lower, or bring more rows."
         )
     features = gate_features(mixture.gate_features, gates).fit(problem.X, problem.y)
-    gates = replace(gates, gates=gates.gates_for(features.base(problem.X)))
+    base = features.base(problem.X)
+    over_experts = gates.n_over_experts(base)
+    gates = replace(gates, gates=gates.gates_for(base))
     placements = place_experts([*named, *gates.named], mixture.device)
     experts = name_and_prepare(named, list(seeds), placements)
     prepared = tuple(
@@ -114,14 +116,11 @@ def set_up(
         start, n_experts, len(experts), some_alike(named), int(seeds[-1]), features, proxy_gate(), likelihood,
         by_error, mixture.max_regimes,
     )  # fmt: skip
-    # Where borders bend or follow columns matters for regimes; over experts and stacks, of which the last is nearly
-    # always best, more kinds of gates than one are more chances to be chosen by luck.
-    over_experts = prepared[:1] if gates.automatic else prepared
     return FitSetup(
         experts,
         CandidateSettings(
-            over_experts, constant_gate(), gates.constant_competes, stack, feature_stack, likelihood, features,
-            mixture.final, mixture.objective, mixture.top_k, classes, mixture.scoring,
+            prepared[:over_experts], constant_gate(), gates.constant_competes, stack, feature_stack, likelihood,
+            features, mixture.final, mixture.objective, mixture.top_k, classes, mixture.scoring,
         ),
         MixtureSettings(
             prepared, constant_gate(), gates.constant_competes, likelihood, features, search, int(rounds),

@@ -36,6 +36,9 @@ class NestedFit:
     serves: tuple[tuple[int, Rows], ...]
     inner: tuple[Folds, int]
 
+    def __str__(self) -> str:
+        return "without folds " + " and ".join(str(f) for f, _ in self.serves)
+
 
 def nested_fits(nested: Sequence[Folds | None]) -> list[NestedFit]:
     """The fits behind nested folds (see `Folds.nested`), those on the same rows once.

@@ -361,7 +361,7 @@ def _key(job: _Job) -> tuple[Any, ...]:
 
 def _rows_of(job: _Job) -> str:
     if job.nested is not None:
-        return "without folds " + " and ".join(str(f) for f, _ in job.nested.serves)
+        return str(job.nested)
     return "all rows" if job.fold == ALL_ROWS else f"fold {job.fold}"
 
 

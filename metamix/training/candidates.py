@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,19 +22,26 @@ from metamix.training.losses import LogScore, SquaredError
 from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss
 from metamix.training.stacking import EstimatorStack
 from metamix.training.variance import ColumnVariance, fit_column_variance
-from metamix.training.verdict import Verdict
+from metamix.training.verdict import CLEAR, NOTHING_LEARNED, ONLY_THE_MIXTURE, Verdict
 
 __all__ = ["CANDIDATES", "CandidateSettings", "TargetBlend", "fit_candidates"]
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 #: Names of candidates, the simplest first; no expert may have one of them.
 CANDIDATES = (
     "mean of y", "best single", "average", "convex", "stack", "feature-weighted stack", "gated", "mixture",
     "stack with mixture",
 )  # fmt: skip
+#: Candidates that are learned from the out-of-fold predictions of others.
+LEARNED = {"convex", "stack", "feature-weighted stack", "gated", "stack with mixture"}
+#: Candidates within so many standard errors of the winner are rivals: what flatters one of them may change the verdict.
+DOUBT = 3.0
 #: Columns of the second level, in their order.
-STACK, FEATURE_STACK, JOINT_STACK, MEAN = "stack", "feature-weighted stack", "stack with mixture", "mean"
+MIXTURE, STACK, FEATURE_STACK, JOINT_STACK, MEAN = (
+    "mixture", "stack", "feature-weighted stack", "stack with mixture", "mean",
+)  # fmt: skip
 #: Weights of the blend below this are dropped.
 SMALLEST_WEIGHT = 0.01
 #: Points on the path from the simplest good candidate to the blend.
@@ -106,6 +113,9 @@ class TargetBlend:
     candidates : list of dict
         A row for each candidate, and one for the blend.
     verdict : Verdict
+    rivals : set of str
+        The winner and candidates within `DOUBT` standard errors of it; empty if nothing that flatters candidates that
+        are learned from out-of-fold predictions could change the verdict.
     """
 
     stacks: dict[str, tuple[Any, int]]
@@ -121,6 +131,7 @@ class TargetBlend:
     responsibilities: Array
     candidates: list[dict[str, Any]]
     verdict: Verdict
+    rivals: set[str]
 
     def weights(self, given: Array | None, n: int, top_k: int | None) -> Array:
         """Weights (n, K) of the columns, from those of the gate (n, G); None where it has no share."""
@@ -140,19 +151,46 @@ class _Candidate:
     repeated: bool = False
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """A point on the straight path from one candidate to the blend of all."""
+
+    candidate: int
+    along: float
+
+    def __call__(self, stacked: Array, blend: Array) -> Array:
+        return np.asarray((1 - self.along) * stacked[:, self.candidate] + self.along * blend)
+
+
 @dataclass
 class _Columns:
-    """Columns of both levels for one target."""
+    """Columns of both levels for one target.
+
+    `inside` has, for each fold, what is fitted where that fold is judged: predictions of models that have not seen
+    the rows that it holds out. None where nothing is nested: what is fitted is what is judged.
+    """
 
     names: list[str]
     values: Array
+    inside: list[Array] | None = None
     stacks: dict[str, tuple[Any, int]] = field(default_factory=dict)
 
-    def add(self, name: str, values: Array, stack: tuple[Any, int] | None = None) -> None:
+    def add(
+        self, name: str, values: Array, stack: tuple[Any, int] | None = None, inside: list[Array] | None = None
+    ) -> None:
+        """Append a column; without values inside the folds nothing is fitted to it."""
         self.names.append(name)
         self.values = np.concatenate([self.values, values[:, None]], axis=1)
+        if self.inside is not None:
+            added = [values] * len(self.inside) if inside is None else inside
+            pairs = zip(self.inside, added, strict=True)
+            self.inside = [np.concatenate([table, column[:, None]], axis=1) for table, column in pairs]
         if stack is not None:
             self.stacks[name] = stack
+
+    def fitted(self, f: int) -> Array:
+        """Columns that are fitted where fold f is judged."""
+        return self.values if self.inside is None else self.inside[f]
 
     def one(self, name: str) -> Array:
         """All weight (K,) on one column."""
@@ -220,7 +258,9 @@ class _CandidateFit:
         candidates = self._candidates(columns, gate_columns, gate)
         loss = self._loss(gate.judged)
         weights, blended = self._final(candidates, loss)
-        rows, verdict = self._verdict(candidates, weights, blended, loss)
+        rivals, clear = self._rivals(candidates, loss)
+        nested = self.first_level.inside is not None
+        rows, verdict = self._verdict(candidates, weights, blended, loss, "" if nested else clear)
         constant = np.sum([w * candidates[name].weights for name, w in weights.items() if name != "gated"], axis=0)
         constant = np.zeros(len(columns.names)) + constant
         out_of_fold = np.tile(constant, (self.problem.n, 1))
@@ -230,40 +270,49 @@ class _CandidateFit:
         made_of = {name: None if name == "gated" else one.weights for name, one in candidates.items()}
         return TargetBlend(
             columns.stacks, mean, gate.gate, gate_columns, share, made_of, constant, likelihood, variance,
-            columns.values, responsibilities, rows, verdict,
+            columns.values, responsibilities, rows, verdict, set() if clear else rivals,
         )  # fmt: skip
 
     def _columns(self) -> tuple[_Columns, Any]:
         """Columns of both levels: experts, mixture, stack, feature-weighted stack, stack with mixture, mean."""
         settings, E = self.settings, self.n_experts
-        values = self.first_level.values
-        columns = _Columns(list(self.first_level.names), values)
-        columns.add(STACK, *self._stack(settings.stack, values[:, :E], None))
+        table = self.first_level
+        inside = None if table.inside is None else [one.values for one in table.inside]
+        columns = _Columns(list(table.names), table.values, inside)
+        self._add_stack(columns, STACK, settings.stack, E, None)
         if settings.feature_stack is not None:
-            columns.add(FEATURE_STACK, *self._stack(settings.feature_stack, values[:, :E], self.stack_features))
+            self._add_stack(columns, FEATURE_STACK, settings.feature_stack, E, self.stack_features)
         if self.has_mixture:
             if self.n_regimes == 1:  # the mixture is the best single expert
                 columns.add(JOINT_STACK, columns.values[:, columns.names.index(STACK)], columns.stacks[STACK])
             else:
                 own = settings.feature_stack is None or isinstance(settings.stack, EstimatorStack)
                 joint = settings.stack if own else settings.feature_stack
-                columns.add(JOINT_STACK, *self._stack(joint, values, self.stack_features))
+                self._add_stack(columns, JOINT_STACK, joint, E + 1, self.stack_features)
         means, mean = self._mean()
         columns.add(MEAN, means)
         return columns, mean
 
-    def _stack(self, stack: Any, values: Array, features: Array | None) -> tuple[Array, tuple[Any, int]]:
-        """Out-of-fold predictions of a final estimator; and it, fitted on every held-out row, with its width."""
-        problem, folds = self.problem, self.folds
-        pairs = [(rows, test) for rows, test in self._open() if len(rows) > 1]
-        rows = np.flatnonzero(folds.held_out & (problem.weight > 0))
+    def _add_stack(self, columns: _Columns, name: str, stack: Any, width: int, features: Array | None) -> None:
+        """The column of a final estimator that sees the first columns, fitted on every held-out row in the end."""
+        problem, folds, values = self.problem, self.folds, columns.values[:, :width]
+        opened = [(f, rows, test) for f, rows, test in self._open(columns) if len(rows) > 1]
+        inside = None if columns.inside is None else [columns.inside[f][:, :width] for f, _, _ in opened]
         fitted = clone(stack).fit(
-            values, problem.y, pairs, rows=rows, sample_weight=problem.sample_weight, features=features
-        )
+            values, problem.y, [(rows, test) for _, rows, test in opened],
+            rows=np.flatnonzero(folds.held_out & (problem.weight > 0)), sample_weight=problem.sample_weight,
+            features=features, inside=inside,
+        )  # fmt: skip
         known = np.isfinite(fitted.oof_).reshape(problem.n, -1).all(axis=1)
         predictions = np.asarray(values.mean(axis=1))  # where no fold can fit a stack, the plain average
         predictions[known] = fitted.oof_[known]
-        return predictions, (fitted, values.shape[1])
+        below = None
+        if columns.inside is not None:
+            below = [table[:, :width].mean(axis=1) for table in columns.inside]
+            for (f, _, _), column in zip(opened, fitted.inside_, strict=True):
+                below[f] = column
+        fitted.inside_ = None  # not needed any more
+        columns.add(name, predictions, (fitted, width), below)
 
     def _mean(self) -> tuple[Array, Any]:
         """Out-of-fold means of y (n,), or shares of the classes (n, C); and those of all rows."""
@@ -272,61 +321,69 @@ class _CandidateFit:
         whole = np.average(target, axis=0, weights=problem.weight)
         means = np.full(target.shape, np.nan)
         means[self.folds.held_out] = whole  # where no fold can learn, the mean of all rows
-        for rows, test in self._open():
+        for _, rows, test in self._open():
             means[test] = np.average(target[rows], axis=0, weights=problem.weight[rows])
         if problem.n_classes is not None:  # a fold may lack a class: one row more, shared by all classes
             smooth = 1 / (1 + problem.weight.sum())
             means, whole = ((1 - smooth) * one + smooth / problem.n_classes for one in (means, whole))
         return means, whole
 
-    def _open(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Rows to fit and rows to judge, of every fold that has both."""
+    def _open(self, columns: _Columns | None = None) -> Iterator[tuple[int, Rows, Rows]]:
+        """Fold, rows to fit and rows to judge, of every fold that has both; with predictions inside where nested."""
         for f in range(len(self.folds)):
             rows, test = self.folds.train_rows(f), self.folds.test_rows(f)
+            if columns is not None and columns.inside is not None:
+                rows = rows[_known(columns.inside[f])[rows]]
             if len(rows) and len(test) and self.problem.weight[rows].any():
-                yield rows, test
+                yield f, rows, test
 
-    def _gate(self, columns: _Columns) -> tuple[NDArray[np.intp], FittedGate]:
+    def _gate(self, columns: _Columns) -> tuple[Rows, FittedGate]:
         """The gate over the experts and the stacks that see them, and its columns."""
-        settings, problem = self.settings, self.problem
+        settings = self.settings
         stacks = [columns.names.index(name) for name in (STACK, FEATURE_STACK) if name in columns.names]
-        inside = [*range(self.n_experts), *stacks]
-        values = columns.values[:, inside]
-        own = self.first_level.scale
+        seen = [*range(self.n_experts), *stacks]
+        fittings = self._gate_fittings(columns.values[:, seen], self.first_level.scale, self.folds.held_out)
+        if columns.inside is not None:
+            tables = zip(columns.inside, range(len(self.folds)), strict=True)
+            nested = [
+                self._gate_fittings(table[:, seen], self.first_level.for_fold(f).scale, _known(table))
+                for table, f in tables
+            ]
+            fittings = [replace(one, inside=[fold[i] for fold in nested]) for i, one in enumerate(fittings)]
+        return np.array(seen), select_gate(fittings, settings.gates, constant=settings.constant_competes, refine=False)
+
+    def _gate_fittings(self, values: Array, own: Array | None, known: NDArray[np.bool_]) -> list[GateFitting]:
+        """What gates over predictions (n, G) or (n, G, C) are fitted to, for each objective."""
+        settings, problem = self.settings, self.problem
         scale = None
         if own is not None:
             scale = np.full(values.shape, np.nan)
             scale[:, : self.n_experts] = own[:, : self.n_experts]
-        even = np.full(values.shape[:2], 1 / len(inside))
-        log_prob = self._fit_likelihood(values, even, scale)[1]
-        Z = settings.features.join(self.base, values)
-        score = LogScore(log_prob)
+        even = np.full(values.shape[:2], 1 / values.shape[1])
+        log_prob = self._fit_likelihood(values, even, scale, known=known)[1]
         fitting = GateFitting(
-            Z, self.folds, score, log_prob, problem.weight, settings.constant, top_k=settings.top_k,
-            labels=posterior(even, log_prob)[0], groups=problem.groups,
+            settings.features.join(self.base, values), self.folds, LogScore(log_prob), log_prob, problem.weight,
+            settings.constant, top_k=settings.top_k, labels=posterior(even, log_prob)[0], groups=problem.groups,
+            known=known,
         )  # fmt: skip
-        fittings = [fitting]
-        if problem.n_classes is None and settings.objective == "prediction":
-            error = SquaredError(problem.y, values)
-            # The squared error is minimised from the best constant weights, where an expert without weight is hardly
-            # found; the likelihood finds it. Both are candidates.
-            by_error = fitting.minimising(error)
-            fittings = [replace(by_error, judge=None), replace(fitting, judge=error)]
-        return np.array(inside), select_gate(
-            fittings, settings.gates, constant=settings.constant_competes, refine=False
-        )
+        if problem.n_classes is not None or settings.objective != "prediction":
+            return [fitting]
+        error = SquaredError(problem.y, values)
+        # The squared error is minimised from the best constant weights, where an expert without weight is hardly
+        # found; the likelihood finds it. Both are candidates.
+        return [replace(fitting, objective=error), replace(fitting, judge=error)]
 
     def _candidates(self, columns: _Columns, gate_columns: NDArray[np.intp], gate: FittedGate) -> dict[str, _Candidate]:
         """All candidates, the simplest first."""
         E, K = self.n_experts, len(columns.names)
-        experts, loss = columns.values[:, :E], self._loss(self.folds.held_out)
-        losses = [loss.mean(loss.units(experts[:, k])) for k in range(E)]
-        best = columns.one(columns.names[int(np.argmin(losses))])
+        experts = columns.values[:, :E]
+        loss = self._loss(self.folds.held_out)
+        best = int(np.argmin([loss.mean(loss.units(experts[:, k])) for k in range(E)]))
         average = np.where(np.arange(K) < E, 1 / E, 0.0)
-        convex = self._convex(experts)
+        convex = self._convex(experts, None if columns.inside is None else [one[:, :E] for one in columns.inside])
         found = {
             "mean of y": _Candidate(columns.values[:, -1], columns.one(MEAN)),
-            "best single": _Candidate(experts[:, int(np.argmax(best))], best),
+            "best single": _Candidate(experts[:, best], columns.one(columns.names[best])),
             "average": _Candidate(experts.mean(axis=1), average),
             "convex": _Candidate(combine(convex.weights, experts), np.append(_constant_of(convex), np.zeros(K - E))),
             "stack": self._column(columns, STACK),
@@ -336,20 +393,25 @@ class _CandidateFit:
         kept = keep_top(gate.weights, self.settings.top_k)
         found["gated"] = _Candidate(combine(kept, columns.values[:, gate_columns]), np.zeros(K))
         if self.has_mixture:
-            mixture, single = self._column(columns, columns.names[E]), found["best single"].predictions
-            mixture.repeated = np.array_equal(mixture.predictions, single, equal_nan=True)
-            found["mixture"] = mixture
-            found["stack with mixture"] = replace(self._column(columns, JOINT_STACK), repeated=self.n_regimes == 1)
+            one_regime = self.n_regimes == 1  # the mixture is the best single expert
+            found["mixture"] = replace(self._column(columns, columns.names[E]), repeated=one_regime)
+            found["stack with mixture"] = replace(self._column(columns, JOINT_STACK), repeated=one_regime)
         return found
 
     def _column(self, columns: _Columns, name: str) -> _Candidate:
         return _Candidate(columns.values[:, columns.names.index(name)], columns.one(name))
 
-    def _convex(self, values: Array) -> FittedGate:
+    def _convex(self, values: Array, inside: Sequence[Array] | None = None) -> FittedGate:
         """Constant weights on the simplex, cross-fitted."""
-        problem = self.problem
+        nested = None if inside is None else [self._constant_fitting(one) for one in inside]
+        return replace(self._constant_fitting(values), inside=nested).fit_constant()
+
+    def _constant_fitting(self, values: Array) -> GateFitting:
         objective, log_prob = self._objective(values)
-        return GateFitting(None, self.folds, objective, log_prob, problem.weight, self.settings.constant).fit_constant()
+        known = self.folds.held_out & _known(values)
+        return GateFitting(
+            None, self.folds, objective, log_prob, self.problem.weight, self.settings.constant, known=known
+        )
 
     def _objective(self, values: Array) -> tuple[LogScore | SquaredError, Array]:
         """Loss of a weighted sum of predictions (n, P) or (n, P, C)."""
@@ -368,28 +430,45 @@ class _CandidateFit:
         )
 
     def _final(self, candidates: dict[str, _Candidate], loss: HeldOutLoss) -> tuple[dict[str, float], Array]:
-        """Weights of the candidates in the prediction, and its out-of-fold predictions."""
-        names = list(candidates)
-        units = [loss.units(one.predictions) for one in candidates.values()]
-        simple = names[loss.simplest(units)]
-        final = self.settings.final
-        if final != "blend":
-            chosen = simple if final == "simplest" else names[int(np.argmin([loss.mean(one) for one in units]))]
-            return {chosen: 1.0}, candidates[chosen].predictions
-        distinct = [name for name in names if not candidates[name].repeated]
+        """Weights of the candidates in the prediction, and its out-of-fold predictions.
+
+        Whatever is chosen here is chosen once more without each fold, for the predictions of its rows.
+        """
+        distinct = [name for name, one in candidates.items() if not one.repeated]
         stacked = np.stack([candidates[name].predictions for name in distinct], axis=1)
         fitted = self._convex(stacked)
         blend = combine(_without_small(fitted.weights), stacked)
         weights = _without_small(_constant_of(fitted)[None])[0]
-        simplest = candidates[simple].predictions
-        path = [(1 - a) * simplest + a * blend for a in PATH]
-        along = int(np.argmin([loss.mean(loss.units(one)) for one in path]))
-        shares = {name: float(PATH[along] * w) for name, w in zip(distinct, weights, strict=True)}
-        shares[simple] = shares.get(simple, 0.0) + float(1 - PATH[along])
-        return {name: w for name, w in shares.items() if w > 0}, path[along]
+        chosen = self._choice(stacked, blend, loss)
+        predictions = chosen(stacked, blend)
+        for _, rows, test in self._open():
+            others = np.zeros(self.problem.n, dtype=bool)
+            others[rows] = True
+            without = replace(loss, fold=np.where(others, loss.fold, -1))
+            if without.weight.any():
+                predictions[test] = self._choice(stacked, blend, without)(stacked[test], blend[test])
+        shares = {name: chosen.along * float(w) for name, w in zip(distinct, weights, strict=True)}
+        shares[distinct[chosen.candidate]] += 1 - chosen.along
+        return {name: w for name, w in shares.items() if w > 0}, predictions
+
+    def _choice(self, stacked: Array, blend: Array, loss: HeldOutLoss) -> _Choice:
+        """A candidate and, for the blend, how far from it towards the blend."""
+        units = [loss.units(stacked[:, p]) for p in range(stacked.shape[1])]
+        if self.settings.final == "best":
+            return _Choice(int(np.argmin([loss.mean(one) for one in units])), 0.0)
+        simple = loss.simplest(units)
+        if self.settings.final == "simplest":
+            return _Choice(simple, 0.0)
+        path = [loss.mean(loss.units(_Choice(simple, float(a))(stacked, blend))) for a in PATH]
+        return _Choice(simple, float(PATH[int(np.argmin(path))]))
 
     def _verdict(
-        self, candidates: dict[str, _Candidate], weights: dict[str, float], blended: Array, loss: HeldOutLoss
+        self,
+        candidates: dict[str, _Candidate],
+        weights: dict[str, float],
+        blended: Array,
+        loss: HeldOutLoss,
+        not_nested: str,
     ) -> tuple[list[dict[str, Any]], Verdict]:
         units = {name: loss.units(one.predictions) for name, one in candidates.items()}
         means = {name: loss.mean(one) for name, one in units.items()}
@@ -411,12 +490,27 @@ class _CandidateFit:
         E, problem = self.n_experts, self.problem
         single = int(np.argmax(candidates["best single"].weights))
         verdict = Verdict(
-            winner, means[winner], best,
-            loss.difference(units[winner], units["blend"]), loss.difference(units["best single"], units[winner]),
-            weights, self.first_level.names[single], loss.measure, self.n_regimes, self._not_measured(loss),
+            winner, means[winner], best, loss.difference(units[winner], units["blend"]),
+            loss.difference(units["best single"], units[winner]), weights, self.first_level.names[single],
+            loss.measure, self.n_regimes, self._not_measured(loss), not_nested,
             headroom(problem.y, self.first_level.values[:, :E], problem.weight),
         )  # fmt: skip
         return rows, verdict
+
+    def _rivals(self, candidates: dict[str, _Candidate], loss: HeldOutLoss) -> tuple[set[str], str]:
+        """The winner and the candidates near it; and why nothing that flatters one of them could change the verdict.
+
+        Between the mixture and the stack that sees it nothing is decided: both say that the mixture is needed.
+        """
+        units = {name: loss.units(one.predictions) for name, one in candidates.items() if not one.repeated}
+        winner = list(units.values())[loss.simplest(list(units.values()))]
+        differences = {name: loss.difference(one, winner) for name, one in units.items()}
+        rivals = {name for name, one in differences.items() if abs(one.mean) <= DOUBT * one.standard_error}
+        if len(rivals) == 1:
+            return rivals, CLEAR
+        if not LEARNED.intersection(rivals):
+            return rivals, NOTHING_LEARNED
+        return rivals, ONLY_THE_MIXTURE if rivals <= {MIXTURE, JOINT_STACK} else ""
 
     def _not_measured(self, loss: HeldOutLoss) -> tuple[str, ...]:
         found = []
@@ -449,12 +543,17 @@ class _CandidateFit:
         return likelihood, responsibilities, variance
 
     def _fit_likelihood(
-        self, values: Array, share: Array, scale: Array | None, variance: ColumnVariance | None = None
+        self,
+        values: Array,
+        share: Array,
+        scale: Array | None,
+        variance: ColumnVariance | None = None,
+        known: NDArray[np.bool_] | None = None,
     ) -> tuple[Any, Array]:
         """The likelihood given responsibilities (n, K) of the columns, and log densities (n, K)."""
-        problem, held_out = self.problem, self.folds.held_out
-        seen: Any = ... if held_out.all() else held_out
-        X = problem.X if held_out.all() else take_rows(problem.X, np.flatnonzero(held_out))
+        problem, known = self.problem, self.folds.held_out if known is None else known
+        seen: Any = ... if known.all() else known
+        X = problem.X if known.all() else take_rows(problem.X, np.flatnonzero(known))
         own = None if scale is None else scale[seen]
         share = share[seen] * problem.weight[seen, None]
         fitted = clone(self.settings.likelihood).fit(problem.y[seen], values[seen], share, scale=own, X=X)
@@ -462,6 +561,11 @@ class _CandidateFit:
             # The noise of these columns was learned from the same errors already.
             fitted.factor_ = np.where(variance.follows, 1.0, fitted.factor_)
         return fitted, fitted.log_prob(problem.y, values, scale=scale, X=problem.X)
+
+
+def _known(values: Array) -> NDArray[np.bool_]:
+    """Rows (n,) of which every column (n, K) or (n, K, C) has a prediction."""
+    return np.asarray(np.isfinite(values).reshape(len(values), -1).all(axis=1))
 
 
 def _constant_of(fitted: FittedGate) -> Array:

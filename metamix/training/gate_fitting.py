@@ -89,6 +89,11 @@ class GateFitting:
         Responsibilities that gates without `fit_objective` are fitted to; without, they follow from the weights and
         `log_prob` in a few rounds.
     groups : ndarray of shape (n,) or None
+    inside : sequence of GateFitting, optional
+        For each fold, what a gate is fitted to that is judged on this fold: the same from predictions of models that
+        have not seen the rows that it holds out. By default every gate is fitted to what it is judged by.
+    known : ndarray of bool, shape (n,), optional
+        Rows that have predictions; by default all that are held out.
     """
 
     Z: Any
@@ -101,6 +106,8 @@ class GateFitting:
     top_k: int | None = None
     labels: Array | None = None
     groups: NDArray[Any] | None = None
+    inside: Sequence[GateFitting] | None = None
+    known: NDArray[np.bool_] | None = None
 
     @cached_property
     def _held_out(self) -> Rows:
@@ -130,8 +137,8 @@ class GateFitting:
     def fit_constant(self) -> FittedGate:
         """Constant weights: those with the smallest mean objective, fitted on the other folds."""
         weights, judged = self._blank()
-        for rows, test in self._open():
-            weights[test], judged[test] = self._constant_weights(_subset(rows, GATE_ROWS)), True
+        for f, rows, test in self._open():
+            weights[test], judged[test] = self._for_fold(f)._constant_weights(_subset(rows, GATE_ROWS)), True
         gate = self._constant_gate(_subset(self._held_out, GATE_ROWS))
         return FittedGate(gate, weights, judged, np.inf)
 
@@ -186,15 +193,20 @@ class GateFitting:
         return self.best(candidates)
 
     def minimising(self, objective: Objective) -> GateFitting:
-        """The same fitting to another objective; gates are judged as before."""
-        return replace(self, objective=objective, judge=self.judge or self.objective)
+        """The same fitting to another objective, without `inside`; gates are judged as before."""
+        return replace(self, objective=objective, judge=self.judge or self.objective, inside=None)
 
-    def _open(self) -> Iterator[tuple[Rows, Rows]]:
-        """Rows to fit and rows to judge, of every fold that has enough of both."""
+    def _for_fold(self, f: int) -> GateFitting:
+        """What a gate is fitted to that is judged on fold f."""
+        return self if self.inside is None else self.inside[f]
+
+    def _open(self) -> Iterator[tuple[int, Rows, Rows]]:
+        """Fold, rows to fit and rows to judge, of every fold that has enough of both."""
         for f in range(len(self.folds)):
-            rows, test = self.folds.train_rows(f), self.folds.test_rows(f)
+            rows, test, known = self.folds.train_rows(f), self.folds.test_rows(f), self._for_fold(f).known
+            rows = rows if known is None else rows[known[rows]]
             if len(rows) >= 2 * self.n_experts and len(test) and self.weight[rows].any():
-                yield rows, test
+                yield f, rows, test
 
     def _blank(self) -> tuple[Array, NDArray[np.bool_]]:
         return np.tile(self._overall, (self.folds.n, 1)), np.zeros(self.folds.n, dtype=bool)
@@ -213,11 +225,11 @@ class GateFitting:
 
     def _choose_penalty(self, gate: PathGate) -> tuple[float, tuple[Any, ...]]:
         """The penalty of the path, and the gate of each fold fitted with it."""
-        folds = [(_subset(rows, PATH_ROWS), test) for rows, test in self._open()]
+        folds = [(f, _subset(rows, PATH_ROWS), test) for f, rows, test in self._open()]
         paths: list[list[Any]] = [[] for _ in folds]
         judge = self.judge or self.objective
         losses, counts = np.empty((self.folds.n, 0)), np.zeros(self.folds.n)
-        for _, test in folds:
+        for _, _, test in folds:
             counts[test] = self.weight[test]
         while losses.shape[1] < len(PENALTIES):
             tried = losses.shape[1]
@@ -225,8 +237,8 @@ class GateFitting:
                 break
             penalties = PENALTIES[tried : tried + (MORE_PENALTIES if tried else FIRST_PENALTIES)]
             more = np.zeros((self.folds.n, len(penalties)))
-            for path, (rows, test) in zip(paths, folds, strict=True):
-                path += self._fit_path(gate, rows, penalties, path[-1] if path else None)
+            for path, (f, rows, test) in zip(paths, folds, strict=True):
+                path += self._for_fold(f)._fit_path(gate, rows, penalties, path[-1] if path else None)
                 for p, one in enumerate(path[-len(penalties) :]):
                     given = one.predict_proba(take_rows(self.Z, test))
                     more[test, p] = judge.take(test)(keep_top(given, self.top_k))[0]
@@ -254,11 +266,11 @@ class GateFitting:
         """Weights (n, K) out of fold, for which rows (n,), and the gate of each fold, continued from `members`."""
         weights, judged = self._blank()
         found: list[Any] = []
-        for f, (rows, test) in enumerate(self._open()):
-            one = members[f] if members else None
+        for i, (f, rows, test) in enumerate(self._open()):
+            one = members[i] if members else None
             if one is None or not fitted or len(rows) > PATH_ROWS:
                 rows = _subset(rows, GATE_ROWS)
-                one = self._fit_path(gate, rows, [penalty], one, adaptive=adaptive)[0]
+                one = self._for_fold(f)._fit_path(gate, rows, [penalty], one, adaptive=adaptive)[0]
             found.append(one)
             weights[test], judged[test] = one.predict_proba(take_rows(self.Z, test)), True
         return weights, judged, tuple(found) if penalty is not None else ()
@@ -286,8 +298,10 @@ class GateFitting:
         responsibilities = weights
         for _ in range(LABEL_ROUNDS if self.labels is None else 1):
             responsibilities = posterior(weights, self.log_prob)[0] if self.labels is None else self.labels
-            for rows, test in self._open():
-                one = fit_responsibilities(gate, self.Z, responsibilities, self.weight, rows)
+            for f, rows, test in self._open():
+                fitted = self._for_fold(f)
+                labels = responsibilities if fitted.labels is None else fitted.labels
+                one = fit_responsibilities(gate, fitted.Z, labels, self.weight, rows)
                 given = one.predict_proba(take_rows(self.Z, test))
                 weights[test], judged[test] = (1 - FLOOR) * given + FLOOR / self.n_experts, True
         final = fit_responsibilities(gate, self.Z, responsibilities, self.weight, self._held_out)

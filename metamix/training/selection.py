@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 #: A candidate replaces a simpler one only if its loss is lower by more than this many standard errors of the paired
 #: difference (Breiman et al. 1984). The same number serves penalties, gates, rounds, regimes, types and candidates.
-STANDARD_ERRORS = 1.0
+STANDARD_ERRORS = 1.5
 #: Probabilities are clipped to this before the logarithm of the log-loss.
 SMALLEST_PROBABILITY = 1e-15
 #: Differences below this share of the loss are rounding.

@@ -9,7 +9,9 @@ from metamix.training.error_correlation import Headroom
 from metamix.training.selection import Paired
 from metamix.training.wording import short_number
 
-__all__ = ["Verdict", "Verdicts"]
+__all__ = [
+    "CLEAR", "ELSEWHERE", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_FEW_ROWS", "UNSEEN", "Verdict", "Verdicts",
+]  # fmt: skip
 
 PHRASES = {
     "mean of y": "the mean of y",
@@ -24,6 +26,13 @@ PHRASES = {
 }
 #: Weights below this are not named in the sentence.
 SMALLEST_SHARE = 0.005
+#: Why nothing was nested.
+CLEAR = "no other candidate is within three standard errors of it"
+ONLY_THE_MIXTURE = "both candidates within three standard errors see the specialised mixture"
+NOTHING_LEARNED = "no candidate within three standard errors is learned from out-of-fold predictions"
+UNSEEN = "no model behind the out-of-fold predictions has seen the rows that it is judged by"
+TOO_FEW_ROWS = "no expert could be fitted without the rows of two folds"
+ELSEWHERE = "the models were fitted elsewhere, so candidates that are learned from their predictions may look too good"
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,8 @@ class Verdict:
     best : str
         The candidate with the smallest loss.
     gain : Paired
-        How much less than the winner `predict` loses, out of fold: mean and standard error.
+        How much less than the winner `predict` loses, out of fold: mean and standard error. What `predict` combines
+        is chosen once more without the rows that it is judged by.
     gain_over_single : Paired
         How much less than the best single expert the winner loses.
     weights : mapping from candidate to float
@@ -52,6 +62,9 @@ class Verdict:
         Of the specialised mixture, where there is one.
     not_measured : tuple of str
         What the table of out-of-fold predictions does not show.
+    not_nested : str
+        Why what is learned from out-of-fold predictions was judged on predictions whose models have seen a part of
+        the rows; empty if it was judged without.
     headroom : Headroom, optional
         What a choice between the experts could gain at all.
 
@@ -75,6 +88,7 @@ below the stack.
     measure: str
     n_regimes: int | None = None
     not_measured: tuple[str, ...] = field(default=())
+    not_nested: str = ""
     headroom: Headroom | None = None
 
     def __str__(self) -> str:
@@ -100,6 +114,8 @@ below the stack.
         if self.n_regimes is not None:
             found = "no regimes were found" if self.n_regimes == 1 else f"{self.n_regimes} regimes were found"
             sentences.append(f"{found[0].upper()}{found[1:]}.")
+        if self.not_nested:
+            sentences.append(f"Nothing was nested: {self.not_nested}.")
         return sentences if self.headroom is None else [*sentences, str(self.headroom)]
 
     def _share(self, gain: Paired, whole: float) -> str:

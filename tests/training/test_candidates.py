@@ -17,7 +17,8 @@ from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.gates import ConstantGate, SoftmaxGate
 from metamix.likelihoods import Categorical, Gaussian
 from metamix.training.candidates import CANDIDATES, CandidateSettings
-from metamix.training.fit import MixtureColumn, fit_combination
+from metamix.training.fit import fit_combination
+from metamix.training.mixture_column import MixtureColumn
 from metamix.training.stacking import FeatureWeightedStack, LinearStack, LogOpinionPool
 
 NUMBERS = ["mean of y", "best single", "average", "convex", "stack", "feature-weighted stack", "gated"]
@@ -50,7 +51,7 @@ def _settings(problem, **more):
 
 def _fitted(problem, folds, values, names="abcdefg", mixture=None, failures=(), **more):
     table = replace(_table(names[: values.shape[1]], values), failures=list(failures))
-    fitted = fit_combination(problem, folds, table, _settings(problem, **more), (), mixture)
+    fitted = fit_combination(problem, folds, table, (), _settings(problem, **more), mixture)
     return fitted, {row["candidate"]: row for row in fitted.targets[0].candidates}
 
 
@@ -359,7 +360,7 @@ def test_several_targets_are_blended_one_by_one():
     problem, folds, values = _numbers()
     both = replace(problem, y=np.column_stack([problem.y, 5 * problem.y]))
     table = _table("abc", np.stack([values, 5 * values], axis=2))
-    fitted = fit_combination(both, folds, table, _settings(problem))
+    fitted = fit_combination(both, folds, table, (), _settings(problem))
     _, single = _fitted(problem, folds, values)
     for t, unit in enumerate((1, 25)):
         for row in fitted.targets[t].candidates:

@@ -165,12 +165,9 @@ def proxy_responsibilities(
     positions = rng.permutation(np.flatnonzero(weight > 0))[: 4 * SEARCH_ROWS // 3]
     columns = ProxyColumns(take_rows(X, positions), rng, classes, capacity)
     known = columns(take_rows(X, positions), Y[positions], weight[positions])
-    searches = _searches(known, gate, rng)
-    K = (
-        _count(searches, max_regimes, by_error and not classes, None if groups is None else groups[positions])
-        if n_regimes is None
-        else n_regimes
-    )
+    units = None if groups is None else groups[positions]
+    searches = _searches(known, gate, rng, units)
+    K = _count(searches, max_regimes, by_error and not classes, units) if n_regimes is None else n_regimes
     # Where every quarter is held out in turn, quarters differ in difficulty: the gain over one regime is compared.
     gains = [one.score(one.mixture(K)) - (one.score(one.mixture(1)) if len(searches) > 1 else 0.0) for one in searches]
     search = searches[int(np.argmax(gains))]
@@ -186,14 +183,36 @@ def proxy_responsibilities(
     return responsibilities, sorted(search.ranking, key=lambda row: row["score"])
 
 
-def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator) -> list[_Search]:
-    """A search with a quarter of the rows held out; with few rows one for each quarter."""
+def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator, groups: NDArray[Any] | None) -> list[_Search]:
+    """A search with a quarter of the rows held out; with few rows one for each quarter. Groups are not divided."""
     rows = np.arange(len(known.Y))
-    quarter = len(rows) // 4
-    first = range(0, 4 * quarter, quarter) if quarter and len(rows) <= FEW_ROWS else [0]
-    held_out = [rows[begin : begin + quarter] if quarter else rows for begin in first]
-    fitted = [np.delete(rows, held) if quarter else rows for held in held_out]
-    return [_Search(known, *pair, gate, rng) for pair in zip(fitted, held_out, strict=True)]
+    quarters = _quarters(len(rows), groups)
+    if len(quarters) < 2:
+        return [_Search(known, rows, rows, gate, rng)]
+    if len(rows) > FEW_ROWS:
+        quarters = quarters[:1]
+    return [_Search(known, np.setdiff1d(rows, held), held, gate, rng) for held in quarters]
+
+
+def _quarters(n: int, groups: NDArray[Any] | None) -> list[NDArray[np.intp]]:
+    """Rows in four parts of about the same size, whole groups where there are some, in the order of the rows.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in _quarters(4, None)]
+    [[0], [1], [2], [3]]
+    >>> [part.tolist() for part in _quarters(6, np.array(["b", "a", "b", "a", "c", "c"]))]
+    [[0, 2], [1, 3], [4, 5]]
+    """
+    if groups is None:
+        quarter = n // 4
+        return [np.arange(begin, begin + quarter) for begin in range(0, 4 * quarter, quarter or 1)]
+    _, first, codes, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(first)
+    before = np.empty(len(order), dtype=np.intp)
+    before[order] = np.cumsum(sizes[order]) - sizes[order]
+    part = (4 * before // n)[codes]
+    return [np.flatnonzero(part == q) for q in np.unique(part)]
 
 
 def _count(searches: list[_Search], max_regimes: int, by_error: bool, groups: NDArray[Any] | None) -> int:

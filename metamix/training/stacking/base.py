@@ -100,14 +100,17 @@ class Stack(BaseEstimator, ABC):
         rows = np.sort(np.concatenate([test for _, test in pairs])) if rows is None else rows
         everything = StackData(predictions, y, weight, features)
         seen = [everything if inside is None else replace(everything, predictions=inside[p]) for p in range(len(pairs))]
-        self._choose([(seen[p].to_fit(learn), everything.take(test)) for p, (learn, test) in enumerate(pairs)])
+        judged = [(seen[p].to_fit(learn), everything.take(test)) for p, (learn, test) in enumerate(pairs)]
+        choice, choices = self._choose(judged)
         self.oof_ = np.full((len(y), *predictions.shape[2:]), np.nan)
-        for data, (learn, test) in zip(seen, pairs, strict=True):
-            model = self._model(data.to_fit(learn))
+        for (fitted, held_out), own, (_, test) in zip(judged, choices, pairs, strict=True):
+            model = self._model(fitted, own)
             if model is not None:
-                self.oof_[test] = self._answer(model, everything.take(test))
-        self.inside_ = None if inside is None else [self._inside(data, p, pairs) for p, data in enumerate(seen)]
-        self.model_ = self._model(everything.to_fit(rows))
+                self.oof_[test] = self._answer(model, held_out)
+        self.inside_ = None
+        if inside is not None:
+            self.inside_ = [self._inside(seen[p], p, pairs, choices[p]) for p in range(len(pairs))]
+        self.model_ = self._model(everything.to_fit(rows), choice)
         return self
 
     def predict(self, predictions: Array, features: Array | None = None) -> Array:
@@ -116,23 +119,24 @@ class Stack(BaseEstimator, ABC):
         nothing = np.zeros(len(predictions))
         return self._answer(self.model_, StackData(predictions, nothing, nothing, features))
 
-    def _inside(self, data: StackData, p: int, pairs: Pairs) -> Array:
+    def _inside(self, data: StackData, p: int, pairs: Pairs, choice: Any) -> Array:
         """Predictions of the rows that pair p fits, by stacks fitted to the others of them; elsewhere the average."""
         mine = np.zeros(len(data.y), dtype=bool)
         mine[pairs[p][0]] = True
         found = np.asarray(data.predictions.mean(axis=1))
         for q, (learn, test) in enumerate(pairs):
             learn, test = learn[mine[learn]], test[mine[test]]
-            model = self._model(data.to_fit(learn)) if q != p and len(test) else None
+            model = self._model(data.to_fit(learn), choice) if q != p and len(test) else None
             if model is not None:
                 found[test] = self._answer(model, data.take(test))
         return found
 
-    def _choose(self, pairs: Sequence[tuple[StackData, StackData]]) -> None:
-        """Choose what is not fitted but judged, from what each pair fits and judges; nothing by default."""
+    def _choose(self, pairs: Sequence[tuple[StackData, StackData]]) -> tuple[Any, Sequence[Any]]:
+        """What is not fitted but chosen by the rows that the pairs judge; and that without the rows of each pair."""
+        return None, [None] * len(pairs)
 
     @abstractmethod
-    def _model(self, data: StackData) -> Any:
+    def _model(self, data: StackData, choice: Any) -> Any:
         """What is learned from rows that all have weight; None if they are too few."""
 
     @abstractmethod

@@ -73,7 +73,7 @@ class EstimatorStack(BoundedStack):
         """Predictions (n,), or probabilities (n, C), from those of the experts."""
         return (Stack if predictions.ndim == 3 else BoundedStack).predict(self, predictions, features)
 
-    def _model(self, data: StackData) -> FittedExpert | None:
+    def _model(self, data: StackData, choice: Any) -> FittedExpert | None:
         n_classes = data.predictions.shape[2] if data.predictions.ndim == 3 else None
         if not len(data.y):
             return None

@@ -218,20 +218,27 @@ class FeatureWeightedStack(BoundedStack):
         self.clip = clip
         self.free = free
 
-    def _choose(self, pairs: Sequence[tuple[StackData, StackData]]) -> None:
+    def _choose(self, pairs: Sequence[tuple[StackData, StackData]]) -> tuple[float, list[float]]:
+        """The penalty with the smallest loss; for the rows of each pair that with the smallest loss in the others."""
         alphas = (*ALPHAS, np.inf)
-        losses = np.zeros(len(alphas))
-        for fitted, judged in pairs:
+        losses = np.zeros((len(pairs), len(alphas)))
+        for p, (fitted, judged) in enumerate(pairs):
             if len(fitted.y):
                 found = self._path(fitted, alphas)(judged)
-                losses += judged.weight @ np.square(found - judged.y[:, None])
-        self.alpha_ = float(alphas[int(losses.argmin())]) if losses.any() else np.inf  # unjudged: the plain stack
+                losses[p] = judged.weight @ np.square(found - judged.y[:, None])
+
+        def smallest(loss: Array) -> float:
+            return float(alphas[int(loss.argmin())]) if loss.any() else np.inf  # unjudged: the plain stack
+
+        total = losses.sum(axis=0)
+        self.alpha_ = smallest(total)
+        return self.alpha_, [smallest(total - own) if len(pairs) > 1 else self.alpha_ for own in losses]
 
     def _path(self, data: StackData, alphas: Sequence[float]) -> _WeightsModel:
         return _WeightsModel(data, alphas, self.most_columns, self.clip, self.free)
 
-    def _model(self, data: StackData) -> _WeightsModel | None:
-        return self._path(data, [self.alpha_]) if len(data.y) else None
+    def _model(self, data: StackData, choice: Any) -> _WeightsModel | None:
+        return self._path(data, [choice]) if len(data.y) else None
 
     def _answer(self, model: Any, data: StackData) -> Array:
         return np.asarray(model(data)[:, 0])

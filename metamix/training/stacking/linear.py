@@ -58,7 +58,7 @@ class LinearStack(BoundedStack):
         """Intercept, in the units of y."""
         return float(self.model_[1])
 
-    def _model(self, data: StackData) -> tuple[Array, float] | None:
+    def _model(self, data: StackData, choice: Any) -> tuple[Array, float] | None:
         if len(data.y) < 2:
             return None
         share = data.weight / data.weight.sum()

@@ -65,7 +65,7 @@ class LogOpinionPool(Stack):
         """Logarithms (C,) of the factors of the classes."""
         return np.asarray(self.model_[1])
 
-    def _model(self, data: StackData) -> tuple[Array, Array] | None:
+    def _model(self, data: StackData, choice: Any) -> tuple[Array, Array] | None:
         if not len(data.y):
             return None
         logs = self._logs(data.predictions)

@@ -1,0 +1,160 @@
+"""The fitted blend: experts, mixture and stacks under the weights of the candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamix.data.gate_features import GateFeatures, StackColumns
+from metamix.fitting.out_of_fold import Failure
+from metamix.recombination import combine, keep_top
+from metamix.training.candidates import TargetBlend
+from metamix.training.prediction import Combination
+
+__all__ = ["FittedBlend"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FittedBlend(Combination):
+    """Experts, mixture and stacks under the weights of the blend.
+
+    Parameters
+    ----------
+    names, columns, features, n_targets, n_classes, top_k
+        As in `Combination`; columns of the first level are the experts and the mixture.
+    targets : list of TargetBlend
+    stack_columns : StackColumns or None
+        Columns of X for the feature-weighted stack.
+    mixture : FittedMixture, list of them (one for each fold, with ``refit=False``), or None
+    history, starts : list of dict
+        Of the mixture.
+    failures : list of Failure
+    n_regimes : int or None
+    """
+
+    names: list[str]
+    columns: Sequence[Any]
+    features: GateFeatures
+    n_targets: int | None
+    n_classes: int | None
+    top_k: int | None
+    targets: list[TargetBlend]
+    stack_columns: StackColumns | None
+    mixture: Any
+    history: list[dict[str, Any]]
+    starts: list[dict[str, Any]]
+    failures: list[Failure]
+    n_regimes: int | None
+
+    @property
+    def likelihoods(self) -> list[Any]:
+        """Fitted likelihood of each target."""
+        return [target.likelihood for target in self.targets]
+
+    @property
+    def n_first_level(self) -> int:
+        """Number of columns of the first level: experts and mixture."""
+        return len(self.names) - len(self.stack_names) - 1
+
+    @property
+    def stack_names(self) -> list[str]:
+        """Names of the stacks."""
+        return list(self.targets[0].stacks)
+
+    def not_nested(self, why: str) -> FittedBlend:
+        """The same, whose verdicts say why nothing was nested, unless they say so already."""
+        verdicts = [replace(one.verdict, not_nested=one.verdict.not_nested or why) for one in self.targets]
+        targets = [replace(one, verdict=verdict) for one, verdict in zip(self.targets, verdicts, strict=True)]
+        return replace(self, targets=targets)
+
+    def candidate_predictions(self, X: Any) -> dict[str, Array]:
+        """Predictions (n,) or (n, C) of every candidate and of the blend, for a single target."""
+        target = self.targets[0]
+        values = self.column_predictions(X)[0]
+        inside = values[:, target.gate_columns]
+        gate = keep_top(target.gate.predict_proba(self.features.join(self.features.base(X), inside)), self.top_k)
+        found = {
+            name: combine(gate, inside) if weights is None else np.einsum("k,nk...->n...", weights, values)
+            for name, weights in target.candidate_weights.items()
+        }
+        return found | {"blend": combine(target.weights(gate, len(values), None), values)}
+
+    def _gate_part(self, n: int) -> tuple[Any, NDArray[np.intp], float, Array]:
+        target = self.targets[0]
+        return target.gate, target.gate_columns, target.gate_share, np.tile(target.constant_weights, (n, 1))
+
+    def _weights(self, base: Any, t: int, values: Array | None) -> Array:
+        target = self.targets[t]
+        n = len(values) if values is not None else base.shape[0] if hasattr(base, "shape") else len(base)
+        given = None
+        if target.gate_share > 0:
+            inside = None if values is None else values[:, target.gate_columns]
+            given = target.gate.predict_proba(self.features.join(base, inside))
+        return target.weights(given, n, self.top_k)
+
+    def _first_level_needed(self, weights: list[Array], scaled: bool) -> NDArray[np.bool_]:
+        E = self.n_first_level
+        needed = np.zeros((len(weights[0]), E), dtype=bool)
+        for weight, target in zip(weights, self.targets, strict=True):
+            needed |= weight[:, :E] > 0
+            for name, (_, width) in target.stacks.items():
+                needed[:, :width] |= weight[:, [self.names.index(name)]] > 0
+            if scaled and target.variance is not None:
+                needed[:, target.variance.mixture] |= (weight[:, target.variance.follows] > 0).any(axis=1)
+        return needed
+
+    def _second_level(self, X: Any, values: Array, scale: Array | None) -> tuple[Array, Array | None]:
+        """Stacks and mean, where the columns that they see are known."""
+        E, several = self.n_first_level, self.n_targets is not None
+        added = np.full((len(values), len(self.names) - E, *values.shape[2:]), np.nan)
+        features = None
+        for name in self.stack_names:
+            k = self.names.index(name) - E
+            width = max(target.stacks[name][1] for target in self.targets)
+            known = np.asarray(np.isfinite(values[:, :width]).reshape(len(values), -1).all(axis=1))
+            if not known.any():
+                continue
+            rows: Any = slice(None) if known.all() else np.flatnonzero(known)
+            if self.stack_columns is not None and features is None:
+                features = self.stack_columns.dense(self.features.base(X))
+            some = None if features is None else features[rows]
+            for t, target in enumerate(self.targets):
+                stack, width = target.stacks[name]
+                if several:
+                    added[rows, k, t] = stack.predict(values[rows, :width, t], some)
+                else:
+                    added[rows, k] = stack.predict(values[rows, :width], some)
+        means = [target.mean for target in self.targets]
+        added[:, -1] = means if several else means[0]
+        if scale is not None:
+            scale = np.concatenate([scale, np.full(added.shape, np.nan)], axis=1)
+            for t, target in enumerate(self.targets):
+                if target.variance is not None:
+                    own = scale[:, :, t] if several else scale
+                    own[:] = target.variance(own)
+        return np.concatenate([values, added], axis=1), scale
+
+    def _widths(self, needed: NDArray[np.bool_]) -> dict[str, int]:
+        stacks = self.targets[0].stacks
+        return {name: width for name, (_, width) in stacks.items() if needed[self.names.index(name)]}
+
+    def _second_level_gradient(self, X: Any, values: Array, slopes: Array, widths: dict[str, int]) -> Array:
+        if not widths:
+            return slopes
+        base, features, jacobian = self.features.base(X), None, None
+        if self.stack_columns is not None:
+            inside = self.features.base_jacobian(X)
+            assert inside is not None
+            features, jacobian = self.stack_columns.dense(base), self.stack_columns.jacobian(base) @ inside
+        for name, width in widths.items():
+            stack = self.targets[0].stacks[name][0]
+            slopes[:, self.names.index(name)] = stack.predict_gradient(
+                values[:, :width], features, slopes[:, :width], jacobian
+            )
+        return slopes

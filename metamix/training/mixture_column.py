@@ -1,0 +1,270 @@
+"""The mixture as one column: cross-fitted as a whole, like an expert."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamix.data.folds import Folds
+from metamix.data.tables import take_rows
+from metamix.engines import current_engine
+from metamix.fitting import (
+    ALL_ROWS,
+    FitSession,
+    FittedExpert,
+    FoldAverage,
+    Problem,
+    SharedInputs,
+    fit_expert,
+    join_devices,
+)
+from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
+from metamix.fitting.out_of_fold import Failure, OutOfFold
+from metamix.training.candidates import MIXTURE
+from metamix.training.losses import row_losses, target_units
+from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture, single_regime
+from metamix.training.regime_search import capacity_of, initial_responsibilities, prune
+
+__all__ = ["CrossFittedExperts", "MixtureColumn", "cross_fit_mixture", "nest_mixture"]
+
+Array = NDArray[np.float64]
+
+#: Within a fold the mixture is cross-fitted on so many folds, each of which costs a fit per component; with few rows,
+#: where fits cost little and half of the rows would not show where regimes meet, on more.
+INNER_FOLDS = 2
+FEW_ROWS, MORE_FOLDS = 300, 4
+
+
+@dataclass(frozen=True)
+class CrossFittedExperts:
+    """Experts with their out-of-fold predictions, and fitted on all rows.
+
+    Parameters
+    ----------
+    positions : list of int
+        Experts of the session that failed nowhere.
+    predictions : OutOfFold
+    columns : list of FittedExpert or FoldAverage
+    """
+
+    positions: list[int]
+    predictions: OutOfFold
+    columns: list[Any]
+
+
+@dataclass
+class MixtureColumn:
+    """The mixture's column of out-of-fold predictions (None where it failed), and what was found.
+
+    Parameters
+    ----------
+    predictions : OutOfFold
+    column : FittedExpert or FoldAverage
+    mixture : FittedMixture, or one for each fold
+    n_regimes : int
+    starts, history : list of dict
+    failures : list of Failure
+    settings : MixtureSettings
+        With which it was fitted in every fold.
+    """
+
+    predictions: OutOfFold = field(default_factory=OutOfFold.empty)
+    column: Any = None
+    mixture: Any = None
+    n_regimes: int | None = None
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    settings: MixtureSettings | None = None
+
+
+@dataclass(frozen=True)
+class _MixtureJob:
+    """A task: the mixture fitted on the training rows of one fold, and its predictions for the held-out rows."""
+
+    fold: int
+    settings: MixtureSettings
+    initial: Array | None
+    keep: bool
+    on_error: str
+    nested: NestedFit | None = None
+
+    @property
+    def name(self) -> str:
+        if self.nested is not None:
+            return f"{MIXTURE}, {self.nested}"
+        return f"{MIXTURE}, {'all rows' if self.fold == ALL_ROWS else f'fold {self.fold}'}"
+
+
+@dataclass(frozen=True)
+class _MixtureDone:
+    values: Array | None
+    scale: Array | None
+    fitted: FittedExpert | None
+    failures: list[Failure]
+
+
+def cross_fit_mixture(
+    session: FitSession, experts: CrossFittedExperts, settings: MixtureSettings, *, refit: bool
+) -> MixtureColumn:
+    """Out-of-fold predictions of the mixture, fitted as a whole in each fold: search, responsibilities, types, gate.
+
+    The number of regimes is asked once, of all rows: one number carries next to no information about the rows that a
+    fold holds out. With one regime the mixture is the best single expert, and nothing is fitted.
+    """
+    problem, folds = session.problem, session.folds
+    search = settings.search
+    if search.uses_proxies:
+        search = replace(search, capacity=_capacity(session, experts, settings))
+    jobs = [replace(settings, search=search)]
+    (started,) = session.map(_search, jobs, ["regimes, all rows"])
+    if isinstance(started, BaseException):
+        raise started
+    initial, starts = started
+    K = initial.shape[1]
+    if K == 1:
+        found = _best_single_column(session, experts, settings)
+        found.starts = starts
+        return found
+    # Each fold looks for as many regimes in its own rows; of the user's own start it takes what is left after pruning.
+    own_start = not isinstance(search.start, str)
+    search = replace(search, n_experts=K, start=initial if own_start else search.start)
+    inside = replace(settings, search=search, refit=True)
+    work = [_MixtureJob(f, inside, None, not refit, session.on_error) for f in range(len(folds))]
+    if refit:
+        work.append(_MixtureJob(ALL_ROWS, inside, None if own_start else initial, True, session.on_error))
+    done, failures = _run_mixture_jobs(session, work, settings)
+    if len(done) < len(work):
+        return MixtureColumn(failures=failures, starts=starts)
+    predictions = _gathered(problem, folds, done[: len(folds)])
+    if refit:
+        column: Any = done[-1].fitted
+        mixture = column.model
+        history = mixture.history
+    else:
+        members = [result.fitted for result in done if result.fitted is not None]
+        column = FoldAverage(MIXTURE, members)
+        mixture = [member.model for member in members if isinstance(member.model, FittedMixture)]
+        history = [{"fold": f, **row} for f, one in enumerate(mixture) for row in one.history]
+    return MixtureColumn(predictions, column, mixture, K, starts, history, failures, inside)
+
+
+def nest_mixture(
+    session: FitSession, found: MixtureColumn, settings: MixtureSettings, nested: Sequence[Folds | None]
+) -> MixtureColumn:
+    """The mixture with predictions from inside the folds; no mixture if it fails there."""
+    assert found.settings is not None
+    fits, inside = nested_fits(nested), InsideFolds(found.predictions, nested)
+    work = [_MixtureJob(fit.serves[0][0], found.settings, None, False, session.on_error, fit) for fit in fits]
+    done, failures = _run_mixture_jobs(session, work, settings)
+    failures = [*found.failures, *failures]
+    if len(done) < len(work):
+        return MixtureColumn(failures=failures, starts=found.starts)
+    for fit, result in zip(fits, done, strict=True):
+        assert result.values is not None
+        inside.add(fit, 0, result.values, result.scale)
+    return replace(found, predictions=inside.joined(), failures=failures)
+
+
+def _run_mixture_jobs(
+    session: FitSession, work: Sequence[_MixtureJob], settings: MixtureSettings
+) -> tuple[list[_MixtureDone], list[Failure]]:
+    """Results of the jobs that did not fail, and the failures of mixtures and of experts within them."""
+    results = session.map(_fit_mixture_in_fold, work, [job.name for job in work], in_process=settings.on_gpu)
+    failures, done = [], []
+    for job, result in zip(work, results, strict=True):
+        if not isinstance(result, BaseException):
+            done.append(result)
+            failures += [replace(one, fold=job.fold) for one in dict.fromkeys(result.failures)]
+        elif session.on_error == "raise":
+            raise result
+        else:
+            failures.append(Failure(MIXTURE, job.fold, f"{type(result).__name__}: {result}"))
+    return done, failures
+
+
+def _capacity(session: FitSession, experts: CrossFittedExperts, settings: MixtureSettings) -> int:
+    """Capacity of the proxies, from the out-of-fold losses of the best single expert."""
+    problem = session.problem
+    rows = np.flatnonzero(session.folds.held_out & (problem.weight > 0))
+    best = best_column(problem, experts.predictions, rows)
+    losses = row_losses(problem.take(rows), experts.predictions.values[rows, best : best + 1], target_units(problem))[
+        :, 0
+    ]
+    base = settings.features.base(problem.X)
+    columns = problem.X if base is None else base
+    return capacity_of(columns, problem, session.folds, rows, losses, settings.search.seed)
+
+
+def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, list[dict[str, Any]]]:
+    """A task: initial responsibilities of all rows."""
+    found, ranking = initial_responsibilities(inputs.problem, settings.search)
+    return found if settings.search.n_experts is None else prune(found, inputs.problem.weight), ranking
+
+
+def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone:
+    """A task: fit the mixture on the training rows of a fold (or on all), predict the held-out rows."""
+    problem, settings = inputs.problem, job.settings
+    folds, fold = (inputs.folds, job.fold) if job.nested is None else job.nested.inner
+    rows = np.arange(problem.n) if fold == ALL_ROWS else folds.pairs[fold][0]
+    part = problem.take(rows)
+    part, present = part.with_present_classes()
+    inner = folds if fold == ALL_ROWS else folds.inside(fold, part.X, part.y, part.groups)
+    few = np.count_nonzero(part.weight) <= FEW_ROWS
+    inner = inner.merged(MORE_FOLDS if few else INNER_FOLDS, part.weight > 0)
+    search = settings.search.take(rows)
+    settings = replace(settings, search=search)
+    failures: list[Failure] = []
+    if part.n_classes == 1:
+        fitted = replace(fit_expert(inputs.experts[0], part, None, None), n_classes=problem.n_classes, classes=present)
+    else:
+        with FitSession(inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible) as session:
+            # The capacity of the proxies is known from all rows.
+            initial = initial_responsibilities(part, search)[0] if job.initial is None else job.initial
+            mixture = replace(fit_mixture(session, settings, initial), present=present)
+        failures = mixture.failures
+        device = join_devices(column.device for column in mixture.columns)
+        fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)
+    values = scale = None
+    if fold != ALL_ROWS:
+        test = folds.pairs[fold][1] if job.nested is None else job.nested.test
+        values, scale = fitted.predict_with_scale(take_rows(problem.X, test))
+    return _MixtureDone(values, scale, fitted if job.keep else None, failures)
+
+
+def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -> OutOfFold:
+    """Predictions of the folds in one table, averaged where a row is held out more than once."""
+    depth = problem.n_classes or problem.n_targets
+    values = np.zeros((problem.n, 1) if depth is None else (problem.n, 1, depth))
+    scale = None if results[0].scale is None else np.zeros(values.shape)
+    times = np.zeros(problem.n)
+    for (_, test), result in zip(folds.pairs, results, strict=True):
+        values[test, 0] += result.values
+        times[test] += 1
+        if scale is not None:
+            scale[test, 0] += result.scale
+    with np.errstate(invalid="ignore"):
+        times = times.reshape((-1,) + (1,) * (values.ndim - 1))
+        return OutOfFold(
+            [MIXTURE], values / times, np.zeros(1), np.zeros(1), scale=None if scale is None else scale / times
+        )
+
+
+def _best_single_column(session: FitSession, experts: CrossFittedExperts, settings: MixtureSettings) -> MixtureColumn:
+    """The mixture of one regime: the best single expert, which is fitted already."""
+    best = best_column(session.problem, experts.predictions, np.flatnonzero(session.folds.held_out))
+    one = experts.predictions.take([best])
+    mixture = single_regime(session, settings, experts.positions[best], one, experts.columns[best])
+    predictions = replace(one, names=[MIXTURE], failures=[], models={})
+    column = replace(experts.columns[best], name=MIXTURE)
+    return MixtureColumn(predictions, column, mixture, 1, history=mixture.history)
+
+
+def best_column(problem: Problem, predictions: OutOfFold, rows: NDArray[np.intp]) -> int:
+    """Column with the smallest loss over some rows."""
+    part = problem.take(rows)
+    return int(np.argmin(part.weight @ row_losses(part, predictions.values[rows], target_units(problem))))
