@@ -278,10 +278,11 @@ def test_a_failing_expert_is_left_out_and_recorded():
         compare(X, y, [("bad", Broken())], cv=OUTER)
 
 
-def test_an_expert_is_fitted_once_for_each_pair_of_folds():
+def test_what_a_comparison_costs_an_expert():
+    """One fit for each outer fold, for each inner fold, and for each pair of inner folds where a verdict is close."""
     rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, (90, 2))
-    y = X @ [3.0, -2.0] + 0.1 * rng.standard_normal(90)  # no regimes: nothing is fitted by responsibility
+    X = rng.uniform(-1, 1, (120, 2))
+    y = X @ [3.0, -2.0] + 0.1 * rng.standard_normal(120)  # no regimes: nothing is fitted by responsibility
     fits = Counter()
 
     class Counted(Ridge):
@@ -289,11 +290,16 @@ def test_an_expert_is_fitted_once_for_each_pair_of_folds():
             fits[X.tobytes()] += sample_weight is None
             return super().fit(X, y, sample_weight)
 
-    pairs = list(OUTER.split(X))
-    compare(X, y, [("counted", Counted()), NUMBERS[0]], cv=OUTER, random_state=0)
+    outer = KFold(4, shuffle=True, random_state=0)
+    pairs = list(outer.split(X))
+    compare(X, y, [("counted", Counted()), NUMBERS[0]], cv=outer, random_state=0)
     inside = Counter(X[train][inner].tobytes() for f, (train, _) in enumerate(pairs) for inner, _ in _inner(pairs, f))
-    assert sum(inside.values()) == 6, "3 outer folds x 2 inner folds"
-    assert fits == inside + Counter(X[train].tobytes() for train, _ in pairs)
+    assert sum(inside.values()) == 12, "4 outer folds x 3 inner folds"
+    needed = inside + Counter(X[train].tobytes() for train, _ in pairs)
+    assert needed <= fits
+    nested = fits - needed
+    assert sum(nested.values()) <= 12, "of three inner folds there are three pairs"
+    assert {len(rows) for rows in nested} <= {30 * X.itemsize * 2}, "fitted to the fourth that no fold holds out"
 
 
 def _frame(engine="serial", n_jobs=None, random_state=4):

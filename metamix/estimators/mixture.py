@@ -20,7 +20,7 @@ from metamix.engines import current_engine
 from metamix.estimators.resolution import check_parameters, input_tags, name_experts, resolve_experts, resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
-from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X
+from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, warn_of_failures
 from metamix.fitting import Problem, find_placements, join_devices
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior
@@ -190,7 +190,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             if self.verbose:
                 context.enter_context(listen(narrate))
             engine = current_engine(self.n_jobs)
-            fitted: Combination
+            fitted: FittedBlend | FittedMixture
             if folds.in_sample or self.specialize is True:
                 fitted = fit_single_mixture(parts.experts, problem, folds, engine, parts.mixture, self.on_error)
             else:
@@ -199,6 +199,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                     parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error
                 )
         self._store(fitted, folds.fold_of_row)
+        warn_of_failures(fitted.failures)
         return self
 
     def _store(self, fitted: Combination, fold_of_row: NDArray[np.intp]) -> None:

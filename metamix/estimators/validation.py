@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import get_scorer_names
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -15,6 +18,7 @@ from sklearn.utils.validation import validate_data
 
 from metamix.data.folds import Folds
 from metamix.data.tables import is_frame
+from metamix.fitting.out_of_fold import Failure
 
 __all__ = [
     "check_X",
@@ -25,6 +29,7 @@ __all__ = [
     "check_rows",
     "check_scoring",
     "check_weights",
+    "warn_of_failures",
 ]
 
 
@@ -189,6 +194,26 @@ def check_folds(folds: Folds, weight: NDArray[np.float64]) -> None:
                 f"every row that fold {f} trains on has sample_weight zero, so no expert could be fitted; "
                 "give other folds, or weights."
             )
+
+
+def warn_of_failures(failures: Iterable[Failure]) -> None:
+    """Warn once of the experts that were dropped, each with its first error.
+
+    Warns
+    -----
+    FitFailedWarning
+    """
+    first: dict[str, Failure] = {}
+    for one in failures:
+        first.setdefault(one.expert, one)
+    if first:
+        listed = "; ".join(f"{name} ({one.error})" for name, one in first.items())
+        warnings.warn(
+            f"left out because a fit failed: {listed}. failures_ lists every failure; on_error='raise' shows the first "
+            "where it happens.",
+            FitFailedWarning,
+            stacklevel=3,
+        )
 
 
 def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:

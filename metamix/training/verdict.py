@@ -42,7 +42,7 @@ class Verdict:
     Parameters
     ----------
     winner : str
-        The simplest candidate whose loss is within one standard error of the best.
+        The simplest candidate whose loss is within one and a half standard errors of the best.
     loss : float
         Its out-of-fold loss.
     best : str

@@ -8,6 +8,7 @@ from sklearn.model_selection import (
     GroupKFold,
     KFold,
     LeaveOneGroupOut,
+    PredefinedSplit,
     RepeatedKFold,
     ShuffleSplit,
     StratifiedKFold,
@@ -15,6 +16,7 @@ from sklearn.model_selection import (
 )
 
 from metamix.data.folds import make_folds
+from metamix.fitting.nested import nested_fits
 
 
 def _rows(n):
@@ -222,3 +224,55 @@ def test_invalid_cv_is_named(cv, says):
 def test_more_folds_than_groups_are_rejected():
     with pytest.raises(ValueError, match="3 groups"):
         make_folds(5, *_rows(10), groups=np.arange(10) % 3)
+
+
+# --- nested ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cv", [5, 3, KFold(4), RepeatedKFold(n_splits=3, n_repeats=2, random_state=0)])
+def test_nested_folds_know_neither_fold(cv):
+    y = np.arange(60.0)
+    folds = make_folds(cv, np.zeros((60, 1)), y, random_state=0)
+    nested = folds.nested(np.zeros((60, 1)), y)
+    assert len(nested) == len(folds)
+    for (train, test), inner in zip(folds.pairs, nested, strict=True):
+        held = np.concatenate([rows for _, rows in inner.pairs])
+        assert sorted(held) == sorted(train), "every training row is predicted once"
+        for inner_train, inner_test in inner.pairs:
+            assert not np.isin(inner_train, test).any()
+            assert not np.isin(inner_train, inner_test).any()
+
+
+def test_a_nested_fit_serves_both_folds():
+    folds = make_folds(5, np.zeros((50, 1)), np.zeros(50), random_state=0)
+    fits = nested_fits(folds.nested(np.zeros((50, 1)), np.zeros(50)))
+    assert len(fits) == 10, "pairs of five folds"
+    for fit in fits:
+        (f, of_f), (g, of_g) = fit.serves
+        assert sorted(fit.train) == sorted(np.flatnonzero(~np.isin(folds.fold_of_row, [f, g])))
+        assert sorted(of_f) == sorted(folds.pairs[g][1]), "fold f takes the rows of g"
+        assert sorted(of_g) == sorted(folds.pairs[f][1])
+
+
+def test_groups_stay_together_in_nested_folds():
+    groups = np.repeat(np.arange(12), 4)
+    folds = make_folds(4, np.zeros((48, 1)), np.zeros(48), groups, random_state=0)
+    for inner in folds.nested(np.zeros((48, 1)), np.zeros(48), groups):
+        for train, test in inner.pairs:
+            assert not set(groups[train]) & set(groups[test])
+
+
+@pytest.mark.parametrize(
+    "cv", [TimeSeriesSplit(4), [(np.arange(40), np.arange(40, 60))], PredefinedSplit([-1] * 40 + [0] * 20)]
+)
+def test_nothing_is_nested_where_no_model_has_seen_the_rows_it_is_judged_by(cv):
+    folds = make_folds(cv, np.zeros((60, 1)), np.zeros(60))
+    assert set(folds.nested(np.zeros((60, 1)), np.zeros(60))) == {None}
+
+
+def test_two_folds_are_nested_by_splitting_again():
+    y = np.arange(40.0)
+    folds = make_folds(2, np.zeros((40, 1)), y, random_state=0)
+    for (train, test), inner in zip(folds.pairs, folds.nested(np.zeros((40, 1)), y), strict=True):
+        assert sorted(np.concatenate([rows for _, rows in inner.pairs])) == sorted(train)
+        assert not any(np.isin(rows, test).any() for rows, _ in inner.pairs)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
@@ -11,6 +12,7 @@ from sklearn.tree import DecisionTreeRegressor
 from metamix import MixtureRegressor, compare, make_regimes
 from metamix.gates import SoftmaxGate
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 RIDGE, TREE = Ridge(), DecisionTreeRegressor(max_depth=3, random_state=0)
 EVERY = pytest.mark.parametrize("specialize", [False, True, "auto"])
 
@@ -51,6 +53,34 @@ def test_a_failing_expert_is_dropped_and_recorded(specialize, how):
     assert np.isfinite(mixture.predict(X)).all()
     if specialize is not True:
         assert "bad" in str(mixture.verdict_)
+
+
+def test_a_dropped_expert_warns_once_with_its_error():
+    X, y = table()
+    pool = [("bad", Broken()), ("ridge", RIDGE), ("tree", TREE)]
+    with pytest.warns(FitFailedWarning, match=r"bad \(MemoryError: the table is too big\).*on_error='raise'") as caught:
+        MixtureRegressor(pool, **settings(False)).fit(X, y)
+    assert len(caught) == 1
+
+
+def test_an_expert_that_fails_without_two_folds_is_dropped():
+    """With three folds of 120 rows the nested fits have 40 rows."""
+
+    class Choosy(Ridge):
+        def fit(self, X, y, sample_weight=None):
+            if len(X) < 80:
+                raise ValueError("too few rows")
+            return super().fit(X, y)
+
+    X, y = table()
+    mixture = MixtureRegressor([("choosy", Choosy()), ("ridge", RIDGE)], specialize=False, cv=3, random_state=0)
+    mixture.fit(X, y)
+    assert "choosy" not in mixture.named_experts_
+    assert mixture.failures_["error"].str.contains("too few rows").all()
+    assert len(mixture.failures_) == 3
+    alone = MixtureRegressor([("choosy", Choosy())], specialize=False, cv=3, random_state=0).fit(X, y)
+    assert next(iter(alone.named_experts_)) == "choosy", "nothing is left to nest"
+    assert "Nothing was nested: no expert could be fitted without the rows of two folds." in str(alone.verdict_)
 
 
 def test_an_expert_that_fails_only_on_all_rows_is_dropped_too():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import mean_absolute_error
 from sklearn.model_selection import KFold
@@ -94,7 +95,7 @@ def test_best_predicts_as_the_candidate_with_the_smallest_loss(column, winner):
     assert mixture.verdict_.best == best
     expected, tolerance = predicted_by(mixture, best, X, y)
     np.testing.assert_allclose(mixture.predict(X), expected, rtol=0, atol=tolerance)
-    assert loss["blend"] == loss[best]
+    assert loss["blend"] >= loss[best], "chosen once more without each fold"
 
 
 @pytest.mark.parametrize("winner", WINNERS)
@@ -106,8 +107,9 @@ def test_the_blend_is_the_weighted_sum_of_the_candidates(column, winner):
     assert mixture.verdict_.weights == weight[weight > 0].to_dict()
     total = sum(share * predicted_by(mixture, name, X, y)[0] for name, share in weight.items())
     np.testing.assert_allclose(mixture.predict(X), total, rtol=0, atol=1e-4)
-    loss = mixture.candidates_.set_index("candidate")["loss"]
-    assert loss["blend"] <= loss[mixture.verdict_.winner], "the path begins at the simplest good candidate"
+    table = mixture.candidates_.set_index("candidate")
+    own, winner = table.loc["blend"], table.loc[mixture.verdict_.winner]
+    assert own["loss"] <= winner["loss"] + 3 * winner["standard_error"] + 0.05 * winner["loss"]
 
 
 def test_planted_regimes_are_predicted_by_the_mixture():
@@ -134,21 +136,33 @@ def test_classes_are_predicted_by_the_chosen_candidate(final):
     np.testing.assert_allclose(mixture.predict_proba(X), 0.5, atol=1e-12)
 
 
+def nested_table(pool, X, y, folds, f):
+    """Predictions (n, K) of the rows that fold f trains on, by models without that fold and their own."""
+    table, (_, test) = np.full((len(y), len(pool)), np.nan), folds[f]
+    for g, (train, held_out) in enumerate(folds):
+        rows = np.setdiff1d(train, test)
+        for k, (_, model) in enumerate(pool):
+            if g != f:
+                table[held_out, k] = clone(model).fit(X[rows], y[rows]).predict(X[held_out])
+    return table
+
+
 # --- the table of candidates ----------------------------------------------------------------------------
 
 
 def test_losses_are_those_of_out_of_fold_predictions():
-    """Each candidate's loss made again from the experts' out-of-fold predictions, with other code."""
+    """Each candidate's loss made again from the experts' nested out-of-fold predictions, with other code."""
     X, y = make_regimes(150, 4, random_state=1)
     folds = list(KFold(3, shuffle=True, random_state=0).split(X))
     pool = [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=4, random_state=0))]
     mixture = MixtureRegressor(pool, specialize=False, gate="constant", cv=folds, random_state=0).fit(X, y)
     table = mixture.oof_predictions_[:, :2]
     convex, stack, mean = np.empty(150), np.empty(150), np.empty(150)
-    for rows, test in folds:
-        convex[test] = table[test] @ convex_weights(table[rows], y[rows])
+    for f, (rows, test) in enumerate(folds):
+        inside = nested_table(pool, X, y, folds, f)[rows]
+        convex[test] = table[test] @ convex_weights(inside, y[rows])
         unit = y[rows].std()
-        ridge = RidgeCV().fit((table[rows] - y[rows].mean()) / unit, (y[rows] - y[rows].mean()) / unit)
+        ridge = RidgeCV().fit((inside - y[rows].mean()) / unit, (y[rows] - y[rows].mean()) / unit)
         stack[test] = unit * ridge.predict((table[test] - y[rows].mean()) / unit) + y[rows].mean()
         mean[test] = y[rows].mean()
     margin = mixture.named_experts_["stack"].margin_
@@ -185,7 +199,7 @@ def test_only_columns_with_information_make_a_gate(halves, half_experts):
             )  # fmt: skip
             won[what] += mixture.fit(X, y).verdict_.winner in ("gated", "feature-weighted stack")
     assert won["informative"] == 3
-    assert won["noise"] <= 3, "one standard error lets one in six through"
+    assert won["noise"] <= 2, "one and a half standard errors let one in fifteen through"
 
 
 def test_scoring_compares_the_candidates():
@@ -228,9 +242,10 @@ def test_a_final_estimator_is_fitted_to_out_of_fold_predictions():
     table, stack = mixture.oof_predictions_, mixture.named_experts_["stack"]
     expected = LinearRegression().fit(table[:, :2], y)
     np.testing.assert_allclose(stack.fitted_.model.coef_, expected.coef_)
-    for f in range(3):
-        rows, test = mixture.fold_of_row_ != f, mixture.fold_of_row_ == f
-        raw = LinearRegression().fit(table[rows, :2], y[rows]).predict(table[test, :2])
+    folds = [(np.flatnonzero(mixture.fold_of_row_ != f), np.flatnonzero(mixture.fold_of_row_ == f)) for f in range(3)]
+    for f, (rows, test) in enumerate(folds):
+        inside = nested_table(pool, X, y, folds, f)[rows]
+        raw = LinearRegression().fit(inside, y[rows]).predict(table[test, :2])
         low, high = table[test, :2].min(axis=1) - stack.margin_, table[test, :2].max(axis=1) + stack.margin_
         np.testing.assert_allclose(table[test, 2], np.clip(raw, low, high))
 

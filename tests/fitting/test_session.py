@@ -1,5 +1,7 @@
 """Cross-fitting of many experts: out-of-fold predictions, repeats and failures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -122,3 +124,71 @@ def test_a_classifier_without_probabilities_is_a_recorded_failure():
         kept, answers = session.cross_fit()
     assert kept == [0]
     assert "predict_proba" in answers.failures[0].error
+
+
+# --- nested ---------------------------------------------------------------------------------------------
+
+
+def _nested(session, which):
+    data, folds = session.problem, session.folds
+    _, table = session.cross_fit(which)
+    return table, *session.cross_fit_nested(table, which, folds.nested(data.X, data.y, data.groups))
+
+
+def test_nested_predictions_are_of_models_without_both_folds():
+    with _session(LinearRegression(), KNeighborsRegressor(3), cv=4) as session:
+        data, folds = session.problem, session.folds
+        table, kept, nested = _nested(session, [0, 1])
+    assert kept == [0, 1]
+    np.testing.assert_array_equal(nested.values, table.values)
+    for f, (train, test) in enumerate(folds.pairs):
+        inside = nested.for_fold(f)
+        assert np.isnan(inside.values[test]).all()
+        for g in set(range(4)) - {f}:
+            rows, held = np.setdiff1d(train, folds.pairs[g][1]), folds.pairs[g][1]
+            for k, model in enumerate((LinearRegression(), KNeighborsRegressor(3))):
+                expected = model.fit(data.X[rows], data.y[rows]).predict(data.X[held])
+                np.testing.assert_allclose(inside.values[held, k], expected)
+
+
+def test_nested_probabilities_lack_a_class_that_two_folds_hold_alone():
+    X = np.random.default_rng(0).standard_normal((40, 2))
+    y = np.where(np.arange(40) < 36, np.arange(40) % 2, 2)
+    data = Problem(X, y, n_classes=3)
+    with _session(LogisticRegression(), data=data, cv=[(np.setdiff1d(np.arange(40), t), t) for t in (
+        np.arange(12), np.arange(12, 24), np.r_[24:36, 36:38], np.arange(38, 40)
+    )]) as session:  # fmt: skip
+        _, _, nested = _nested(session, [0])
+    first = nested.for_fold(2).values[38:40, 0]
+    np.testing.assert_allclose(first.sum(axis=1), 1)
+    assert (first[:, 2] == 0).all(), "folds 2 and 3 have all of the third class"
+
+
+def test_an_expert_that_fails_in_a_nested_fit_is_left_out():
+    class Choosy(Ridge):
+        def fit(self, X, y, sample_weight=None):
+            if len(X) < 40:
+                raise ValueError("too few rows")
+            return super().fit(X, y)
+
+    with _session(Choosy(), LinearRegression()) as session:
+        _, kept, nested = _nested(session, [0, 1])
+        assert kept == [1]
+        assert nested.names == ["linearregression1"]
+        assert nested.for_fold(0).values.shape == (60, 1)
+        assert {(one.expert, one.error) for one in nested.failures} == {("choosy0", "ValueError: too few rows")}
+    with _session(Choosy()) as session, pytest.raises(AllExpertsFailedError, match="too few rows"):
+        _nested(session, [0])
+
+
+def test_columns_and_targets_of_nested_tables_are_taken_together():
+    data = _data()
+    data = Problem(data.X, np.column_stack([data.y, -data.y]))
+    with _session(LinearRegression(), Ridge(), data=data) as session:
+        _, _, nested = _nested(session, [0, 1])
+    one = nested.take([1]).target(1)
+    np.testing.assert_array_equal(one.for_fold(0).values[:, 0], nested.for_fold(0).values[:, 1, 1])
+    joined = nested.take([0]).join(replace(nested.take([1]), inside=None))
+    flat = joined.for_fold(0).values
+    np.testing.assert_array_equal(flat[:, 0], nested.for_fold(0).values[:, 0])
+    np.testing.assert_array_equal(flat[:, 1], nested.values[:, 1])

@@ -139,7 +139,7 @@ def test_one_regime_is_the_best_single_expert(refit):
     assert "No regimes were found." in str(mixture.verdict_)
 
 
-def test_fitting_costs_each_expert_one_fit_a_fold_and_one_on_all_rows():
+def test_fitting_costs_each_expert_one_fit_a_fold_one_for_each_pair_of_folds_and_one_on_all_rows():
     fits = []
 
     class Counted(LinearRegression):
@@ -149,7 +149,7 @@ def test_fitting_costs_each_expert_one_fit_a_fold_and_one_on_all_rows():
 
     X = np.random.default_rng(0).uniform(-1, 1, (120, 2))
     MixtureRegressor([Counted()], specialize=False, **QUICK).fit(X, X @ [1.0, 2.0])
-    assert sorted(fits) == [(80, True)] * 3 + [(120, True)]
+    assert sorted(fits) == [(40, True)] * 3 + [(80, True)] * 3 + [(120, True)]
 
 
 def test_experts_predict_only_the_rows_where_they_have_weight(lines):

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
 from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss
@@ -9,7 +12,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from metamix.training.stacking import EstimatorStack, FeatureWeightedStack, LinearStack, LogOpinionPool
+from metamix.training.stacking import EstimatorStack, FeatureWeightedStack, LinearStack, LogOpinionPool, StackData
 
 
 def _folds(n=120, k=4):
@@ -74,6 +77,52 @@ def test_predictions_stay_near_those_of_the_experts(stack):
     assert (found >= far.min(axis=1) - stack.margin_).all()
     assert (found <= far.max(axis=1) + stack.margin_).all()
     assert stack.margin_ < 2 * y.std()
+
+
+@given(wild=st.floats(-1e6, 1e6), expert=st.integers(0, 2), seed=st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_an_expert_that_goes_wild_on_one_row_in_a_hundred_moves_no_other_row_far(wild, expert, seed):
+    """Wild where the stack is fitted and where it predicts: every prediction lies within the experts', and a margin."""
+    y, predictions, x = _numbers(200, seed=seed)
+    broken = predictions.copy()
+    broken[[7, 140], expert] = wild
+    for stack in (LinearStack(), FeatureWeightedStack()):
+        stack.fit(broken, y, _folds(200), features=x)
+        found = stack.predict(broken, x)
+        assert (found >= broken.min(axis=1) - stack.margin_).all()
+        assert (found <= broken.max(axis=1) + stack.margin_).all()
+        assert stack.margin_ <= 3 * y.std(), "two rows of two hundred do not set it"
+
+
+@pytest.mark.parametrize("stack", [LinearStack(), FeatureWeightedStack(), LogOpinionPool()])
+def test_a_nested_stack_learns_from_other_predictions_than_it_is_judged_by(stack):
+    """What each pair fits is handed in: out of fold it is the same stack fitted to that table alone."""
+    y, predictions, x = _numbers()
+    if isinstance(stack, LogOpinionPool):
+        y, predictions, x = (y > np.median(y)).astype(int), 1 / (1 + np.exp(-(predictions - 5))), None
+        predictions = np.stack([1 - predictions, predictions], axis=2)
+    noise = np.random.default_rng(3).normal(scale=0.05, size=(4, *predictions.shape))
+    inside = [np.abs(predictions + one) for one in noise]
+    penalty = {"most_columns": 1} if isinstance(stack, FeatureWeightedStack) else {}
+    stack = stack.set_params(**penalty)
+    fitted = clone(stack).fit(predictions, y, _folds(), features=x, inside=inside)
+    raw = np.empty(fitted.oof_.shape)
+    for f, (train, test) in enumerate(_folds()):
+        if isinstance(stack, FeatureWeightedStack):
+            continue
+        alone = clone(stack).fit(inside[f], y, [(train, train)], rows=train, features=x)
+        raw[test] = alone._answer(alone.model_, StackData(predictions[test], y[test], y[test], None))
+    if isinstance(stack, LinearStack):
+        low, high = predictions.min(axis=1) - fitted.margin_, predictions.max(axis=1) + fitted.margin_
+        raw = np.clip(raw, low, high)
+    if not isinstance(stack, FeatureWeightedStack):
+        np.testing.assert_allclose(fitted.oof_, raw, rtol=1e-4)
+    assert len(fitted.inside_) == 4
+    assert all(np.isfinite(one).all() for one in fitted.inside_)
+    plain = clone(stack).fit(predictions, y, _folds(), features=x)
+    assert plain.inside_ is None
+    assert (plain.oof_ != fitted.oof_).any()
+    np.testing.assert_allclose(plain.predict(predictions, x), fitted.predict(predictions, x), rtol=0.05)
 
 
 @pytest.mark.parametrize("stack", [LinearStack(), EstimatorStack(KNeighborsRegressor(5))])

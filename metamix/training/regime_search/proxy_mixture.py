@@ -216,7 +216,7 @@ def _quarters(n: int, groups: NDArray[Any] | None) -> list[NDArray[np.intp]]:
 
 
 def _count(searches: list[_Search], max_regimes: int, by_error: bool, groups: NDArray[Any] | None) -> int:
-    """The smallest number of regimes within one standard error of the best, by held-out losses.
+    """The smallest number of regimes within one and a half standard errors of the best, by held-out losses.
 
     By the log density alone, noise whose scale depends on x is counted as regimes; by the error alone, more regimes
     than there are make up for the blurred border between two. Where errors judge, both must say so.
