@@ -84,6 +84,16 @@ def test_stacking(shared):
 
 
 @pytest.mark.slow
+def test_honesty():
+    text = run("honesty", "--law", "noise,groups,regimes,stacking", "--draws", "2", "--rows", "40", "--jobs", "1")
+    assert re.search(r"^noise: 2 draws; claims that do not hold: \d$", text, re.M)
+    assert re.search(r"^regimes: 2 draws; names the mixture or what contains it: \d$", text, re.M)
+    claimed, real = (float(x) for x in re.findall(r"over mean of y: claimed (\S+), real (\S+) ±", text)[0])
+    assert abs(claimed - real) < 1, "of a variance of one"
+    ratio, worst = (float(x) for x in re.search(r"stacking (\S+) ± \S+, worst (\S+) of 2 draws", text).groups())
+    assert 0 < ratio <= worst
+
+
 def test_cases(shared):
     text = run("cases", "--quick", "--case", "step,l1_norm")
     single, medians = (part.splitlines()[1:] for part in text.split("\n\n"))
