@@ -111,13 +111,28 @@ class Stack(BaseEstimator, ABC):
         if inside is not None:
             self.inside_ = [self._inside(seen[p], p, pairs, choices[p]) for p in range(len(pairs))]
         self.model_ = self._model(everything.to_fit(rows), choice)
+        self._learn_bounds(predictions, weight)
+        known = np.isfinite(self.oof_).reshape(len(y), -1).all(axis=1)
+        self.oof_[known] = self._bounded(self.oof_[known], predictions[known])
+        if inside is not None and self.inside_ is not None:
+            self.inside_ = [self._bounded(one, values) for one, values in zip(self.inside_, inside, strict=True)]
         return self
 
     def predict(self, predictions: Array, features: Array | None = None) -> Array:
         """Predictions (n,) or (n, C) from those of the experts (n, K) or (n, K, C) and features (n, q)."""
+        return self._bounded(self._unbounded(predictions, features), predictions)
+
+    def _unbounded(self, predictions: Array, features: Array | None) -> Array:
         check_is_fitted(self)
         nothing = np.zeros(len(predictions))
         return self._answer(self.model_, StackData(predictions, nothing, nothing, features))
+
+    def _learn_bounds(self, predictions: Array, weight: Array) -> None:
+        """Learn from `oof_` how far predictions may lie from the experts'; nothing by default."""
+
+    def _bounded(self, values: Array, predictions: Array) -> Array:
+        """Predictions within their bounds, which are learned; without any by default."""
+        return values
 
     def _inside(self, data: StackData, p: int, pairs: Pairs, choice: Any) -> Array:
         """Predictions of the rows that pair p fits, by stacks fitted to the others of them; elsewhere the average."""
@@ -161,34 +176,14 @@ class BoundedStack(Stack):
 
     margin_: float
 
-    def fit(
-        self,
-        predictions: Array,
-        y: NDArray[Any],
-        pairs: Pairs,
-        *,
-        rows: Rows | None = None,
-        sample_weight: Array | None = None,
-        features: Array | None = None,
-        inside: Sequence[Array] | None = None,
-    ) -> Self:
-        """Fit to predictions (n, K) and y (n,); parameters as of `Stack`."""
-        super().fit(predictions, y, pairs, rows=rows, sample_weight=sample_weight, features=features, inside=inside)
-        known = np.flatnonzero(np.isfinite(self.oof_))
-        judged = known if sample_weight is None else known[sample_weight[known] > 0]
+    def _learn_bounds(self, predictions: Array, weight: Array) -> None:
+        judged = np.flatnonzero(np.isfinite(self.oof_) & (weight > 0))
         low, high = predictions[judged].min(axis=1), predictions[judged].max(axis=1)
         outside = np.maximum(np.maximum(low - self.oof_[judged], self.oof_[judged] - high), 0.0)
-        weight = np.ones(len(judged)) if sample_weight is None else sample_weight[judged]
-        self.margin_ = _quantile(outside, 1 - OUTLIERS, copies_of(weight)) if len(judged) else 0.0
-        self.oof_[known] = self._bounded(self.oof_[known], predictions[known])
-        if inside is not None and self.inside_ is not None:
-            pairwise = zip(self.inside_, inside, strict=True)
-            self.inside_ = [self._bounded(column, values) for column, values in pairwise]
-        return self
+        self.margin_ = _quantile(outside, 1 - OUTLIERS, copies_of(weight[judged])) if len(judged) else 0.0
 
-    def predict(self, predictions: Array, features: Array | None = None) -> Array:
-        """Predictions (n,) from those of the experts (n, K) and features (n, q)."""
-        return self._bounded(super().predict(predictions, features), predictions)
+    def _bounded(self, values: Array, predictions: Array) -> Array:
+        return np.clip(values, predictions.min(axis=1) - self.margin_, predictions.max(axis=1) + self.margin_)
 
     def predict_gradient(
         self,
@@ -208,7 +203,7 @@ class BoundedStack(Stack):
         features_jacobian : ndarray of shape (n, q, d) or None
             Gradients of the features.
         """
-        raw = super().predict(predictions, features)
+        raw = self._unbounded(predictions, features)
         gradient = self._gradient(predictions, features, predictions_gradient, features_jacobian)
         rows = np.arange(len(raw))
         for outside, expert in (
@@ -217,9 +212,6 @@ class BoundedStack(Stack):
         ):
             gradient = np.where(outside[:, None], predictions_gradient[rows, expert], gradient)
         return gradient
-
-    def _bounded(self, values: Array, predictions: Array) -> Array:
-        return np.clip(values, predictions.min(axis=1) - self.margin_, predictions.max(axis=1) + self.margin_)
 
     @abstractmethod
     def _gradient(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metamix.derivatives import gradient as model_gradient
 from metamix.fitting import FittedExpert, NamedExpert, Problem, fit_expert
-from metamix.training.stacking.base import BoundedStack, Pairs, Rows, Stack, StackData
+from metamix.training.stacking.base import BoundedStack, StackData
 
 __all__ = ["EstimatorStack"]
 
@@ -52,26 +51,12 @@ class EstimatorStack(BoundedStack):
         fitted: FittedExpert = self.model_
         return fitted
 
-    def fit(
-        self,
-        predictions: Array,
-        y: NDArray[Any],
-        pairs: Pairs,
-        *,
-        rows: Rows | None = None,
-        sample_weight: Array | None = None,
-        features: Array | None = None,
-        inside: Sequence[Array] | None = None,
-    ) -> Self:
-        """Fit to predictions (n, K) or (n, K, C); parameters as of `Stack`."""
-        fit = Stack.fit if predictions.ndim == 3 else BoundedStack.fit  # probabilities have bounds of their own
-        return fit(
-            self, predictions, y, pairs, rows=rows, sample_weight=sample_weight, features=features, inside=inside
-        )
+    def _learn_bounds(self, predictions: Array, weight: Array) -> None:
+        if predictions.ndim == 2:  # probabilities have bounds of their own
+            super()._learn_bounds(predictions, weight)
 
-    def predict(self, predictions: Array, features: Array | None = None) -> Array:
-        """Predictions (n,), or probabilities (n, C), from those of the experts."""
-        return (Stack if predictions.ndim == 3 else BoundedStack).predict(self, predictions, features)
+    def _bounded(self, values: Array, predictions: Array) -> Array:
+        return super()._bounded(values, predictions) if predictions.ndim == 2 else values
 
     def _model(self, data: StackData, choice: Any) -> FittedExpert | None:
         n_classes = data.predictions.shape[2] if data.predictions.ndim == 3 else None
