@@ -108,6 +108,7 @@ def test_a_mixture_as_an_expert_passes_the_device_to_its_own_experts():
         outer.set_params(device="cuda:2").fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 def test_an_inner_mixture_that_cannot_be_fitted_is_a_failed_expert():
     X, y = table()
     broken = MixtureRegressor(["no such expert"])
