@@ -183,7 +183,7 @@ class Folds:
         -------
         tuple of Folds or None
             One for each fold; None where no model behind the predictions of its training rows has seen the rows that
-            it holds out, as in a time series.
+            it holds out, as in a time series, or where other folds held them out first, as with repeats.
 
         Examples
         --------
@@ -191,7 +191,10 @@ class Folds:
         >>> [len(inner) for inner in folds.nested(np.zeros((8, 1)), np.zeros(8))]
         [3, 3, 3, 3]
         """
-        return tuple(self._nested(f, X, y, groups, seed) if self._seen(f) else None for f in range(len(self)))
+        return tuple(
+            self._nested(f, X, y, groups, seed) if len(self.test_rows(f)) and self._seen(f) else None
+            for f in range(len(self))
+        )
 
     def _nested(self, f: int, X: Any, y: NDArray[Any], groups: Any, seed: int) -> Folds:
         pairs = self._others(f)
@@ -217,7 +220,8 @@ class Folds:
             every.append((inner_train, inner_test))
             if not held_out[test].any():
                 same.append(every[-1])
-        return same if len(same) >= 2 else every
+        covered = self._mask(np.concatenate([test for _, test in same])) if len(same) >= 2 else mine & False
+        return same if (covered >= mine).all() else every
 
     def _mask(self, rows: Rows) -> NDArray[np.bool_]:
         mask = np.zeros(self.n, dtype=bool)

@@ -4,7 +4,7 @@ from metamix.fitting.device_placement import Placement, find_placements, join_de
 from metamix.fitting.expert import fit_expert, name_and_prepare, prepare, takes_weights
 from metamix.fitting.fitted import FittedExpert, FoldAverage, offers_scale
 from metamix.fitting.problem import NamedExpert, Problem
-from metamix.fitting.session import ALL_ROWS, AllExpertsFailedError, FitSession, SharedInputs
+from metamix.fitting.session import ALL_ROWS, AllExpertsFailedError, FitSession, NestedFitError, SharedInputs
 
 __all__ = [
     "ALL_ROWS",
@@ -13,6 +13,7 @@ __all__ = [
     "FittedExpert",
     "FoldAverage",
     "NamedExpert",
+    "NestedFitError",
     "Placement",
     "Problem",
     "SharedInputs",

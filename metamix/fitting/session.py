@@ -21,7 +21,7 @@ from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.fitting.problem import NamedExpert, Problem
 from metamix.progress import Event, emit
 
-__all__ = ["ALL_ROWS", "AllExpertsFailedError", "FitSession", "SharedInputs"]
+__all__ = ["ALL_ROWS", "AllExpertsFailedError", "FitSession", "NestedFitError", "SharedInputs"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -32,6 +32,10 @@ ALL_ROWS = -1
 
 class AllExpertsFailedError(ValueError):
     """No expert is left: the message says why each one failed."""
+
+
+class NestedFitError(ValueError):
+    """A fit without the rows of two folds failed: the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -204,9 +208,7 @@ class FitSession:
         kept = self._kept(which, failed, failures)
         return kept, table if len(kept) == len(which) else table.take(kept)
 
-    def cross_fit_nested(
-        self, table: OutOfFold, which: Sequence[int], nested: Sequence[Folds | None]
-    ) -> tuple[list[int], OutOfFold]:
+    def cross_fit_nested(self, table: OutOfFold, which: Sequence[int], nested: Sequence[Folds | None]) -> OutOfFold:
         """Predictions from inside the folds, joined to out-of-fold predictions.
 
         Parameters
@@ -219,27 +221,26 @@ class FitSession:
 
         Returns
         -------
-        (list of int, OutOfFold)
-            Columns whose experts failed nowhere, and their table.
+        OutOfFold
 
         Raises
         ------
-        AllExpertsFailedError
-            If none is left.
+        NestedFitError
+            If a fit fails, whatever `on_error` says: these fits only judge, and fail for want of rows.
         """
         fits, inside = nested_fits(nested), InsideFolds(table, nested)
         jobs = [_Job(j, e, fit.serves[0][0], nested=fit) for fit in fits for j, e in enumerate(which)]
-        failures: list[Failure] = []
-        failed: set[int] = set()
+        names = [self._name(job) for job in jobs]
         seconds = table.fit_seconds.copy()
-        for job, done in self._run(jobs, failures, failed):
+        for count, outcome in enumerate(self._outcomes(jobs, names), start=1):
+            job = jobs[outcome.index]
+            if outcome.error is not None:
+                raise NestedFitError(f"{table.names[job.column]}: {outcome.error}") from outcome.error
+            emit(Event("task", names[outcome.index], count, len(jobs)))
             assert job.nested is not None
-            assert done.values is not None
-            inside.add(job.nested, job.column, done.values, done.scale)
-            seconds[job.column] += done.fit_seconds
-        joined = replace(inside.joined(), failures=[*table.failures, *failures], fit_seconds=seconds)
-        kept = self._kept(which, failed, failures)
-        return kept, joined if len(kept) == len(which) else joined.take(kept)
+            inside.add(job.nested, job.column, outcome.value.values, outcome.value.scale)
+            seconds[job.column] += outcome.value.fit_seconds
+        return replace(inside.joined(), fit_seconds=seconds)
 
     def fit_all(
         self, which: Sequence[int] | None = None, weights: Array | None = None
@@ -317,7 +318,7 @@ class FitSession:
             yield job, done
 
     def _run(self, jobs: list[_Job], failures: list[Failure], failed: set[int]) -> Iterator[tuple[_Job, _Done]]:
-        names = [f"{self.experts[job.expert].name}, {_rows_of(job)}" for job in jobs]
+        names = [self._name(job) for job in jobs]
         for count, outcome in enumerate(self._outcomes(jobs, names), start=1):
             job, name = jobs[outcome.index], names[outcome.index]
             if outcome.error is None:
@@ -331,6 +332,9 @@ class FitSession:
             failures.append(Failure(self.experts[job.expert].name, job.fold, text))
             failed.add(job.column)
             emit(Event("failure", name, count, len(jobs), {"error": text}))
+
+    def _name(self, job: _Job) -> str:
+        return f"{self.experts[job.expert].name}, {_rows_of(job)}"
 
     def _outcomes(self, jobs: list[_Job], names: list[str]) -> Iterator[Outcome]:
         """Outcomes of all jobs. Fits on a GPU run first, in this process and one after the other.

@@ -19,7 +19,7 @@ from metamix.recombination import combine, keep_top, posterior
 from metamix.training.error_correlation import headroom
 from metamix.training.gate_fitting import FittedGate, GateFitting, select_gate
 from metamix.training.losses import LogScore, SquaredError
-from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss
+from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss, simplest
 from metamix.training.stacking import EstimatorStack
 from metamix.training.variance import ColumnVariance, fit_column_variance
 from metamix.training.verdict import CLEAR, NOTHING_LEARNED, ONLY_THE_MIXTURE, Verdict
@@ -160,6 +160,32 @@ class _Choice:
 
     def __call__(self, stacked: Array, blend: Array) -> Array:
         return np.asarray((1 - self.along) * stacked[:, self.candidate] + self.along * blend)
+
+
+@dataclass
+class _Paths:
+    """Losses of all candidates, and of the points between each of them and the blend, as they are needed."""
+
+    stacked: Array
+    blend: Array
+    loss: HeldOutLoss
+    final: str
+
+    def __post_init__(self) -> None:
+        self._units = np.column_stack([self.loss.units(self.stacked[:, p]) for p in range(self.stacked.shape[1])])
+        self._along: dict[int, Array] = {}
+
+    def choose(self, weight: Array) -> _Choice:
+        """A candidate and, for the blend, how far from it towards the blend, by units of these weights."""
+        if self.final == "best":
+            return _Choice(int(np.argmin(weight @ self._units)), 0.0)
+        candidate = simplest(self._units, weight, self.loss.unit_groups)
+        if self.final == "simplest":
+            return _Choice(candidate, 0.0)
+        if candidate not in self._along:
+            points = [_Choice(candidate, float(a))(self.stacked, self.blend) for a in PATH]
+            self._along[candidate] = np.column_stack([self.loss.units(point) for point in points])
+        return _Choice(candidate, float(PATH[int(np.argmin(weight @ self._along[candidate]))]))
 
 
 @dataclass
@@ -432,35 +458,24 @@ class _CandidateFit:
     def _final(self, candidates: dict[str, _Candidate], loss: HeldOutLoss) -> tuple[dict[str, float], Array]:
         """Weights of the candidates in the prediction, and its out-of-fold predictions.
 
-        Whatever is chosen here is chosen once more without each fold, for the predictions of its rows.
+        Candidate, weights and the point on the path are chosen once more without each fold, for the predictions of its
+        rows; where a single unit or group would be left to choose by, the overall choice stays.
         """
         distinct = [name for name, one in candidates.items() if not one.repeated]
         stacked = np.stack([candidates[name].predictions for name in distinct], axis=1)
         fitted = self._convex(stacked)
         blend = combine(_without_small(fitted.weights), stacked)
         weights = _without_small(_constant_of(fitted)[None])[0]
-        chosen = self._choice(stacked, blend, loss)
+        paths = _Paths(stacked, blend, loss, self.settings.final)
+        chosen = paths.choose(loss.weight)
         predictions = chosen(stacked, blend)
         for _, rows, test in self._open():
-            others = np.zeros(self.problem.n, dtype=bool)
-            others[rows] = True
-            without = replace(loss, fold=np.where(others, loss.fold, -1))
-            if without.weight.any():
-                predictions[test] = self._choice(stacked, blend, without)(stacked[test], blend[test])
+            without = loss.weight_of(rows)
+            if loss.n_independent(without) > 1:
+                predictions[test] = paths.choose(without)(stacked[test], blend[test])
         shares = {name: chosen.along * float(w) for name, w in zip(distinct, weights, strict=True)}
         shares[distinct[chosen.candidate]] += 1 - chosen.along
         return {name: w for name, w in shares.items() if w > 0}, predictions
-
-    def _choice(self, stacked: Array, blend: Array, loss: HeldOutLoss) -> _Choice:
-        """A candidate and, for the blend, how far from it towards the blend."""
-        units = [loss.units(stacked[:, p]) for p in range(stacked.shape[1])]
-        if self.settings.final == "best":
-            return _Choice(int(np.argmin([loss.mean(one) for one in units])), 0.0)
-        simple = loss.simplest(units)
-        if self.settings.final == "simplest":
-            return _Choice(simple, 0.0)
-        path = [loss.mean(loss.units(_Choice(simple, float(a))(stacked, blend))) for a in PATH]
-        return _Choice(simple, float(PATH[int(np.argmin(path))]))
 
     def _verdict(
         self,
@@ -472,8 +487,9 @@ class _CandidateFit:
     ) -> tuple[list[dict[str, Any]], Verdict]:
         units = {name: loss.units(one.predictions) for name, one in candidates.items()}
         means = {name: loss.mean(one) for name, one in units.items()}
-        best = min(means, key=means.__getitem__)
-        winner = list(units)[loss.simplest(list(units.values()))]
+        distinct = [name for name, one in candidates.items() if not one.repeated]
+        best = min(distinct, key=means.__getitem__)
+        winner = distinct[loss.simplest([units[name] for name in distinct])]
         units["blend"] = loss.units(blended)
         rows = []
         for name, one in units.items():
@@ -504,8 +520,12 @@ class _CandidateFit:
         """
         units = {name: loss.units(one.predictions) for name, one in candidates.items() if not one.repeated}
         winner = list(units.values())[loss.simplest(list(units.values()))]
-        differences = {name: loss.difference(one, winner) for name, one in units.items()}
-        rivals = {name for name, one in differences.items() if abs(one.mean) <= DOUBT * one.standard_error}
+        rivals = set()
+        for name, one in units.items():
+            difference = loss.difference(one, winner)
+            # Whatever has the same loss in every unit gives the same verdict.
+            if one is winner or (abs(difference.mean) <= DOUBT * difference.standard_error and (one != winner).any()):
+                rivals.add(name)
         if len(rivals) == 1:
             return rivals, CLEAR
         if not LEARNED.intersection(rivals):
@@ -517,8 +537,8 @@ class _CandidateFit:
         unseen = int((loss.fold < 0).sum())
         if unseen:
             found.append(f"{unseen} of {len(loss.fold)} rows, which no fold could judge")
-        if self.first_level.failures:
-            failed = sorted({failure.expert for failure in self.first_level.failures})
+        failed = sorted({one.expert for one in self.first_level.failures} - set(self.first_level.names))
+        if failed:
             found.append(f"experts that failed ({', '.join(failed)})")
         return tuple(found)
 

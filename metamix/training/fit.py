@@ -9,13 +9,13 @@ from typing import Any
 from metamix.data.folds import Folds
 from metamix.data.gate_features import StackColumns
 from metamix.engines import Engine
-from metamix.fitting import AllExpertsFailedError, FitSession, NamedExpert, Problem
+from metamix.fitting import FitSession, NamedExpert, NestedFitError, Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.training.blend import FittedBlend
 from metamix.training.candidates import JOINT_STACK, CandidateSettings, fit_candidates
 from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture, fold_averages
 from metamix.training.mixture_column import CrossFittedExperts, MixtureColumn, cross_fit_mixture, nest_mixture
-from metamix.training.verdict import TOO_FEW_ROWS, UNSEEN
+from metamix.training.verdict import FAILED, TOO_MANY_FOLDS, UNSEEN
 
 __all__ = [
     "NEGLIGIBLE", "blend_predictions", "cross_fit_experts", "fit_blend", "fit_combination", "fit_single_mixture",
@@ -23,6 +23,8 @@ __all__ = [
 
 #: Rows with no more responsibility than this are left out when an expert is fitted to a regime.
 NEGLIGIBLE = 0.01
+#: Of k folds nesting takes k (k - 1) / 2 fits of every expert: with more folds than this it is left out.
+MOST_NESTED_FOLDS = 20
 
 
 def fit_blend(
@@ -94,15 +96,17 @@ def blend_predictions(
     rivals = {name for target in fitted.targets for name in target.rivals}
     if not rivals:
         return fitted
+    if len(session.folds) > MOST_NESTED_FOLDS:
+        return fitted.not_nested(TOO_MANY_FOLDS.format(len(session.folds)))
     nested = session.folds.nested(session.problem.X, session.problem.y, session.problem.groups)
     if all(folds is None for folds in nested):
         return fitted.not_nested(UNSEEN)
     try:
         experts = nest_experts(session, experts, nested)
-    except AllExpertsFailedError:
-        return fitted.not_nested(TOO_FEW_ROWS)
-    if mixture is not None and found.column is not None and found.n_regimes != 1 and JOINT_STACK in rivals:
-        found = nest_mixture(session, found, mixture, nested)
+        if mixture is not None and found.column is not None and found.n_regimes != 1 and JOINT_STACK in rivals:
+            found = nest_mixture(session, found, mixture, nested)
+    except NestedFitError as error:
+        return fitted.not_nested(f"{FAILED} ({error})")
     return fit_combination(session.problem, session.folds, *_first_level(experts, found), candidates, found)
 
 
@@ -119,9 +123,14 @@ def _first_level(experts: CrossFittedExperts, mixture: MixtureColumn) -> tuple[O
 def nest_experts(
     session: FitSession, experts: CrossFittedExperts, nested: Sequence[Folds | None]
 ) -> CrossFittedExperts:
-    """The experts with predictions from inside the folds; without those that fail there."""
-    kept, predictions = session.cross_fit_nested(experts.predictions, experts.positions, nested)
-    return CrossFittedExperts([experts.positions[j] for j in kept], predictions, [experts.columns[j] for j in kept])
+    """The experts with predictions from inside the folds.
+
+    Raises
+    ------
+    NestedFitError
+        If a fit fails.
+    """
+    return replace(experts, predictions=session.cross_fit_nested(experts.predictions, experts.positions, nested))
 
 
 def fit_combination(

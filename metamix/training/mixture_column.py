@@ -17,6 +17,7 @@ from metamix.fitting import (
     FitSession,
     FittedExpert,
     FoldAverage,
+    NestedFitError,
     Problem,
     SharedInputs,
     fit_expert,
@@ -156,18 +157,23 @@ def cross_fit_mixture(
 def nest_mixture(
     session: FitSession, found: MixtureColumn, settings: MixtureSettings, nested: Sequence[Folds | None]
 ) -> MixtureColumn:
-    """The mixture with predictions from inside the folds; no mixture if it fails there."""
+    """The mixture with predictions from inside the folds.
+
+    Raises
+    ------
+    NestedFitError
+        If a fit fails.
+    """
     assert found.settings is not None
     fits, inside = nested_fits(nested), InsideFolds(found.predictions, nested)
-    work = [_MixtureJob(fit.serves[0][0], found.settings, None, False, session.on_error, fit) for fit in fits]
-    done, failures = _run_mixture_jobs(session, work, settings)
-    failures = [*found.failures, *failures]
-    if len(done) < len(work):
-        return MixtureColumn(failures=failures, starts=found.starts)
-    for fit, result in zip(fits, done, strict=True):
+    work = [_MixtureJob(fit.serves[0][0], found.settings, None, False, "drop", fit) for fit in fits]
+    results = session.map(_fit_mixture_in_fold, work, [job.name for job in work], in_process=settings.on_gpu)
+    for fit, result in zip(fits, results, strict=True):
+        if isinstance(result, BaseException):
+            raise NestedFitError(f"{MIXTURE}: {result}") from result
         assert result.values is not None
         inside.add(fit, 0, result.values, result.scale)
-    return replace(found, predictions=inside.joined(), failures=failures)
+    return replace(found, predictions=inside.joined())
 
 
 def _run_mixture_jobs(

@@ -146,6 +146,20 @@ class HeldOutLoss:
             return np.where(self.fold >= 0, self.sample_weight, 0.0)
         return np.array([self.sample_weight[self._rows(f)].sum() for f in self._folds()])
 
+    def weight_of(self, rows: NDArray[np.intp]) -> Array:
+        """Weight of each unit, zero for units that are not made of these rows alone."""
+        mine = np.zeros(len(self.y), dtype=bool)
+        mine[rows] = True
+        if self.scoring is None:
+            return np.where(mine, self.weight, 0.0)
+        whole = np.array([mine[self._rows(f)].all() for f in self._folds()])
+        return np.where(whole, self.weight, 0.0)
+
+    def n_independent(self, weight: Array) -> int:
+        """Number of units, or groups of units, that have weight."""
+        groups = self.unit_groups
+        return int(np.count_nonzero(weight)) if groups is None else len(np.unique(groups[weight > 0]))
+
     @property
     def unit_groups(self) -> NDArray[Any] | None:
         """Groups of the units; folds have none."""

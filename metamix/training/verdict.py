@@ -10,7 +10,8 @@ from metamix.training.selection import Paired
 from metamix.training.wording import short_number
 
 __all__ = [
-    "CLEAR", "ELSEWHERE", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_FEW_ROWS", "UNSEEN", "Verdict", "Verdicts",
+    "CLEAR", "ELSEWHERE", "FAILED", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_MANY_FOLDS", "UNSEEN", "Verdict",
+    "Verdicts",
 ]  # fmt: skip
 
 PHRASES = {
@@ -27,11 +28,12 @@ PHRASES = {
 #: Weights below this are not named in the sentence.
 SMALLEST_SHARE = 0.005
 #: Why nothing was nested.
-CLEAR = "no other candidate is within three standard errors of it"
+CLEAR = "no other candidate is within three standard errors of the one named"
 ONLY_THE_MIXTURE = "both candidates within three standard errors see the specialised mixture"
 NOTHING_LEARNED = "no candidate within three standard errors is learned from out-of-fold predictions"
 UNSEEN = "no model behind the out-of-fold predictions has seen the rows that it is judged by"
-TOO_FEW_ROWS = "no expert could be fitted without the rows of two folds"
+FAILED = "a fit without the rows of two folds failed"
+TOO_MANY_FOLDS = "with {} folds it would take too many fits"
 ELSEWHERE = "the models were fitted elsewhere, so candidates that are learned from their predictions may look too good"
 
 

@@ -290,3 +290,50 @@ def test_stacks_stay_within_the_margin_of_the_experts(column, seed, wild):
         assert (out_of_fold >= oof_low - margin - 1e-9).all()
         assert (out_of_fold <= oof_high + margin + 1e-9).all()
         assert ((stacked < low) | (stacked > high)).any(), "free signs leave the range of the experts"
+
+
+# --- what the figures know of the rows that they judge ---------------------------------------------------
+
+
+def _out_of_fold(mixture, y):
+    names = list(mixture.named_experts_)
+    return {name: mixture.oof_predictions_[:, names.index(name)] for name in ("stack", "feature-weighted stack")}
+
+
+def test_what_judges_a_fold_has_not_seen_its_labels():
+    """Labels of fold 0 move: its predictions by the stack do not, since nothing behind them has seen these labels."""
+    X, y = make_regimes(120, 3, random_state=0)
+    folds = list(KFold(4, shuffle=True, random_state=0).split(X))
+    pool = [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=4, random_state=0))]
+    settings = {"specialize": False, "gate": "constant", "cv": folds, "random_state": 0}
+    test = folds[0][1]
+    moved = y.copy()
+    moved[test] += np.random.default_rng(0).standard_normal(len(test))
+    one, other = (MixtureRegressor(pool, **settings).fit(X, target) for target in (y, moved))
+    for mixture in (one, other):
+        assert "Nothing was nested" not in str(mixture.verdict_)
+    before, after = (_out_of_fold(mixture, y)["stack"][test] for mixture in (one, other))
+    inside = one.oof_predictions_[test, :2]
+    free = (before > inside.min(axis=1)) & (before < inside.max(axis=1))  # not at a bound, whose margin is of all rows
+    assert free.sum() > 5
+    np.testing.assert_allclose(after[free], before[free])
+
+
+def test_one_regime_never_makes_the_mixture_the_winner():
+    """Its column repeats the best single expert, whose name the verdict uses."""
+    X, y = make_regimes(120, 3, random_state=0)
+    mixture = MixtureRegressor([("ridge", Ridge()), ("flat", Ridge(1e9))], cv=3, n_experts=1, random_state=0)
+    verdict = mixture.fit(X, X @ [1.0, 2.0, 0.0] + 0.1 * y).verdict_
+    assert verdict.n_regimes == 1
+    assert verdict.winner not in ("mixture", "stack with mixture")
+    assert verdict.best not in ("mixture", "stack with mixture")
+
+
+@pytest.mark.parametrize(("scoring", "groups"), [("neg_mean_absolute_error", None), (None, np.arange(60) % 2)])
+def test_one_unit_is_not_enough_to_choose_without_a_fold(scoring, groups):
+    X, y = make_regimes(60, 3, random_state=0)
+    y = X @ [3.0, -2.0, 1.0] + 0.1 * y
+    mixture = MixtureRegressor([("ridge", Ridge(0.01)), ("tree", DecisionTreeRegressor(max_depth=2, random_state=0))],
+                               specialize=False, cv=2, scoring=scoring, final="best", random_state=0)  # fmt: skip
+    table = mixture.fit(X, y, groups=groups).candidates_.set_index("candidate")
+    assert table["loss"]["blend"] == pytest.approx(table["loss"][mixture.verdict_.best])

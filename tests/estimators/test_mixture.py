@@ -16,7 +16,7 @@ from metamix.recombination import spread
 NUMBERS = [
     ("ridge", Ridge()),
     ("tree", DecisionTreeRegressor(max_depth=4, random_state=0)),
-    ("near", KNeighborsRegressor(2)),
+    ("near", KNeighborsRegressor(5)),
 ]
 CLASSES = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
 FAST = {"gate": SoftmaxGate(penalty=0.1), "cv": 2, "random_state": 0}

@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from metamix.data.folds import make_folds
 from metamix.engines import SerialEngine
-from metamix.fitting import AllExpertsFailedError, FitSession, NamedExpert, Problem, prepare
+from metamix.fitting import AllExpertsFailedError, FitSession, NamedExpert, NestedFitError, Problem, prepare
 
 
 class Wrong(RegressorMixin, BaseEstimator):
@@ -132,14 +132,13 @@ def test_a_classifier_without_probabilities_is_a_recorded_failure():
 def _nested(session, which):
     data, folds = session.problem, session.folds
     _, table = session.cross_fit(which)
-    return table, *session.cross_fit_nested(table, which, folds.nested(data.X, data.y, data.groups))
+    return table, session.cross_fit_nested(table, which, folds.nested(data.X, data.y, data.groups))
 
 
 def test_nested_predictions_are_of_models_without_both_folds():
     with _session(LinearRegression(), KNeighborsRegressor(3), cv=4) as session:
         data, folds = session.problem, session.folds
-        table, kept, nested = _nested(session, [0, 1])
-    assert kept == [0, 1]
+        table, nested = _nested(session, [0, 1])
     np.testing.assert_array_equal(nested.values, table.values)
     for f, (train, test) in enumerate(folds.pairs):
         inside = nested.for_fold(f)
@@ -158,34 +157,30 @@ def test_nested_probabilities_lack_a_class_that_two_folds_hold_alone():
     with _session(LogisticRegression(), data=data, cv=[(np.setdiff1d(np.arange(40), t), t) for t in (
         np.arange(12), np.arange(12, 24), np.r_[24:36, 36:38], np.arange(38, 40)
     )]) as session:  # fmt: skip
-        _, _, nested = _nested(session, [0])
+        _, nested = _nested(session, [0])
     first = nested.for_fold(2).values[38:40, 0]
     np.testing.assert_allclose(first.sum(axis=1), 1)
     assert (first[:, 2] == 0).all(), "folds 2 and 3 have all of the third class"
 
 
-def test_an_expert_that_fails_in_a_nested_fit_is_left_out():
+@pytest.mark.parametrize("on_error", ["drop", "raise"])
+def test_a_nested_fit_that_fails_is_told(on_error):
     class Choosy(Ridge):
         def fit(self, X, y, sample_weight=None):
             if len(X) < 40:
                 raise ValueError("too few rows")
             return super().fit(X, y)
 
-    with _session(Choosy(), LinearRegression()) as session:
-        _, kept, nested = _nested(session, [0, 1])
-        assert kept == [1]
-        assert nested.names == ["linearregression1"]
-        assert nested.for_fold(0).values.shape == (60, 1)
-        assert {(one.expert, one.error) for one in nested.failures} == {("choosy0", "ValueError: too few rows")}
-    with _session(Choosy()) as session, pytest.raises(AllExpertsFailedError, match="too few rows"):
-        _nested(session, [0])
+    told = pytest.raises(NestedFitError, match="choosy0: too few rows")
+    with _session(Choosy(), LinearRegression(), on_error=on_error) as session, told:
+        _nested(session, [0, 1])
 
 
 def test_columns_and_targets_of_nested_tables_are_taken_together():
     data = _data()
     data = Problem(data.X, np.column_stack([data.y, -data.y]))
     with _session(LinearRegression(), Ridge(), data=data) as session:
-        _, _, nested = _nested(session, [0, 1])
+        _, nested = _nested(session, [0, 1])
     one = nested.take([1]).target(1)
     np.testing.assert_array_equal(one.for_fold(0).values[:, 0], nested.for_fold(0).values[:, 1, 1])
     joined = nested.take([0]).join(replace(nested.take([1]), inside=None))

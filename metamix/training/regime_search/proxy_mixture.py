@@ -190,7 +190,7 @@ def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator, groups: NDA
     if len(quarters) < 2:
         return [_Search(known, rows, rows, gate, rng)]
     if len(rows) > FEW_ROWS:
-        quarters = quarters[:1]
+        quarters = [min(quarters, key=lambda part: abs(len(part) - len(rows) / 4))]
     return [_Search(known, np.setdiff1d(rows, held), held, gate, rng) for held in quarters]
 
 

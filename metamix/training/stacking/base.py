@@ -124,6 +124,8 @@ class Stack(BaseEstimator, ABC):
 
     def _unbounded(self, predictions: Array, features: Array | None) -> Array:
         check_is_fitted(self)
+        if self.model_ is None:  # too few rows to fit anything: the average
+            return np.asarray(predictions.mean(axis=1))
         nothing = np.zeros(len(predictions))
         return self._answer(self.model_, StackData(predictions, nothing, nothing, features))
 
