@@ -103,8 +103,9 @@ def compare(
 ) -> Comparison:
     """Compare experts, all candidates, the blend, scikit-learn's stacking and the oracle.
 
-    Every expert is fitted once for each pair of outer and inner fold and once for each outer fold, however
-    many combinations use its predictions. Inside an outer fold the inner folds are the other outer folds.
+    Every expert is fitted once for each outer fold and once for each pair of outer and inner fold, however many
+    combinations use its predictions; and for each pair of inner folds where the candidates of an outer fold are close.
+    Inside an outer fold the inner folds are the other outer folds.
 
     Parameters
     ----------

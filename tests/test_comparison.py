@@ -298,7 +298,7 @@ def test_what_a_comparison_costs_an_expert():
     needed = inside + Counter(X[train].tobytes() for train, _ in pairs)
     assert needed <= fits
     nested = fits - needed
-    assert sum(nested.values()) <= 12, "of three inner folds there are three pairs"
+    assert sum(nested.values()) in (3, 6, 9, 12), "of three inner folds there are three pairs"
     assert {len(rows) for rows in nested} <= {30 * X.itemsize * 2}, "fitted to the fourth that no fold holds out"
 
 

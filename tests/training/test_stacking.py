@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from metamix.training.stacking import EstimatorStack, FeatureWeightedStack, LinearStack, LogOpinionPool, StackData
+from metamix.training.stacking import EstimatorStack, FeatureWeightedStack, LinearStack, LogOpinionPool
 
 
 def _folds(n=120, k=4):
@@ -94,35 +94,48 @@ def test_an_expert_that_goes_wild_on_one_row_in_a_hundred_moves_no_other_row_far
         assert stack.margin_ <= 3 * y.std(), "two rows of two hundred do not set it"
 
 
-@pytest.mark.parametrize("stack", [LinearStack(), FeatureWeightedStack(), LogOpinionPool()])
+@pytest.mark.parametrize("stack", [LinearStack(), EstimatorStack(LinearRegression()), LogOpinionPool()])
 def test_a_nested_stack_learns_from_other_predictions_than_it_is_judged_by(stack):
-    """What each pair fits is handed in: out of fold it is the same stack fitted to that table alone."""
-    y, predictions, x = _numbers()
+    """What each pair fits is handed in: out of fold it is the same stack, fitted to that table alone."""
+    y, predictions, _ = _numbers()
     if isinstance(stack, LogOpinionPool):
-        y, predictions, x = (y > np.median(y)).astype(int), 1 / (1 + np.exp(-(predictions - 5))), None
+        y, predictions = (y > np.median(y)).astype(int), 1 / (1 + np.exp(-(predictions - 5)))
         predictions = np.stack([1 - predictions, predictions], axis=2)
     noise = np.random.default_rng(3).normal(scale=0.05, size=(4, *predictions.shape))
     inside = [np.abs(predictions + one) for one in noise]
-    penalty = {"most_columns": 1} if isinstance(stack, FeatureWeightedStack) else {}
-    stack = stack.set_params(**penalty)
-    fitted = clone(stack).fit(predictions, y, _folds(), features=x, inside=inside)
-    raw = np.empty(fitted.oof_.shape)
+    fitted = clone(stack).fit(predictions, y, _folds(), inside=inside)
+    expected = np.empty(fitted.oof_.shape)
     for f, (train, test) in enumerate(_folds()):
-        if isinstance(stack, FeatureWeightedStack):
-            continue
-        alone = clone(stack).fit(inside[f], y, [(train, train)], rows=train, features=x)
-        raw[test] = alone._answer(alone.model_, StackData(predictions[test], y[test], y[test], None))
-    if isinstance(stack, LinearStack):
-        low, high = predictions.min(axis=1) - fitted.margin_, predictions.max(axis=1) + fitted.margin_
-        raw = np.clip(raw, low, high)
-    if not isinstance(stack, FeatureWeightedStack):
-        np.testing.assert_allclose(fitted.oof_, raw, rtol=1e-4)
-    assert len(fitted.inside_) == 4
-    assert all(np.isfinite(one).all() for one in fitted.inside_)
-    plain = clone(stack).fit(predictions, y, _folds(), features=x)
+        alone = clone(stack).fit(inside[f], y, [(train, train)], rows=train)
+        if predictions.ndim == 2:
+            alone.margin_ = fitted.margin_
+        expected[test] = alone.predict(predictions[test])
+        for other_train, other in _folds()[:f] + _folds()[f + 1 :]:
+            both = np.intersect1d(train, other_train)
+            within = clone(stack).fit(inside[f], y, [(both, both)], rows=both)
+            if predictions.ndim == 2:
+                within.margin_ = fitted.margin_
+            np.testing.assert_allclose(fitted.inside_[f][other], within.predict(inside[f][other]))
+    np.testing.assert_allclose(fitted.oof_, expected)
+    plain = clone(stack).fit(predictions, y, _folds())
     assert plain.inside_ is None
-    assert (plain.oof_ != fitted.oof_).any()
-    np.testing.assert_allclose(plain.predict(predictions, x), fitted.predict(predictions, x), rtol=0.05)
+    np.testing.assert_allclose(
+        plain.model_[0] if not isinstance(stack, EstimatorStack) else plain.fitted_.model.coef_,
+        fitted.model_[0] if not isinstance(stack, EstimatorStack) else fitted.fitted_.model.coef_,
+    )
+
+
+def test_a_penalty_is_chosen_without_the_rows_that_it_is_judged_by():
+    """The feature-weighted stack of two halves: for each the penalty that is best on the other."""
+    y, predictions, x = _numbers(60)
+    halves = [(np.arange(30), np.arange(30, 60)), (np.arange(30, 60), np.arange(30))]
+    both = FeatureWeightedStack().fit(predictions, y, halves, features=x)
+    for (train, test), other in zip(halves, halves[::-1], strict=True):
+        one = FeatureWeightedStack().fit(predictions, y, [other], features=x)  # judged by the other half alone
+        same = FeatureWeightedStack().fit(predictions, y, [other], rows=train, features=x)
+        assert one.alpha_ == same.alpha_
+        same.margin_ = both.margin_
+        np.testing.assert_allclose(both.oof_[test], same.predict(predictions[test], x[test]))
 
 
 @pytest.mark.parametrize("stack", [LinearStack(), EstimatorStack(KNeighborsRegressor(5))])
