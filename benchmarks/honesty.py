@@ -122,7 +122,7 @@ def summary(law: str, draws: list[dict[str, Any]]) -> str:
     unit = error.mean() or 1.0
     claimed, real = np.array([one["over_named"] for one in draws]).T
     bias, scatter = (claimed - real).mean() / unit, (claimed - real).std() / np.sqrt(n) / unit
-    ratio = error.mean() / claimed.std() if claimed.std() else np.nan
+    ratio = np.sqrt(np.mean(error**2)) / claimed.std() if claimed.std() else np.nan
     lines.append(
         f"    gain of predict over the candidate named: claimed {claimed.mean():.4f}, real {real.mean():.4f}, standard "
         f"error {unit:.4f}; bias in standard errors {bias:+.2f} ± {scatter:.2f}; standard error ÷ deviation {ratio:.2f}"
