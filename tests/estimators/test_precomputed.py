@@ -77,7 +77,8 @@ def test_classification_is_what_the_mixture_makes_of_the_same_predictions():
 def test_the_verdict_says_that_predictions_made_elsewhere_are_not_nested():
     rng = np.random.default_rng(0)
     y = rng.standard_normal(80)
-    noise = fit_predictions(rng.standard_normal((80, 2)), X=y[:, None], y=y, gate="constant", random_state=0)
+    X = rng.standard_normal((80, 1))
+    noise = fit_predictions(rng.standard_normal((80, 2)), X, y, gate="constant", random_state=0)
     assert "Nothing was nested: the models were fitted elsewhere" in str(noise.verdict_)
 
 

@@ -182,6 +182,7 @@ class Broken(RegressorMixin, BaseEstimator):
         return np.zeros(len(X))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 def test_an_expert_that_fails_changes_nothing_for_the_others(lines):
     X, y, _ = lines
     settings = {"specialize": False, **QUICK}
@@ -193,6 +194,7 @@ def test_an_expert_that_fails_changes_nothing_for_the_others(lines):
         MixtureRegressor([*POOL, ("bad", Broken())], on_error="raise", **settings).fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 def test_a_mixture_that_fails_is_left_out(lines):
     """An expert that needs more rows than a fold of a fold has fails inside the mixture only."""
     X, y, _ = lines
