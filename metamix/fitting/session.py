@@ -232,14 +232,19 @@ class FitSession:
         jobs = [_Job(j, e, fit.serves[0][0], nested=fit) for fit in fits for j, e in enumerate(which)]
         names = [self._name(job) for job in jobs]
         seconds = table.fit_seconds.copy()
+        errors: dict[int, BaseException] = {}
         for count, outcome in enumerate(self._outcomes(jobs, names), start=1):
             job = jobs[outcome.index]
             if outcome.error is not None:
-                raise NestedFitError(f"{table.names[job.column]}: {outcome.error}") from outcome.error
+                errors[outcome.index] = outcome.error
+                continue
             emit(Event("task", names[outcome.index], count, len(jobs)))
             assert job.nested is not None
             inside.add(job.nested, job.column, outcome.value.values, outcome.value.scale)
             seconds[job.column] += outcome.value.fit_seconds
+        if errors:  # the first by number, whatever came back first
+            first = min(errors)
+            raise NestedFitError(f"{table.names[jobs[first].column]}: {errors[first]}") from errors[first]
         return replace(inside.joined(), fit_seconds=seconds)
 
     def fit_all(

@@ -15,7 +15,7 @@ from metamix.training.blend import FittedBlend
 from metamix.training.candidates import JOINT_STACK, CandidateSettings, fit_candidates
 from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture, fold_averages
 from metamix.training.mixture_column import CrossFittedExperts, MixtureColumn, cross_fit_mixture, nest_mixture
-from metamix.training.verdict import FAILED, TOO_MANY_FOLDS, UNSEEN
+from metamix.training.verdict import FAILED, TOO_MANY_FOLDS, UNSEEN, UNSUITABLE
 
 __all__ = [
     "NEGLIGIBLE", "blend_predictions", "cross_fit_experts", "fit_blend", "fit_combination", "fit_single_mixture",
@@ -98,16 +98,22 @@ def blend_predictions(
         return fitted
     if len(session.folds) > MOST_NESTED_FOLDS:
         return fitted.not_nested(TOO_MANY_FOLDS.format(len(session.folds)))
-    nested = session.folds.nested(session.problem.X, session.problem.y, session.problem.groups)
+    problem = session.problem
+    if session.folds.second_level(problem.y, problem.groups) is not session.folds:
+        return fitted.not_nested(UNSEEN if len(session.folds) == 1 else UNSUITABLE)
+    try:
+        nested = session.folds.nested(problem.X, problem.y, problem.groups)
+    except Exception as error:  # a splitter of the user's that refuses the rows of one fold
+        return fitted.not_nested(f"{UNSUITABLE} ({error})")
     if all(folds is None for folds in nested):
         return fitted.not_nested(UNSEEN)
     try:
         experts = nest_experts(session, experts, nested)
         if mixture is not None and found.column is not None and found.n_regimes != 1 and JOINT_STACK in rivals:
             found = nest_mixture(session, found, mixture, nested)
+        return fit_combination(problem, session.folds, *_first_level(experts, found), candidates, found)
     except NestedFitError as error:
         return fitted.not_nested(f"{FAILED} ({error})")
-    return fit_combination(session.problem, session.folds, *_first_level(experts, found), candidates, found)
 
 
 def _first_level(experts: CrossFittedExperts, mixture: MixtureColumn) -> tuple[OutOfFold, list[Any]]:

@@ -10,8 +10,8 @@ from metamix.training.selection import Paired
 from metamix.training.wording import short_number
 
 __all__ = [
-    "CLEAR", "ELSEWHERE", "FAILED", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_MANY_FOLDS", "UNSEEN", "Verdict",
-    "Verdicts",
+    "CLEAR", "ELSEWHERE", "FAILED", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_MANY_FOLDS", "UNSEEN", "UNSUITABLE",
+    "Verdict", "Verdicts",
 ]  # fmt: skip
 
 PHRASES = {
@@ -33,6 +33,7 @@ ONLY_THE_MIXTURE = "both candidates within three standard errors see the special
 NOTHING_LEARNED = "no candidate within three standard errors is learned from out-of-fold predictions"
 UNSEEN = "no model behind the out-of-fold predictions has seen the rows that it is judged by"
 FAILED = "a fit without the rows of two folds failed"
+UNSUITABLE = "the rows of a fold cannot be divided once more"
 TOO_MANY_FOLDS = "with {} folds it would take too many fits"
 ELSEWHERE = "the models were fitted elsewhere, so candidates that are learned from their predictions may look too good"
 

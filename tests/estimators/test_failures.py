@@ -152,3 +152,17 @@ def test_compare_goes_on_without_an_expert_that_fails_on_outer_test_rows(how):
     alone = compare(X, y, pool, cv=outer, random_state=0).frame().set_index("name")
     assert table["loss"]["ridge"] == pytest.approx(alone["loss"]["ridge"])
     assert table["loss"]["near"] == pytest.approx(alone["loss"]["near"])
+
+
+def test_a_final_estimator_that_refuses_few_rows_is_not_nested():
+    X, y = table(60)
+    mixture = MixtureRegressor([RIDGE, TREE], final_estimator=KNeighborsRegressor(30), cv=3, specialize=False)
+    assert "a fit without the rows of two folds failed" in str(mixture.set_params(random_state=0).fit(X, y).verdict_)
+
+
+def test_folds_that_cannot_be_divided_once_more_are_not_nested():
+    X, y = table(60)
+    rest = np.arange(20, 60)
+    folds = [(np.r_[10, rest], np.arange(10)), (np.r_[0, rest], np.arange(5, 15))]
+    mixture = MixtureRegressor([RIDGE, KNeighborsRegressor()], cv=folds, specialize=False, random_state=0).fit(X, y)
+    assert np.isfinite(mixture.predict(X)).all()
