@@ -24,8 +24,8 @@ from metamix.fitting import FitSession, Problem
 from metamix.fitting.out_of_fold import Failure
 from metamix.progress import Event, emit
 from metamix.training.candidates import CANDIDATES
-from metamix.training.fit import NEGLIGIBLE, blend_predictions, cross_fit_experts
-from metamix.training.mixture_column import CrossFittedExperts
+from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts
+from metamix.training.fit import NEGLIGIBLE, blend_predictions
 from metamix.training.selection import HeldOutLoss
 from metamix.training.verdict import PHRASES
 from metamix.training.wording import short_number

@@ -162,8 +162,8 @@ class Folds:
                 continue
             try:
                 return make_folds(splitter, X, y, groups, stratify=self.stratify, random_state=seed)
-            except ValueError:  # too few rows, groups or folds for this splitter: try a simpler one
-                continue
+            except Exception:
+                continue  # too few rows, groups or folds, or a splitter made for other rows: try a simpler one
         return make_folds(KFold(min(3, len(rows))), X, y, stratify=self.stratify, random_state=seed)
 
     def nested(self, X: Any, y: NDArray[Any], groups: Any = None, seed: int = 0) -> tuple[Folds | None, ...]:
@@ -192,9 +192,13 @@ class Folds:
         [3, 3, 3, 3]
         """
         return tuple(
-            self._nested(f, X, y, groups, seed) if len(self.test_rows(f)) and self._seen(f) else None
-            for f in range(len(self))
+            self._nested(f, X, y, groups, seed) if needed else None for f, needed in enumerate(self.needs_nesting)
         )
+
+    @cached_property
+    def needs_nesting(self) -> tuple[bool, ...]:
+        """For each fold, whether it judges rows that a model behind the predictions of its training rows has seen."""
+        return tuple(len(self.test_rows(f)) > 0 and self._seen(f) for f in range(len(self)))
 
     def _nested(self, f: int, X: Any, y: NDArray[Any], groups: Any, seed: int) -> Folds:
         pairs = self._others(f)
@@ -220,8 +224,10 @@ class Folds:
             every.append((inner_train, inner_test))
             if not held_out[test].any():
                 same.append(every[-1])
-        covered = self._mask(np.concatenate([test for _, test in same])) if len(same) >= 2 else mine & False
-        return same if (covered >= mine).all() else every
+        covered = np.zeros(self.n, dtype=bool)
+        for _, test in same:
+            covered[test] = True
+        return same if len(same) >= 2 and covered[mine].all() else every
 
     def _mask(self, rows: Rows) -> NDArray[np.bool_]:
         mask = np.zeros(self.n, dtype=bool)

@@ -27,14 +27,14 @@ class NestedFit:
         Rows to fit and rows to predict.
     serves : tuple of (f, rows)
         Outer folds, and the rows whose predictions they take.
-    inner : (Folds, int)
-        Nested folds, and the one of them whose training rows these are.
+    position : (f, g)
+        The first outer fold that it serves, and the one of the folds nested in it whose training rows these are.
     """
 
     train: Rows
     test: Rows
     serves: tuple[tuple[int, Rows], ...]
-    inner: tuple[Folds, int]
+    position: tuple[int, int]
 
     def __str__(self) -> str:
         return "without folds " + " and ".join(str(f) for f, _ in self.serves)
@@ -54,8 +54,7 @@ def nested_fits(nested: Sequence[Folds | None]) -> list[NestedFit]:
     for f, folds in enumerate(nested):
         for g, (train, test) in enumerate(() if folds is None else folds.pairs):
             key = train.tobytes()
-            assert folds is not None
-            fit = found.get(key, NestedFit(train, test, (), (folds, g)))
+            fit = found.get(key, NestedFit(train, test, (), (f, g)))
             found[key] = replace(fit, test=np.union1d(fit.test, test), serves=(*fit.serves, (f, test)))
     return list(found.values())
 

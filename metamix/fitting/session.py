@@ -229,7 +229,7 @@ class FitSession:
             If a fit fails, whatever `on_error` says: these fits only judge, and fail for want of rows.
         """
         fits, inside = nested_fits(nested), InsideFolds(table, nested)
-        jobs = [_Job(j, e, fit.serves[0][0], nested=fit) for fit in fits for j, e in enumerate(which)]
+        jobs = [_Job(j, e, fit.position[0], nested=fit) for fit in fits for j, e in enumerate(which)]
         names = [self._name(job) for job in jobs]
         seconds = table.fit_seconds.copy()
         errors: dict[int, BaseException] = {}

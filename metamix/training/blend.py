@@ -1,23 +1,72 @@
-"""The fitted blend: experts, mixture and stacks under the weights of the candidates."""
+"""What was learned about candidates and blend: for each target, and for prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metamix.data.gate_features import GateFeatures, StackColumns
+from metamix.data.gate_features import StackColumns
 from metamix.fitting.out_of_fold import Failure
 from metamix.recombination import combine, keep_top
-from metamix.training.candidates import TargetBlend
 from metamix.training.prediction import Combination
+from metamix.training.variance import ColumnVariance
+from metamix.training.verdict import Verdict
 
-__all__ = ["FittedBlend"]
+__all__ = ["FittedBlend", "TargetBlend"]
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TargetBlend:
+    """What was learned about one target.
+
+    Parameters
+    ----------
+    stacks : dict from column to (fitted stack, how many columns of the first level it sees)
+    mean : float or ndarray of shape (C,)
+        Mean of y, or the shares of the classes.
+    gate : fitted gate
+        Over the columns `gate_columns`.
+    gate_columns : ndarray of int
+    gate_share : float
+        Weight of the candidate "gated" in the blend.
+    candidate_weights : dict from candidate to ndarray of shape (K,)
+        Weights of the columns that make each candidate; None for the gated one.
+    constant_weights : ndarray of shape (K,)
+        What the other candidates of the blend contribute; sums to 1 - gate_share.
+    likelihood : fitted likelihood
+    variance : ColumnVariance or None
+    predictions, responsibilities : ndarray of shape (n, K) or (n, K, C), and (n, K)
+        Out of fold.
+    candidates : list of dict
+        A row for each candidate, and one for the blend.
+    verdict : Verdict
+    """
+
+    stacks: dict[str, tuple[Any, int]]
+    mean: Any
+    gate: Any
+    gate_columns: NDArray[np.intp]
+    gate_share: float
+    candidate_weights: dict[str, Array | None]
+    constant_weights: Array
+    likelihood: Any
+    variance: ColumnVariance | None
+    predictions: Array
+    responsibilities: Array
+    candidates: list[dict[str, Any]]
+    verdict: Verdict
+
+    def weights(self, given: Array | None, n: int, top_k: int | None) -> Array:
+        """Weights (n, K) of the columns, from those of the gate (n, G); None where it has no share."""
+        weights = np.tile(self.constant_weights, (n, 1))
+        if given is not None:
+            weights[:, self.gate_columns] += self.gate_share * keep_top(given, top_k)
+        return weights
 
 
 @dataclass(frozen=True)
@@ -38,12 +87,6 @@ class FittedBlend(Combination):
     n_regimes : int or None
     """
 
-    names: list[str]
-    columns: Sequence[Any]
-    features: GateFeatures
-    n_targets: int | None
-    n_classes: int | None
-    top_k: int | None
     targets: list[TargetBlend]
     stack_columns: StackColumns | None
     mixture: Any

@@ -16,15 +16,17 @@ from metamix.data.tables import take_rows
 from metamix.fitting import Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.recombination import combine, keep_top, posterior
+from metamix.training.blend import TargetBlend
 from metamix.training.error_correlation import headroom
+from metamix.training.final import FinalChoices
 from metamix.training.gate_fitting import FittedGate, GateFitting, select_gate
 from metamix.training.losses import LogScore, SquaredError
-from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss, simplest
+from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss
 from metamix.training.stacking import EstimatorStack
 from metamix.training.variance import ColumnVariance, fit_column_variance
 from metamix.training.verdict import CLEAR, NOTHING_LEARNED, ONLY_THE_MIXTURE, Verdict
 
-__all__ = ["CANDIDATES", "CandidateSettings", "TargetBlend", "fit_candidates"]
+__all__ = ["CANDIDATES", "JOINT_STACK", "MIXTURE", "CandidateSettings", "fit_candidates"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -36,7 +38,7 @@ CANDIDATES = (
 )  # fmt: skip
 #: Candidates that are learned from the out-of-fold predictions of others.
 LEARNED = {"convex", "stack", "feature-weighted stack", "gated", "stack with mixture"}
-#: Candidates within so many standard errors of the winner are rivals: what flatters one of them may change the verdict.
+#: Of candidates within so many standard errors of the winner, nested predictions may name another.
 DOUBT = 3.0
 #: Columns of the second level, in their order.
 MIXTURE, STACK, FEATURE_STACK, JOINT_STACK, MEAN = (
@@ -44,8 +46,6 @@ MIXTURE, STACK, FEATURE_STACK, JOINT_STACK, MEAN = (
 )  # fmt: skip
 #: Weights of the blend below this are dropped.
 SMALLEST_WEIGHT = 0.01
-#: Points on the path from the simplest good candidate to the blend.
-PATH = np.linspace(0.0, 1.0, 11)
 #: The likelihood and the responsibilities of the columns settle in so many steps.
 SETTLING_STEPS = 5
 
@@ -88,59 +88,6 @@ class CandidateSettings:
     scoring: Any = None
 
 
-@dataclass(frozen=True)
-class TargetBlend:
-    """What was learned about one target.
-
-    Parameters
-    ----------
-    stacks : dict from column to (fitted stack, how many columns of the first level it sees)
-    mean : float or ndarray of shape (C,)
-        Mean of y, or the shares of the classes.
-    gate : fitted gate
-        Over the columns `gate_columns`.
-    gate_columns : ndarray of int
-    gate_share : float
-        Weight of the candidate "gated" in the blend.
-    candidate_weights : dict from candidate to ndarray of shape (K,)
-        Weights of the columns that make each candidate; None for the gated one.
-    constant_weights : ndarray of shape (K,)
-        What the other candidates of the blend contribute; sums to 1 - gate_share.
-    likelihood : fitted likelihood
-    variance : ColumnVariance or None
-    predictions, responsibilities : ndarray of shape (n, K) or (n, K, C), and (n, K)
-        Out of fold.
-    candidates : list of dict
-        A row for each candidate, and one for the blend.
-    verdict : Verdict
-    rivals : set of str
-        The winner and candidates within `DOUBT` standard errors of it; empty if nothing that flatters candidates that
-        are learned from out-of-fold predictions could change the verdict.
-    """
-
-    stacks: dict[str, tuple[Any, int]]
-    mean: Any
-    gate: Any
-    gate_columns: NDArray[np.intp]
-    gate_share: float
-    candidate_weights: dict[str, Array | None]
-    constant_weights: Array
-    likelihood: Any
-    variance: ColumnVariance | None
-    predictions: Array
-    responsibilities: Array
-    candidates: list[dict[str, Any]]
-    verdict: Verdict
-    rivals: set[str]
-
-    def weights(self, given: Array | None, n: int, top_k: int | None) -> Array:
-        """Weights (n, K) of the columns, from those of the gate (n, G); None where it has no share."""
-        weights = np.tile(self.constant_weights, (n, 1))
-        if given is not None:
-            weights[:, self.gate_columns] += self.gate_share * keep_top(given, top_k)
-        return weights
-
-
 @dataclass
 class _Candidate:
     """Out-of-fold predictions of one candidate, and the weights (K,) of the columns that make it."""
@@ -149,43 +96,6 @@ class _Candidate:
     weights: Array
     #: Whether its predictions are those of an earlier candidate.
     repeated: bool = False
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """A point on the straight path from one candidate to the blend of all."""
-
-    candidate: int
-    along: float
-
-    def __call__(self, stacked: Array, blend: Array) -> Array:
-        return np.asarray((1 - self.along) * stacked[:, self.candidate] + self.along * blend)
-
-
-@dataclass
-class _Paths:
-    """Losses of all candidates, and of the points between each of them and the blend, as they are needed."""
-
-    stacked: Array
-    blend: Array
-    loss: HeldOutLoss
-    final: str
-
-    def __post_init__(self) -> None:
-        self._units = np.column_stack([self.loss.units(self.stacked[:, p]) for p in range(self.stacked.shape[1])])
-        self._along: dict[int, Array] = {}
-
-    def choose(self, weight: Array) -> _Choice:
-        """A candidate and, for the blend, how far from it towards the blend, by units of these weights."""
-        if self.final == "best":
-            return _Choice(int(np.argmin(weight @ self._units)), 0.0)
-        candidate = simplest(self._units, weight, self.loss.unit_groups)
-        if self.final == "simplest":
-            return _Choice(candidate, 0.0)
-        if candidate not in self._along:
-            points = [_Choice(candidate, float(a))(self.stacked, self.blend) for a in PATH]
-            self._along[candidate] = np.column_stack([self.loss.units(point) for point in points])
-        return _Choice(candidate, float(PATH[int(np.argmin(weight @ self._along[candidate]))]))
 
 
 @dataclass
@@ -214,10 +124,6 @@ class _Columns:
         if stack is not None:
             self.stacks[name] = stack
 
-    def fitted(self, f: int) -> Array:
-        """Columns that are fitted where fold f is judged."""
-        return self.values if self.inside is None else self.inside[f]
-
     def one(self, name: str) -> Array:
         """All weight (K,) on one column."""
         return np.eye(len(self.names))[self.names.index(name)]
@@ -232,7 +138,7 @@ def fit_candidates(
     n_experts: int,
     n_regimes: int | None,
     settings: CandidateSettings,
-) -> TargetBlend:
+) -> tuple[TargetBlend, set[str]]:
     """Fit all candidates on out-of-fold predictions, compare them, and blend them, for one target.
 
     Whatever is learned from out-of-fold predictions is cross-fitted once more.
@@ -257,7 +163,8 @@ def fit_candidates(
 
     Returns
     -------
-    TargetBlend
+    (TargetBlend, set of str)
+        What was learned; and the winner and the candidates near it, if nested predictions could change the verdict.
     """
     fit = _CandidateFit(problem, folds, base, stack_features, first_level, n_experts, n_regimes, settings)
     return fit.run()
@@ -278,26 +185,32 @@ class _CandidateFit:
     def has_mixture(self) -> bool:
         return self.n_regimes is not None
 
-    def run(self) -> TargetBlend:
+    def run(self) -> tuple[TargetBlend, set[str]]:
         columns, mean = self._columns()
         gate_columns, gate = self._gate(columns)
         candidates = self._candidates(columns, gate_columns, gate)
         loss = self._loss(gate.judged)
-        weights, blended = self._final(candidates, loss)
-        rivals, clear = self._rivals(candidates, loss)
-        nested = self.first_level.inside is not None
-        rows, verdict = self._verdict(candidates, weights, blended, loss, "" if nested else clear)
-        constant = np.sum([w * candidates[name].weights for name, w in weights.items() if name != "gated"], axis=0)
-        constant = np.zeros(len(columns.names)) + constant
+        units = {name: loss.units(one.predictions) for name, one in candidates.items()}
+        distinct = [name for name, one in candidates.items() if not one.repeated]
+        winner = distinct[loss.simplest([units[name] for name in distinct])]
+        weights, blended = self._final(candidates, distinct, units, loss)
+        rivals, clear = self._rivals(distinct, units, winner, loss)
+        not_nested = clear if self.first_level.inside is None else ""
+        units["blend"] = loss.units(blended)
+        rows, verdict = self._verdict(candidates, distinct, units, winner, weights, loss)
+        constant = np.zeros(len(columns.names))
+        for name, weight in weights.items():
+            constant += weight * candidates[name].weights
         out_of_fold = np.tile(constant, (self.problem.n, 1))
         share = weights.get("gated", 0.0)
         out_of_fold[:, gate_columns] += share * keep_top(gate.weights, self.settings.top_k)
         likelihood, responsibilities, variance = self._likelihood(columns, out_of_fold)
         made_of = {name: None if name == "gated" else one.weights for name, one in candidates.items()}
-        return TargetBlend(
+        target = TargetBlend(
             columns.stacks, mean, gate.gate, gate_columns, share, made_of, constant, likelihood, variance,
-            columns.values, responsibilities, rows, verdict, set() if clear else rivals,
+            columns.values, responsibilities, rows, replace(verdict, not_nested=not_nested),
         )  # fmt: skip
+        return target, set() if clear else rivals
 
     def _columns(self) -> tuple[_Columns, Any]:
         """Columns of both levels: experts, mixture, stack, feature-weighted stack, stack with mixture, mean."""
@@ -332,13 +245,13 @@ class _CandidateFit:
         known = np.isfinite(fitted.oof_).reshape(problem.n, -1).all(axis=1)
         predictions = np.asarray(values.mean(axis=1))  # where no fold can fit a stack, the plain average
         predictions[known] = fitted.oof_[known]
-        below = None
+        own = None
         if columns.inside is not None:
-            below = [table[:, :width].mean(axis=1) for table in columns.inside]
+            own = [table[:, :width].mean(axis=1) for table in columns.inside]
             for (f, _, _), column in zip(opened, fitted.inside_, strict=True):
-                below[f] = column
+                own[f] = column
         fitted.inside_ = None  # not needed any more
-        columns.add(name, predictions, (fitted, width), below)
+        columns.add(name, predictions, (fitted, width), own)
 
     def _mean(self) -> tuple[Array, Any]:
         """Out-of-fold means of y (n,), or shares of the classes (n, C); and those of all rows."""
@@ -370,10 +283,9 @@ class _CandidateFit:
         seen = [*range(self.n_experts), *stacks]
         fittings = self._gate_fittings(columns.values[:, seen], self.first_level.scale, self.folds.held_out)
         if columns.inside is not None:
-            tables = zip(columns.inside, range(len(self.folds)), strict=True)
             nested = [
                 self._gate_fittings(table[:, seen], self.first_level.for_fold(f).scale, _known(table))
-                for table, f in tables
+                for f, table in enumerate(columns.inside)
             ]
             fittings = [replace(one, inside=[fold[i] for fold in nested]) for i, one in enumerate(fittings)]
         return np.array(seen), select_gate(fittings, settings.gates, constant=settings.constant_competes, refine=False)
@@ -455,49 +367,68 @@ class _CandidateFit:
             problem.y, problem.weight, fold, self.settings.classes, self.settings.scoring, problem.groups
         )
 
-    def _final(self, candidates: dict[str, _Candidate], loss: HeldOutLoss) -> tuple[dict[str, float], Array]:
+    def _final(
+        self, candidates: dict[str, _Candidate], distinct: list[str], units: dict[str, Array], loss: HeldOutLoss
+    ) -> tuple[dict[str, float], Array]:
         """Weights of the candidates in the prediction, and its out-of-fold predictions.
 
         Candidate, weights and the point on the path are chosen once more without each fold, for the predictions of its
         rows; where a single unit or group would be left to choose by, the overall choice stays.
         """
-        distinct = [name for name, one in candidates.items() if not one.repeated]
         stacked = np.stack([candidates[name].predictions for name in distinct], axis=1)
         fitted = self._convex(stacked)
         blend = combine(_without_small(fitted.weights), stacked)
         weights = _without_small(_constant_of(fitted)[None])[0]
-        paths = _Paths(stacked, blend, loss, self.settings.final)
-        chosen = paths.choose(loss.weight)
+        losses = np.column_stack([units[name] for name in distinct])
+        choices = FinalChoices(stacked, losses, blend, loss, self.settings.final)
+        chosen = choices.choose(loss.weight)
         predictions = chosen(stacked, blend)
         for _, rows, test in self._open():
             without = loss.weight_of(rows)
             if loss.n_independent(without) > 1:
-                predictions[test] = paths.choose(without)(stacked[test], blend[test])
+                predictions[test] = choices.choose(without)(stacked[test], blend[test])
         shares = {name: chosen.along * float(w) for name, w in zip(distinct, weights, strict=True)}
         shares[distinct[chosen.candidate]] += 1 - chosen.along
         return {name: w for name, w in shares.items() if w > 0}, predictions
 
+    def _rivals(
+        self, distinct: list[str], units: dict[str, Array], winner: str, loss: HeldOutLoss
+    ) -> tuple[set[str], str]:
+        """The winner and the candidates near it; and why nested predictions could not change the verdict, or nothing.
+
+        Between the mixture and the stack that sees it nothing is decided: both say that the mixture is needed.
+        """
+        rivals = {winner}
+        for name in distinct:
+            difference = loss.difference(units[name], units[winner])
+            near = abs(difference.mean) <= DOUBT * difference.standard_error
+            if near and (units[name] != units[winner]).any():  # the same losses give the same verdict
+                rivals.add(name)
+        if len(rivals) == 1:
+            return rivals, CLEAR
+        if not LEARNED & rivals:
+            return rivals, NOTHING_LEARNED
+        return rivals, ONLY_THE_MIXTURE if rivals <= {MIXTURE, JOINT_STACK} else ""
+
     def _verdict(
         self,
         candidates: dict[str, _Candidate],
+        distinct: list[str],
+        units: dict[str, Array],
+        winner: str,
         weights: dict[str, float],
-        blended: Array,
         loss: HeldOutLoss,
-        not_nested: str,
     ) -> tuple[list[dict[str, Any]], Verdict]:
-        units = {name: loss.units(one.predictions) for name, one in candidates.items()}
+        """Rows of the table of candidates, and the verdict."""
         means = {name: loss.mean(one) for name, one in units.items()}
-        distinct = [name for name, one in candidates.items() if not one.repeated]
         best = min(distinct, key=means.__getitem__)
-        winner = distinct[loss.simplest([units[name] for name in distinct])]
-        units["blend"] = loss.units(blended)
         rows = []
         for name, one in units.items():
             difference = loss.difference(one, units[best])
             rows.append(
                 {
                     "candidate": name,
-                    "loss": loss.mean(one),
+                    "loss": means[name],
                     "difference": difference.mean,
                     "standard_error": difference.standard_error,
                     "weight": weights.get(name, 0.0) if name != "blend" else 1.0,
@@ -508,29 +439,10 @@ class _CandidateFit:
         verdict = Verdict(
             winner, means[winner], best, loss.difference(units[winner], units["blend"]),
             loss.difference(units["best single"], units[winner]), weights, self.first_level.names[single],
-            loss.measure, self.n_regimes, self._not_measured(loss), not_nested,
-            headroom(problem.y, self.first_level.values[:, :E], problem.weight),
+            loss.measure, self.n_regimes, self._not_measured(loss),
+            headroom=headroom(problem.y, self.first_level.values[:, :E], problem.weight),
         )  # fmt: skip
         return rows, verdict
-
-    def _rivals(self, candidates: dict[str, _Candidate], loss: HeldOutLoss) -> tuple[set[str], str]:
-        """The winner and the candidates near it; and why nothing that flatters one of them could change the verdict.
-
-        Between the mixture and the stack that sees it nothing is decided: both say that the mixture is needed.
-        """
-        units = {name: loss.units(one.predictions) for name, one in candidates.items() if not one.repeated}
-        winner = list(units.values())[loss.simplest(list(units.values()))]
-        rivals = set()
-        for name, one in units.items():
-            difference = loss.difference(one, winner)
-            # Whatever has the same loss in every unit gives the same verdict.
-            if one is winner or (abs(difference.mean) <= DOUBT * difference.standard_error and (one != winner).any()):
-                rivals.add(name)
-        if len(rivals) == 1:
-            return rivals, CLEAR
-        if not LEARNED.intersection(rivals):
-            return rivals, NOTHING_LEARNED
-        return rivals, ONLY_THE_MIXTURE if rivals <= {MIXTURE, JOINT_STACK} else ""
 
     def _not_measured(self, loss: HeldOutLoss) -> tuple[str, ...]:
         found = []

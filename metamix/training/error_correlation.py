@@ -66,13 +66,13 @@ most; the effective number of experts is 2 of 2.
     def __str__(self) -> str:
         K = len(self.correlation)
         if K == 1:
-            return "There is one expert: only regimes of its own can gain."
+            return "There is one expert, so that none can be chosen instead of it."
         said = (
             f"Knowing the best expert of every row would save {short_number(100 * self.share)} % of the best single "
             f"expert's loss. Errors correlate by {short_number(float(self.pairs.max()))} at most; the effective "
             f"number of experts is {short_number(self.effective_experts)} of {K}."
         )
-        return f"{said} They err too much alike for a gate over them to gain." if self.alike else said
+        return f"{said} They err much alike: a choice between them has little to gain." if self.alike else said
 
 
 def headroom(y: NDArray[Any], answers: Array, sample_weight: Array | None = None) -> Headroom:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from textwrap import shorten
 from typing import Any
 
 from metamix.data.folds import Folds
@@ -13,17 +14,18 @@ from metamix.fitting import FitSession, NamedExpert, NestedFitError, Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.training.blend import FittedBlend
 from metamix.training.candidates import JOINT_STACK, CandidateSettings, fit_candidates
-from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture, fold_averages
-from metamix.training.mixture_column import CrossFittedExperts, MixtureColumn, cross_fit_mixture, nest_mixture
-from metamix.training.verdict import FAILED, TOO_MANY_FOLDS, UNSEEN, UNSUITABLE
+from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts, nest_experts
+from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture
+from metamix.training.mixture_column import MixtureColumn, cross_fit_mixture, nest_mixture
+from metamix.training.verdict import FAILED, TOO_MANY_FITS, UNSEEN, UNSUITABLE
 
 __all__ = [
-    "NEGLIGIBLE", "blend_predictions", "cross_fit_experts", "fit_blend", "fit_combination", "fit_single_mixture",
+    "NEGLIGIBLE", "blend_predictions", "fit_blend", "fit_combination", "fit_single_mixture",
 ]  # fmt: skip
 
 #: Rows with no more responsibility than this are left out when an expert is fitted to a regime.
 NEGLIGIBLE = 0.01
-#: Of k folds nesting takes k (k - 1) / 2 fits of every expert: with more folds than this it is left out.
+#: Of k folds that need it nesting takes k (k - 1) / 2 fits of every expert: with more folds than this it is left out.
 MOST_NESTED_FOLDS = 20
 
 
@@ -61,23 +63,6 @@ def fit_blend(
         return blend_predictions(session, cross_fitted, candidates, mixture, refit=refit)
 
 
-def cross_fit_experts(session: FitSession, *, refit: bool = True) -> CrossFittedExperts:
-    """Out-of-fold predictions of every expert, and each fitted on all rows.
-
-    Raises
-    ------
-    AllExpertsFailedError
-        If none is left.
-    """
-    positions, predictions = session.cross_fit(keep=not refit)
-    if not refit:
-        return CrossFittedExperts(positions, predictions, fold_averages(session, predictions))
-    fitted, failures = session.fit_all(positions)
-    predictions = predictions.take(list(fitted))
-    predictions = replace(predictions, failures=[*predictions.failures, *failures])
-    return CrossFittedExperts([positions[j] for j in fitted], predictions, list(fitted.values()))
-
-
 def blend_predictions(
     session: FitSession,
     experts: CrossFittedExperts,
@@ -92,28 +77,32 @@ def blend_predictions(
     is learned and judged once more, on predictions from inside the training rows of each fold.
     """
     found = MixtureColumn() if mixture is None else cross_fit_mixture(session, experts, mixture, refit=refit)
-    fitted = fit_combination(session.problem, session.folds, *_first_level(experts, found), candidates, found)
-    rivals = {name for target in fitted.targets for name in target.rivals}
+    fitted, rivals = _combine(session.problem, session.folds, *_first_level(experts, found), candidates, found)
     if not rivals:
         return fitted
-    if len(session.folds) > MOST_NESTED_FOLDS:
-        return fitted.not_nested(TOO_MANY_FOLDS.format(len(session.folds)))
-    problem = session.problem
-    if session.folds.second_level(problem.y, problem.groups) is not session.folds:
-        return fitted.not_nested(UNSEEN if len(session.folds) == 1 else UNSUITABLE)
-    try:
-        nested = session.folds.nested(problem.X, problem.y, problem.groups)
-    except Exception as error:  # a splitter of the user's that refuses the rows of one fold
-        return fitted.not_nested(f"{UNSUITABLE} ({error})")
-    if all(folds is None for folds in nested):
-        return fitted.not_nested(UNSEEN)
+    nested, impossible = _nested_folds(session)
+    if impossible:
+        return fitted.not_nested(impossible)
     try:
         experts = nest_experts(session, experts, nested)
         if mixture is not None and found.column is not None and found.n_regimes != 1 and JOINT_STACK in rivals:
             found = nest_mixture(session, found, mixture, nested)
-        return fit_combination(problem, session.folds, *_first_level(experts, found), candidates, found)
+        return _combine(session.problem, session.folds, *_first_level(experts, found), candidates, found)[0]
     except NestedFitError as error:
-        return fitted.not_nested(f"{FAILED} ({error})")
+        return fitted.not_nested(f"{FAILED} ({shorten(str(error), 150)})")
+
+
+def _nested_folds(session: FitSession) -> tuple[tuple[Folds | None, ...], str]:
+    """Folds within the folds, or why there are none."""
+    problem, folds = session.problem, session.folds
+    k = sum(folds.needs_nesting)
+    if not k:
+        return (), UNSEEN
+    if folds.second_level(problem.y, problem.groups) is not folds:
+        return (), UNSUITABLE
+    if k > MOST_NESTED_FOLDS:
+        return (), TOO_MANY_FITS.format(k * (k - 1) // 2)
+    return folds.nested(problem.X, problem.y, problem.groups), ""
 
 
 def _first_level(experts: CrossFittedExperts, mixture: MixtureColumn) -> tuple[OutOfFold, list[Any]]:
@@ -124,19 +113,6 @@ def _first_level(experts: CrossFittedExperts, mixture: MixtureColumn) -> tuple[O
         table = table.join(mixture.predictions)
         columns.append(mixture.column)
     return replace(table, failures=failures), columns
-
-
-def nest_experts(
-    session: FitSession, experts: CrossFittedExperts, nested: Sequence[Folds | None]
-) -> CrossFittedExperts:
-    """The experts with predictions from inside the folds.
-
-    Raises
-    ------
-    NestedFitError
-        If a fit fails.
-    """
-    return replace(experts, predictions=session.cross_fit_nested(experts.predictions, experts.positions, nested))
 
 
 def fit_combination(
@@ -161,24 +137,38 @@ def fit_combination(
     mixture : MixtureColumn, optional
     """
     mixture = MixtureColumn() if mixture is None else mixture
+    return _combine(problem, folds, first_level, columns, settings, mixture)[0]
+
+
+def _combine(
+    problem: Problem,
+    folds: Folds,
+    first_level: OutOfFold,
+    columns: Sequence[Any],
+    settings: CandidateSettings,
+    mixture: MixtureColumn,
+) -> tuple[FittedBlend, set[str]]:
+    """The same, and the candidates between which nested predictions could decide otherwise."""
     folds = folds.second_level(problem.y, problem.groups)
     base = settings.features.base(problem.X)
     # Stacks of numbers may look at what the gate looks at; those of classes look at predictions only.
     stack_columns = None if problem.n_classes or base is None else StackColumns().fit(base)
     stack_features = None if stack_columns is None else stack_columns.dense(base)
     n_experts = len(first_level.names) - (mixture.column is not None)
-    targets = [
+    found = [
         fit_candidates(
             problem.target(t), folds, base, stack_features,
             first_level if problem.n_targets is None else first_level.target(t), n_experts, mixture.n_regimes, settings,
         )
         for t in range(problem.n_targets or 1)
     ]  # fmt: skip
+    targets = [target for target, _ in found]
     names = [*first_level.names, *targets[0].stacks, "mean"]
-    return FittedBlend(
+    blend = FittedBlend(
         names, columns, settings.features, problem.n_targets, problem.n_classes, settings.top_k, targets, stack_columns,
         mixture.mixture, mixture.history, mixture.starts, first_level.failures, mixture.n_regimes,
     )  # fmt: skip
+    return blend, set().union(*(rivals for _, rivals in found))
 
 
 def fit_single_mixture(

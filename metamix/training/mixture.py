@@ -133,12 +133,6 @@ class FittedMixture(Combination):
         Codes of the classes that the rows it was fitted to have.
     """
 
-    names: list[str]
-    columns: Sequence[Any]
-    features: GateFeatures
-    n_targets: int | None
-    n_classes: int | None
-    top_k: int | None
     targets: list[MixtureTarget]
     fold_of_row: NDArray[np.intp]
     history: list[dict[str, Any]]

@@ -26,11 +26,12 @@ from metamix.fitting import (
 from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.training.candidates import MIXTURE
+from metamix.training.expert_columns import CrossFittedExperts
 from metamix.training.losses import row_losses, target_units
 from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture, single_regime
 from metamix.training.regime_search import capacity_of, initial_responsibilities, prune
 
-__all__ = ["CrossFittedExperts", "MixtureColumn", "cross_fit_mixture", "nest_mixture"]
+__all__ = ["MixtureColumn", "cross_fit_mixture", "nest_mixture"]
 
 Array = NDArray[np.float64]
 
@@ -38,23 +39,6 @@ Array = NDArray[np.float64]
 #: where fits cost little and half of the rows would not show where regimes meet, on more.
 INNER_FOLDS = 2
 FEW_ROWS, MORE_FOLDS = 300, 4
-
-
-@dataclass(frozen=True)
-class CrossFittedExperts:
-    """Experts with their out-of-fold predictions, and fitted on all rows.
-
-    Parameters
-    ----------
-    positions : list of int
-        Experts of the session that failed nowhere.
-    predictions : OutOfFold
-    columns : list of FittedExpert or FoldAverage
-    """
-
-    positions: list[int]
-    predictions: OutOfFold
-    columns: list[Any]
 
 
 @dataclass
@@ -93,6 +77,7 @@ class _MixtureJob:
     keep: bool
     on_error: str
     nested: NestedFit | None = None
+    folds: Folds | None = None  # of which the nested fit is one
 
     @property
     def name(self) -> str:
@@ -166,7 +151,9 @@ def nest_mixture(
     """
     assert found.settings is not None
     fits, inside = nested_fits(nested), InsideFolds(found.predictions, nested)
-    work = [_MixtureJob(fit.serves[0][0], found.settings, None, False, "drop", fit) for fit in fits]
+    work = [
+        _MixtureJob(fit.position[0], found.settings, None, False, "drop", fit, nested[fit.position[0]]) for fit in fits
+    ]
     results = session.map(_fit_mixture_in_fold, work, [job.name for job in work], in_process=settings.on_gpu)
     for fit, result in zip(fits, results, strict=True):
         if isinstance(result, BaseException):
@@ -215,7 +202,10 @@ def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, lis
 def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone:
     """A task: fit the mixture on the training rows of a fold (or on all), predict the held-out rows."""
     problem, settings = inputs.problem, job.settings
-    folds, fold = (inputs.folds, job.fold) if job.nested is None else job.nested.inner
+    folds, fold = inputs.folds, job.fold
+    if job.nested is not None:
+        assert job.folds is not None
+        folds, fold = job.folds, job.nested.position[1]
     rows = np.arange(problem.n) if fold == ALL_ROWS else folds.pairs[fold][0]
     part = problem.take(rows)
     part, present = part.with_present_classes()

@@ -59,12 +59,11 @@ class TargetPrediction:
         return self.likelihood.distribution(self.values, scale=self.scale, X=self.X)
 
 
+@dataclass(frozen=True)
 class Combination(ABC):
-    """Fitted columns under weights that depend on the row; abstract.
+    """Fitted columns under weights that depend on the row; abstract: subclasses say what the weights are.
 
-    Subclasses have these attributes, and say what the weights are.
-
-    Attributes
+    Parameters
     ----------
     names : list of K str
         Of all columns, those of the second level last.

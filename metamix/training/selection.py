@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 #: A candidate replaces a simpler one only if its loss is lower by more than this many standard errors of the paired
 #: difference. The same number serves penalties, gates, rounds, regimes, types and candidates. With one standard error
 #: (Breiman et al. 1984) the verdict named something that is no better in 8 to 10 % of simulated tables, with one and a
-#: half in 3 % (`python benchmarks/honesty.py --law noise,linear`).
+#: half in 3 to 5 % (`python benchmarks/honesty.py --law noise,linear`).
 STANDARD_ERRORS = 1.5
 #: Probabilities are clipped to this before the logarithm of the log-loss.
 SMALLEST_PROBABILITY = 1e-15

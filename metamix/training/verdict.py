@@ -10,7 +10,7 @@ from metamix.training.selection import Paired
 from metamix.training.wording import short_number
 
 __all__ = [
-    "CLEAR", "ELSEWHERE", "FAILED", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_MANY_FOLDS", "UNSEEN", "UNSUITABLE",
+    "CLEAR", "ELSEWHERE", "FAILED", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_MANY_FITS", "UNSEEN", "UNSUITABLE",
     "Verdict", "Verdicts",
 ]  # fmt: skip
 
@@ -34,8 +34,8 @@ NOTHING_LEARNED = "no candidate within three standard errors is learned from out
 UNSEEN = "no model behind the out-of-fold predictions has seen the rows that it is judged by"
 FAILED = "a fit without the rows of two folds failed"
 UNSUITABLE = "the rows of a fold cannot be divided once more"
-TOO_MANY_FOLDS = "with {} folds it would take too many fits"
-ELSEWHERE = "the models were fitted elsewhere, so candidates that are learned from their predictions may look too good"
+TOO_MANY_FITS = "it would take {} fits of every expert"
+ELSEWHERE = "the models were fitted elsewhere; losses of candidates that are learned from predictions are optimistic"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, RepeatedKFold, TimeSeriesSplit
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeRegressor
 
@@ -161,8 +161,37 @@ def test_a_final_estimator_that_refuses_few_rows_is_not_nested():
 
 
 def test_folds_that_cannot_be_divided_once_more_are_not_nested():
-    X, y = table(60)
-    rest = np.arange(20, 60)
+    """Their held-out rows overlap, so that stacks are fitted on other folds than experts."""
+    X, _ = table(60)
+    noise, rest = np.random.default_rng(0).standard_normal(60), np.arange(20, 60)
     folds = [(np.r_[10, rest], np.arange(10)), (np.r_[0, rest], np.arange(5, 15))]
-    mixture = MixtureRegressor([RIDGE, KNeighborsRegressor()], cv=folds, specialize=False, random_state=0).fit(X, y)
-    assert np.isfinite(mixture.predict(X)).all()
+    mixture = MixtureRegressor([RIDGE, KNeighborsRegressor()], cv=folds, specialize=False, random_state=0)
+    said = "Nothing was nested: the rows of a fold cannot be divided once more."
+    assert said in str(mixture.fit(X, noise).verdict_)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, IndexError])
+def test_a_splitter_made_for_these_rows_alone_is_replaced_within_a_fold(error):
+    class Halves:
+        def split(self, X, y=None, groups=None):
+            if len(X) != 60:
+                raise error("made for 60 rows")
+            yield np.arange(30), np.arange(30, 60)
+            yield np.arange(30, 60), np.arange(30)
+
+    X, y = table(60)
+    mixture = MixtureRegressor([RIDGE, TREE], cv=Halves(), random_state=0, n_experts=2, start="kmeans", max_rounds=1)
+    assert np.isfinite(mixture.fit(X, y).predict(X)).all()
+
+
+def test_the_folds_that_need_nesting_are_counted_and_not_those_of_repeats():
+    X, _ = table(60)
+    y = X[:, 0] + np.random.default_rng(0).standard_normal(60)
+    said = {}
+    for cv in (RepeatedKFold(n_splits=3, n_repeats=10, random_state=0), KFold(30), TimeSeriesSplit(25)):
+        pool = [("weak", RIDGE), ("strong", Ridge(20.0))]  # two that hardly differ
+        mixture = MixtureRegressor(pool, cv=cv, specialize=False, gate="constant", random_state=0)
+        said[type(cv)] = mixture.fit(X, y).verdict_.not_nested
+    assert not said[RepeatedKFold]
+    assert said[KFold] == "it would take 435 fits of every expert"
+    assert said[TimeSeriesSplit].startswith("no model behind")

@@ -295,11 +295,6 @@ def test_stacks_stay_within_the_margin_of_the_experts(column, seed, wild):
 # --- what the figures know of the rows that they judge ---------------------------------------------------
 
 
-def _out_of_fold(mixture, y):
-    names = list(mixture.named_experts_)
-    return {name: mixture.oof_predictions_[:, names.index(name)] for name in ("stack", "feature-weighted stack")}
-
-
 def test_what_judges_a_fold_has_not_seen_its_labels():
     """Labels of fold 0 move: its predictions by the stack do not, since nothing behind them has seen these labels."""
     X, y = make_regimes(120, 3, random_state=0)
@@ -312,7 +307,8 @@ def test_what_judges_a_fold_has_not_seen_its_labels():
     one, other = (MixtureRegressor(pool, **settings).fit(X, target) for target in (y, moved))
     for mixture in (one, other):
         assert "Nothing was nested" not in str(mixture.verdict_)
-    before, after = (_out_of_fold(mixture, y)["stack"][test] for mixture in (one, other))
+    column = list(one.named_experts_).index("stack")
+    before, after = (mixture.oof_predictions_[test, column] for mixture in (one, other))
     inside = one.oof_predictions_[test, :2]
     free = (before > inside.min(axis=1)) & (before < inside.max(axis=1))  # not at a bound, whose margin is of all rows
     assert free.sum() > 5

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.fitting import NestedFitError
-
 __all__ = ["BoundedStack", "Stack", "StackData"]
 
 Array = NDArray[np.float64]
@@ -145,14 +143,9 @@ class Stack(BaseEstimator, ABC):
         found = np.asarray(data.predictions.mean(axis=1))
         for q, (learn, test) in enumerate(pairs):
             learn, test = learn[mine[learn]], test[mine[test]]
-            if q == p or not len(test):
-                continue
-            try:  # a final estimator of the user's may refuse so few rows
-                model = self._model(data.to_fit(learn), choice)
-                if model is not None:
-                    found[test] = self._answer(model, data.take(test))
-            except Exception as error:
-                raise NestedFitError(f"{type(self).__name__}: {error}") from error
+            model = self._model(data.to_fit(learn), choice) if q != p and len(test) else None
+            if model is not None:
+                found[test] = self._answer(model, data.take(test))
         return found
 
     def _choose(self, pairs: Sequence[tuple[StackData, StackData]]) -> tuple[Any, Sequence[Any]]:

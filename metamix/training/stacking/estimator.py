@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamix.derivatives import gradient as model_gradient
-from metamix.fitting import FittedExpert, NamedExpert, Problem, fit_expert
-from metamix.training.stacking.base import BoundedStack, StackData
+from metamix.fitting import FittedExpert, NamedExpert, NestedFitError, Problem, fit_expert
+from metamix.training.stacking.base import BoundedStack, Pairs, StackData
 
 __all__ = ["EstimatorStack"]
 
@@ -64,6 +64,12 @@ class EstimatorStack(BoundedStack):
             return None
         problem = Problem(_as_columns(data.predictions), data.y, data.weight, n_classes=n_classes)
         return fit_expert(NamedExpert("final_estimator", self.estimator), problem, None, None)
+
+    def _inside(self, data: StackData, p: int, pairs: Pairs, choice: Any) -> Array:
+        try:
+            return super()._inside(data, p, pairs, choice)
+        except Exception as error:  # an estimator of the user's that refuses so few rows
+            raise NestedFitError(f"final_estimator: {error}") from error
 
     def _answer(self, model: Any, data: StackData) -> Array:
         return np.asarray(model.predict(_as_columns(data.predictions)))
