@@ -193,8 +193,9 @@ class GateFitting:
         return self.best(candidates)
 
     def minimising(self, objective: Objective) -> GateFitting:
-        """The same fitting to another objective, without `inside`; gates are judged as before."""
-        return replace(self, objective=objective, judge=self.judge or self.objective, inside=None)
+        """The same fitting to another objective; gates are judged as before."""
+        assert self.inside is None, "each fold would need an objective of its own"
+        return replace(self, objective=objective, judge=self.judge or self.objective)
 
     def _for_fold(self, f: int) -> GateFitting:
         """What a gate is fitted to that is judged on fold f."""
