@@ -190,6 +190,7 @@ class _CandidateFit:
         gate_columns, gate = self._gate(columns)
         candidates = self._candidates(columns, gate_columns, gate)
         loss = self._loss(gate.judged)
+        self._check_units(loss)
         units = {name: loss.units(one.predictions) for name, one in candidates.items()}
         distinct = [name for name, one in candidates.items() if not one.repeated]
         winner = distinct[loss.simplest([units[name] for name in distinct])]
@@ -365,6 +366,19 @@ class _CandidateFit:
             fold = self.folds.partition
         return HeldOutLoss(
             problem.y, problem.weight, fold, self.settings.classes, self.settings.scoring, problem.groups
+        )
+
+    def _check_units(self, loss: HeldOutLoss) -> None:
+        """ValueError where nothing is known of the noise of a difference: one row, group or fold is judged."""
+        if loss.n_independent(loss.weight) > 1:
+            return
+        if loss.scoring is None:
+            unit, remedy = "group" if loss.unit_groups is not None else "row", "give cv splits that hold out more"
+        else:
+            unit, remedy = "fold", "give cv more splits, or scoring=None, which judges row by row"
+        raise ValueError(
+            f"The candidates can be compared on one {unit} only, of which {loss.measure} is one figure without a "
+            f"standard error; {remedy}."
         )
 
     def _final(

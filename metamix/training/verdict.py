@@ -25,8 +25,6 @@ PHRASES = {
     "mixture": "the specialised mixture",
     "stack with mixture": "a stack that sees the specialised mixture",
 }
-#: Weights below this are not named in the sentence.
-SMALLEST_SHARE = 0.005
 #: Why nothing was nested.
 CLEAR = "no other candidate is within three standard errors of the one named"
 ONLY_THE_MIXTURE = "both candidates within three standard errors see the specialised mixture"
@@ -105,11 +103,10 @@ below the stack.
         if self.winner != "best single":
             said += f", {self._share(self.gain_over_single, self.loss + self.gain_over_single.mean)} {single}"
         sentences = [f"{said}."]
-        named = {name: weight for name, weight in self.weights.items() if weight >= SMALLEST_SHARE}
-        if list(named) == [self.winner]:
+        if list(self.weights) == [self.winner]:
             sentences.append("predict answers with it alone.")
         else:
-            parts = [f"{PHRASES[name]} ({100 * weight:.0f} %)" for name, weight in named.items()]
+            parts = [f"{PHRASES[name]} ({short_number(100 * weight)} %)" for name, weight in self.weights.items()]
             combined = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
             sentences.append(
                 f"predict combines {combined}: {self._share(self.gain, self.loss)} {PHRASES[self.winner]}."

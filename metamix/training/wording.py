@@ -10,7 +10,7 @@ def short_number(value: float, digits: int = 2) -> str:
 
     Examples
     --------
-    >>> short_number(0.12345), short_number(1234.5)
-    ('0.12', '1234')
+    >>> short_number(0.12345), short_number(99.75), short_number(1234.5)
+    ('0.12', '100', '1234')
     """
-    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{float(f'{value:.{digits}g}'):g}"

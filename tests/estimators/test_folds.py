@@ -248,3 +248,25 @@ def test_out_of_fold_means_are_those_of_the_other_folds():
     for f in range(3):
         rows, test = mixture.fold_of_row_ != f, mixture.fold_of_row_ == f
         np.testing.assert_allclose(mixture.oof_predictions_[test, -1], y[rows].mean())
+
+
+# --- what is judged by one figure --------------------------------------------------------------------------
+
+
+def one_group_held_out():
+    return [(np.arange(60), np.arange(60, 90)), (np.arange(30), np.arange(60, 90))]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "groups", "unit"),
+    [
+        ({"cv": TimeSeriesSplit(2), "scoring": "neg_mean_absolute_error"}, None, "one fold"),
+        ({"cv": one_group_held_out()}, np.repeat(["a", "b", "c"], 30), "one group"),
+    ],
+)
+def test_candidates_that_are_judged_by_one_figure_are_not_compared(parameters, groups, unit):
+    with pytest.raises(ValueError, match=f"{unit}.*standard error.*give cv"):
+        fitted(False, groups=groups, **parameters)
+    # one more is enough
+    cv = TimeSeriesSplit(3) if groups is None else [*parameters["cv"], (np.arange(60, 90), np.arange(60))]
+    assert fitted(False, groups=groups, **{**parameters, "cv": cv})[0].verdict_.winner != "mean of y"

@@ -94,35 +94,42 @@ def test_an_expert_that_goes_wild_on_one_row_in_a_hundred_moves_no_other_row_far
         assert stack.margin_ <= 3 * y.std(), "two rows of two hundred do not set it"
 
 
+def _without_bounds(stack, predictions):
+    """Predictions of a fitted stack before they are bounded."""
+    if isinstance(stack, LinearStack):
+        return predictions @ stack.coef_ + stack.intercept_
+    return stack.fitted_.model.predict(predictions) if isinstance(stack, EstimatorStack) else stack.predict(predictions)
+
+
 @pytest.mark.parametrize("stack", [LinearStack(), EstimatorStack(LinearRegression()), LogOpinionPool()])
 def test_a_nested_stack_learns_from_other_predictions_than_it_is_judged_by(stack):
     """What each pair fits is handed in: out of fold it is the same stack, fitted to that table alone."""
     y, predictions, _ = _numbers()
-    if isinstance(stack, LogOpinionPool):
+    is_pool = isinstance(stack, LogOpinionPool)
+    if is_pool:
         y, predictions = (y > np.median(y)).astype(int), 1 / (1 + np.exp(-(predictions - 5)))
         predictions = np.stack([1 - predictions, predictions], axis=2)
     noise = np.random.default_rng(3).normal(scale=0.05, size=(4, *predictions.shape))
     inside = [np.abs(predictions + one) for one in noise]
     fitted = clone(stack).fit(predictions, y, _folds(), inside=inside)
-    expected = np.empty(fitted.oof_.shape)
     for f, (train, test) in enumerate(_folds()):
-        alone = clone(stack).fit(inside[f], y, [(train, train)], rows=train)
-        if predictions.ndim == 2:
-            alone.margin_ = fitted.margin_
-        expected[test] = alone.predict(predictions[test])
+        raw = np.full(fitted.oof_.shape, np.nan)
         for other_train, other in _folds()[:f] + _folds()[f + 1 :]:
             both = np.intersect1d(train, other_train)
             within = clone(stack).fit(inside[f], y, [(both, both)], rows=both)
-            if predictions.ndim == 2:
-                within.margin_ = fitted.margin_
-            np.testing.assert_allclose(fitted.inside_[f][other], within.predict(inside[f][other]))
-    np.testing.assert_allclose(fitted.oof_, expected)
+            raw[other] = _without_bounds(within, inside[f][other])
+        alone = clone(stack).fit(inside[f], y, [(train, train)], rows=train)
+        expected = _without_bounds(alone, predictions[test])
+        if not is_pool:
+            low, high = inside[f].min(axis=1), inside[f].max(axis=1)
+            margin = np.quantile(np.maximum(np.maximum(low - raw, raw - high), 0)[train], 0.99)
+            raw = np.clip(raw, low - margin, high + margin)
+            expected = np.clip(expected, predictions[test].min(axis=1) - margin, predictions[test].max(axis=1) + margin)
+        np.testing.assert_allclose(fitted.inside_[f][train], raw[train])
+        np.testing.assert_allclose(fitted.oof_[test], expected)
     plain = clone(stack).fit(predictions, y, _folds())
     assert plain.inside_ is None
-    np.testing.assert_allclose(
-        plain.model_[0] if not isinstance(stack, EstimatorStack) else plain.fitted_.model.coef_,
-        fitted.model_[0] if not isinstance(stack, EstimatorStack) else fitted.fitted_.model.coef_,
-    )
+    np.testing.assert_allclose(_without_bounds(plain, predictions), _without_bounds(fitted, predictions))
 
 
 def test_a_penalty_is_chosen_without_the_rows_that_it_is_judged_by():
@@ -134,8 +141,25 @@ def test_a_penalty_is_chosen_without_the_rows_that_it_is_judged_by():
         one = FeatureWeightedStack().fit(predictions, y, [other], features=x)  # judged by the other half alone
         same = FeatureWeightedStack().fit(predictions, y, [other], rows=train, features=x)
         assert one.alpha_ == same.alpha_
-        same.margin_ = both.margin_
-        np.testing.assert_allclose(both.oof_[test], same.predict(predictions[test], x[test]))
+        low, high = predictions[test].min(axis=1), predictions[test].max(axis=1)
+        found = np.clip(same.predict(predictions[test], x[test]), low - both.margin_, high + both.margin_)
+        inside = (found > low) & (found < high)
+        assert inside.mean() > 0.5
+        np.testing.assert_allclose(both.oof_[test][inside], found[inside])
+
+
+def test_of_nested_stacks_choice_and_bounds_too_know_nothing_of_the_labels_of_their_fold():
+    y, predictions, x = _numbers()
+    inside = [predictions + noise for noise in np.random.default_rng(3).normal(scale=0.05, size=(4, 120, 3))]
+    for f, (_, test) in enumerate(_folds()):
+        for shift in (-50.0, 50.0):
+            other = y.copy()
+            other[test] += shift
+            for stack in (LinearStack(), FeatureWeightedStack()):
+                before = clone(stack).fit(predictions, y, _folds(), features=x, inside=inside)
+                after = clone(stack).fit(predictions, other, _folds(), features=x, inside=inside)
+                np.testing.assert_allclose(after.oof_[test], before.oof_[test])
+                np.testing.assert_allclose(after.inside_[f], before.inside_[f])
 
 
 @pytest.mark.parametrize("stack", [LinearStack(), EstimatorStack(KNeighborsRegressor(5))])

@@ -53,16 +53,19 @@ def test_scores_have_differences_instead_of_shares(verdict):
     assert "minus r2 -0.9, 0.1 (± 0.05) above" in worse
 
 
+def test_what_has_a_small_weight_is_named_too(verdict):
+    text = str(replace(verdict, weights={"stack": 0.9975, "gated": 0.0025}))
+    assert "predict combines the stack (100 %) and a gate over experts and stacks (0.25 %)" in text
+
+
 @pytest.mark.parametrize(("n", "text"), [(1, "No regimes were found."), (3, "3 regimes were found.")])
 def test_regimes_are_counted(verdict, n, text):
     assert str(replace(verdict, n_regimes=n)).endswith(text)
 
 
-def test_small_weights_are_not_named_and_gaps_are(verdict):
-    many = replace(verdict, weights={"stack": 0.998, "convex": 0.002}, not_measured=("3 of 9 rows", "experts"))
-    assert "convex" not in str(many)
-    assert "predict answers with it alone." in str(many)
-    assert str(many).endswith("Not measured: 3 of 9 rows. Not measured: experts.")
+def test_gaps_are_named(verdict):
+    gaps = replace(verdict, not_measured=("3 of 9 rows", "experts"))
+    assert str(gaps).endswith("Not measured: 3 of 9 rows. Not measured: experts.")
 
 
 def test_several_targets_have_a_line_each(verdict):
@@ -72,7 +75,7 @@ def test_several_targets_have_a_line_each(verdict):
 
 
 def test_numbers_are_short():
-    assert [short_number(x) for x in (0.0, 0.0123, 9.96, 99.6, 1234.5)] == ["0", "0.012", "10", "1e+02", "1234"]
+    assert [short_number(x) for x in (0.0, 0.0123, 9.96, 99.6, 1234.5)] == ["0", "0.012", "10", "100", "1234"]
 
 
 @pytest.mark.parametrize("scoring", [None, "neg_mean_absolute_error"])

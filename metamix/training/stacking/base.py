@@ -101,26 +101,33 @@ class Stack(BaseEstimator, ABC):
         everything = StackData(predictions, y, weight, features)
         seen = [everything if inside is None else replace(everything, predictions=inside[p]) for p in range(len(pairs))]
         judged = [(seen[p].to_fit(learn), everything.take(test)) for p, (learn, test) in enumerate(pairs)]
-        choice, choices = self._choose(judged)
+        self._choice, choices = self._choose(judged)
+        if inside is not None:
+            within = ([(seen[p].to_fit(a), seen[p].take(b)) for a, b in _within(pairs, p)] for p in range(len(pairs)))
+            choices = [self._choose(fitted_and_judged)[0] for fitted_and_judged in within]
         self.oof_ = np.full((len(y), *predictions.shape[2:]), np.nan)
         for (fitted, held_out), own, (_, test) in zip(judged, choices, pairs, strict=True):
             model = self._model(fitted, own)
             if model is not None:
                 self.oof_[test] = self._answer(model, held_out)
-        self.inside_ = None
-        if inside is not None:
-            self.inside_ = [self._inside(seen[p], p, pairs, choices[p]) for p in range(len(pairs))]
-        self.model_ = self._model(everything.to_fit(rows), choice)
-        self._learn_bounds(predictions, weight)
-        known = np.isfinite(self.oof_).reshape(len(y), -1).all(axis=1)
-        self.oof_[known] = self._bounded(self.oof_[known], predictions[known])
-        if inside is not None and self.inside_ is not None:
-            self.inside_ = [self._bounded(one, values) for one, values in zip(self.inside_, inside, strict=True)]
+        self.model_ = self._model(everything.to_fit(rows), self._choice)
+        bounds = self._learn_bounds(self.oof_, everything)
+        self._bounds, self.inside_ = bounds, None
+        if inside is None:
+            known = np.isfinite(self.oof_).reshape(len(y), -1).all(axis=1)
+            self.oof_[known] = self._bounded(self.oof_[known], predictions[known], bounds)
+            return self
+        self.inside_ = []
+        for p, (learn, test) in enumerate(pairs):  # the bounds, too, know nothing of the rows that the pair judges
+            raw = self._inside(seen[p], p, pairs, choices[p])
+            bounds = self._learn_bounds(raw[learn], seen[p].take(learn))
+            self.oof_[test] = self._bounded(self.oof_[test], predictions[test], bounds)
+            self.inside_.append(self._bounded(raw, inside[p], bounds))
         return self
 
     def predict(self, predictions: Array, features: Array | None = None) -> Array:
         """Predictions (n,) or (n, C) from those of the experts (n, K) or (n, K, C) and features (n, q)."""
-        return self._bounded(self._unbounded(predictions, features), predictions)
+        return self._bounded(self._unbounded(predictions, features), predictions, self._bounds)
 
     def _unbounded(self, predictions: Array, features: Array | None) -> Array:
         check_is_fitted(self)
@@ -129,21 +136,19 @@ class Stack(BaseEstimator, ABC):
         nothing = np.zeros(len(predictions))
         return self._answer(self.model_, StackData(predictions, nothing, nothing, features))
 
-    def _learn_bounds(self, predictions: Array, weight: Array) -> None:
-        """Learn from `oof_` how far predictions may lie from the experts'; nothing by default."""
+    def _learn_bounds(self, values: Array, data: StackData) -> Any:
+        """How far predictions may lie from the experts', learned from some that are out of fold; None: anywhere."""
+        return None
 
-    def _bounded(self, values: Array, predictions: Array) -> Array:
-        """Predictions within their bounds, which are learned; without any by default."""
+    def _bounded(self, values: Array, predictions: Array, bounds: Any) -> Array:
+        """Predictions within bounds."""
         return values
 
     def _inside(self, data: StackData, p: int, pairs: Pairs, choice: Any) -> Array:
         """Predictions of the rows that pair p fits, by stacks fitted to the others of them; elsewhere the average."""
-        mine = np.zeros(len(data.y), dtype=bool)
-        mine[pairs[p][0]] = True
         found = np.asarray(data.predictions.mean(axis=1))
-        for q, (learn, test) in enumerate(pairs):
-            learn, test = learn[mine[learn]], test[mine[test]]
-            model = self._model(data.to_fit(learn), choice) if q != p and len(test) else None
+        for learn, test in _within(pairs, p):
+            model = self._model(data.to_fit(learn), choice) if len(test) else None
             if model is not None:
                 found[test] = self._answer(model, data.take(test))
         return found
@@ -161,6 +166,13 @@ class Stack(BaseEstimator, ABC):
         """Predictions (n,) or (n, C) of a model for the predictions and features of some rows."""
 
 
+def _within(pairs: Pairs, p: int) -> list[tuple[Rows, Rows]]:
+    """The other pairs, restricted to the rows that pair p fits."""
+    mine = pairs[p][0]
+    others = [pair for q, pair in enumerate(pairs) if q != p]
+    return [(np.intersect1d(learn, mine), np.intersect1d(test, mine)) for learn, test in others]
+
+
 class BoundedStack(Stack):
     """A final estimator for numbers, whose predictions stay near those of the experts; abstract.
 
@@ -173,19 +185,24 @@ class BoundedStack(Stack):
     oof_, inside_
         As of `Stack`.
     margin_ : float
-        In the units of y.
+        Of `predict`, in the units of y.
     """
 
-    margin_: float
+    @property
+    def margin_(self) -> float:
+        """How far predictions may lie outside those of the experts."""
+        return float(self._bounds)
 
-    def _learn_bounds(self, predictions: Array, weight: Array) -> None:
-        judged = np.flatnonzero(np.isfinite(self.oof_) & (weight > 0))
-        low, high = predictions[judged].min(axis=1), predictions[judged].max(axis=1)
-        outside = np.maximum(np.maximum(low - self.oof_[judged], self.oof_[judged] - high), 0.0)
-        self.margin_ = _quantile(outside, 1 - OUTLIERS, copies_of(weight[judged])) if len(judged) else 0.0
+    def _learn_bounds(self, values: Array, data: StackData) -> Any:
+        judged = np.flatnonzero(np.isfinite(values) & (data.weight > 0))
+        if not len(judged):
+            return 0.0
+        values, predictions = values[judged], data.predictions[judged]
+        outside = np.maximum(np.maximum(predictions.min(axis=1) - values, values - predictions.max(axis=1)), 0.0)
+        return _quantile(outside, 1 - OUTLIERS, copies_of(data.weight[judged]))
 
-    def _bounded(self, values: Array, predictions: Array) -> Array:
-        return np.clip(values, predictions.min(axis=1) - self.margin_, predictions.max(axis=1) + self.margin_)
+    def _bounded(self, values: Array, predictions: Array, bounds: Any) -> Array:
+        return np.clip(values, predictions.min(axis=1) - bounds, predictions.max(axis=1) + bounds)
 
     def predict_gradient(
         self,

@@ -51,12 +51,11 @@ class EstimatorStack(BoundedStack):
         fitted: FittedExpert = self.model_
         return fitted
 
-    def _learn_bounds(self, predictions: Array, weight: Array) -> None:
-        if predictions.ndim == 2:  # probabilities have bounds of their own
-            super()._learn_bounds(predictions, weight)
+    def _learn_bounds(self, values: Array, data: StackData) -> Any:
+        return super()._learn_bounds(values, data) if values.ndim == 1 else None  # probabilities have bounds already
 
-    def _bounded(self, values: Array, predictions: Array) -> Array:
-        return super()._bounded(values, predictions) if predictions.ndim == 2 else values
+    def _bounded(self, values: Array, predictions: Array, bounds: Any) -> Array:
+        return values if bounds is None else super()._bounded(values, predictions, bounds)
 
     def _model(self, data: StackData, choice: Any) -> FittedExpert | None:
         n_classes = data.predictions.shape[2] if data.predictions.ndim == 3 else None

@@ -218,12 +218,17 @@ class FeatureWeightedStack(BoundedStack):
         self.clip = clip
         self.free = free
 
+    @property
+    def alpha_(self) -> float:
+        """The penalty taken."""
+        return float(self._choice)
+
     def _choose(self, pairs: Sequence[tuple[StackData, StackData]]) -> tuple[float, list[float]]:
         """The penalty with the smallest loss; for the rows of each pair that with the smallest loss in the others."""
         alphas = (*ALPHAS, np.inf)
         losses = np.zeros((len(pairs), len(alphas)))
         for p, (fitted, judged) in enumerate(pairs):
-            if len(fitted.y):
+            if len(fitted.y) and len(judged.y):
                 found = self._path(fitted, alphas)(judged)
                 losses[p] = judged.weight @ np.square(found - judged.y[:, None])
 
@@ -231,8 +236,8 @@ class FeatureWeightedStack(BoundedStack):
             return float(alphas[int(loss.argmin())]) if loss.any() else np.inf  # unjudged: the plain stack
 
         total = losses.sum(axis=0)
-        self.alpha_ = smallest(total)
-        return self.alpha_, [smallest(total - own) if len(pairs) > 1 else self.alpha_ for own in losses]
+        best = smallest(total)
+        return best, [smallest(total - own) if len(pairs) > 1 else best for own in losses]
 
     def _path(self, data: StackData, alphas: Sequence[float]) -> _WeightsModel:
         return _WeightsModel(data, alphas, self.most_columns, self.clip, self.free)

@@ -1,0 +1,43 @@
+"""What is learned where predictions are nested knows nothing of the labels it is judged by."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+from metamix import MixtureClassifier, MixtureRegressor
+from metamix.gates import SoftmaxGate
+
+N, FOLD = 80, 1
+CV = KFold(4, shuffle=True, random_state=0)
+HELD_OUT = list(CV.split(np.empty(N)))[FOLD][1]
+NUMBERS = [("ridge", Ridge()), ("near", KNeighborsRegressor(8))]
+CLASSES = [("logistic", LogisticRegression()), ("near", KNeighborsClassifier(8))]
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, 3))
+NOISE = RNG.normal(size=(N, 2))
+CASES = {
+    "numbers": (MixtureRegressor(NUMBERS, specialize=False), NOISE[:, 0], None),
+    "several targets": (MixtureRegressor(NUMBERS, specialize=False), NOISE, None),
+    "classes": (MixtureClassifier(CLASSES, specialize=False), (NOISE[:, 0] > 0).astype(int), None),
+    "weights": (MixtureRegressor(NUMBERS, specialize=False), NOISE[:, 0], RNG.integers(0, 3, N)),
+    "fold models": (MixtureRegressor(NUMBERS, specialize=False, refit=False), NOISE[:, 0], None),
+    "mixture": (MixtureRegressor(NUMBERS, n_experts=2, start="kmeans", max_rounds=1), NOISE[:, 0], None),
+}
+
+
+@pytest.mark.parametrize(("mixture", "y", "sample_weight"), CASES.values(), ids=CASES)
+def test_the_second_level_knows_nothing_of_the_labels_it_is_judged_by(mixture, y, sample_weight):
+    mixture.set_params(gate=SoftmaxGate(penalty=0.1), cv=CV, random_state=0)
+    other = y.copy()
+    other[HELD_OUT] = other[HELD_OUT][::-1]
+    learned = []
+    for labels in (y, other):
+        mixture.fit(X, labels, sample_weight=sample_weight)
+        assert "Nothing was nested" not in str(mixture.verdict_), "labels without information: candidates are close"
+        learned.append(mixture.oof_predictions_)
+    one, two = learned
+    np.testing.assert_allclose(one[HELD_OUT], two[HELD_OUT], rtol=1e-9, atol=1e-12)
+    elsewhere = np.setdiff1d(np.arange(N), HELD_OUT)
+    assert not np.allclose(one[elsewhere], two[elsewhere]), "other folds were trained on these labels"
