@@ -1,0 +1,487 @@
+"""What the columns of a table are, decided once by all of their values, and the table with these types."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from metamix.data.cells import column_kind, dates_of
+from metamix.data.date_text import DateFormat, find_date_format
+from metamix.data.frames import TableError, frame_columns, is_frame, is_pandas, listed
+from metamix.data.number_text import NumberFormat, find_number_format, looks_like_code
+
+__all__ = ["KINDS", "ColumnReading", "TableCleaner", "TableWarning", "describe"]
+
+#: What a column can be. Identifiers and the index are left out.
+KINDS = ("number", "date", "duration", "boolean", "category", "text", "identifier", "index", "empty")
+LEFT_OUT = ("identifier", "index")
+#: A column of text is numbers or dates if at least so much of it is; below, and above one half, that is said.
+SHARE, HALF = 0.9, 0.5
+#: Fewer distinct values are no sign of an identifier.
+FEWEST_IDENTIFIERS = 20
+#: Text of so many words in the mean, of which most values differ, is prose, not a category.
+WORDS = 4
+#: Levels of a category that are remembered, to tell unseen ones.
+MOST_LEVELS = 10_000
+
+_UNNAMED = re.compile(r"^(Unnamed: \d+|level_\d+|index)?$", re.IGNORECASE)
+_IDENTIFIER = re.compile(r"(^|[_\s-])(id|uuid|guid|key)$", re.IGNORECASE)
+_TRUTH = {"true": 1.0, "false": 0.0}
+
+
+class TableWarning(UserWarning):
+    """Something about how a table was read that its owner should know."""
+
+
+@dataclass(frozen=True)
+class ColumnReading:
+    """How one column is read.
+
+    Parameters
+    ----------
+    name : str
+    kind : str
+        One of `KINDS`.
+    format : NumberFormat, DateFormat or None
+        Of numbers and dates that are written as text.
+    levels : frozenset of str
+        Values of a category or text in training.
+    notes : tuple of str
+        What its owner should know.
+    missing, distinct : int
+        In training.
+    """
+
+    name: str
+    kind: str
+    format: NumberFormat | DateFormat | None = None
+    levels: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    missing: int = 0
+    distinct: int = 0
+
+
+@dataclass(frozen=True)
+class _Text:
+    """Distinct texts of a column, without surrounding blanks, and where they stand; code -1 is missing."""
+
+    texts: list[str]
+    codes: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, column: Any, missing: frozenset[str]) -> _Text:
+        cells = column if isinstance(column, np.ndarray) or is_pandas(column, "Series") else column.to_list()
+        codes, found = pd.factorize(np.asarray(cells, dtype=object))  # missing cells have code -1
+        stripped = pd.Series([str(text).strip() for text in found], dtype=object)
+        again, texts = pd.factorize(stripped.mask(stripped.isin({"", *missing})))
+        return cls([str(text) for text in texts], np.append(again, -1)[codes])
+
+    @property
+    def counts(self) -> NDArray[np.intp]:
+        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.texts))
+
+    def spread(self, values: NDArray[Any], missing: Any) -> NDArray[Any]:
+        """Values of the distinct texts, on their rows (n,)."""
+        return np.append(values, np.array([missing], dtype=values.dtype))[self.codes]
+
+
+class TableCleaner(TransformerMixin, BaseEstimator):
+    """Columns of text that are numbers or dates become such; an index and identifiers are left out.
+
+    What a column is, is decided by all of its values when the cleaner is fitted, and holds for every later table. Each
+    change of what somebody wrote is a `TableWarning`, once by column. Columns that are numbers, dates or categories by
+    their type stay as they are; infinite numbers become missing, and dates with a time zone are in UTC.
+
+    Parameters
+    ----------
+    kinds : mapping of str to str, optional
+        Kinds of columns by name, which decides for these; "number", "date", "boolean", "category", "text",
+        "identifier" (left out).
+    decimal, thousands : str, optional
+        Marks of numbers in text. Without these the values of a column decide; `decimal` alone decides where they are
+        ambiguous, as 1.234 is.
+    date_format : str, optional
+        Format of dates in text, as of `strptime`; without it the values of a column decide.
+    missing : sequence of str, default ()
+        Texts that are missing values in every column, besides the empty one.
+
+    Attributes
+    ----------
+    readings_ : list of ColumnReading
+        Of the d columns, in their order.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"price": ["$66,500", "$1,200"], "sold": ["31.01.2020", "01.02.2020"]})
+    >>> TableCleaner().fit(frame).transform(frame)
+         price       sold
+    0  66500.0 2020-01-31
+    1   1200.0 2020-02-01
+    """
+
+    def __init__(
+        self,
+        kinds: Mapping[str, str] | None = None,
+        *,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        date_format: str | None = None,
+        missing: Sequence[str] = (),
+    ) -> None:
+        self.kinds = kinds
+        self.decimal = decimal
+        self.thousands = thousands
+        self.date_format = date_format
+        self.missing = missing
+
+    def fit(self, X: Any, y: Any = None) -> TableCleaner:
+        """Decide what every column is.
+
+        Parameters
+        ----------
+        X : data frame of shape (n, d)
+        y : ignored
+
+        Raises
+        ------
+        TableError
+            If `kinds` names a column that is not there or a kind that is none.
+        """
+        names, columns = _named(X)
+        self._check(names)
+        known = dict(self.kinds or {})
+        self.readings_ = [
+            self._reading(name, column, known.get(name)) for name, column in zip(names, columns, strict=True)
+        ]
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """The table with the types that were decided, without columns that are left out.
+
+        Parameters
+        ----------
+        X : data frame of shape (m, d)
+            With the columns of training, in any order; those that are left out may be absent.
+
+        Raises
+        ------
+        TableError
+            If a column is absent, or holds another kind of values than in training.
+        """
+        check_is_fitted(self)
+        names, columns = _named(X)
+        place = {name: column for name, column in zip(names, columns, strict=True)}
+        found, notes = {}, []
+        for one in self.readings_:
+            if one.kind in LEFT_OUT or one.name not in place:  # what lacks is refused where the names are checked
+                continue
+            found[one.name], note = self._read(one, place[one.name])
+            notes += note
+        told = {note for one in self.readings_ for note in one.notes}
+        for note in notes:
+            if note not in told:
+                warnings.warn(note, TableWarning, stacklevel=2)
+        known = {one.name for one in self.readings_}
+        left = {one.name for one in self.readings_ if one.kind in LEFT_OUT}
+        return _with_columns(X, {name: found.get(name) for name in names if name not in left}, known)
+
+    def fit_transform(self, X: Any, y: Any = None, **ignored: Any) -> Any:
+        """Fit, say what was noticed, and transform."""
+        self.fit(X)
+        for note in self.notes_:
+            warnings.warn(note, TableWarning, stacklevel=2)
+        return self.transform(X)
+
+    @property
+    def notes_(self) -> list[str]:
+        """What the owner of the table should know."""
+        return [note for one in self.readings_ for note in one.notes]
+
+    def report(self) -> pd.DataFrame:
+        """How each column is read: column, kind, missing, distinct, converted (from which format), left out, note."""
+        return pd.DataFrame(
+            [
+                (one.name, one.kind, one.missing, one.distinct, "" if one.format is None else str(one.format),
+                 one.kind in LEFT_OUT, "; ".join(one.notes))
+                for one in self.readings_
+            ],
+            columns=["column", "kind", "missing", "distinct", "converted", "left_out", "note"],
+        )  # fmt: skip
+
+    def _check(self, names: Sequence[str]) -> None:
+        for name, kind in (self.kinds or {}).items():
+            if name not in names:
+                raise TableError(
+                    f"kinds names the column {name!r}, which the table lacks: it has {listed(list(names))}"
+                )
+            if kind not in KINDS:
+                raise TableError(f"kinds={{{name!r}: {kind!r}}}: one of {listed(KINDS)} would do")
+
+    def _reading(self, name: str, column: Any, wanted: str | None) -> ColumnReading:
+        kind = column_kind(column)
+        if kind != "text":
+            return self._native(name, column, kind, wanted)
+        text = _Text.of(column, frozenset(self.missing))
+        missing = int((text.codes < 0).sum())
+        one = self._decide(name, text, wanted)
+        return ColumnReading(one.name, one.kind, one.format, one.levels, one.notes, missing, len(text.texts))
+
+    def _native(self, name: str, column: Any, kind: str, wanted: str | None) -> ColumnReading:
+        """A column whose type says what it is."""
+        codes, levels = pd.factorize(np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column))
+        missing, notes = int((codes < 0).sum()), []
+        if wanted is not None and wanted != kind:
+            names = frozenset(map(str, levels[:MOST_LEVELS])) if wanted in ("category", "text") else frozenset()
+            return ColumnReading(name, wanted, levels=names, missing=missing, distinct=len(levels))
+        if kind == "number" and wanted is None:
+            values = np.asarray(levels, dtype=np.float64)
+            infinite = int(np.isinf(values[codes[codes >= 0]]).sum())
+            if infinite:
+                notes.append(f"{name}: {infinite} of {len(codes)} values are infinite, taken as missing.")
+            kind = _counted(name, values[codes] if missing == 0 else None) or kind
+            if kind != "number":
+                notes.append(_left_out(name, kind))
+        levels = frozenset(map(str, levels[:MOST_LEVELS])) if kind in ("category", "text") else frozenset()
+        return ColumnReading(name, kind, None, levels, tuple(notes), missing, len(codes) and int(codes.max() + 1))
+
+    def _decide(self, name: str, text: _Text, wanted: str | None) -> ColumnReading:
+        """What a column of text is."""
+        texts, counts = text.texts, text.counts
+        if not texts:
+            return ColumnReading(name, "empty")
+        if wanted in ("category", "text", "identifier"):
+            return ColumnReading(name, wanted, levels=frozenset(texts[:MOST_LEVELS]))
+        if wanted == "boolean" or (wanted is None and {one.lower() for one in texts} <= set(_TRUTH)):
+            return ColumnReading(name, "boolean")
+        total = int(counts.sum())
+        number, other_number = find_number_format(texts, counts, self.decimal, self.thousands)
+        values = number.read(texts)
+        share = float(np.isfinite(values) @ counts) / total
+        if wanted == "number" or (wanted is None and share >= SHARE and not looks_like_code(texts)):
+            kind = None if wanted else _counted(name, text.spread(values, np.nan))
+            if kind is not None:
+                return ColumnReading(name, kind, number, notes=(_left_out(name, kind),))
+            notes = _odd(name, texts, counts, np.isfinite(values), "numbers")
+            if other_number is not None:
+                notes += [_ambiguous(name, texts, number, other_number, "decimal")]
+            else:
+                notes += _converted(name, texts, values, number)
+            return ColumnReading(name, "number", number, notes=tuple(notes))
+        date, other_date = find_date_format(texts, counts, self.date_format)
+        dates = date.read(texts)
+        date_share = float(~np.isnat(dates) @ counts) / total
+        if wanted == "date" or (wanted is None and date_share >= SHARE):
+            notes = _odd(name, texts, counts, ~np.isnat(dates), "dates")
+            if other_date is not None:
+                notes += [_ambiguous(name, texts, date, other_date, "date_format")]
+            return ColumnReading(name, "date", date, notes=tuple(notes))
+        return self._words(name, text, max((share, "numbers"), (date_share, "dates")))
+
+    def _words(self, name: str, text: _Text, partly: tuple[float, str]) -> ColumnReading:
+        texts, counts = text.texts, text.counts
+        notes = []
+        if partly[0] >= HALF and not looks_like_code(texts):
+            kind = partly[1].rstrip("s")
+            notes.append(
+                f"{name}: {100 * partly[0]:.0f} % of the values are {partly[1]}, too few to take the others as "
+                f"missing: it stays text. kinds={{{name!r}: {kind!r}}} takes them as missing."
+            )
+        words = float(np.array([one.count(" ") + 1 for one in texts]) @ counts) / counts.sum()
+        distinct = len(texts) == counts.sum() >= FEWEST_IDENTIFIERS
+        if distinct and words == 1 and (text.codes >= 0).all():
+            return ColumnReading(name, "identifier", notes=(_left_out(name, "identifier"),))
+        kind = "text" if words >= WORDS and len(texts) > HALF * counts.sum() else "category"
+        return ColumnReading(name, kind, levels=frozenset(texts[:MOST_LEVELS]), notes=tuple(notes))
+
+    def _read(self, one: ColumnReading, column: Any) -> tuple[Any, list[str]]:
+        """New values (m,) of a column, None where it stays as it is, and what to say."""
+        kind = column_kind(column)
+        if kind == "empty" or one.kind == "empty":
+            return (None, []) if kind == one.kind else (np.full(len(column), np.nan), [])
+        text = _Text.of(column, frozenset(self.missing)) if kind == "text" else None
+        if one.kind in ("category", "text"):
+            return self._read_words(one, column, kind, text)
+        if text is None:
+            if kind != one.kind and {kind, one.kind} != {"number", "boolean"}:
+                raise _another_kind(one, kind)
+            return self._read_native(one, column, kind)
+        if not text.texts:
+            return np.full(len(column), np.nan), []
+        if one.kind == "boolean":
+            values: Any = np.array([_TRUTH.get(item.lower(), np.nan) for item in text.texts])
+            fine, missing = np.isfinite(values), np.nan
+        elif one.kind == "date":
+            values = (one.format or find_date_format(text.texts, text.counts, self.date_format)[0]).read(text.texts)
+            fine, missing = ~np.isnat(values), np.datetime64("NaT", "us")
+        else:
+            values = (one.format or NumberFormat(self.decimal or ".", self.thousands or "")).read(text.texts)
+            fine, missing = np.isfinite(values), np.nan
+        if not fine.any():
+            raise _another_kind(one, f"{kind} such as {text.texts[0]!r}")
+        return text.spread(values, missing), _odd(one.name, text.texts, text.counts, fine, f"{one.kind}s")
+
+    def _read_native(self, one: ColumnReading, column: Any, kind: str) -> tuple[Any, list[str]]:
+        if kind == "date":
+            aware = getattr(column.dtype, "tz", None) or getattr(column.dtype, "time_zone", None)
+            return (_utc(column) if aware else None), []
+        if kind != "number":
+            return None, []
+        values = np.asarray(column.to_numpy())
+        if values.dtype.kind == "f" and np.isinf(values).any():
+            count = int(np.isinf(values).sum())
+            note = f"{one.name}: {count} of {len(values)} values are infinite, taken as missing."
+            return np.where(np.isinf(values), np.nan, values), [note]
+        return None, []
+
+    def _read_words(self, one: ColumnReading, column: Any, kind: str, text: _Text | None) -> tuple[Any, list[str]]:
+        if text is None and kind == "category":
+            return None, []
+        if text is None:
+            text = _Text.of(column, frozenset(self.missing))
+            changed = True
+        else:
+            changed = bool(self.missing) and bool((text.codes < 0).any())
+        unseen = [item for item in text.texts if item not in one.levels]
+        if unseen and len(unseen) == len(text.texts) and len(one.levels) < MOST_LEVELS:
+            numbers = np.isfinite(find_number_format(text.texts, text.counts)[0].read(text.texts)).all()
+            if (kind != "text" or numbers) and not _numbers(one.levels):
+                raise _another_kind(one, f"numbers such as {text.texts[0]!r}")
+        values = text.spread(np.array([*text.texts], dtype=object), None) if changed else None
+        return values, []
+
+
+def describe(X: Any) -> pd.DataFrame:
+    """How metamix reads a table, a row per column.
+
+    Parameters
+    ----------
+    X : data frame of shape (n, d)
+
+    Returns
+    -------
+    DataFrame of shape (d, 7)
+        column, kind, missing, distinct, converted, left_out, note.
+
+    Examples
+    --------
+    >>> describe(pd.DataFrame({"size": ["1,5", "2,0"], "city": ["Rome", "Oslo"]}))[["column", "kind"]]
+      column      kind
+    0   size    number
+    1   city  category
+    """
+    return TableCleaner().fit(X).report()
+
+
+def _named(X: Any) -> tuple[list[str], list[Any]]:
+    if not is_frame(X):
+        raise TableError(f"a {type(X).__name__} has no columns with names: give a data frame")
+    columns = frame_columns(X)
+    return [str(column.name) for column in columns], columns
+
+
+def _counted(name: str, values: NDArray[np.float64] | None) -> str | None:
+    """Return "index" for a column that counts the rows, "identifier" for whole numbers that differ, by their names."""
+    if values is None or len(values) < 2 or not np.isfinite(values).all():
+        return None
+    if _UNNAMED.match(name) and (np.diff(values) == 1).all() and values[0] in (0, 1):
+        return "index"
+    whole = len(values) >= FEWEST_IDENTIFIERS and (values % 1 == 0).all() and len(np.unique(values)) == len(values)
+    return "identifier" if whole and _IDENTIFIER.search(name) else None
+
+
+def _left_out(name: str, kind: str) -> str:
+    why = "counts the rows" if kind == "index" else "has another value in every row"
+    return f"{name or 'the column without a name'}: {why}; it is left out. kinds={{{name!r}: 'number'}} keeps numbers."
+
+
+def _shown(texts: Sequence[str], most: int = 3) -> str:
+    return listed([repr(text[:30]) for text in texts], most)
+
+
+def _odd(name: str, texts: Sequence[str], counts: NDArray[np.intp], fine: NDArray[np.bool_], what: str) -> list[str]:
+    if fine.all():
+        return []
+    odd = [text for text, ok in zip(texts, fine, strict=True) if not ok]
+    count, total = int(counts[~fine].sum()), int(counts.sum())
+    are, what = ("is", f"no {what.rstrip('s')}") if count == 1 else ("are", f"no {what}")
+    return [f"{name}: {count} of {total} values {are} {what} ({_shown(odd)}), taken as missing."]
+
+
+def _ambiguous(name: str, texts: Sequence[str], taken: Any, other: Any, option: str) -> str:
+    values = [
+        (text, one, two)
+        for text, one, two in zip(texts, taken.read(texts), other.read(texts), strict=True)
+        if one != two
+    ]
+    text, one, two = values[0]
+    would = other.decimal if option == "decimal" else other.pattern
+    return f"{name}: {text!r} is read as {_plain(one)}, not {_plain(two)}. {option}={would!r} decides otherwise."
+
+
+def _converted(name: str, texts: Sequence[str], values: NDArray[np.float64], taken: NumberFormat) -> list[str]:
+    """What to say of numbers that are written otherwise than in Python; nothing where none is."""
+    changed = [
+        (text, value) for text, value in zip(texts, values, strict=True) if np.isfinite(value) and not _is_float(text)
+    ]
+    if not changed:
+        return []
+    text, value = changed[0]
+    return [f"{name}: numbers with {taken}; {text!r} is read as {_plain(value)}."]
+
+
+def _is_float(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _plain(value: Any) -> str:
+    return str(value)[:10] if isinstance(value, np.datetime64) else f"{value:.12g}"
+
+
+def _numbers(levels: frozenset[str]) -> bool:
+    """Whether levels are numbers themselves."""
+    texts = list(levels)
+    return bool(np.isfinite(NumberFormat().read(texts)).all())
+
+
+def _another_kind(one: ColumnReading, found: str) -> TableError:
+    held = f"{one.kind}s" if one.kind in ("number", "date", "boolean", "duration") else "text"
+    such = f" such as {_shown(sorted(one.levels), 2)}" if one.levels else ""
+    return TableError(
+        f"column {one.name!r} held {held}{such} in training, and holds {found} now: write them as in training"
+    )
+
+
+def _utc(column: Any) -> Any:
+    values = column.dt.tz_convert("UTC") if is_pandas(column, "Series") else column.dt.convert_time_zone("UTC")
+    return dates_of(values)
+
+
+def _with_columns(X: Any, columns: Mapping[str, Any], known: set[str]) -> Any:
+    """X with the given columns alone, new values in place of old ones where there are some."""
+    import narwhals as nw
+
+    if is_pandas(X):
+        out = X[[name for name in X.columns if str(name) in columns]].copy(deep=False)
+        for name in list(out.columns):
+            if columns[str(name)] is not None:
+                out[name] = columns[str(name)]
+        return out
+    frame = nw.from_native(X, eager_only=True).select(list(columns))
+    new = [
+        nw.new_series(name, values, backend=frame.implementation)
+        for name, values in columns.items()
+        if values is not None
+    ]
+    return frame.with_columns(new).to_native()

@@ -1,0 +1,270 @@
+"""Tables from files: text files as text, with what was noticed on the way; types are decided later, by column."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metamix.data.frames import TableError, listed
+
+__all__ = ["FileTable", "read_file"]
+
+TEXT = {".csv": None, ".tsv": "\t", ".txt": None}
+OTHERS = (".jsonl", ".ndjson", ".parquet", ".feather", ".arrow", ".xlsx")
+ENDINGS = (*TEXT, *OTHERS)
+SEPARATORS = (",", ";", "\t", "|")
+#: Records by which the separator is recognised.
+FIRST_RECORDS = 200
+#: A text file needs about so many times its size in memory.
+MEMORY_PER_BYTE = 8
+BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+#: More control characters than this share are no text.
+RUBBISH = 0.01
+
+
+@dataclass(frozen=True)
+class FileTable:
+    """A table as its file has it.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, d)
+        Cells of text files are text; empty ones are "".
+    notes : tuple of str
+        What its owner should know.
+    decimal : {".", ","}
+        Decimal mark that goes with the separator: a comma where columns are separated by semicolons.
+    """
+
+    frame: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    decimal: str = "."
+
+
+def read_file(
+    path: str | Path, *, separator: str | None = None, encoding: str | None = None, sheet: str | None = None
+) -> FileTable:
+    r"""Read a table from a file.
+
+    Parameters
+    ----------
+    path : str or path
+        A file that ends in .csv, .tsv, .txt, .jsonl, .ndjson, .parquet, .feather, .arrow or .xlsx, or in one of these
+        and .gz; "-" is CSV from standard input.
+    separator : str, optional
+        Of text files; without it the first lines decide between comma, semicolon, tab and bar.
+    encoding : str, optional
+        Of text files; without it UTF-8 or UTF-16, or else Latin-1, which is noted.
+    sheet : str, optional
+        Name of the sheet of a workbook; the first by default.
+
+    Raises
+    ------
+    TableError
+        If the file is missing, empty, of an unknown kind, too large for the memory, not a table, or has no rows.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "t.csv")
+    ...     _ = path.write_text("sep=;\ncity;size\nRome;2,5\nOslo;3,0\n")
+    ...     table = read_file(path)
+    >>> table.frame["size"].tolist(), table.decimal
+    (['2,5', '3,0'], ',')
+    """
+    content, ending = _content(path)
+    if not content:
+        raise TableError(f"{path} is empty: a header line and rows would do")
+    if ending in TEXT:
+        table = _from_text(str(path), content, separator or TEXT[ending], encoding)
+    else:
+        table = FileTable(*_clean_names(_typed(str(path), content, ending, sheet)))
+    if not len(table.frame) or not table.frame.shape[1]:
+        raise TableError(f"{path} has a header but no rows: at least one row of values is needed")
+    return table
+
+
+def _content(path: str | Path) -> tuple[bytes, str]:
+    """Bytes of a file, decompressed, and the ending that says what they are."""
+    if str(path) == "-":
+        return sys.stdin.buffer.read(), ".csv"
+    path = Path(path)
+    name = path.name.lower()
+    packed = name.endswith(".gz")
+    ending = Path(name.removesuffix(".gz")).suffix
+    if path.is_dir():
+        raise TableError(f"{path} is a folder: give one file that ends in {listed(ENDINGS)}")
+    if not path.exists():
+        raise TableError(f"{path} does not exist{_near_file(path)}")
+    if ending not in ENDINGS:
+        raise TableError(f"{path} is of an unknown kind: a file that ends in {listed(ENDINGS)} would do")
+    _check_size(path)
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if packed and content else content, ending
+    except (OSError, EOFError) as error:
+        raise TableError(f"{path} cannot be read ({_first_line(error)})") from None
+
+
+def _check_size(path: Path) -> None:
+    size, memory = path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if MEMORY_PER_BYTE * size > memory:
+        raise TableError(
+            f"{path} has {size / 1e9:.3g} GB, and would need about {MEMORY_PER_BYTE * size / 1e9:.3g} GB of memory, of "
+            f"which there are {memory / 1e9:.3g} GB: give a sample of its rows"
+        )
+
+
+def _typed(path: str, content: bytes, ending: str, sheet: str | None) -> pd.DataFrame:
+    """A table from a file whose cells have types."""
+    data = io.BytesIO(content)
+    try:
+        if ending == ".parquet":
+            return pd.read_parquet(data)
+        if ending in (".feather", ".arrow"):
+            return pd.read_feather(data)
+        if ending == ".xlsx":
+            return pd.read_excel(data, sheet_name=0 if sheet is None else sheet, keep_default_na=False, na_values=[""])
+        return pd.read_json(data, lines=True, dtype=False, convert_dates=False)
+    except ImportError as error:
+        needed = "openpyxl" if ending == ".xlsx" else "pyarrow"
+        raise TableError(f"reading {path} needs {needed}: pip install {needed}") from error
+    except Exception as error:  # each library has errors of its own for a file that is not of its kind
+        raise TableError(f"{path} cannot be read as {ending} ({_first_line(error)})") from None
+
+
+# --- text files -------------------------------------------------------------------------------------------
+
+
+def _from_text(path: str, content: bytes, separator: str | None, encoding: str | None) -> FileTable:
+    text, notes = _decode(path, content, encoding)
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep=") and len(first.strip()) == 5:
+        separator, text = separator or first[4], rest
+    try:
+        separator, skipped, header = _layout(text, separator)
+    except csv.Error as error:
+        raise TableError(f"{path} is not a table ({_first_line(error)})") from None
+    if skipped:
+        shown = text.split("\n", 1)[0].strip()
+        notes.append(f"{skipped} line(s) before the header were left out, the first of which is {shown[:60]!r}.")
+    names, renamed = _distinct(header)
+    body = text.split("\n", skipped)[-1]
+    try:
+        frame = pd.read_csv(
+            io.StringIO(body), sep=separator, dtype=str, keep_default_na=False, header=0, names=names, index_col=False,
+            skipinitialspace=True, on_bad_lines="error",
+        )  # fmt: skip
+    except ValueError as error:
+        raise TableError(f"{path} is not a table ({_where(error, body, separator, len(header), skipped)})") from None
+    if frame.isna().to_numpy().any():  # fields that are there are text, even if it is empty
+        raise TableError(f"{path} is not a table ({_where(None, body, separator, len(header), skipped)})")
+    return FileTable(frame, (*notes, *renamed), "," if separator == ";" else ".")
+
+
+def _decode(path: str, content: bytes, encoding: str | None) -> tuple[str, list[str]]:
+    """The text of a file, and what was noticed."""
+    notes: list[str] = []
+    found = encoding or next((name for bom, name in BOMS.items() if content.startswith(bom)), None)
+    try:
+        text = content.decode(found or "utf-8")
+        if found not in (None, encoding, "utf-8-sig"):
+            notes.append(f"The file is in {found.upper()}.")
+    except LookupError:
+        raise TableError(f"there is no encoding {encoding!r}: utf-8, utf-16 and latin-1 are some") from None
+    except UnicodeDecodeError as error:
+        if found is not None:
+            raise TableError(f"{path} is not text in {found} ({error.reason} at byte {error.start})") from None
+        text = content.decode("cp1252", errors="replace")
+        notes.append("The file is not UTF-8 and was read as Latin-1 (Windows-1252); another encoding can be given.")
+    sample = text[:100_000]
+    odd = sum(1 for c in sample if (c < " " and c not in "\t\n\r\f\v") or c in "\ufffd\x7f")
+    if odd > RUBBISH * len(sample):
+        raise TableError(f"{path} is not text: a table as CSV in UTF-8 would do")
+    return text.replace("\r\n", "\n").replace("\r", "\n"), notes
+
+
+def _layout(text: str, separator: str | None) -> tuple[str, int, list[str]]:
+    """Separator, number of lines before the header, and the header.
+
+    Of a table most records have as many fields as the header; lines before it have fewer.
+    """
+    best: tuple[float, int, str, int, list[str]] | None = None
+    for one in SEPARATORS if separator is None else [separator]:
+        reader = csv.reader(io.StringIO(text), delimiter=one, skipinitialspace=True)
+        lines, records = [], []
+        for record in islice(reader, FIRST_RECORDS):
+            records.append(record)
+            lines.append(reader.line_num)
+        counts = Counter(len(record) for record in records if record)
+        if not counts:
+            continue
+        fields, times = max(counts.items(), key=lambda item: (item[1], item[0]))
+        # A header may lack the name of the column of row names.
+        header = next(i for i, record in enumerate(records) if len(record) == fields)
+        skipped = lines[header - 1] if header else 0
+        found = (times / sum(counts.values()) if fields > 1 else 0.0, fields, one, skipped, records[header])
+        if best is None or found[:2] > best[:2]:
+            best = found
+    if best is None:
+        raise csv.Error("it has no lines")
+    return best[2], best[3], best[4]
+
+
+def _where(error: Exception | None, body: str, separator: str, fields: int, skipped: int) -> str:
+    """The first line that has another number of fields than the header."""
+    reader = csv.reader(io.StringIO(body), delimiter=separator, skipinitialspace=True)
+    try:
+        for record in reader:
+            if record and len(record) != fields:
+                return f"line {reader.line_num + skipped} has {len(record)} fields, the header has {fields}"
+    except csv.Error as wrong:
+        return f"line {reader.line_num + skipped}: {_first_line(wrong)}"
+    return "its rows are of different lengths" if error is None else _first_line(error)
+
+
+def _distinct(header: list[Any]) -> tuple[list[str], list[str]]:
+    """Names without repeats, and what was changed."""
+    names, notes = [], []
+    for name in (str(one).strip() for one in header):
+        new, times = name, 1
+        while new in names:
+            times += 1
+            new = f"{name or 'column'}.{times}"
+        if new != name:
+            notes.append(f"More than one column is named {name!r}; one of them is {new!r} now.")
+        names.append(new)
+    return names, notes
+
+
+def _clean_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    names, notes = _distinct(list(frame.columns))
+    return frame.set_axis(names, axis=1).reset_index(drop=True), tuple(notes)
+
+
+def _near_file(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f": there is no folder {folder}"
+    near = get_close_matches(path.name, [p.name for p in folder.iterdir()], n=1)
+    return f": did you mean {folder / near[0]}?" if near else ": give the path of a CSV or Parquet file"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
