@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.cells import column_kind, dates_of
@@ -24,6 +24,7 @@ __all__ = ["KINDS", "ColumnReading", "TableCleaner", "TableWarning", "describe"]
 #: What a column can be. Identifiers and the index are left out.
 KINDS = ("number", "date", "duration", "boolean", "category", "text", "identifier", "index", "empty")
 LEFT_OUT = ("identifier", "index")
+WORDY = ("category", "text", "identifier")
 #: A column of text is numbers or dates if at least so much of it is; below, and above one half, that is said.
 SHARE, HALF = 0.9, 0.5
 #: Fewer distinct values are no sign of an identifier.
@@ -35,7 +36,7 @@ MOST_LEVELS = 10_000
 
 _UNNAMED = re.compile(r"^(Unnamed: \d+|level_\d+|index)?$", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"(^|[_\s-])(id|uuid|guid|key)$", re.IGNORECASE)
-_TRUTH = {"true": 1.0, "false": 0.0}
+_TRUTH = {"true": True, "false": False}
 
 
 class TableWarning(UserWarning):
@@ -57,8 +58,6 @@ class ColumnReading:
         Values of a category or text in training.
     notes : tuple of str
         What its owner should know.
-    missing, distinct : int
-        In training.
     """
 
     name: str
@@ -66,8 +65,6 @@ class ColumnReading:
     format: NumberFormat | DateFormat | None = None
     levels: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
-    missing: int = 0
-    distinct: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,9 +78,13 @@ class _Text:
     def of(cls, column: Any, missing: frozenset[str]) -> _Text:
         cells = column if isinstance(column, np.ndarray) or is_pandas(column, "Series") else column.to_list()
         codes, found = pd.factorize(np.asarray(cells, dtype=object))  # missing cells have code -1
-        stripped = pd.Series([str(text).strip() for text in found], dtype=object)
+        stripped = pd.Series([_as_text(cell) for cell in found], dtype=object)
         again, texts = pd.factorize(stripped.mask(stripped.isin({"", *missing})))
         return cls([str(text) for text in texts], np.append(again, -1)[codes])
+
+    @property
+    def levels(self) -> frozenset[str]:
+        return frozenset(self.texts[:MOST_LEVELS])
 
     @property
     def counts(self) -> NDArray[np.intp]:
@@ -94,7 +95,7 @@ class _Text:
         return np.append(values, np.array([missing], dtype=values.dtype))[self.codes]
 
 
-class TableCleaner(TransformerMixin, BaseEstimator):
+class TableCleaner(BaseEstimator):
     """Columns of text that are numbers or dates become such; an index and identifiers are left out.
 
     What a column is, is decided by all of its values when the cleaner is fitted, and holds for every later table. Each
@@ -190,9 +191,8 @@ class TableCleaner(TransformerMixin, BaseEstimator):
         for note in notes:
             if note not in told:
                 warnings.warn(note, TableWarning, stacklevel=2)
-        known = {one.name for one in self.readings_}
         left = {one.name for one in self.readings_ if one.kind in LEFT_OUT}
-        return _with_columns(X, {name: found.get(name) for name in names if name not in left}, known)
+        return _with_columns(X, {name: found.get(name) for name in names if name not in left})
 
     def fit_transform(self, X: Any, y: Any = None, **ignored: Any) -> Any:
         """Fit, say what was noticed, and transform."""
@@ -206,16 +206,27 @@ class TableCleaner(TransformerMixin, BaseEstimator):
         """What the owner of the table should know."""
         return [note for one in self.readings_ for note in one.notes]
 
-    def report(self) -> pd.DataFrame:
-        """How each column is read: column, kind, missing, distinct, converted (from which format), left out, note."""
-        return pd.DataFrame(
-            [
-                (one.name, one.kind, one.missing, one.distinct, "" if one.format is None else str(one.format),
-                 one.kind in LEFT_OUT, "; ".join(one.notes))
-                for one in self.readings_
-            ],
-            columns=["column", "kind", "missing", "distinct", "converted", "left_out", "note"],
-        )  # fmt: skip
+    def report(self, X: Any) -> pd.DataFrame:
+        """How each column of a table is read.
+
+        Parameters
+        ----------
+        X : data frame of shape (m, d)
+
+        Returns
+        -------
+        DataFrame of shape (d, 7)
+            column, kind, missing, distinct, converted (the format of numbers and dates in text), left_out, note.
+        """
+        check_is_fitted(self)
+        columns = dict(zip(*_named(X), strict=True))
+        rows = []
+        for one in self.readings_:
+            text = _Text.of(columns[one.name], frozenset(self.missing))
+            missing, distinct = int((text.codes < 0).sum()), len(text.texts)
+            converted = "" if one.format is None else str(one.format)
+            rows.append((one.name, one.kind, missing, distinct, converted, one.kind in LEFT_OUT, " ".join(one.notes)))
+        return pd.DataFrame(rows, columns=["column", "kind", "missing", "distinct", "converted", "left_out", "note"])
 
     def _check(self, names: Sequence[str]) -> None:
         for name, kind in (self.kinds or {}).items():
@@ -228,38 +239,24 @@ class TableCleaner(TransformerMixin, BaseEstimator):
 
     def _reading(self, name: str, column: Any, wanted: str | None) -> ColumnReading:
         kind = column_kind(column)
-        if kind != "text":
-            return self._native(name, column, kind, wanted)
-        text = _Text.of(column, frozenset(self.missing))
-        missing = int((text.codes < 0).sum())
-        one = self._decide(name, text, wanted)
-        return ColumnReading(one.name, one.kind, one.format, one.levels, one.notes, missing, len(text.texts))
-
-    def _native(self, name: str, column: Any, kind: str, wanted: str | None) -> ColumnReading:
-        """A column whose type says what it is."""
-        codes, levels = pd.factorize(np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column))
-        missing, notes = int((codes < 0).sum()), []
-        if wanted is not None and wanted != kind:
-            names = frozenset(map(str, levels[:MOST_LEVELS])) if wanted in ("category", "text") else frozenset()
-            return ColumnReading(name, wanted, levels=names, missing=missing, distinct=len(levels))
-        if kind == "number" and wanted is None:
-            values = np.asarray(levels, dtype=np.float64)
-            infinite = int(np.isinf(values[codes[codes >= 0]]).sum())
-            if infinite:
-                notes.append(f"{name}: {infinite} of {len(codes)} values are infinite, taken as missing.")
-            kind = _counted(name, values[codes] if missing == 0 else None) or kind
-            if kind != "number":
-                notes.append(_left_out(name, kind))
-        levels = frozenset(map(str, levels[:MOST_LEVELS])) if kind in ("category", "text") else frozenset()
-        return ColumnReading(name, kind, None, levels, tuple(notes), missing, len(codes) and int(codes.max() + 1))
+        if kind == "text":
+            return self._decide(name, _Text.of(column, frozenset(self.missing)), wanted)
+        if (wanted or kind) in WORDY:
+            return ColumnReading(name, wanted or kind, levels=_Text.of(column, frozenset()).levels)
+        if kind != "number" or wanted is not None:
+            return ColumnReading(name, wanted or kind)
+        values = numbers_as_they_are(column)
+        kind = _counted(name, values) or kind
+        notes = [_left_out(name, kind)] if kind in LEFT_OUT else _infinite(name, values)
+        return ColumnReading(name, kind, notes=tuple(notes))
 
     def _decide(self, name: str, text: _Text, wanted: str | None) -> ColumnReading:
         """What a column of text is."""
         texts, counts = text.texts, text.counts
         if not texts:
             return ColumnReading(name, "empty")
-        if wanted in ("category", "text", "identifier"):
-            return ColumnReading(name, wanted, levels=frozenset(texts[:MOST_LEVELS]))
+        if wanted in WORDY:
+            return ColumnReading(name, wanted, levels=text.levels)
         if wanted == "boolean" or (wanted is None and {one.lower() for one in texts} <= set(_TRUTH)):
             return ColumnReading(name, "boolean")
         total = int(counts.sum())
@@ -300,7 +297,7 @@ class TableCleaner(TransformerMixin, BaseEstimator):
         if distinct and words == 1 and (text.codes >= 0).all():
             return ColumnReading(name, "identifier", notes=(_left_out(name, "identifier"),))
         kind = "text" if words >= WORDS and len(texts) > HALF * counts.sum() else "category"
-        return ColumnReading(name, kind, levels=frozenset(texts[:MOST_LEVELS]), notes=tuple(notes))
+        return ColumnReading(name, kind, levels=text.levels, notes=tuple(notes))
 
     def _read(self, one: ColumnReading, column: Any) -> tuple[Any, list[str]]:
         """New values (m,) of a column, None where it stays as it is, and what to say."""
@@ -316,15 +313,16 @@ class TableCleaner(TransformerMixin, BaseEstimator):
             return self._read_native(one, column, kind)
         if not text.texts:
             return np.full(len(column), np.nan), []
+        missing: Any = np.nan
         if one.kind == "boolean":
-            values: Any = np.array([_TRUTH.get(item.lower(), np.nan) for item in text.texts])
-            fine, missing = np.isfinite(values), np.nan
+            values: Any = np.array([_TRUTH.get(item.lower()) for item in text.texts], dtype=object)
+            fine, missing = np.array([value is not None for value in values]), None
         elif one.kind == "date":
             values = (one.format or find_date_format(text.texts, text.counts, self.date_format)[0]).read(text.texts)
             fine, missing = ~np.isnat(values), np.datetime64("NaT", "us")
         else:
             values = (one.format or NumberFormat(self.decimal or ".", self.thousands or "")).read(text.texts)
-            fine, missing = np.isfinite(values), np.nan
+            fine = np.isfinite(values)
         if not fine.any():
             raise _another_kind(one, f"{kind} such as {text.texts[0]!r}")
         return text.spread(values, missing), _odd(one.name, text.texts, text.counts, fine, f"{one.kind}s")
@@ -335,28 +333,23 @@ class TableCleaner(TransformerMixin, BaseEstimator):
             return (_utc(column) if aware else None), []
         if kind != "number":
             return None, []
-        values = np.asarray(column.to_numpy())
-        if values.dtype.kind == "f" and np.isinf(values).any():
-            count = int(np.isinf(values).sum())
-            note = f"{one.name}: {count} of {len(values)} values are infinite, taken as missing."
-            return np.where(np.isinf(values), np.nan, values), [note]
-        return None, []
+        values = numbers_as_they_are(column)
+        notes = _infinite(one.name, values)
+        return (np.where(np.isinf(values), np.nan, values) if notes else None), notes
 
     def _read_words(self, one: ColumnReading, column: Any, kind: str, text: _Text | None) -> tuple[Any, list[str]]:
-        if text is None and kind == "category":
+        if kind == "category":
             return None, []
-        if text is None:
-            text = _Text.of(column, frozenset(self.missing))
-            changed = True
-        else:
-            changed = bool(self.missing) and bool((text.codes < 0).any())
-        unseen = [item for item in text.texts if item not in one.levels]
-        if unseen and len(unseen) == len(text.texts) and len(one.levels) < MOST_LEVELS:
-            numbers = np.isfinite(find_number_format(text.texts, text.counts)[0].read(text.texts)).all()
-            if (kind != "text" or numbers) and not _numbers(one.levels):
+        changed = text is None
+        text = _Text.of(column, frozenset(self.missing)) if text is None else text
+        if one.levels.isdisjoint(text.texts) and text.texts and len(one.levels) < MOST_LEVELS:
+            if _all_numbers(text.texts) and not _all_numbers(list(one.levels)):
                 raise _another_kind(one, f"numbers such as {text.texts[0]!r}")
-        values = text.spread(np.array([*text.texts], dtype=object), None) if changed else None
-        return values, []
+        values = text.spread(np.array([*text.texts], dtype=object), None)
+        if not changed:  # a column without blanks around its texts stays as it is
+            cells = column if isinstance(column, np.ndarray) or is_pandas(column, "Series") else column.to_list()
+            changed = bool((np.asarray(cells, dtype=object) != values).any())
+        return values if changed else None, []
 
 
 def describe(X: Any) -> pd.DataFrame:
@@ -378,7 +371,7 @@ def describe(X: Any) -> pd.DataFrame:
     0   size    number
     1   city  category
     """
-    return TableCleaner().fit(X).report()
+    return TableCleaner().fit(X).report(X)
 
 
 def _named(X: Any) -> tuple[list[str], list[Any]]:
@@ -429,13 +422,10 @@ def _ambiguous(name: str, texts: Sequence[str], taken: Any, other: Any, option: 
 
 def _converted(name: str, texts: Sequence[str], values: NDArray[np.float64], taken: NumberFormat) -> list[str]:
     """What to say of numbers that are written otherwise than in Python; nothing where none is."""
-    changed = [
-        (text, value) for text, value in zip(texts, values, strict=True) if np.isfinite(value) and not _is_float(text)
-    ]
-    if not changed:
-        return []
-    text, value = changed[0]
-    return [f"{name}: numbers with {taken}; {text!r} is read as {_plain(value)}."]
+    for text, value in zip(texts, values, strict=True):
+        if np.isfinite(value) and not _is_float(text):
+            return [f"{name}: numbers with {taken}; {text!r} is read as {_plain(value)}."]
+    return []
 
 
 def _is_float(text: str) -> bool:
@@ -449,10 +439,30 @@ def _plain(value: Any) -> str:
     return str(value)[:10] if isinstance(value, np.datetime64) else f"{value:.12g}"
 
 
-def _numbers(levels: frozenset[str]) -> bool:
-    """Whether levels are numbers themselves."""
-    texts = list(levels)
+def _all_numbers(texts: Sequence[str]) -> bool:
     return bool(np.isfinite(NumberFormat().read(texts)).all())
+
+
+def _as_text(cell: Any) -> str:
+    """A cell as text without surrounding blanks; 2.0 is "2", as where no cell of the column is missing."""
+    whole = isinstance(cell, float) and cell.is_integer()
+    return str(int(cell) if whole else cell).strip()
+
+
+def numbers_as_they_are(column: Any) -> NDArray[np.float64]:
+    """Numbers (n,) of a numeric column, infinite ones too; missing as NaN."""
+    if is_pandas(column, "Series"):
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    import narwhals as nw
+
+    return np.asarray(column.cast(nw.Float64).to_numpy())
+
+
+def _infinite(name: str, values: NDArray[np.float64]) -> list[str]:
+    count = int(np.isinf(values).sum())
+    return [f"{name}: {count} of {len(values)} values {'is' if count == 1 else 'are'} infinite, taken as missing."] * (
+        count > 0
+    )
 
 
 def _another_kind(one: ColumnReading, found: str) -> TableError:
@@ -468,7 +478,7 @@ def _utc(column: Any) -> Any:
     return dates_of(values)
 
 
-def _with_columns(X: Any, columns: Mapping[str, Any], known: set[str]) -> Any:
+def _with_columns(X: Any, columns: Mapping[str, Any]) -> Any:
     """X with the given columns alone, new values in place of old ones where there are some."""
     import narwhals as nw
 
@@ -480,7 +490,7 @@ def _with_columns(X: Any, columns: Mapping[str, Any], known: set[str]) -> Any:
         return out
     frame = nw.from_native(X, eager_only=True).select(list(columns))
     new = [
-        nw.new_series(name, values, backend=frame.implementation)
+        nw.new_series(name, values.tolist() if values.dtype == object else values, backend=frame.implementation)
         for name, values in columns.items()
         if values is not None
     ]

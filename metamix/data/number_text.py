@@ -31,7 +31,7 @@ _PARTS = re.compile(
     re.VERBOSE,
 )
 _CODE = re.compile(r"0\d{2,}")
-_FIRST_DIGIT, _LATER_DIGIT = re.compile(r"(?<!\d)[1-9]"), re.compile(r"(?<=[\d.,])\d")
+_DIGIT = re.compile(r"(?<!\d)[1-9]|(?<=[\d.,])\d")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _shape(text: str) -> str:
     >>> _shape("0.1250"), _shape("$1,305")
     ('0.9999', '$9,999')
     """
-    return _LATER_DIGIT.sub("9", _FIRST_DIGIT.sub("9", text))
+    return _DIGIT.sub("9", text)
 
 
 def _looks_grouped(digits: Sequence[tuple[str, int]]) -> bool:
