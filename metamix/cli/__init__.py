@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -17,6 +18,9 @@ from metamix.cli.output import say
 from metamix.cli.parts import check, parts
 
 __all__ = ["main"]
+
+#: Errors of writing to a disk, a quota or a device that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -71,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(words: list[str], debug: bool) -> int:
     try:
         code = commands.main(args=words, prog_name="metamix", standalone_mode=False)
+        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else commands.get_help(click.Context(commands)))
@@ -83,12 +88,17 @@ def _run(words: list[str], debug: bool) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 1
     except Exception as error:
         if debug:
             raise
         return _report(_message(error), 1)
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from writing, at its end, what could not be written before."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(text: str, code: int) -> int:
@@ -103,7 +113,11 @@ def _message(error: Exception) -> str:
     if isinstance(error, PartError) or (isinstance(error, ValueError) and _raised_in_metamix(error)):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'the file'}: {error.strerror}"
+        if error.filename is not None:
+            return f"{error.filename}: {error.strerror}"
+        if error.errno in FULL:  # files are written by name: what is left is the standard output
+            _discard_output()
+            return f"standard output: {error.strerror}"
     return f"{type(error).__name__}: {error} (add --debug for the traceback)"
 
 

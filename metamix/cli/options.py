@@ -61,6 +61,27 @@ def learning_options(command: Command) -> Command:
     return command
 
 
+force_option = click.option("--force", is_flag=True, help="Replace the file given by --out if it exists.")
+
+
+def output_file(out: str, force: bool, *inputs: str) -> Any:
+    """The file given by --out, checked before a long computation.
+
+    Raises
+    ------
+    metamix.persistence.ModelFileError
+        If it is one of the files that are read, or cannot be written.
+    click.UsageError
+        If it exists and is not to be replaced.
+    """
+    from metamix.persistence import OutputFile
+
+    output = OutputFile(out, inputs)
+    if output.replaces and not force:
+        raise click.UsageError(f"--out {out} exists: add --force to replace it, or give another name")
+    return output
+
+
 def read(table: str, options: Options) -> TableData:
     """Read a table and split it; raises TableError if that is impossible."""
     from metamix.data.tables import TableError, describe, n_rows, read_table, recognise_task, split_target

@@ -7,17 +7,46 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from metamix.data.cells import codes_of, column_kind, date_part, dates_of, numbers_of, sorted_levels
 from metamix.data.frames import array_of_lists, check_frame, column_names, find_columns, frame_columns, is_frame
 
-__all__ = ["ColumnEncoder"]
+__all__ = ["ColumnEncoder", "giving_arrays"]
 
 _DATE_PARTS = ("month", "weekday", "hour")
 _CODED = ("text", "category", "empty")  # neither imputed nor scaled after encoding
 _MISSING = -1  # the code of a missing text
+
+
+def giving_arrays(part: Any) -> Any:
+    """Make the transformers of a part, at any depth, return arrays, whatever scikit-learn is configured to return.
+
+    What metamix computes with is an array or a sparse matrix; ``sklearn.set_config(transform_output=...)`` is for the
+    transformers of the user's.
+
+    Parameters
+    ----------
+    part : estimator or transformer
+
+    Returns
+    -------
+    The part itself.
+
+    Examples
+    --------
+    >>> import sklearn
+    >>> with sklearn.config_context(transform_output="pandas"):
+    ...     giving_arrays(StandardScaler()).fit_transform([[1.0], [3.0]])
+    array([[-1.],
+           [ 1.]])
+    """
+    for one in [part, *part.get_params(deep=True).values()]:
+        if hasattr(one, "set_output") and not isinstance(one, type) and not isinstance(one, Pipeline):
+            one.set_output(transform="default")
+    return part
 
 
 class ColumnEncoder(TransformerMixin, BaseEstimator):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from metamix.data.frames import take_rows
 
-__all__ = ["Folds", "make_folds"]
+__all__ = ["Folds", "make_folds", "repeatable"]
 
 Rows = NDArray[np.intp]
 
@@ -304,6 +304,17 @@ def make_folds(
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         pairs = [_rows_of(pair, n, f) for f, pair in enumerate(splitter.split(X, y, groups))]
     return Folds(n, tuple(pairs), splitter=cv, stratify=stratify)
+
+
+def repeatable(cv: Any) -> Any:
+    """A generator of folds as a list, which can be copied, stored and read again; anything else as it is.
+
+    Examples
+    --------
+    >>> repeatable(iter([([0], [1])])), repeatable(5)
+    ([([0], [1])], 5)
+    """
+    return list(cv) if isinstance(cv, Iterator) and not hasattr(cv, "split") else cv
 
 
 def _splitter(k: int, n: int, y: Any, groups: Any, stratify: bool, seed: int | None) -> Any:

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.data.folds import make_folds
+from metamix.data.folds import make_folds, repeatable
 from metamix.data.tables import n_rows
 from metamix.engines import current_engine
 from metamix.estimators.resolution import check_parameters, input_tags, name_experts, resolve_experts, resolve_gates
@@ -108,6 +108,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters, those of named experts among them as ``name`` and ``name__parameter``."""
+        self.cv = repeatable(self.cv)  # a generator could not be copied
         params = dict(super().get_params(deep=deep))
         if deep:
             for name, expert in self._named_experts():
@@ -173,6 +174,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         ValueError
             For parameters or data that cannot be used; the message says what can.
         """
+        self.cv = repeatable(self.cv)
         check_parameters(self)
         named, gates = self._resolve_experts(), resolve_gates(self.gate)
         self._input_tags = input_tags([expert for _, expert in named], gates, self.gate_features)
@@ -270,6 +272,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         return face
 
     def __getstate__(self) -> dict[str, Any]:
+        self.cv = repeatable(self.cv)
         return packed(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from metamix import registry
-from metamix.data.folds import Folds, make_folds
+from metamix.data.folds import Folds, make_folds, repeatable
 from metamix.data.tables import n_rows, recognise_task
 from metamix.estimators.precomputed_input import check_answers, known_rows, read_answers, warn_of_hits
 from metamix.estimators.resolution import constant_gate, gate_features, input_tags, resolve_gates, resolve_likelihood
@@ -111,8 +111,18 @@ class MixtureOfPredictions(BaseEstimator):
         self.scoring = scoring
         self.random_state = random_state
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name."""
+        self.cv = repeatable(self.cv)  # a generator could not be copied
+        return dict(super().get_params(deep=deep))
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.cv = repeatable(self.cv)
+        return dict(super().__getstate__())
+
     def fit(self, X: Any, y: Any, predictions: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Learn the gate; parameters as for `fit_predictions`."""
+        self.cv = repeatable(self.cv)
         self._check_parameters()
         resolved = resolve_gates(self.gate)
         target, n_classes = self._target(y)

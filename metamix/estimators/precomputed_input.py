@@ -35,6 +35,13 @@ def read_answers(predictions: Any, names: Sequence[str] | None) -> tuple[list[st
     (['a', 'b'], array([[3., 1.],
            [4., 2.]]))
     """
+    found, values = _read(predictions, names)
+    if not len(values):
+        raise ValueError("predictions have no rows; give those of at least one.")
+    return found, values
+
+
+def _read(predictions: Any, names: Sequence[str] | None) -> tuple[list[str], Array]:
     if isinstance(predictions, Mapping) or is_frame(predictions):
         return _read_by_name(predictions, names)
     values = _numbers(predictions, "predictions")

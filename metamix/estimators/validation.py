@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from metamix.data.folds import Folds
-from metamix.data.tables import is_frame
+from metamix.data.frames import check_size, is_frame
 from metamix.fitting.out_of_fold import Failure
 
 __all__ = [
@@ -46,6 +46,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
     """
     if is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
+        check_size(estimator, X)
         return X
     tags = estimator.__sklearn_tags__().input_tags
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2 and (tags.string or tags.categorical):
@@ -53,6 +54,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
             X = X.astype(np.float64)
         except ValueError:  # text among the columns: the experts know what to do with it
             validate_data(estimator, X, reset=reset, skip_check_array=True)
+            check_size(estimator, X)
             return X
     return validate_data(
         estimator,

@@ -11,7 +11,7 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from metamix.data.frames import array_of_lists, is_frame
+from metamix.data.frames import array_of_lists, check_size, is_frame
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,7 @@ def check_table(estimator: Any, X: Any, *, reset: bool) -> Any:
         X = X.astype(object)
     if is_frame(X) or (isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype == object and not _numeric(X)):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
+        check_size(estimator, X)
         return X
     return validate_data(estimator, X, reset=reset, accept_sparse=False, ensure_all_finite="allow-nan", dtype="numeric")
 

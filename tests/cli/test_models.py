@@ -1,6 +1,10 @@
 """metamix compare, fit and predict: output, files and errors."""
 
 import io
+import os
+import stat
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -117,6 +121,74 @@ def test_predict_requires_trust_for_other_types(rejected, run, flats, tmp_path):
     ]
     assert trusted[0] == trusted[1]
     assert trusted[0][0] == 0
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.csv"
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    pd.DataFrame(X, columns=["a", "y"]).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def fitted(rows):
+    frame = pd.read_csv(rows)
+    path = rows.with_name("rows.mix")
+    save(MixtureRegressor(["ridge"], specialize=False, cv=2).fit(frame[["a"]], frame["y"]), path)
+    return path
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("command", ["compare", "fit", "predict", "predict the model"])
+def test_the_output_is_never_an_input(rejected, run, rows, fitted, tmp_path, command, link):
+    given = {"compare": rows, "fit": rows, "predict": rows, "predict the model": fitted}[command]
+    before = given.read_bytes()
+    out = given
+    if link:
+        out = tmp_path / "link"
+        out.symlink_to(given)
+    words = ["predict", fitted, rows] if command.startswith("predict") else [command, rows, "--target", "y"]
+    rejected(run(*words, "--out", out, "--force"), "is read as input")
+    assert given.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["compare", "fit", "predict"])
+def test_an_existing_file_needs_force(rejected, run, rows, fitted, tmp_path, command):
+    out = tmp_path / "out"
+    out.write_text("kept")
+    words = ["predict", fitted, rows] if command == "predict" else [command, rows, "--target", "y", "--jobs", "1"]
+    words += [] if command == "predict" else ["--experts", "ridge", "--cv", "2"]
+    rejected(run(*words, "--out", out), "--force")
+    assert out.read_text() == "kept"
+    assert run(*words, "--out", out, "--force")[0] == 0
+    assert out.read_bytes()[:4] != b"kept"
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.csv", "rows.mix", "out"}
+
+
+@pytest.mark.parametrize("command", ["compare", "fit", "predict"])
+def test_a_device_is_written_to_and_a_full_one_is_named(rejected, run, rows, fitted, command):
+    words = ["predict", fitted, rows] if command == "predict" else [command, rows, "--target", "y", "--jobs", "1"]
+    words += [] if command == "predict" else ["--experts", "ridge", "--cv", "2"]
+    assert run(*words, "--out", "/dev/null")[0] == 0
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    rejected(run(*words, "--out", "/dev/full"), "/dev/full cannot be written: No space left on device")
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_fit(rejected, run, rows):
+    words = "fit", rows, "--target", "y", "--out"
+    assert rejected(run(*words, "/proc/a.mix"), "/proc/a.mix cannot be written") == ""
+    assert rejected(run(*words, rows.parent / ("x" * 300)), "File name too long") == ""
+
+
+def test_a_full_standard_output_is_one_line(rows, fitted):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "metamix", "predict", fitted, rows], stdout=full, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "metamix: error: standard output: No space left on device\n"
 
 
 BAD = {

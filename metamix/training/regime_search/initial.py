@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
-from metamix.data.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.data.gate_features import GateFeatures
 from metamix.data.tables import take_rows
 from metamix.fitting import Problem
@@ -104,7 +104,7 @@ def make_start(name: str, Z: Any, y: Array, K: int, seed: int, weight: Array | N
         return np.asarray((1 - SOFTNESS) * np.eye(K)[labels] + SOFTNESS / K)
     weight = np.ones(n) if weight is None else weight
     counts = np.flatnonzero(weight > 0)
-    rows = ColumnEncoder().fit(take_rows(Z, counts)).transform(Z)
+    rows = giving_arrays(ColumnEncoder()).fit(take_rows(Z, counts)).transform(Z)
     if name == "joint_gmm":
         column = ((y - y[counts].mean()) / (y[counts].std() or 1.0))[:, None]
         rows = sparse.hstack([rows, column], format="csr") if sparse.issparse(rows) else np.hstack([rows, column])
