@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metamix.comparison import Comparison, compare
+    from metamix.data.cleaning import TableCleaner, TableWarning, describe
     from metamix.datasets import load_example, make_regimes
     from metamix.engines import use_engine
     from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor, fit_predictions
@@ -24,7 +25,10 @@ _HOME = {
     "MixtureClassifier": "estimators",
     "MixtureOfPredictions": "estimators",
     "MixtureRegressor": "estimators",
+    "TableCleaner": "data.cleaning",
+    "TableWarning": "data.cleaning",
     "compare": "comparison",
+    "describe": "data.cleaning",
     "fit_predictions": "estimators",
     "load": "persistence",
     "load_example": "datasets",
@@ -52,7 +56,10 @@ __all__ = [
     "MixtureClassifier",
     "MixtureOfPredictions",
     "MixtureRegressor",
+    "TableCleaner",
+    "TableWarning",
     "compare",
+    "describe",
     "fit_predictions",
     "load",
     "load_example",

@@ -100,6 +100,7 @@ def compare(
     n_jobs: int | None = None,
     task: str | None = None,
     device: str = "auto",
+    columns: Any = None,
 ) -> Comparison:
     """Compare experts, all candidates, the blend, scikit-learn's stacking and the oracle.
 
@@ -123,6 +124,8 @@ def compare(
     task : {"regression", "classification"}, optional
         Recognised from y by default.
     device : {"auto", "cpu", "cuda"} or "cuda:N"
+        As in `MixtureRegressor`.
+    columns : mapping of str to str, cleaner or None
         As in `MixtureRegressor`.
 
     Returns
@@ -151,11 +154,11 @@ def compare(
     check_scoring(scoring)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     mixture = (MixtureRegressor if task == "regression" else MixtureClassifier)(
-        experts, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device
+        experts, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device, columns=columns
     )
     named, gates = mixture._resolve_experts(), resolve_gates(mixture.gate)
     mixture._input_tags = input_tags([expert for _, expert in named], gates, mixture.gate_features)
-    X = check_X(mixture, X, reset=True)
+    X = check_X(mixture, mixture._clean(X, reset=True), reset=True)
     target, n_classes = mixture._check_target(y)
     classes = None if n_classes is None else mixture.classes_
     groups = check_rows(X, target, groups)

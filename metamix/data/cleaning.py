@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.cells import column_kind, dates_of
@@ -19,7 +19,7 @@ from metamix.data.date_text import DateFormat, find_date_format
 from metamix.data.frames import TableError, frame_columns, is_frame, is_pandas, listed
 from metamix.data.number_text import NumberFormat, find_number_format, looks_like_code
 
-__all__ = ["KINDS", "ColumnReading", "TableCleaner", "TableWarning", "describe"]
+__all__ = ["KINDS", "ColumnReading", "TableCleaner", "TableWarning", "describe", "fit_cleaner"]
 
 #: What a column can be. Identifiers and the index are left out.
 KINDS = ("number", "date", "duration", "boolean", "category", "text", "identifier", "index", "empty")
@@ -54,7 +54,7 @@ class ColumnReading:
         One of `KINDS`.
     format : NumberFormat, DateFormat or None
         Of numbers and dates that are written as text.
-    levels : frozenset of str
+    levels : tuple of str
         Values of a category or text in training.
     notes : tuple of str
         What its owner should know.
@@ -63,7 +63,7 @@ class ColumnReading:
     name: str
     kind: str
     format: NumberFormat | DateFormat | None = None
-    levels: frozenset[str] = frozenset()
+    levels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -83,8 +83,8 @@ class _Text:
         return cls([str(text) for text in texts], np.append(again, -1)[codes])
 
     @property
-    def levels(self) -> frozenset[str]:
-        return frozenset(self.texts[:MOST_LEVELS])
+    def levels(self) -> tuple[str, ...]:
+        return tuple(self.texts[:MOST_LEVELS])
 
     @property
     def counts(self) -> NDArray[np.intp]:
@@ -193,13 +193,6 @@ class TableCleaner(BaseEstimator):
                 warnings.warn(note, TableWarning, stacklevel=2)
         left = {one.name for one in self.readings_ if one.kind in LEFT_OUT}
         return _with_columns(X, {name: found.get(name) for name in names if name not in left})
-
-    def fit_transform(self, X: Any, y: Any = None, **ignored: Any) -> Any:
-        """Fit, say what was noticed, and transform."""
-        self.fit(X)
-        for note in self.notes_:
-            warnings.warn(note, TableWarning, stacklevel=2)
-        return self.transform(X)
 
     @property
     def notes_(self) -> list[str]:
@@ -342,7 +335,7 @@ class TableCleaner(BaseEstimator):
             return None, []
         changed = text is None
         text = _Text.of(column, frozenset(self.missing)) if text is None else text
-        if one.levels.isdisjoint(text.texts) and text.texts and len(one.levels) < MOST_LEVELS:
+        if set(one.levels).isdisjoint(text.texts) and text.texts and len(one.levels) < MOST_LEVELS:
             if _all_numbers(text.texts) and not _all_numbers(list(one.levels)):
                 raise _another_kind(one, f"numbers such as {text.texts[0]!r}")
         values = text.spread(np.array([*text.texts], dtype=object), None)
@@ -374,11 +367,43 @@ def describe(X: Any) -> pd.DataFrame:
     return TableCleaner().fit(X).report(X)
 
 
+def fit_cleaner(columns: Any, X: Any) -> Any:
+    """A cleaner fitted to a frame; what it noticed is said.
+
+    Parameters
+    ----------
+    columns : None, mapping of str to str, or cleaner
+        None decides by the columns, a mapping names kinds. A cleaner is cloned: an unfitted estimator with `fit` and
+        `transform`.
+    X : data frame of shape (n, d)
+
+    Raises
+    ------
+    TypeError
+        If `columns` is nothing of these.
+    """
+    if columns is None or isinstance(columns, Mapping):
+        columns = TableCleaner(columns)
+    if isinstance(columns, type) or not (hasattr(columns, "fit") and hasattr(columns, "transform")):
+        raise TypeError(
+            f"columns={columns!r}: a mapping from names to kinds, such as {{'zip': 'category'}}, or a cleaner such as "
+            "TableCleaner(decimal=',') would do"
+        )
+    cleaner = clone(columns).fit(X)
+    for note in getattr(cleaner, "notes_", []):
+        warnings.warn(note, TableWarning, stacklevel=4)
+    return cleaner
+
+
 def _named(X: Any) -> tuple[list[str], list[Any]]:
     if not is_frame(X):
         raise TableError(f"a {type(X).__name__} has no columns with names: give a data frame")
     columns = frame_columns(X)
-    return [str(column.name) for column in columns], columns
+    names = [str(column.name) for column in columns]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TableError(f"X has more than one column named {twice!r}: rename one of them")
+    return names, columns
 
 
 def _counted(name: str, values: NDArray[np.float64] | None) -> str | None:

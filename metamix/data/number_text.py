@@ -137,8 +137,9 @@ def find_number_format(
     # The simplest of those that read the most; of several that with marks between thousands if the column looks so,
     # or else with the decimal mark that was asked for.
     digits = [(part["digits"].strip(), int(d)) for part, d in zip(parts, distinct, strict=True) if part is not None]
-    grouped = _looks_grouped(digits)
-    misses = [not (grouped and one.thousands) for one in formats]
+    marks = {mark for mark in THOUSANDS if mark and any(mark in one for one, _ in digits)}
+    grouped = marks if _looks_grouped(digits) else set()
+    misses = [one.thousands not in grouped for one in formats]
     order = np.lexsort([[one.decimal != (decimal or ".") for one in formats], misses, -read])
     best = int(order[0])
     rivals = [i for i in order[1:] if read[i] == read[best] and _differ(values[i], values[best])]

@@ -15,7 +15,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.folds import make_folds, repeatable
-from metamix.data.tables import n_rows
+from metamix.data.tables import is_frame, n_rows
 from metamix.engines import current_engine
 from metamix.estimators.resolution import check_parameters, input_tags, name_experts, resolve_experts, resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
@@ -59,6 +59,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         on_error: str = "drop",
         device: str = "auto",
         scoring: Any = None,
+        columns: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -80,6 +81,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.on_error = on_error
         self.device = device
         self.scoring = scoring
+        self.columns = columns
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -159,7 +161,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         Parameters
         ----------
         X : array, sparse matrix or data frame of shape (n, d)
-            Reaches each expert untouched.
+            Reaches each expert untouched, but for columns of text that are numbers or dates; see `columns`.
         y : array-like of shape (n,); numbers also (n, T), one gate per target over shared experts
         sample_weight : array-like of shape (n,), optional
         groups : array-like of shape (n,), optional
@@ -178,7 +180,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         check_parameters(self)
         named, gates = self._resolve_experts(), resolve_gates(self.gate)
         self._input_tags = input_tags([expert for _, expert in named], gates, self.gate_features)
-        X = check_X(self, X, reset=True)
+        X = check_X(self, self._clean(X, reset=True), reset=True)
         target, n_classes = self._check_target(y)
         groups = check_rows(X, target, groups)
         problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
@@ -263,7 +265,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
     def _face(self, fitted: FittedMixture) -> Mixture:
         """An estimator around a mixture that is fitted already."""
         face = type(self)(**{**self.get_params(deep=False), "specialize": True})
-        for name in ("n_features_in_", "feature_names_in_", "_input_tags"):
+        for name in ("n_features_in_", "feature_names_in_", "_input_tags", "cleaner_"):
             if hasattr(self, name):
                 setattr(face, name, getattr(self, name))
         if fitted.n_classes is not None:
@@ -344,7 +346,19 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     def _check_new(self, X: Any) -> Any:
         check_is_fitted(self)
-        return check_X(self, X, reset=False)
+        return check_X(self, self._clean(X), reset=False)
+
+    def _clean(self, X: Any, *, reset: bool = False) -> Any:
+        """A frame whose columns are read as `columns` says; anything else as it is."""
+        if not is_frame(X):
+            if reset:
+                self.cleaner_ = None
+            return X
+        if reset:
+            from metamix.data.cleaning import fit_cleaner  # needs pandas, which arrays do not
+
+            self.cleaner_ = fit_cleaner(self.columns, X)
+        return X if self.cleaner_ is None else self.cleaner_.transform(X)
 
     def _predictions(self, X: Any, *, scaled: bool = False) -> list[TargetPrediction]:
         """Weights and predictions for each target; experts predict only the rows where they have weight."""
@@ -382,7 +396,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 def around(template: Mixture, fitted: Combination, classes: Any, fold_of_row: NDArray[np.intp]) -> Mixture:
     """An estimator with the parameters and columns of another, around something that is fitted already."""
     face = type(template)(**template.get_params(deep=False))
-    for name in ("n_features_in_", "feature_names_in_", "_input_tags"):
+    for name in ("n_features_in_", "feature_names_in_", "_input_tags", "cleaner_"):
         if hasattr(template, name):
             setattr(face, name, getattr(template, name))
     if classes is not None:

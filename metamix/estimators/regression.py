@@ -73,6 +73,9 @@ class MixtureRegressor(RegressorMixin, Mixture):
         one at a time, and what was fitted is kept on the CPU.
     scoring : None, str or callable
         What candidates are compared by; squared error by default.
+    columns : mapping of str to str, cleaner or None
+        How the columns of a frame are read: kinds by name, or a cleaner such as `metamix.TableCleaner`. By default the
+        values of each column decide; what is converted or left out is a `TableWarning`.
     n_jobs, random_state, verbose
         As in scikit-learn; the same seed gives the same result, whatever n_jobs.
 
@@ -132,6 +135,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         on_error: str = "drop",
         device: str = "auto",
         scoring: Any = None,
+        columns: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -140,7 +144,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
             experts, n_experts=n_experts, gate=gate, gate_features=gate_features, objective=objective, final=final,
             final_estimator=final_estimator, specialize=specialize, start=start, max_regimes=max_regimes,
             max_rounds=max_rounds, cv=cv, refit=refit, top_k=top_k, on_error=on_error, device=device, scoring=scoring,
-            n_jobs=n_jobs, random_state=random_state, verbose=verbose,
+            columns=columns, n_jobs=n_jobs, random_state=random_state, verbose=verbose,
         )  # fmt: skip
         self.likelihood = likelihood
 
