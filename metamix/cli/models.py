@@ -11,15 +11,22 @@ import click
 
 from metamix.cli.options import (
     Options,
-    TableData,
     expert_names,
     force_option,
     learning_options,
     output_file,
-    read,
-    suggestion,
+    read_table,
 )
 from metamix.cli.output import comparison_lines, failures, progress, say
+from metamix.cli.tables import (
+    TableData,
+    read_for_prediction,
+    reading_options,
+    say_lines,
+    suggestion,
+    take_reading_options,
+    told,
+)
 
 LEGEND = (
     "Smaller losses are better; ± is the standard error of the paired difference to scikit-learn's stacking, in "
@@ -31,6 +38,7 @@ LEGEND = (
 @click.command()
 @click.argument("table")
 @learning_options
+@reading_options
 @click.option("--out", metavar="FILE.csv", help="Write the results to this file, in full precision.")
 @force_option
 def compare(table: str, out: str | None, force: bool, **given: Any) -> None:
@@ -41,10 +49,10 @@ def compare(table: str, out: str | None, force: bool, **given: Any) -> None:
     specialised mixture, a stack that also sees the mixture, their blend, scikit-learn's stacking, and an oracle that
     selects the best expert for each row. (A mixture whose experts have specialised may be better than the oracle.)
     """
+    reading = take_reading_options(given)
     options = Options(**given)
     output = None if out is None else output_file(out, force, table)
-    data = read(table, options)
-    say(data.line)
+    data = read_table(table, options, reading)
     if data.constant is not None:
         say(_constant(data, options) + " There is nothing to compare.")
         return
@@ -63,7 +71,7 @@ def run_comparison(data: TableData, options: Options, label: str) -> Any:
         return run(
             data.X, data.y, expert_names(options.experts), cv=options.cv, groups=data.groups,
             sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
-            n_jobs=options.jobs, task=data.task, device=options.device,
+            n_jobs=options.jobs, task=data.task, device=options.device, columns=data.cleaner,
         )  # fmt: skip
 
 
@@ -83,12 +91,13 @@ def show(comparison: Any) -> None:
 @click.option("--out", required=True, metavar="FILE", help="File for the fitted mixture.")
 @force_option
 @learning_options
+@reading_options
 def fit(table: str, out: str, force: bool, **given: Any) -> None:
     """Fit a mixture to TABLE and save it to a file for metamix predict."""
+    reading = take_reading_options(given)
     options = Options(**given)
     output_file(out, force, table)
-    data = read(table, options)
-    say(data.line)
+    data = read_table(table, options, reading)
     if data.constant is not None:
         say(_constant(data, options))
     from metamix.estimators import MixtureClassifier, MixtureRegressor
@@ -97,7 +106,7 @@ def fit(table: str, out: str, force: bool, **given: Any) -> None:
     estimator = MixtureRegressor if data.task == "regression" else MixtureClassifier
     mixture = estimator(
         expert_names(options.experts), cv=options.cv, scoring=options.scoring, random_state=options.seed,
-        n_jobs=options.jobs, device=options.device,
+        n_jobs=options.jobs, device=options.device, columns=data.cleaner,
     )  # fmt: skip
     with progress(Path(table).name, options.cv, outer=False):
         mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)
@@ -118,7 +127,8 @@ def fit(table: str, out: str, force: bool, **given: Any) -> None:
 @click.option("--out", metavar="FILE.csv", help="Write predictions to this file, not to standard output.")
 @force_option
 @click.option("--trust", multiple=True, metavar="TYPE", help="Trust this type in FILE, or all; may be repeated.")
-def predict(file: str, table: str, out: str | None, force: bool, trust: tuple[str, ...]) -> None:
+@reading_options
+def predict(file: str, table: str, out: str | None, force: bool, trust: tuple[str, ...], **given: Any) -> None:
     """Predict the rows of TABLE with the mixture in FILE, as CSV.
 
     Columns are matched by name, in any order; additional columns, such as the target, are ignored. For
@@ -126,7 +136,22 @@ def predict(file: str, table: str, out: str | None, force: bool, trust: tuple[st
     """
     output = None if out is None else output_file(out, force, file, table)
     mixture = _load(file, table, [name.strip() for one in trust for name in one.split(",") if name.strip()])
-    X = _training_columns(table, mixture)
+    rows, identifiers, lines = read_for_prediction(table, take_reading_options(given))
+    X = _training_columns(table, rows, mixture)
+    with told(lines):
+        frame = _predictions(mixture, X)
+    say_lines(lines, err=True)
+    if identifiers is not None:
+        frame.insert(0, identifiers.name, identifiers.to_numpy())
+    if output is None:
+        frame.to_csv(sys.stdout, index=False, lineterminator="\n")
+    else:
+        _write_csv(frame, output)
+        say(f"{len(frame)} predictions written to {out}.", err=True)
+
+
+def _predictions(mixture: Any, X: Any) -> Any:
+    """Predictions (n,) or (n, T), or classes and probabilities (n, C), as a frame."""
     import pandas as pd
 
     if hasattr(mixture, "classes_"):
@@ -134,16 +159,11 @@ def predict(file: str, table: str, out: str | None, force: bool, trust: tuple[st
         frame = pd.DataFrame({"class": mixture.classes_[probabilities.argmax(axis=1)]})
         for label, probability in zip(mixture.classes_, probabilities.T, strict=True):
             frame[f"probability_{label}"] = probability
-    else:
-        predictions = mixture.predict(X)
-        n_targets = 1 if predictions.ndim == 1 else predictions.shape[1]
-        names = ["prediction"] if predictions.ndim == 1 else [f"prediction_{t}" for t in range(n_targets)]
-        frame = pd.DataFrame(predictions.reshape(-1, n_targets), columns=names)
-    if output is None:
-        frame.to_csv(sys.stdout, index=False, lineterminator="\n")
-    else:
-        _write_csv(frame, output)
-        say(f"{len(frame)} predictions written to {out}.", err=True)
+        return frame
+    predictions = mixture.predict(X)
+    n_targets = 1 if predictions.ndim == 1 else predictions.shape[1]
+    names = ["prediction"] if predictions.ndim == 1 else [f"prediction_{t}" for t in range(n_targets)]
+    return pd.DataFrame(predictions.reshape(-1, n_targets), columns=names)
 
 
 def _load(file: str, table: str, trust: list[str]) -> Any:
@@ -158,11 +178,10 @@ def _load(file: str, table: str, trust: list[str]) -> Any:
         ) from None
 
 
-def _training_columns(table: str, mixture: Any) -> Any:
+def _training_columns(table: str, frame: Any, mixture: Any) -> Any:
     """The columns that the mixture was fitted on, in its order."""
-    from metamix.data.tables import TableError, read_table
+    from metamix.data.frames import TableError
 
-    frame = read_table(table)
     names = getattr(mixture, "feature_names_in_", None)
     if names is None:  # fitted on an array without column names
         if frame.shape[1] != mixture.n_features_in_:
@@ -170,7 +189,7 @@ def _training_columns(table: str, mixture: Any) -> Any:
                 f"{table} has {frame.shape[1]} columns, and the mixture was fitted on "
                 f"{mixture.n_features_in_} without names"
             )
-        return frame.to_numpy()
+        return frame.to_numpy(dtype=float)
     absent = [name for name in names if name not in frame.columns]
     if absent:
         hint = suggestion(str(absent[0]), frame.columns)

@@ -1,13 +1,14 @@
-"""Options shared by the commands on tables, and reading of the table."""
+"""Options shared by the commands that learn from a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
+
+from metamix.cli.tables import ReadingOptions, TableData, read, say_lines, suggestion
 
 Command = Callable[..., Any]
 
@@ -26,19 +27,6 @@ class Options:
     seed: int
     jobs: int
     device: str = "auto"
-
-
-@dataclass(frozen=True)
-class TableData:
-    """A table split into X, target, groups and weights; `line` describes how it was read."""
-
-    X: Any
-    y: Any
-    task: str
-    groups: Any
-    weights: Any
-    constant: Any
-    line: str
 
 
 def learning_options(command: Command) -> Command:
@@ -82,34 +70,13 @@ def output_file(out: str, force: bool, *inputs: str) -> Any:
     return output
 
 
-def read(table: str, options: Options) -> TableData:
-    """Read a table and split it; raises TableError if that is impossible."""
-    from metamix.data.tables import TableError, describe, n_rows, read_table, recognise_task, split_target
-
+def read_table(table: str, options: Options, reading: ReadingOptions) -> TableData:
+    """Read a table and split it as the options say, and print what was noticed."""
     if options.scoring:
         _check_scorer(options.scoring)
-    frame = read_table(table)
-    by_option = {"--target": options.target, "--groups": options.groups, "--weights": options.weights}
-    given = [name for name in by_option.values() if name is not None]
-    if len(set(given)) < len(given):
-        raise TableError(f"target, groups and weights must be different columns; got {', '.join(given)}")
-    X, y = split_target(frame, options.target)
-    task = options.task or recognise_task(y)
-    groups, weights = (_column(X, option, by_option[option]) for option in ("--groups", "--weights"))
-    X = X.drop(columns=[name for name in given if name != options.target])
-    if not X.shape[1]:
-        raise TableError(f"{table} has no column left to predict {options.target!r} from")
-    if weights is not None:
-        try:
-            weights = weights.to_numpy(dtype=float)
-        except (TypeError, ValueError):
-            raise TableError(f"--weights {options.weights!r} is not a numeric column") from None
-    constant = y.iloc[0] if y.nunique() == 1 and task == "regression" else None
-    about = f"{Path(table).name}: {n_rows(frame)} rows, {task} of {options.target}"
-    if task == "classification":
-        about += f" ({y.nunique()} classes)"
-    line = f"{about} from {_describe_columns(describe(X))}."
-    return TableData(X, y, task, None if groups is None else groups.to_numpy(), weights, constant, line)
+    data = read(table, reading, options.target, options.task, options.groups, options.weights)
+    say_lines(data.lines)
+    return data
 
 
 def expert_names(given: Sequence[str]) -> list[str] | None:
@@ -123,48 +90,9 @@ def expert_names(given: Sequence[str]) -> list[str] | None:
     return [name.strip() for text in given for name in text.split(",") if name.strip()] if given else None
 
 
-def _column(X: Any, option: str, name: str | None) -> Any:
-    from metamix.data.tables import TableError
-
-    if name is None:
-        return None
-    if name not in X.columns:
-        raise TableError(f"{option} {name!r} is not a column of the table{suggestion(name, X.columns)}")
-    gaps = int(X[name].isna().sum())
-    if gaps:
-        raise TableError(f"{option} {name!r} is missing in {gaps} of {len(X)} rows: fill them in or remove the rows")
-    return X[name]
-
-
-def suggestion(name: str, names: Any) -> str:
-    """Suggest the closest name; empty if none is close.
-
-    Examples
-    --------
-    >>> suggestion("prise", ["price", "size"])
-    ": did you mean 'price'?"
-    """
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, [str(one) for one in names], n=1)
-    return f": did you mean {close[0]!r}?" if close else ""
-
-
 def _check_scorer(name: str) -> None:
     from sklearn.metrics import get_scorer_names
 
     names = get_scorer_names()
     if name not in names:
         raise click.UsageError(f"there is no scorer {name!r}{suggestion(name, names)}")
-
-
-def _describe_columns(about: Any) -> str:
-    """Kinds of columns as text: "3 numbers, 1 text; 2 columns have missing values"."""
-    counts = about["kind"].value_counts()
-    several = {"number": "numbers", "boolean": "booleans", "category": "categories", "date": "dates"}
-    words = [f"{count} {kind if count == 1 else several.get(kind, kind)}" for kind, count in counts.items()]
-    incomplete = int((about["missing"] > 0).sum())
-    text = ", ".join(words)
-    if not incomplete:
-        return text
-    return f"{text}; {incomplete} {'column has' if incomplete == 1 else 'columns have'} missing values"

@@ -15,6 +15,8 @@ import click
 WIDTH = 80
 # Progress counts one fit of the specialised mixture as this many fits of an expert.
 MIXTURE_STEPS = 8
+# The table of columns has so many rows at most.
+MOST_COLUMNS = 20
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -196,3 +198,36 @@ def progress(label: str, cv: int, *, outer: bool) -> Iterator[None]:
             yield
         current = ""
         bar.update(1000 - bar.pos)
+
+
+def column_lines(report: Any) -> list[str]:
+    """A table of how columns are read, indented, as lines; columns without peculiarities are counted by kind.
+
+    Parameters
+    ----------
+    report : DataFrame
+        As of `metamix.describe`.
+
+    Examples
+    --------
+    >>> from metamix import describe
+    >>> import pandas as pd
+    >>> for line in column_lines(describe(pd.DataFrame({"size": [1.5, None], "id": [0, 1]}))):
+    ...     print(line)
+      column  kind    missing  distinct
+      size    number        1         1
+      id      number        0         2
+    """
+    shown = report.head(MOST_COLUMNS)
+    rows = [(one.column, one.kind + (", left out" if one.left_out else ""), str(one.missing), str(one.distinct))
+            for one in shown.itertuples()]  # fmt: skip
+    head = ("column", "kind", "missing", "distinct")
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
+    lines = [
+        f"  {a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip()
+        for a, b, c, d in [head, *rows]
+    ]
+    if len(report) > len(shown):
+        counts = report["kind"].iloc[MOST_COLUMNS:].value_counts()
+        lines.append("  and " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    return lines

@@ -335,7 +335,9 @@ class TableCleaner(BaseEstimator):
             return None, []
         changed = text is None
         text = _Text.of(column, frozenset(self.missing)) if text is None else text
-        if set(one.levels).isdisjoint(text.texts) and text.texts and len(one.levels) < MOST_LEVELS:
+        if text.texts and len(one.levels) < MOST_LEVELS and set(one.levels).isdisjoint(text.texts):
+            if kind not in ("text", "category"):
+                raise _another_kind(one, f"{kind}s such as {text.texts[0]!r}")
             if _all_numbers(text.texts) and not _all_numbers(list(one.levels)):
                 raise _another_kind(one, f"numbers such as {text.texts[0]!r}")
         values = text.spread(np.array([*text.texts], dtype=object), None)

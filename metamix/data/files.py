@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import json
 import os
 import sys
 from collections import Counter
@@ -141,7 +142,7 @@ def _typed(path: str, content: bytes, ending: str, sheet: str | None) -> pd.Data
             return pd.read_feather(data)
         if ending == ".xlsx":
             return pd.read_excel(data, sheet_name=0 if sheet is None else sheet, keep_default_na=False, na_values=[""])
-        return pd.read_json(data, lines=True, dtype=False, convert_dates=False)
+        return pd.DataFrame([json.loads(line) for line in content.decode("utf-8-sig").splitlines() if line.strip()])
     except ImportError as error:
         needed = "openpyxl" if ending == ".xlsx" else "pyarrow"
         raise TableError(f"reading {path} needs {needed}: pip install {needed}") from error
@@ -155,8 +156,9 @@ def _typed(path: str, content: bytes, ending: str, sheet: str | None) -> pd.Data
 def _from_text(path: str, content: bytes, separator: str | None, encoding: str | None) -> FileTable:
     text, notes = _decode(path, content, encoding)
     first, _, rest = text.partition("\n")
-    if first.lower().startswith("sep=") and len(first.strip()) == 5:
-        separator, text = separator or first[4], rest
+    started = 0
+    if first.lower().startswith("sep=") and len(first) == 5:
+        separator, text, started = separator or first[4], rest, 1
     try:
         separator, skipped, header = _layout(text, separator)
     except csv.Error as error:
@@ -165,16 +167,19 @@ def _from_text(path: str, content: bytes, separator: str | None, encoding: str |
         shown = text.split("\n", 1)[0].strip()
         notes.append(f"{skipped} line(s) before the header were left out, the first of which is {shown[:60]!r}.")
     names, renamed = _distinct(header)
-    body = text.split("\n", skipped)[-1]
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+    rows = []
     try:
-        frame = pd.read_csv(
-            io.StringIO(body), sep=separator, dtype=str, keep_default_na=False, header=0, names=names, index_col=False,
-            skipinitialspace=True, on_bad_lines="error",
-        )  # fmt: skip
-    except ValueError as error:
-        raise TableError(f"{path} is not a table ({_where(error, body, separator, len(header), skipped)})") from None
-    if frame.isna().to_numpy().any():  # fields that are there are text, even if it is empty
-        raise TableError(f"{path} is not a table ({_where(None, body, separator, len(header), skipped)})")
+        for record in reader:
+            if not record or reader.line_num <= skipped:
+                continue
+            if len(record) != len(names) and rows:
+                fields = f"{len(record)} fields, the header has {len(names)}"
+                raise TableError(f"{path} is not a table: line {reader.line_num + started} has {fields}")
+            rows.append(record)
+    except csv.Error as error:
+        raise TableError(f"{path} is not a table: line {reader.line_num + started}: {_first_line(error)}") from None
+    frame = pd.DataFrame(rows[1:], columns=pd.Index(names, dtype=object), dtype=object)
     return FileTable(frame, (*notes, *renamed), "," if separator == ";" else ".")
 
 
@@ -216,27 +221,18 @@ def _layout(text: str, separator: str | None) -> tuple[str, int, list[str]]:
         if not counts:
             continue
         fields, times = max(counts.items(), key=lambda item: (item[1], item[0]))
-        # A header may lack the name of the column of row names.
         header = next(i for i, record in enumerate(records) if len(record) == fields)
+        names = records[header]
+        if header and fields > 2 and len(records[header - 1]) == fields - 1:  # row names have no name, as R writes them
+            header -= 1
+            names = ["", *records[header]]
         skipped = lines[header - 1] if header else 0
-        found = (times / sum(counts.values()) if fields > 1 else 0.0, fields, one, skipped, records[header])
+        found = (times / sum(counts.values()) if fields > 1 else 0.0, fields, one, skipped, names)
         if best is None or found[:2] > best[:2]:
             best = found
     if best is None:
         raise csv.Error("it has no lines")
     return best[2], best[3], best[4]
-
-
-def _where(error: Exception | None, body: str, separator: str, fields: int, skipped: int) -> str:
-    """The first line that has another number of fields than the header."""
-    reader = csv.reader(io.StringIO(body), delimiter=separator, skipinitialspace=True)
-    try:
-        for record in reader:
-            if record and len(record) != fields:
-                return f"line {reader.line_num + skipped} has {len(record)} fields, the header has {fields}"
-    except csv.Error as wrong:
-        return f"line {reader.line_num + skipped}: {_first_line(wrong)}"
-    return "its rows are of different lengths" if error is None else _first_line(error)
 
 
 def _distinct(header: list[Any]) -> tuple[list[str], list[str]]:

@@ -190,7 +190,9 @@ def _parts(text: str) -> re.Match[str] | None:
 
 
 def _closed(parts: re.Match[str]) -> bool:
-    return (parts["open"] is None) == (parts["close"] is None) and not (parts["before"] and parts["after"])
+    """Whether parentheses are pairs, and there is one sign and one unit at most."""
+    pair = (parts["open"] is None) == (parts["close"] is None)
+    return pair and not (parts["sign"] and parts["inner"]) and not (parts["before"] and parts["after"])
 
 
 def _unit(parts: re.Match[str]) -> str:

@@ -1,203 +1,134 @@
-"""Reading and describing tables, splitting off the target, and recognising the task."""
+"""The target of a table: split off, and the task that it poses; rows that are none."""
 
 from __future__ import annotations
 
-import csv
-import gzip
+import warnings
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metamix.data.cells import column_kind, is_missing, is_pandas
-from metamix.data.frames import TableError, column_names, frame_columns, is_frame, listed, n_rows, take_rows
+from metamix.data.frames import TableError, column_names, is_frame, listed, n_rows, take_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
     "TableError",
+    "check_classes",
     "column_names",
-    "describe",
     "is_frame",
+    "leave_out_rows",
     "n_rows",
-    "read_table",
     "recognise_task",
     "split_target",
     "take_rows",
+    "total_row",
 ]
 
-_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-_ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?"
 _SURELY_FEW, _FEW_VALUES = 5, 10  # whole numbers with so few distinct values may be labels: recognise_task
+#: More classes than these, in fewer than twice as many rows, are no classes.
+MANY_CLASSES = 20
+#: A class with more than this share of the rows is said.
+UNEVEN = 0.95
+#: What the cell of a row of totals says, in small letters; shorter tables have none.
+TOTALS = {"total", "totals", "grand total", "sum", "sum total", "gesamt", "summe", "totale", "suma", "总计", "合计"}
+MIN_TOTALLED = 4
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    r"""Read a table from a CSV, TSV or Parquet file.
-
-    In text files the separator (comma, semicolon or tab) is recognised from the header; text stays text,
-    and columns become dates where every value is an ISO date, booleans where every value is true or false.
+def leave_out_rows(X: Any, y: Any) -> tuple[Any, Any, int]:
+    """Rows that have a target, and how many have none.
 
     Parameters
     ----------
-    path : str or path
-        A file that ends in .csv, .csv.gz, .tsv, .tsv.gz or .parquet.
-
-    Returns
-    -------
-    pandas.DataFrame
-        (n, d) with n > 0 and distinct column names.
+    X : DataFrame of shape (n, d)
+    y : Series of shape (n,)
 
     Raises
     ------
     TableError
-        The file is missing, a folder, empty, of an unknown kind or not a table; a header without rows;
-        two columns of one name.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "t.csv")
-    ...     _ = path.write_text("city;size\nRome;2\nOslo;3\n")
-    ...     read_table(path)["size"].tolist()
-    [2, 3]
-    """
-    path = Path(path)
-    ending = next((end for end in _ENDINGS[::-1] if path.name.lower().endswith(end)), None)
-    if path.is_dir():
-        raise TableError(f"{path} is a folder: give one file that ends in {listed(_ENDINGS)}")
-    if not path.exists():
-        raise TableError(f"{path} does not exist{_near_file(path)}")
-    if ending is None:
-        raise TableError(f"{path} is of an unknown kind: a file that ends in {listed(_ENDINGS)} would do")
-    if path.stat().st_size == 0:
-        raise TableError(f"{path} is empty: a header line and rows would do")
-    frame = _read_parquet(path) if ending == ".parquet" else _read_text(path, ending)
-    repeated = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
-    if repeated:
-        raise TableError(f"{path} has more than one column named {listed(repeated)}: rename one of them")
-    if not len(frame) or not frame.shape[1]:
-        raise TableError(f"{path} has a header but no rows: at least one row of values is needed")
-    return frame
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(path)
-    except ImportError:
-        raise TableError(f"reading {path} needs pyarrow: pip install pyarrow") from None
-    except (ValueError, OSError, KeyError) as error:
-        raise TableError(f"{path} is not a Parquet file ({_first_line(error)})") from None
-
-
-def _read_text(path: Path, ending: str) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        separator, header = _read_header(path, ending)
-        frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
-    except UnicodeDecodeError:
-        raise TableError(f"{path} is not a table in UTF-8 text: save it as CSV in UTF-8") from None
-    except (ValueError, OSError, EOFError, csv.Error) as error:
-        raise TableError(f"{path} is not a table ({_first_line(error)})") from None
-    if not frame.index.equals(pd.RangeIndex(len(frame))):  # pandas has taken an extra field for row labels
-        raise TableError(f"{path} is not a table: its rows have more fields than its header, which has {len(header)}")
-    if len(frame.columns) == len(header):  # pandas renames duplicate names, which should be reported
-        frame.columns = pd.Index([name or str(old) for name, old in zip(header, frame.columns, strict=True)])
-    if frame.columns.is_unique:
-        for name in frame.columns:
-            frame[name] = _refined(frame[name], separator)
-    return frame
-
-
-def _read_header(path: Path, ending: str) -> tuple[str, list[str]]:
-    opened = gzip.open if ending.endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        line = next((line for line in file if line.strip()), "")
-    if "\0" in line:
-        raise ValueError("it holds binary data")
-    if not line:
-        raise ValueError("it holds blank lines only")
-    candidates = "\t" if ending.startswith(".tsv") else ",;\t"
-    fields = [(separator, next(csv.reader([line], delimiter=separator))) for separator in candidates]
-    return max(fields, key=lambda pair: len(pair[1]))
-
-
-def _refined(column: pd.Series, separator: str) -> pd.Series:
-    """Convert text columns of ISO dates, booleans with missing values, or numbers with a decimal comma."""
-    import pandas as pd
-
-    if column.dtype == object and column.dropna().isin([True, False]).all() and column.notna().any():
-        return column.astype("boolean")
-    if not isinstance(column.dtype, pd.StringDtype):
-        return column
-    present = column.dropna()
-    if present.empty:
-        return column
-    if separator == ";" and present.str.fullmatch(r"\s*[+-]?\d*,?\d+(?:[eE][+-]?\d+)?\s*").all():
-        return pd.to_numeric(column.str.replace(",", "."))
-    if present.iloc[:10].str.fullmatch(_ISO_DATE).all() and present.str.fullmatch(_ISO_DATE).all():
-        return _dates(column)
-    return column
-
-
-def _dates(column: pd.Series) -> pd.Series:
-    import pandas as pd
-
-    for utc in (False, True):  # time zone offsets that differ between rows need UTC
-        try:
-            return pd.to_datetime(column, format="ISO8601", utc=utc)
-        except ValueError:
-            continue
-    return column
-
-
-def _near_file(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return f": there is no folder {folder}"
-    near = get_close_matches(path.name, [p.name for p in folder.iterdir()], n=1)
-    return f": did you mean {folder / near[0]}?" if near else ": give the path of a CSV or Parquet file"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-
-
-def describe(frame: Any) -> pd.DataFrame:
-    """Summarise a frame, one line per column.
-
-    Parameters
-    ----------
-    frame : data frame
-        (n, d).
-
-    Returns
-    -------
-    pandas.DataFrame
-        (d, 4): column, kind (as in `column_kind`), missing values, distinct values.
+        If no row has one.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> describe(pd.DataFrame({"size": [1.5, None], "city": ["Rome", "Oslo"]}))
-      column    kind  missing  distinct
-    0   size  number        1         1
-    1   city    text        0         2
+    >>> leave_out_rows(pd.DataFrame({"a": [1, 2]}), pd.Series([0.5, None]))[1:]
+    (0    0.5
+    dtype: float64, 1)
     """
-    import narwhals as nw
-    import pandas as pd
+    known = y.notna().to_numpy()
+    if not known.any():
+        raise TableError(f"the target {y.name!r} is missing in every row")
+    return (X, y, 0) if known.all() else (X[known], y[known], int((~known).sum()))
 
-    names = nw.from_native(frame, eager_only=True).columns
-    lines = []
-    for name, column in zip(names, frame_columns(frame), strict=True):
-        present = nw.from_native(column, series_only=True).drop_nulls()
-        lines.append((name, column_kind(column), len(column) - len(present), present.n_unique()))
-    return pd.DataFrame(lines, columns=["column", "kind", "missing", "distinct"])
+
+def total_row(frame: pd.DataFrame, decimal: str = ".") -> str:
+    """What marks the last row as totals of the others; empty if nothing does.
+
+    One of its cells says so, and a number of it is the sum of its column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> total_row(pd.DataFrame({"city": ["Rome", "Oslo", "Total"], "price": ["2", "3", "5"]}))
+    "'Total' in city"
+    """
+    from metamix.data.cleaning import TableCleaner, numbers_as_they_are
+
+    if len(frame) < MIN_TOTALLED:
+        return ""
+    last = frame.iloc[-1]
+    word = next((name for name in frame.columns if str(last[name]).strip().lower() in TOTALS), None)
+    if word is None:
+        return ""
+    cleaner = TableCleaner(decimal=decimal).fit(frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        clean = cleaner.transform(frame)
+    for one in cleaner.readings_:
+        if one.kind == "number":
+            values = numbers_as_they_are(clean[one.name])
+            if np.isclose(values[-1], np.nansum(values[:-1]), rtol=1e-9, atol=0):
+                return f"{str(last[word]).strip()!r} in {word or 'the column without a name'}"
+    return ""
+
+
+def check_classes(y: Any, name: str) -> list[str]:
+    """What is odd about classes, as sentences.
+
+    Parameters
+    ----------
+    y : Series of shape (n,)
+    name : str
+
+    Raises
+    ------
+    TableError
+        If nearly every row has a class of its own, or there is one class only.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> check_classes(pd.Series(["a", "b"] * 9 + ["c"]), "kind")
+    ["kind: the class 'c' has one row; it cannot be learned and judged as well."]
+    """
+    counts = y.value_counts()
+    if len(counts) == 1:
+        raise TableError(f"the target {name!r} is {counts.index[0]!r} in every row: there is nothing to tell apart")
+    if len(counts) > MANY_CLASSES and len(counts) > len(y) / 2:
+        raise TableError(
+            f"the target {name!r} has {len(counts)} classes in {len(y)} rows, such as {counts.index[0]!r}: give a "
+            f"column with fewer, or --types {name}=number if they are numbers"
+        )
+    alone = [repr(label) for label, count in counts.items() if count == 1]
+    notes = []
+    if alone:
+        said = f"class {alone[0]} has" if len(alone) == 1 else f"classes {listed(alone, 3)} have"
+        notes.append(f"{name}: the {said} one row; it cannot be learned and judged as well.")
+    if counts.max() > UNEVEN * len(y):
+        notes.append(f"{name}: {100 * counts.max() / len(y):.1f} % of the rows are {counts.index[0]!r}.")
+    return notes
 
 
 def split_target(frame: Any, column: str) -> tuple[Any, Any]:
@@ -220,7 +151,7 @@ def split_target(frame: Any, column: str) -> tuple[Any, Any]:
     Raises
     ------
     TableError
-        No such column, no other column, or missing values in the target.
+        No such column, or no other column.
 
     Examples
     --------
@@ -239,15 +170,7 @@ def split_target(frame: Any, column: str) -> tuple[Any, Any]:
         raise TableError(f"there is no column {column!r}:{hint} the columns are {listed([str(n) for n in names])}")
     if len(names) == 1:
         raise TableError(f"the table has no column but the target {column!r}: nothing to predict it from")
-    y = native[column]
-    missing = y.null_count()
-    if y.dtype.is_float() and not missing:
-        missing = int(np.isnan(y.to_numpy()).sum())
-    if missing:
-        raise TableError(
-            f"the target {column!r} is missing in {missing} of {len(y)} rows: fill them in or remove the rows"
-        )
-    return native.drop(column).to_native(), y.to_native()
+    return native.drop(column).to_native(), native[column].to_native()
 
 
 def recognise_task(y: Any) -> str:

@@ -1,0 +1,141 @@
+"""Files of every kind: separators, encodings, lines before the header, and what is no table."""
+
+import gzip
+import io
+import re
+import sys
+
+import pandas as pd
+import pytest
+
+from metamix.data.files import ENDINGS, read_file
+from metamix.data.frames import TableError
+
+ROWS = [["area", "city"], ["1.5", "Rome, Lazio"], ["-2", "Größe"], ["", 'say "so"\nand so']]
+FRAME = pd.DataFrame(ROWS[1:], columns=ROWS[0])
+
+
+def written(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_text_is_read_as_it_was_written(tmp_path, separator, encoding, newline):
+    text = FRAME.to_csv(index=False, sep=separator, lineterminator=newline)
+    table = read_file(written(tmp_path / "a.csv", text, encoding))
+    pd.testing.assert_frame_equal(table.frame, FRAME, check_dtype=False, check_column_type=False)
+    assert table.decimal == ("," if separator == ";" else ".")
+    assert any("Latin-1" in note for note in table.notes) == (encoding == "latin-1")
+    assert any("UTF-16" in note for note in table.notes) == (encoding == "utf-16")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.txt", "a.jsonl", "a.parquet", "a.feather", "a.xlsx", "A.CSV"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_kind_of_file_is_read_gzipped_too(tmp_path, name, packed):
+    frame = pd.DataFrame({"area": [1.5, 2.0], "city": ["Rome", "NA"], "n": [1, 2]})
+    data, ending = io.BytesIO(), name[1:].lower()
+    if ending in (".csv", ".txt", ".tsv"):
+        data.write(frame.to_csv(index=False, sep="\t" if ending == ".tsv" else ",").encode())
+    elif ending == ".jsonl":
+        data.write(frame.to_json(orient="records", lines=True).encode())
+    elif ending == ".xlsx":
+        pytest.importorskip("openpyxl")
+        frame.to_excel(data, index=False)
+    else:
+        getattr(frame, f"to_{ending[1:]}")(data)
+    content = data.getvalue()
+    path = tmp_path / (name + ".gz" * packed)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    found = read_file(path).frame
+    expected = frame.astype(str) if ending in (".csv", ".txt", ".tsv") else frame
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False, check_column_type=False)
+
+
+def test_standard_input_is_csv(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1,2\n")))
+    assert read_file("-").frame.to_dict("list") == {"a": ["1"], "b": ["2"]}
+
+
+def test_lines_before_the_header_are_left_out_and_that_is_said(tmp_path):
+    text = "# exported 2024-03-01\nAll houses\n\narea,beds,price\n1,2,3\n4,5,6\n7,8,9\n"
+    table = read_file(written(tmp_path / "a.csv", text))
+    assert table.frame.to_dict("list") == {"area": ["1", "4", "7"], "beds": ["2", "5", "8"], "price": ["3", "6", "9"]}
+    assert any("3 line(s) before the header" in note and "exported" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t"])
+def test_the_line_of_a_spreadsheet_names_the_separator(tmp_path, separator):
+    text = f"sep={separator}\na{separator}b\n1{separator}2\n"
+    assert read_file(written(tmp_path / "a.csv", text)).frame.to_dict("list") == {"a": ["1"], "b": ["2"]}
+
+
+def test_columns_of_one_name_get_others_and_that_is_said(tmp_path):
+    table = read_file(written(tmp_path / "a.csv", "a,a,,b,\n1,2,3,4,5\n"))
+    assert list(table.frame.columns) == ["a", "a.2", "", "b", "column.2"]
+    assert len(table.notes) == 2
+    assert "'a'" in table.notes[0]
+
+
+BAD = {
+    "empty.csv": (b"", "is empty"),
+    "blank.csv": (b"\n\n", "header|no lines|no rows"),
+    "header.csv": (b"a,b\n", "no rows"),
+    "long.csv": (b"a,b\n1,2\n3,4\n5,6,7\n8,9\n", "line 4 has 3 fields, the header has 2"),
+    "short.csv": (b"a,b,c\n1,2,3\n4,5,6\n7,8\n", "line 4 has 2 fields, the header has 3"),
+    "spreadsheet.csv": (b"sep=;\na;b\n1;2\n3\n5;6\n", "line 4 has 1 fields"),
+    "quoted.csv": (b'a,b\n"1\n1",2\n"3\n3",4\n5,6,7\n', "line 6 has 3 fields"),
+    "rubbish.csv": (bytes(range(256)) * 20, "not text"),
+    "zeros.csv": (b"\0" * 100, "not text"),
+    "rubbish.parquet": (b"PAR1 no", "cannot be read as .parquet"),
+    "rubbish.xlsx": (b"PK no", "cannot be read as .xlsx"),
+    "rubbish.jsonl": (b"{]", "cannot be read as .jsonl"),
+    "rubbish.csv.gz": (b"no gzip", "cannot be read"),
+    "table.doc": (b"a", "unknown kind"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_table_gives_one_line_with_the_remedy(tmp_path, name):
+    content, message = BAD[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=message) as caught:
+        read_file(path)
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_missing_files_folders_and_names(tmp_path):
+    written(tmp_path / "houses.csv", "a,b\n1,2\n")
+    with pytest.raises(TableError, match=r"did you mean .*houses\.csv"):
+        read_file(tmp_path / "house.csv")
+    with pytest.raises(TableError, match="is a folder"):
+        read_file(tmp_path)
+    with pytest.raises(TableError, match="no folder"):
+        read_file(tmp_path / "no" / "a.csv")
+    with pytest.raises(TableError, match="no encoding 'utf-9'"):
+        read_file(tmp_path / "houses.csv", encoding="utf-9")
+    with pytest.raises(TableError, match="not text in ascii"):
+        read_file(written(tmp_path / "b.csv", "ä,b\n1,2\n"), encoding="ascii")
+
+
+def test_a_file_that_memory_cannot_hold_is_refused_by_its_size(tmp_path):
+    path = tmp_path / "big.csv"
+    with path.open("wb") as stream:
+        stream.truncate(100 * 10**9)  # a hole: it takes no space
+    with pytest.raises(TableError, match=r"has 100 GB.*give a sample"):
+        read_file(path)
+
+
+def test_every_ending_is_documented():
+    found = set(re.findall(r"\.(?!gz)[a-z]{3,}", read_file.__doc__.split("Parameters")[1].split("separator")[0]))
+    assert found == set(ENDINGS)
+
+
+def test_row_names_without_a_name_in_the_header_are_a_column(tmp_path):
+    table = read_file(written(tmp_path / "a.csv", 'area,price\n"1",5,6\n"2",7,8\n"3",9,9\n'))
+    assert list(table.frame.columns) == ["", "area", "price"]
+    assert table.frame["area"].tolist() == ["5", "7", "9"]
