@@ -189,6 +189,9 @@ def _training_columns(table: str, frame: Any, mixture: Any) -> Any:
                 f"{table} has {frame.shape[1]} columns, and the mixture was fitted on "
                 f"{mixture.n_features_in_} without names"
             )
+        from metamix.data.cleaning import TableCleaner
+
+        frame = TableCleaner(dict.fromkeys(frame.columns, "number")).fit(frame).transform(frame)
         return frame.to_numpy(dtype=float)
     absent = [name for name in names if name not in frame.columns]
     if absent:

@@ -116,6 +116,7 @@ def read(
     TableError
         If that is impossible.
     """
+    from metamix.data.cells import column_kind
     from metamix.data.frames import TableError
     from metamix.data.tables import check_classes, leave_out_rows, recognise_task, split_target
 
@@ -143,7 +144,10 @@ def read(
     weight = others["--weights"]
     if weight is not None:
         with told(lines):
-            weight = _one(weight, reading, decimal, "number").to_numpy(dtype=float)
+            weight = _one(weight, reading, decimal)
+        if column_kind(weight) != "number":
+            raise TableError(f"--weights {weights!r} is not a numeric column")
+        weight = weight.to_numpy(dtype=float)
     cleaner = reading.cleaner(list(X.columns), decimal)
     about = f"{Path(table).name}: {len(X)} rows, {task} of {target}"
     about += f" ({y.nunique()} classes)." if task == "classification" else "."
@@ -216,16 +220,15 @@ def _read_file(table: str, reading: ReadingOptions) -> tuple[Any, str, list[str]
     return frame, found.decimal, lines
 
 
-def _one(column: Any, reading: ReadingOptions, decimal: str, kind: str | None = None) -> Any:
-    """One column with its type."""
-    kinds = {str(column.name): kind} if kind else {k: v for k, v in reading.kinds.items() if k == column.name}
+def _one(column: Any, reading: ReadingOptions, decimal: str) -> Any:
+    """One column with its type; one that counts the rows or identifies them is what it was asked for."""
     from metamix.data.cleaning import LEFT_OUT, fit_cleaner
 
-    cleaner = reading.cleaner([str(column.name)], decimal).set_params(kinds=kinds)
-    reading_of = cleaner.fit(column.to_frame()).readings_[0]
-    if reading_of.kind in LEFT_OUT:  # a target that counts the rows is a target
-        numeric = reading_of.format is not None or column.dtype.kind in "iuf"
-        cleaner.set_params(kinds={reading_of.name: "number" if numeric else "category"})
+    cleaner = reading.cleaner([str(column.name)], decimal)
+    found = cleaner.fit(column.to_frame()).readings_[0]
+    if found.kind in LEFT_OUT:
+        is_number = found.format is not None or column.dtype.kind in "iuf"
+        cleaner.set_params(kinds={found.name: "number" if is_number else "category"})
     frame = column.to_frame()
     return fit_cleaner(cleaner, frame).transform(frame)[column.name]
 

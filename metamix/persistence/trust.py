@@ -61,7 +61,7 @@ def is_known(name: str) -> bool:
 
     Examples
     --------
-    >>> is_known("metamix.data.columns.ColumnEncoder"), is_known("metamix.data.tables.read_table")
+    >>> is_known("metamix.data.columns.ColumnEncoder"), is_known("metamix.data.files.read_file")
     (True, False)
     """
     module, _, attribute = name.rpartition(".")

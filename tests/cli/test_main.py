@@ -31,9 +31,9 @@ def test_help_imports_no_large_library():
 
 def test_an_unexpected_error_is_one_line_and_a_traceback_with_debug():
     code = (
-        "import metamix.data.tables, metamix.cli, sys\n"
-        "def read_table(path):\n    raise LookupError('no such key')\n"
-        "metamix.data.tables.read_table = read_table\n"
+        "import metamix.data.files, metamix.cli, sys\n"
+        "def read_file(path, **given):\n    raise LookupError('no such key')\n"
+        "metamix.data.files.read_file = read_file\n"
         "metamix.cli.main(['compare', 't.csv', '--target', 'y', *sys.argv[1:]])"
     )
     quiet, loud = python("-c", code), python("-c", code, "--debug")

@@ -65,9 +65,7 @@ def test_fit_and_predict_a_regression(run, flats, tmp_path):
     frame = pd.read_csv(answers)
     pd.testing.assert_frame_equal(frame, pd.read_csv(io.StringIO(printed)))
 
-    from metamix.data.tables import read_table
-
-    X = read_table(flats)
+    X = pd.read_csv(flats)
     mixture = MixtureRegressor(["ridge", "neighbours"], cv=2, random_state=0)
     mixture.fit(X.drop(columns=["price", "weight"]), X["price"], sample_weight=X["weight"])
     np.testing.assert_array_equal(frame["prediction"], mixture.predict(X.drop(columns=["price", "weight"])))
@@ -194,10 +192,11 @@ def test_a_full_standard_output_is_one_line(rows, fitted):
 BAD = {
     "empty.csv": (b"", "is empty"),
     "header.csv": (b"a,y\n", "no rows"),
-    "binary.csv": (b"\x00\x01\x02\xff" * 50, "not a table"),
-    "broken.parquet": (b"PAR1 nothing", "not a Parquet file"),
-    "gaps.csv": (b"a,y\n1,2.5\n2,\n3,1.5\n", "missing in 1 of 3 rows"),
-    "one.csv": (b"a,y\n" + b"".join(b"%d,yes\n" % i for i in range(30)), "one class only"),
+    "binary.csv": (b"\x00\x01\x02\xff" * 50, "is not text"),
+    "broken.parquet": (b"PAR1 nothing", "cannot be read as .parquet"),
+    "gaps.csv": (b"a,y\n1,\n2,\n3,\n", "missing in every row"),
+    "labels.csv": (b"a,y\n" + b"".join(b"%d,l%d\n" % (i, i) for i in range(60)), "60 classes in 60 rows"),
+    "one.csv": (b"a,y\n" + b"".join(b"%d,yes\n" % i for i in range(30)), "nothing to tell apart"),
     "lonely.csv": (b"y\n1\n2\n", "no column but the target"),
 }
 

@@ -1,96 +1,18 @@
-"""Files, targets and the recognition of the task."""
-
-import gzip
+"""Targets and the recognition of the task."""
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
-from metamix.data.cells import column_kind
-from metamix.data.tables import TableError, column_names, read_table, recognise_task, split_target
-
-
-@pytest.fixture
-def table():
-    return pd.DataFrame(
-        {
-            "size": [1.5, np.nan, 3.0],
-            "count": [1, 2, 3],
-            "city": ["Rome", "Oslo", None],
-            "code": ["2024-1", "7", "x"],
-            "sold": pd.to_datetime(["2024-02-29", None, "2023-12-31"]),
-            "seen": pd.to_datetime(["2024-02-29 10:30", "2024-01-01 00:00", "2023-12-31 23:59"]),
-            "open": [True, False, True],
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "separator"),
-    [("a.csv", ","), ("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", "\t"), ("A.CSV.GZ", ",")],
+from metamix.data.tables import (
+    TableError,
+    check_classes,
+    column_names,
+    leave_out_rows,
+    recognise_task,
+    split_target,
 )
-def test_text_files_are_read_as_they_were_written(tmp_path, table, name, separator):
-    path = tmp_path / name
-    table.to_csv(path, sep=separator, index=False, compression="gzip" if name.endswith("GZ") else None)
-    read = read_table(path)
-    pd.testing.assert_frame_equal(read, table, check_dtype=False)
-    assert [column_kind(read[c]) for c in read] == [column_kind(table[c]) for c in table]
-
-
-def test_parquet_files_are_read_as_they_were_written(tmp_path, table):
-    table["city"] = table["city"].astype("category")
-    table.to_parquet(tmp_path / "a.parquet")
-    pd.testing.assert_frame_equal(read_table(tmp_path / "a.parquet"), table)
-
-
-def test_decimal_commas_booleans_and_dates_in_text_files(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text(
-        '\ufeffa;b;c;d\n1,5;yes;True;"2024-03-31T01:00:00+01:00"\n-2;no;;2024-04-01T01:00:00+02:00\n', "utf-8"
-    )
-    read = read_table(path)
-    assert read["a"].tolist() == [1.5, -2.0]
-    assert [column_kind(read[c]) for c in "abcd"] == ["number", "text", "boolean", "date"]
-    assert read["d"].dt.tz_convert("UTC").dt.hour.tolist() == [0, 23]
-    path.write_text("id,day\n1,2024-02-30\n2,2024-02-28\n")  # there is no such day: text stays text
-    assert column_kind(read_table(path)["day"]) == "text"
-
-
-BAD = {
-    "empty.csv": (b"", "is empty"),
-    "blank.csv": (b"\n\n", "blank lines only"),
-    "header.csv": (b"a,b\n", "header but no rows"),
-    "twice.csv": (b"a,b,a\n1,2,3\n", "more than one column named a"),
-    "ragged.csv": (b"a,b\n1,2\n1,2,3,4\n", "not a table"),
-    "wide.csv": (b"a,b\n1,2,3\n4,5,6\n", "more fields than its header"),
-    "latin.csv": ("stra\xdfe,b\n1,2\n".encode("latin-1"), "UTF-8"),
-    "binary.csv": (bytes(range(9)) * 9, "not a table"),
-    "a.parquet": (b"a,b\n1,2\n", "not a Parquet file"),
-    "a.csv.gz": (b"a,b\n1,2\n", "not a table"),
-    "cut.csv.gz": (gzip.compress(b"a,b\n" + bytes(range(48, 58)) * 50)[:-12], "not a table"),
-    "a.xlsx": (b"PK", r"unknown kind: a file that ends in \.csv"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_invalid_files_give_an_error_of_one_line(tmp_path, name):
-    content, message = BAD[name]
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(TableError, match=message) as caught:
-        read_table(tmp_path / name)
-    assert "\n" not in str(caught.value)
-    assert name in str(caught.value)
-
-
-def test_missing_files_and_folders_are_named(tmp_path):
-    (tmp_path / "houses.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(TableError, match=r"did you mean .*houses\.csv"):
-        read_table(tmp_path / "house.csv")
-    with pytest.raises(TableError, match="there is no folder"):
-        read_table(tmp_path / "nowhere" / "house.csv")
-    with pytest.raises(TableError, match="is a folder"):
-        read_table(str(tmp_path))
 
 
 @pytest.mark.parametrize("to", [pd.DataFrame, pl.DataFrame])
@@ -102,9 +24,6 @@ def test_the_target_is_split_off(to):
     assert list(y) == [3.0, 4.0]
     with pytest.raises(TableError, match=r"did you mean 'price'.*the columns are size, price"):
         split_target(frame, "prise")
-    for name in ("gap", "nan"):
-        with pytest.raises(TableError, match="missing in 1 of 2 rows"):
-            split_target(frame, name)
     with pytest.raises(TableError, match="no column but the target"):
         split_target(to({"a": [1]}), "a")
 
@@ -142,3 +61,20 @@ def test_the_task_of_other_types_and_invalid_targets():
         recognise_task([])
     with pytest.raises(TableError, match="not one column"):
         recognise_task(np.zeros((3, 2)))
+
+
+def test_rows_without_a_target_are_left_out_and_counted():
+    X, y, left_out = leave_out_rows(pd.DataFrame({"a": [1, 2, 3]}), pd.Series(["x", None, "y"], name="t"))
+    assert (X["a"].tolist(), y.tolist(), left_out) == ([1, 3], ["x", "y"], 1)
+    with pytest.raises(TableError, match="'t' is missing in every row"):
+        leave_out_rows(X, pd.Series([None, None], name="t"))
+
+
+def test_odd_classes_are_said_or_refused():
+    with pytest.raises(TableError, match=r"422 classes in 800 rows.*--types price=number"):
+        check_classes(pd.Series([f"c{i % 422}" for i in range(800)]), "price")
+    assert check_classes(pd.Series(["a", "b"] * 10), "t") == []
+    assert "96.0 % of the rows are 'a'" in check_classes(pd.Series(["a"] * 96 + ["b"] * 4), "t")[0]
+    assert "classes 'c', 'd' have one row" in check_classes(pd.Series(["a", "b"] * 9 + ["c", "d"]), "t")[0]
+    with pytest.raises(TableError, match="in every row"):
+        check_classes(pd.Series(["a"] * 9), "t")

@@ -53,7 +53,7 @@ def test_code_of_an_untrusted_class_does_not_run(tmp_path, numbers):
     ("module", "name"),
     [
         ("os", "system"),
-        ("metamix.data.tables", "read_table"),
+        ("metamix.data.files", "read_file"),
         ("metamix.data.columns", "validate_data"),
         ("metamix.cli", "main"),
     ],
