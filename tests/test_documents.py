@@ -23,7 +23,7 @@ MODULES = sorted(
     if path.name != "__main__.py"
 )
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "plugins").glob("*/README.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "plugins").glob("*/README.md")])
 
 # A fenced block, and an optional comment before it with the reason why it is not run.
 BLOCK = re.compile(r"(?:<!-- skip: (?P<skip>[^>]+) -->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```", re.M | re.S)
