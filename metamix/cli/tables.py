@@ -118,6 +118,7 @@ def read(
     """
     from metamix.data.cells import column_kind
     from metamix.data.frames import TableError
+    from metamix.data.leaks import suspicious_columns
     from metamix.data.tables import check_classes, leave_out_rows, recognise_task, split_target
 
     frame, decimal, lines = _read_file(table, reading)
@@ -152,7 +153,9 @@ def read(
     about = f"{Path(table).name}: {len(X)} rows, {task} of {target}"
     about += f" ({y.nunique()} classes)." if task == "classification" else "."
     readings = cleaner.fit(X)
-    lines = [about, *column_lines(readings.report(X)), *lines, *readings.notes_]
+    with told([]):
+        leaks = suspicious_columns(readings.transform(X), y.to_numpy(), classes=task == "classification")
+    lines = [about, *column_lines(readings.report(X)), *lines, *readings.notes_, *leaks]
     constant = y.iloc[0] if y.nunique() == 1 and task == "regression" else None
     group = others["--groups"]
     return TableData(X, y, task, None if group is None else group.to_numpy(), weight, constant, cleaner, lines)
