@@ -13,6 +13,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"metamix.nn needs torch and skorch: pip install metamix[torch] ({error})") from error
 
+from metamix.nn.balance import update_balance
 from metamix.nn.experts import MLPExperts
 from metamix.nn.gates import (
     DSelectKGate,
@@ -63,6 +64,7 @@ __all__ = [
     "expected_load",
     "owned_and_shared",
     "smooth_step",
+    "update_balance",
 ]
 
 
