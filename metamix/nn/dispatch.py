@@ -20,7 +20,9 @@ from metamix.nn.experts import (
     outputs_by_expert,
     outputs_of_all,
     product_dtype,
+    trainable_parameters,
 )
+from metamix.nn.gradients import zero_with_gradients
 from metamix.nn.routing import Routing, SparseRouting, at_least_float32, full_precision, has_autocast
 
 #: Returns the forward-mode tangent of a tensor, if any; untyped in torch.
@@ -253,9 +255,12 @@ def _segments(
     # Flattened to (n·K, T), so that one selection finds the weights of all tasks.
     factors = weights.transpose(1, 2).reshape(n * K, T).index_select(0, rows * K + owner)
     outputs = outputs_by_expert(experts, _pieces(streams, per_expert, reads))
-    total, dtype = None, weights.dtype
-    for output, factor, at in zip(outputs, torch.split_with_sizes(factors, counts), per_expert, strict=True):
+    total, dtype, idle = None, weights.dtype, []
+    for e, (output, factor, at) in enumerate(
+        zip(outputs, torch.split_with_sizes(factors, counts), per_expert, strict=True)
+    ):
         if output is None:
+            idle.append(e)
             continue
         dtype = output.dtype
         part = output if T == 1 else output.unsqueeze(1)
@@ -266,6 +271,10 @@ def _segments(
         total.index_add_(0, at, part)
     if total is None:  # all weights are zero: dense gives zeros of the right width
         return _dense(experts, streams[0] if reads is None else [streams[s] for s in reads], weights, kept)
+    # DistributedDataParallel waits for a gradient of every parameter, also where this process has no rows for it.
+    unused = trainable_parameters(experts, idle) if torch.is_grad_enabled() else []
+    if unused:
+        total = total + zero_with_gradients(unused)
     return total.view(n, T, -1).to(dtype)
 
 

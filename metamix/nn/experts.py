@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import grouped_mm
+from torch.nn.parameter import is_lazy
 
 from metamix.nn.losses import forget_losses
 from metamix.nn.routing import at_least_float32, has_autocast
@@ -218,6 +219,19 @@ def count_experts(experts: Experts) -> int:
     4
     """
     return experts.n_experts if isinstance(experts, MLPExperts) else len(experts)
+
+
+def trainable_parameters(experts: Experts, chosen: Sequence[int]) -> list[Tensor]:
+    """Parameters of the chosen experts that are trained and initialised; none for `MLPExperts`, which has no others.
+
+    Examples
+    --------
+    >>> [tuple(p.shape) for p in trainable_parameters(nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 2)]), [1])]
+    [(2, 3), (2,)]
+    """
+    if isinstance(experts, MLPExperts):
+        return []  # its parameters are those of all experts
+    return [p for e in chosen for p in experts[e].parameters() if p.requires_grad and not is_lazy(p)]
 
 
 def outputs_of_all(experts: Experts, inputs: Tensor | Sequence[Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 Run as a script, this file is one of the two processes.
 """
 
+import copy
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ torch = pytest.importorskip("torch", reason="metamix.nn needs torch")
 
 from torch import distributed, nn  # noqa: E402
 
-from metamix.nn import MoE, update_balance  # noqa: E402
+from metamix.nn import MLPExperts, MMoE, MoE, update_balance  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not (distributed.is_available() and distributed.is_gloo_available()), reason="this torch is built without gloo"
@@ -41,7 +42,59 @@ def counts_are_summed(rank):
     return [network.module.gate.bias]
 
 
-CASES = {case.__name__: case for case in (counts_are_summed,)}
+def point_gates(layer):
+    """Set the gates as in `opposite_experts`, for two experts."""
+    for name, weight in layer.named_parameters():
+        if name.endswith("map.layers.0.weight"):
+            nn.init.zeros_(weight)
+            with torch.no_grad():
+                weight[:2, 0] = torch.tensor([1.0, -1.0])
+    return layer
+
+
+def layers():
+    """Layers whose second expert has no rows on rank 0, and whose first has none on rank 1."""
+    torch.manual_seed(0)
+    options = {"top_k": 1, "losses": {}, "dispatch": "segments"}
+
+    def experts():
+        return [nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))]
+
+    nested = MoE(4, [MoE(4, experts(), **options), MoE(4, experts(), **options)], **options)
+    return {
+        "list": point_gates(MoE(4, experts(), **options)),
+        "tasks": point_gates(MMoE(4, experts(), 2, **options)),
+        "stack": point_gates(MoE(4, MLPExperts(2, 4, 8, 4), **options)),
+        "stack of tasks": point_gates(MMoE(4, MLPExperts(2, 4, 8, 4), 2, **options)),
+        "grouped": point_gates(MoE(4, MLPExperts(2, 4, 8, 4), **(options | {"dispatch": "grouped"}))),
+        "nested": point_gates(nested),
+        "frozen": point_gates(MoE(4, [nn.Linear(4, 4), nn.Linear(4, 4).requires_grad_(False)], **options)),
+    }
+
+
+def squares(layer, x):
+    y = layer(x)
+    return (torch.stack(y) if isinstance(y, list) else y).square().mean()
+
+
+def gradients_are_averaged(rank):
+    """Pairs of gradients: after two steps of DistributedDataParallel, and the mean over the rows of each rank."""
+    pairs = []
+    for layer in layers().values():
+        alone = [copy.deepcopy(layer) for _ in (0, 1)]
+        network = nn.parallel.DistributedDataParallel(layer)
+        for _ in range(2):  # the second step fails where the first has left a gradient out
+            network.zero_grad()
+            squares(network, rows_of(rank)).backward()
+        for other, one in enumerate(alone):
+            squares(one, rows_of(other)).backward()
+        for got, *both in zip(layer.parameters(), *(one.parameters() for one in alone), strict=True):
+            if got.requires_grad:
+                pairs.append((got.grad, sum(p.grad for p in both) / 2))
+    return pairs
+
+
+CASES = {case.__name__: case for case in (counts_are_summed, gradients_are_averaged)}
 
 
 def on_two_ranks(case, folder):
@@ -71,6 +124,15 @@ def on_two_ranks(case, folder):
 def test_the_bias_moves_by_the_rows_of_all_ranks(tmp_path):
     for (bias,) in on_two_ranks(counts_are_summed, tmp_path):
         assert bias.tolist() == [0.5, -0.5]  # by its own three rows, rank 0 would have moved the other way
+
+
+def test_experts_without_rows_on_a_rank_have_gradient_zero_there(tmp_path):
+    first, second = on_two_ranks(gradients_are_averaged, tmp_path)
+    assert len(first) == len(second) > 40
+    for (got, expected), (elsewhere, _) in zip(first, second, strict=True):
+        torch.testing.assert_close(got, expected)
+        assert torch.equal(got, elsewhere)
+    assert sum(bool(got.any()) for got, _ in first) > 30
 
 
 if __name__ == "__main__":
