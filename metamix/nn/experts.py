@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.functional import grouped_mm
 from torch.nn.parameter import is_lazy
 
-from metamix.nn.losses import forget_losses
 from metamix.nn.routing import at_least_float32, has_autocast
 
 #: Up to this many rows one batched product per layer is faster than a loop over experts on a CPU.
@@ -222,7 +221,7 @@ def count_experts(experts: Experts) -> int:
 
 
 def trainable_parameters(experts: Experts, chosen: Sequence[int]) -> list[Tensor]:
-    """Parameters of the chosen experts that are trained and initialised; none for `MLPExperts`, which has no others.
+    """Trained and initialised parameters of some experts; empty for `MLPExperts`, in which all experts share them.
 
     Examples
     --------
@@ -272,8 +271,7 @@ def outputs_of_all(experts: Experts, inputs: Tensor | Sequence[Tensor]) -> Tenso
 def outputs_by_expert(experts: Experts, pieces: Iterable[Tensor]) -> Iterator[Tensor | None]:
     """Yield the output of each expert for its own rows (n_e, d); None where it has no rows.
 
-    An expert without rows is not called, because some layers (such as batch normalisation) reject empty batches;
-    the auxiliary losses of its last forward are cleared.
+    An expert without rows is not called, because some layers (such as batch normalisation) reject empty batches.
 
     Raises
     ------
@@ -293,7 +291,6 @@ def outputs_by_expert(experts: Experts, pieces: Iterable[Tensor]) -> Iterator[Te
     width: int | None = None
     for e, (expert, rows) in enumerate(zip(experts, pieces, strict=True)):
         if not len(rows):
-            forget_losses(expert)
             yield None
             continue
         try:

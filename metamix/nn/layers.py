@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metamix.nn.dispatch import check_dispatch, mix, mix_one, work_per_row
 from metamix.nn.experts import MLPExperts, count_experts, make_experts
 from metamix.nn.gates import check_losses, default_losses, make_gate, route
-from metamix.nn.losses import AuxiliaryLosses, auxiliary_loss
+from metamix.nn.losses import AuxiliaryLosses
 from metamix.nn.routing import Routing, RoutingInfo, restore_leading_dims, routing_info
 from metamix.nn.visibility import check_length, check_visible
 
@@ -37,7 +37,8 @@ class MoE(nn.Module):
         Further parameters of the named gate, such as ``hidden``, ``temperature``, ``dropout`` or ``static``.
     losses : mapping of str to float, or None
         Auxiliary losses by name with their coefficients; None: none for soft gates, balance 0.01 for top-k,
-        importance and load 0.1 for noisy top-k. They have no effect until `auxiliary_loss` is added to your loss.
+        importance and load 0.1 for noisy top-k. They have no effect until you collect them with `collect_losses`
+        and add them to your loss.
     dispatch : str
         auto, dense (every expert on every row), segments (each expert on its selected rows) or grouped
         (one grouped product; `MLPExperts` only).
@@ -46,8 +47,6 @@ class MoE(nn.Module):
     ----------
     experts : torch.nn.ModuleList or MLPExperts
     gate : torch.nn.Module
-    auxiliary_loss : Tensor
-        Weighted sum of this layer's auxiliary losses in the last training forward.
 
     Raises
     ------
@@ -85,11 +84,6 @@ class MoE(nn.Module):
         check_losses(losses, gate, top_k)
         self.losses = AuxiliaryLosses(losses)
 
-    @property
-    def auxiliary_loss(self) -> Tensor:
-        """Auxiliary loss of the last training forward, excluding layers nested inside the experts."""
-        return auxiliary_loss(self.losses)
-
     @overload
     def forward(self, x: Tensor, return_info: Literal[False] = False) -> Tensor: ...
     @overload
@@ -114,9 +108,12 @@ class MoE(nn.Module):
         """
         rows = as_rows(x, self.in_features, "MoE")
         routing = route(self.gate, rows, self.n_experts, self.top_k)
-        y = restore_leading_dims(mix_one(self.experts, rows, routing, self.dispatch, self.work), x.shape[:-1])
-        losses = self.losses([routing]) if self.training or return_info else []
-        return (y, routing_info(routing, losses[0], x.shape[:-1])) if return_info else y
+        mixed = mix_one(self.experts, rows, routing, self.dispatch, self.work)
+        losses: dict[str, Tensor] = {}
+        if self.training or return_info:
+            losses, mixed = self.losses(routing, mixed)
+        y = restore_leading_dims(mixed, x.shape[:-1])
+        return (y, routing_info(routing, losses, x.shape[:-1])) if return_info else y
 
 
 class MMoE(nn.Module):
@@ -189,19 +186,14 @@ class MMoE(nn.Module):
         )
         # For each task the first task with the same gate module.
         self.first = [next(s for s in range(t + 1) if self.gate[s] is self.gate[t]) for t in range(n_tasks)]
-        losses = default_losses(gates[0], top_k) if losses is None else losses
-        for g in gates:
-            check_losses(losses, g, top_k)
-        self.losses = AuxiliaryLosses(losses)
+        wanted = [default_losses(g, top_k) if losses is None else losses for g in gates]
+        for g, of_gate in zip(gates, wanted, strict=True):
+            check_losses(of_gate, g, top_k)
+        self.losses = nn.ModuleList(AuxiliaryLosses(of_gate) for of_gate in wanted)
         check_length(towers, n_tasks, "towers, one per task")
         self.towers = None if towers is None else nn.ModuleList(towers)
         check_length(reads, self.n_experts, "reads, one per expert")
         self.reads = None if reads is None else [int(read) for read in reads]
-
-    @property
-    def auxiliary_loss(self) -> Tensor:
-        """Auxiliary loss of the last training forward, summed over the gates of this layer."""
-        return auxiliary_loss(self.losses)
 
     @overload
     def forward(self, x: Tensor | Sequence[Tensor], return_info: Literal[False] = False) -> list[Tensor]: ...
@@ -241,13 +233,13 @@ class MMoE(nn.Module):
         kept, share = self._needed_answers(routings)
         reads = self.reads if len(rows) > 1 else None
         mixed = mix(self.experts, rows, weights, kept, reads=reads, dispatch=self.dispatch, share=share, work=self.work)
+        losses: dict[int, dict[str, Tensor]] = {}
+        if self.training or return_info:
+            for t in sorted(set(first)):
+                losses[t], mixed = self.losses[t](routings[t], mixed)
         outputs = [restore_leading_dims(y, leading) for y in mixed.unbind(1)]
         if self.towers is not None:
             outputs = [tower(y) for tower, y in zip(self.towers, outputs, strict=True)]
-        if not (self.training or return_info):
-            return outputs
-        own = [t for t in range(self.n_tasks) if first[t] == t]
-        losses = dict(zip(own, self.losses([routings[t] for t in own]), strict=True))
         if not return_info:
             return outputs
         return outputs, [self._routing_info(t, routings[t], losses[first[t]], leading) for t in range(self.n_tasks)]
