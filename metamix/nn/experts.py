@@ -18,6 +18,11 @@ from metamix.nn.routing import at_least_float32, has_autocast
 #: Up to this many rows one batched product per layer is faster than a loop over experts on a CPU.
 FEW_ROWS = 256
 
+BATCH_NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+    nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d,
+)  # fmt: skip
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
@@ -220,6 +225,25 @@ def count_experts(experts: Experts) -> int:
     return experts.n_experts if isinstance(experts, MLPExperts) else len(experts)
 
 
+def check_count(experts: Experts, n_experts: int) -> None:
+    """Check that there are still as many experts as the layer was built with.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> check_count(MLPExperts(4, 1, (), 1), 4)
+    """
+    now = count_experts(experts)
+    if now != n_experts:
+        raise ValueError(
+            f"The layer was built with {n_experts} experts and now has {now}, but its gate gives {n_experts} weights: "
+            "build a new layer with all experts."
+        )
+
+
 def trainable_parameters(experts: Experts, chosen: Sequence[int]) -> list[Tensor]:
     """Trained and initialised parameters of some experts; empty for `MLPExperts`, in which all experts share them.
 
@@ -258,14 +282,36 @@ def outputs_of_all(experts: Experts, inputs: Tensor | Sequence[Tensor]) -> Tenso
     outputs: list[Tensor] = []
     try:
         for expert, rows in zip(experts, pieces, strict=True):
-            outputs.append(expert(rows))
+            outputs.append(_call(expert, rows))
         stacked = torch.stack(outputs, 1)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         _raise_misfit(experts, pieces, outputs, error)
         raise
     if stacked.ndim != 3:
         _raise_misfit(experts, pieces, outputs)
     return stacked
+
+
+def _call(expert: nn.Module, rows: Tensor) -> Any:
+    """Output of an expert; with fewer than two rows batch normalisation uses running statistics, as in evaluation.
+
+    Statistics of one row do not exist, and those of none would be moved towards zero.
+    """
+    if torch.compiler.is_compiling() or not expert.training or len(rows) > 1:
+        return expert(rows)
+    norms = [m for m in expert.modules() if isinstance(m, BATCH_NORMS) and m.training and m.track_running_stats]
+    # By hooks, because only a norm knows how many values per channel reach it; pixels of one row may be many.
+    hooks = [norm.register_forward_pre_hook(_evaluate_without_statistics) for norm in norms]
+    try:
+        return expert(rows)
+    finally:
+        for norm, hook in zip(norms, hooks, strict=True):
+            hook.remove()
+            norm.train()
+
+
+def _evaluate_without_statistics(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    norm.train(inputs[0].numel() > inputs[0].shape[1])
 
 
 def outputs_by_expert(experts: Experts, pieces: Iterable[Tensor]) -> Iterator[Tensor | None]:
@@ -294,8 +340,8 @@ def outputs_by_expert(experts: Experts, pieces: Iterable[Tensor]) -> Iterator[Te
             yield None
             continue
         try:
-            output = expert(rows)
-        except (RuntimeError, TypeError) as error:
+            output = _call(expert, rows)
+        except (RuntimeError, TypeError, ValueError) as error:
             _raise_rejected_rows(e, expert, rows, error)
             raise
         width = _check_output(e, expert, rows, output, width)
@@ -378,7 +424,7 @@ def _check_output(
 
 
 def _raise_rejected_rows(e: int, expert: nn.Module, rows: Tensor, error: Exception) -> None:
-    if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, RuntimeError | ValueError) and not isinstance(error, torch.OutOfMemoryError):
         raise ValueError(
             f"Expert {e} ({type(expert).__name__}) failed on rows of shape {tuple(rows.shape)}, {rows.dtype}: {error}"
         ) from error

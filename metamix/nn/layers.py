@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metamix.nn.dispatch import check_dispatch, mix, mix_one, work_per_row
-from metamix.nn.experts import MLPExperts, count_experts, make_experts
+from metamix.nn.experts import MLPExperts, check_count, count_experts, make_experts
 from metamix.nn.gates import check_losses, default_losses, make_gate, route
 from metamix.nn.losses import AuxiliaryLosses
 from metamix.nn.routing import Routing, RoutingInfo, restore_leading_dims, routing_info
@@ -29,10 +29,11 @@ class MoE(nn.Module):
         Modules of any kind that map rows (n, d) to (n, o). Initialise each independently: copies of one module get
         the same gradients and stay copies.
     gate : str or torch.nn.Module
-        softmax, top_k, noisy_top_k, dselect_k, gumbel, static; or a module that maps rows (n, d) to
-        weights (n, K).
+        softmax, top_k, noisy_top_k, dselect_k, gumbel, static; or a module that maps rows (n, d) to a `Routing` or to
+        weights (n, K) that are nonnegative and sum to one.
     top_k : int or None
-        Experts selected per row; None: all, or two for top_k, noisy_top_k and dselect_k.
+        Experts selected per row; None: all, or two for top_k, noisy_top_k and dselect_k. A gate module with a
+        ``top_k`` of its own selects by that.
     gate_options : mapping or None
         Further parameters of the named gate, such as ``hidden``, ``temperature``, ``dropout`` or ``static``.
     losses : mapping of str to float, or None
@@ -51,7 +52,7 @@ class MoE(nn.Module):
     Raises
     ------
     ValueError
-        If a name is unknown, top_k is not from 1 to K, or there are no experts.
+        If a name is unknown, top_k is not from 1 to K or not that of the gate, or there are no experts.
 
     References
     ----------
@@ -80,8 +81,8 @@ class MoE(nn.Module):
         self.experts = make_experts(experts, in_features)
         self.n_experts, self.work = count_experts(self.experts), work_per_row(self.experts)
         self.gate = make_gate(gate, in_features, self.n_experts, top_k, gate_options)
-        losses = default_losses(gate, top_k) if losses is None else losses
-        check_losses(losses, gate, top_k)
+        losses = default_losses(self.gate, top_k) if losses is None else losses
+        check_losses(losses, self.gate, top_k)
         self.losses = AuxiliaryLosses(losses)
 
     @overload
@@ -107,6 +108,7 @@ class MoE(nn.Module):
             If input or output widths are invalid.
         """
         rows = as_rows(x, self.in_features, "MoE")
+        check_count(self.experts, self.n_experts)
         routing = route(self.gate, rows, self.n_experts, self.top_k)
         mixed = mix_one(self.experts, rows, routing, self.dispatch, self.work)
         losses: dict[str, Tensor] = {}
@@ -186,8 +188,8 @@ class MMoE(nn.Module):
         )
         # For each task the first task with the same gate module.
         self.first = [next(s for s in range(t + 1) if self.gate[s] is self.gate[t]) for t in range(n_tasks)]
-        wanted = [default_losses(g, top_k) if losses is None else losses for g in gates]
-        for g, of_gate in zip(gates, wanted, strict=True):
+        wanted = [default_losses(g, top_k) if losses is None else losses for g in self.gate]
+        for g, of_gate in zip(self.gate, wanted, strict=True):
             check_losses(of_gate, g, top_k)
         self.losses = nn.ModuleList(AuxiliaryLosses(of_gate) for of_gate in wanted)
         check_length(towers, n_tasks, "towers, one per task")
@@ -227,6 +229,7 @@ class MMoE(nn.Module):
         leading = streams[0].shape[:-1]
         rows = [as_rows(stream, self.in_features, "MMoE") for stream in streams]
         self._check_streams(rows)
+        check_count(self.experts, self.n_experts)
         first = self.first if len(rows) == 1 else list(range(self.n_tasks))
         routings = self._route(rows, first)
         weights = torch.stack([self._expand_columns(r.weights, t) for t, r in enumerate(routings)], 1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from metamix.nn.gates.logits import LogitMap, check_top_k
-from metamix.nn.routing import Routing, from_logits, from_weights
+from metamix.nn.routing import Routing, from_logits, keep_largest
 
 
 def expected_load(clean: Tensor, noisy: Tensor, spread: Tensor, top_k: int) -> Tensor:
@@ -173,8 +173,7 @@ class GumbelGate(nn.Module):
             return from_logits(logits, self.top_k, scores=logits / self.temperature)
         noise = self.draws.to(logits.dtype)
         mean = torch.softmax((logits.unsqueeze(-2) + noise) / self.temperature, -1).mean(-2)
-        kept = from_weights(mean, self.top_k)
-        return Routing(kept.weights, mean, logits, kept.indices)
+        return keep_largest(Routing(mean, mean, logits), self.top_k)
 
 
 def gumbel(like: Tensor) -> Tensor:
