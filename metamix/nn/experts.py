@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grouped_mm
 from torch.nn.parameter import is_lazy
 
-from metamix.nn.routing import at_least_float32, has_autocast
+from metamix.nn.routing import at_least_float32, has_autocast, rows_unknown
 
 #: Up to this many rows one batched product per layer is faster than a loop over experts on a CPU.
 FEW_ROWS = 256
@@ -97,7 +97,7 @@ class MLPExperts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (n, K, o) of all experts for rows x (n, d), or for separate rows of each expert, x (K, n, d)."""
         n = x.shape[-2]
-        if x.is_cpu and n > FEW_ROWS:
+        if x.is_cpu and not rows_unknown(x) and n > FEW_ROWS:
             return torch.stack(list(self.each([x] * self.n_experts if x.ndim == 2 else x.unbind(0))), 1)
         h = x.expand(self.n_experts, n, x.shape[-1])
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):

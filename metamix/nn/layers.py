@@ -85,6 +85,10 @@ class MoE(nn.Module):
         check_losses(losses, self.gate, top_k)
         self.losses = AuxiliaryLosses(losses)
 
+    def reset_parameters(self) -> None:
+        """Initialise the gate and the experts: all modules in them that have a `reset_parameters` of their own."""
+        reset_parts(self)
+
     @overload
     def forward(self, x: Tensor, return_info: Literal[False] = False) -> Tensor: ...
     @overload
@@ -155,8 +159,6 @@ class MMoE(nn.Module):
     [torch.Size([5, 1]), torch.Size([5, 3])]
     """
 
-    visible: Tensor
-
     def __init__(
         self,
         in_features: int,
@@ -177,8 +179,9 @@ class MMoE(nn.Module):
         self.dispatch = check_dispatch(dispatch)
         self.experts = make_experts(experts, in_features)
         self.n_experts, self.work = count_experts(self.experts), work_per_row(self.experts)
-        self.register_buffer("visible", check_visible(visible, n_tasks, self.n_experts), persistent=False)
-        self.visible_experts = [row.nonzero().flatten().tolist() for row in self.visible]
+        mask = check_visible(visible, n_tasks, self.n_experts).tolist()
+        # Lists and not a buffer, which would be empty on the meta device.
+        self.visible_experts = [[e for e, seen in enumerate(row) if seen] for row in mask]
         gates = list(gate) if isinstance(gate, Sequence) and not isinstance(gate, str) else [gate] * n_tasks
         check_length(gates, n_tasks, "gates, one per task")
         counts = [len(visible_experts) for visible_experts in self.visible_experts]
@@ -196,6 +199,10 @@ class MMoE(nn.Module):
         self.towers = None if towers is None else nn.ModuleList(towers)
         check_length(reads, self.n_experts, "reads, one per expert")
         self.reads = None if reads is None else [int(read) for read in reads]
+
+    def reset_parameters(self) -> None:
+        """Initialise gates, experts and towers: all modules in them that have a `reset_parameters` of their own."""
+        reset_parts(self)
 
     @overload
     def forward(self, x: Tensor | Sequence[Tensor], return_info: Literal[False] = False) -> list[Tensor]: ...
@@ -268,11 +275,16 @@ class MMoE(nn.Module):
             )
         return routings
 
+    def _columns(self, t: int, device: torch.device) -> Tensor | None:
+        """Indices (K_t,) of the experts of a task; None if these are all."""
+        mine = self.visible_experts[t]
+        return None if len(mine) == self.n_experts else torch.tensor(mine, device=device)
+
     def _expand_columns(self, values: Tensor, t: int) -> Tensor:
         """Expand the columns (n, K_t) of a task's experts to all experts (n, K)."""
-        if len(self.visible_experts[t]) == self.n_experts:
+        columns = self._columns(t, values.device)
+        if columns is None:
             return values
-        columns = self.visible[t].nonzero().flatten()
         return values.new_zeros(values.shape[0], self.n_experts).index_copy(1, columns, values)
 
     def _needed_answers(self, routings: list[Routing]) -> tuple[Tensor | None, float]:
@@ -280,7 +292,8 @@ class MMoE(nn.Module):
         masks = [routing.mask() for routing in routings]
         if all(mask is None for mask in masks):
             return None, 1.0
-        needed = torch.zeros(routings[0].weights.shape[0], self.n_experts, dtype=torch.bool, device=self.visible.device)
+        weights = routings[0].weights
+        needed = torch.zeros(weights.shape[0], self.n_experts, dtype=torch.bool, device=weights.device)
         unneeded = 1.0
         for t, (routing, mask) in enumerate(zip(routings, masks, strict=True)):
             whole = torch.ones_like(routing.weights, dtype=torch.bool) if mask is None else mask
@@ -290,7 +303,7 @@ class MMoE(nn.Module):
         return needed, 1 - unneeded
 
     def _routing_info(self, t: int, routing: Routing, losses: dict[str, Tensor], leading: torch.Size) -> RoutingInfo:
-        columns = None if len(self.visible_experts[t]) == self.n_experts else self.visible[t].nonzero().flatten()
+        columns = self._columns(t, routing.weights.device)
         return routing_info(routing, losses, leading, columns, self.n_experts)
 
 
@@ -310,3 +323,22 @@ def as_rows(x: Tensor, in_features: int, who: str) -> Tensor:
     if x.ndim == 0 or x.shape[-1] != in_features:
         raise ValueError(f"{who} expects x of shape (..., {in_features}), in_features last; got {tuple(x.shape)}.")
     return x.flatten(0, -2) if x.ndim > 1 else x.unsqueeze(0)
+
+
+def reset_parts(module: nn.Module) -> None:
+    """Call `reset_parameters` of each child of a module, or of its children where it has none.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Linear(2, 1), nn.ReLU())
+    >>> _ = nn.init.zeros_(network[0].weight)
+    >>> reset_parts(network)
+    >>> bool(network[0].weight.any())
+    True
+    """
+    for child in module.children():
+        reset = getattr(child, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        else:
+            reset_parts(child)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metamix.nn.collection import LossSource
-from metamix.nn.routing import Routing, row_entropy
+from metamix.nn.routing import Routing, mean_over_rows, row_entropy
 
 
 def balance(routing: Routing) -> Tensor:
@@ -40,7 +40,7 @@ def balance(routing: Routing) -> Tensor:
     """
     counts = routing.counts()
     share = counts / counts.sum().clamp(min=1)
-    return counts.numel() * (share * _mean(routing.probabilities)).sum()
+    return counts.numel() * (share * mean_over_rows(routing.probabilities)).sum()
 
 
 def importance(routing: Routing) -> Tensor:
@@ -85,7 +85,7 @@ def z(routing: Routing) -> Tensor:
     """
     if routing.logits is None:
         raise ValueError("The loss 'z' needs logits, and this gate returns weights only: remove it from losses.")
-    return _mean(torch.logsumexp(routing.logits, -1).square())
+    return mean_over_rows(torch.logsumexp(routing.logits, -1).square())
 
 
 def entropy(routing: Routing) -> Tensor:
@@ -100,7 +100,7 @@ def entropy(routing: Routing) -> Tensor:
     tensor(1.3863)
     """
     p = routing.probabilities if routing.selectors is None else routing.selectors.flatten(0, 1)
-    return _mean(row_entropy(p))
+    return mean_over_rows(row_entropy(p))
 
 
 def mutual_information(routing: Routing) -> Tensor:
@@ -116,7 +116,7 @@ def mutual_information(routing: Routing) -> Tensor:
     tensor(-0.6931)
     """
     p = routing.probabilities
-    return _mean(row_entropy(p)) - row_entropy(_mean(p))
+    return mean_over_rows(row_entropy(p)) - row_entropy(mean_over_rows(p))
 
 
 LOSSES: dict[str, Callable[[Routing], Tensor]] = {
@@ -127,11 +127,6 @@ LOSSES: dict[str, Callable[[Routing], Tensor]] = {
     "entropy": entropy,
     "mutual_information": mutual_information,
 }
-
-
-def _mean(values: Tensor) -> Tensor:
-    # A batch without rows contributes zero.
-    return values.sum(0) / max(values.shape[0], 1)
 
 
 def _variation(values: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class Routing:
         """Share of the n·K outputs that are needed."""
         if self.indices is not None:
             return self.indices.shape[-1] / self.weights.shape[-1]
-        if self.kept is None or torch.compiler.is_compiling():  # a count would break the compiled graph
+        if self.kept is None or torch.compiler.is_compiling() or self.kept.is_meta:  # a count breaks compiled graphs
             return 1.0
         return float(self.kept.float().mean())
 
@@ -178,6 +178,30 @@ def has_autocast(kind: str) -> bool:
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
+def rows_unknown(x: Tensor) -> bool:
+    """Whether the number of rows is not to be looked at: in `torch.export`, and on the meta device without values.
+
+    A branch on the number of rows would freeze it in an exported program.
+
+    Examples
+    --------
+    >>> rows_unknown(torch.zeros(1)), rows_unknown(torch.zeros(1, device="meta"))
+    (False, True)
+    """
+    return torch.compiler.is_exporting() or x.is_meta
+
+
+def mean_over_rows(values: Tensor) -> Tensor:
+    """Mean over the first dimension; zero if it is empty.
+
+    Examples
+    --------
+    >>> mean_over_rows(torch.zeros(0))
+    tensor(0.)
+    """
+    return values.sum(0) / torch.sym_max(values.shape[0], 1)  # type: ignore[no-untyped-call]
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """Return x, converted to float32 if it has lower precision.
 
@@ -225,7 +249,7 @@ def largest(scores: Tensor, k: int) -> Tensor:
     """
     if k == 1:
         return scores.detach().argmax(-1, keepdim=True)
-    if k > 4 or scores.numel() < 4096:  # for small tensors one sort is faster than k calls
+    if k > 4 or rows_unknown(scores) or scores.numel() < 4096:  # for small tensors one sort is faster than k calls
         return torch.sort(scores, dim=-1, descending=True, stable=True).indices[..., :k]
     # Minus infinity marks selected entries, so scores are clamped to finite values.
     left = scores.detach().clamp(min=torch.finfo(scores.dtype).min)
@@ -395,5 +419,5 @@ def routing_info(
         losses=losses,
         load=spread(load),
         importance=spread(routing.weights.sum(0)),
-        entropy=row_entropy(p).sum() / max(p.shape[0], 1),
+        entropy=mean_over_rows(row_entropy(p)),
     )

@@ -94,9 +94,13 @@ class NoisyTopKGate(nn.Module):
         super().__init__()
         check_top_k(top_k, n_experts, "NoisyTopKGate")
         self.map = LogitMap(in_features, n_experts, hidden)
-        self.noise = LogitMap(in_features, n_experts)
-        nn.init.zeros_(next(self.noise.parameters()))
+        self.noise = LogitMap(in_features, n_experts, std=0.0)
         self.top_k, self.temperature, self.raw = top_k, temperature, raw
+
+    def reset_parameters(self) -> None:
+        """Initialise both maps, that of the noise with zeros."""
+        self.map.reset_parameters()
+        self.noise.reset_parameters()
 
     def forward(self, x: Tensor) -> Routing:
         """Route rows x (n, d)."""
@@ -162,6 +166,11 @@ class GumbelGate(nn.Module):
         self.top_k, self.temperature = top_k, temperature
         # A buffer: saved in the state_dict and moved with the module.
         self.register_buffer("draws", gumbel(torch.empty(draws, n_experts)))
+
+    def reset_parameters(self) -> None:
+        """Initialise the map, and draw the noise of evaluation again."""
+        self.map.reset_parameters()
+        self.draws.copy_(gumbel(torch.empty_like(self.draws)))
 
     def forward(self, x: Tensor) -> Routing:
         """Route rows x (n, d)."""

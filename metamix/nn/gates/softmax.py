@@ -78,6 +78,13 @@ class SoftmaxGate(nn.Module):
         # Not a buffer, because DistributedDataParallel copies the buffers of one process to the others.
         self._counts: Tensor | None = None
 
+    def reset_parameters(self) -> None:
+        """Initialise the map, and set the bias to zero."""
+        self.map.reset_parameters()
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+        self._counts = None
+
     def forward(self, x: Tensor) -> Routing:
         """Route rows x (n, d)."""
         logits = self.map(x)
@@ -87,7 +94,7 @@ class SoftmaxGate(nn.Module):
         bias = self.bias
         choice = None if bias is None else scores + bias
         routing = from_logits(logits, self.top_k, raw=self.raw, scores=scores, choice=choice)
-        if self.training and bias is not None and not in_backward():
+        if self.training and bias is not None and not in_backward() and not torch.compiler.is_exporting():
             self._count(routing)
         return routing
 
@@ -103,7 +110,7 @@ class SoftmaxGate(nn.Module):
         selected = routing.indices.flatten()
         # From the indices: the mask of the routing would be computed here, and not where the pass is repeated.
         counts = selected.new_zeros(len(self.bias)).index_add_(0, selected, torch.ones_like(selected))
-        self._counts = counts if self._counts is None else self._counts + counts
+        self._counts = counts if self._counts is None else self._counts.to(counts.device) + counts
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # Conversions of a module to another dtype arrive here. In bfloat16 the steps of the bias would be rounded away.
@@ -149,8 +156,13 @@ class StaticGate(nn.Module):
     ) -> None:
         super().__init__()
         check_top_k(top_k, n_experts, "StaticGate")
-        self.logits = nn.Parameter(INITIAL_STD * torch.randn(n_experts))
+        self.logits = nn.Parameter(torch.empty(n_experts))
         self.top_k, self.temperature, self.raw = top_k, temperature, raw
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise the logits with small numbers."""
+        nn.init.normal_(self.logits, std=INITIAL_STD)
 
     def forward(self, x: Tensor) -> Routing:
         """Route rows x (n, d); only their number is used."""
