@@ -42,7 +42,7 @@ class MoE(nn.Module):
         and add them to your loss.
     dispatch : str
         auto, dense (every expert on every row), segments (each expert on its selected rows) or grouped
-        (one grouped product; `MLPExperts` only).
+        (one grouped product; `MLPExperts` only). Programs of `torch.export` are dense.
 
     Attributes
     ----------

@@ -217,6 +217,26 @@ def test_checkpointing_changes_neither_losses_nor_gradients(reentrant, together,
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("dispatch", ["dense", "segments"])
+@pytest.mark.parametrize("gate", ["softmax", "top_k", "noisy_top_k", "dselect_k", "gumbel", "dropout"])
+def test_noise_of_gates_is_the_same_when_a_pass_is_repeated(gate, dispatch, reentrant):
+    options = {"gate_options": {"dropout": 0.3}, "top_k": 1} if gate == "dropout" else {}
+    gate = "softmax" if gate == "dropout" else gate
+    loss = "entropy" if gate == "dselect_k" else "z"
+    layer = MoE(4, [nn.Linear(4, 4) for _ in range(3)], gate, losses={loss: 1.0}, dispatch=dispatch, **options).double()
+    x = torch.randn(20, 4, dtype=torch.float64)
+    found = []
+    for call in (layer, lambda x: checkpoint(layer, x, use_reentrant=reentrant)):
+        layer.zero_grad()
+        torch.manual_seed(1)
+        with collect_losses(layer) as losses:
+            y = call(x.clone().requires_grad_())
+        (y.square().mean() + losses.total()).backward()
+        found.append([y.detach(), *gradients(layer)])
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
 def test_calls_in_one_checkpoint_may_have_different_weights(reentrant):
     layer = make_layer().double()
     x = torch.randn(30, 4, dtype=torch.float64)
