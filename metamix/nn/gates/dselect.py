@@ -106,7 +106,8 @@ class DSelectKGate(nn.Module):
         m = (n_experts - 1).bit_length()
         self.map = None if static else LogitMap(in_features, top_k * (m + 1))
         self.logits = nn.Parameter(torch.empty(top_k * (m + 1))) if static else None
-        self.reset_parameters()
+        if static:  # a map has initialised itself
+            self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Initialise the map or the logits with small numbers."""
