@@ -159,7 +159,7 @@ def compare(
     target, n_classes = mixture._check_target(y)
     classes = None if n_classes is None else mixture.classes_
     groups = check_rows(X, target, groups)
-    problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
+    problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
     check_folds(folds, problem.weight)
     outer = _OuterFolds(

@@ -179,12 +179,12 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         X = check_X(self, X, reset=True)
         target, n_classes = self._check_target(y)
         groups = check_rows(X, target, groups)
-        problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
+        classes = None if n_classes is None else self.classes_
+        problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
         seeds = draw_seeds(self.random_state, len(named))
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
         check_folds(folds, problem.weight)
-        classes = getattr(self, "classes_", None)
         parts = set_up(self, named, gates, problem, classes, seeds, in_sample=folds.in_sample)
         with ExitStack() as context:
             if self.verbose:

@@ -20,6 +20,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from metamix.data.tables import take_rows
+from metamix.fitting.class_labels import align_classes, fit_to_labels, is_frozen
 from metamix.fitting.device_placement import Placement, move_to_cpu
 from metamix.fitting.fitted import FittedExpert, PerTarget
 from metamix.fitting.problem import NamedExpert, Problem
@@ -211,16 +212,20 @@ def fit_expert(
     y = problem.y if rows is None else problem.y[rows]
     if problem.n_classes is None:
         if y.ndim == 2 and not get_tags(model).target_tags.multi_output:
+            if is_frozen(model):
+                raise ValueError(f"{expert.name} is fitted to one target, and y has {y.shape[1]}")
             model = PerTarget([clone(model).fit(X, y[:, t], **arguments) for t in range(y.shape[1])])
         else:
             model = model.fit(X, y, **arguments)
         return FittedExpert(expert.name, _on_cpu(model, expert), n_targets=problem.n_targets, device=expert.device)
-    classes, codes = np.unique(y, return_inverse=True)
-    if len(classes) == 1:
+    present, codes = np.unique(y, return_inverse=True)
+    if len(present) == 1 and not is_frozen(model):
         # Most classifiers reject a single class; the rows of a fold, or those with weight, may have only one.
         model, arguments = DummyClassifier(strategy="prior"), {}
-    model = _on_cpu(model.fit(X, codes, **arguments), expert)
-    return FittedExpert(expert.name, model, problem.n_classes, classes, device=expert.device)
+    labels = problem.class_labels
+    model, by_code = fit_to_labels(model, X, labels[y], codes, arguments)
+    classes = align_classes(model, labels, present, by_code)
+    return FittedExpert(expert.name, _on_cpu(model, expert), problem.n_classes, classes, device=expert.device)
 
 
 def _on_cpu(model: Any, entry: NamedExpert) -> Any:
