@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
@@ -108,6 +108,11 @@ def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None
     settings : mapping, optional
         Further parameters to set, such as those of a `Placement`.
 
+    Raises
+    ------
+    ValueError
+        If it cannot be cloned.
+
     Examples
     --------
     >>> from sklearn.ensemble import RandomForestRegressor
@@ -123,7 +128,13 @@ def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None
             UserWarning,
             stacklevel=2,
         )
-    expert = clone(estimator)
+    try:
+        expert = clone(estimator)
+    except Exception as error:  # a foreign __init__ or get_params may raise anything
+        raise ValueError(
+            f"{type(estimator).__name__} cannot be cloned ({error}). Wrap it in an estimator whose __init__ stores its "
+            "parameters as they are given, and which makes the model in fit."
+        ) from error
     changes = dict(settings or {})
     parameters = expert.get_params(deep=True)
     for name, value in parameters.items():
@@ -142,16 +153,38 @@ def name_and_prepare(
 ) -> list[NamedExpert]:
     """Named experts, prepared; seeds and placements beyond them belong to other parts.
 
+    One that cannot be prepared fails when it is fitted, as experts do that cannot be fitted.
+
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
     >>> name_and_prepare([("line", Ridge())], [3], [Placement()])
     [NamedExpert(name='line', estimator=Ridge(random_state=3), seed=3, device='cpu')]
     """
-    return [
-        NamedExpert(name, prepare(expert, int(seed), place.settings), int(seed), place.device)
-        for (name, expert), seed, place in zip(named, seeds, placements, strict=False)
-    ]
+    prepared = []
+    for (name, expert), seed, place in zip(named, seeds, placements, strict=False):
+        try:
+            ready = prepare(expert, int(seed), place.settings)
+        except Exception as error:  # parameters of a foreign estimator may refuse anything
+            ready = Unprepared(str(error))
+        prepared.append(NamedExpert(name, ready, int(seed), place.device))
+    return prepared
+
+
+class Unprepared(BaseEstimator):
+    """In the place of an estimator that could not be prepared: its `fit` says why.
+
+    Parameters
+    ----------
+    reason : str
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def fit(self, X: Any, y: Any) -> NoReturn:
+        """Raise a ValueError with the reason."""
+        raise ValueError(self.reason)
 
 
 def fit_expert(
@@ -187,6 +220,8 @@ def fit_expert(
     3.0
     """
     model = clone(expert.estimator)
+    if isinstance(model, Unprepared):
+        model.fit(problem.X, problem.y)
     given = problem.sample_weight
     total = given if given is None or rows is None else given[rows]
     positive = used = None if total is None else total > 0

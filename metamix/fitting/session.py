@@ -293,7 +293,8 @@ class FitSession:
             emit(Event("task", names[outcome.index], count, len(jobs)))
         return found
 
-    def raise_all_failed(self, failures: Sequence[Failure]) -> NoReturn:
+    @staticmethod
+    def raise_all_failed(failures: Sequence[Failure]) -> NoReturn:
         """One error that says why each expert failed."""
         reasons = {failure.expert: failure.error for failure in reversed(failures)}
         listed = "; ".join(f"{name}: {error}" for name, error in reversed(reasons.items()))
