@@ -330,8 +330,6 @@ def check_parameters(mixture: Any) -> None:
     if final is not None and is_classifier(final) != is_classifier(mixture):
         kind = "classifier" if is_classifier(mixture) else "regressor"
         raise ValueError(f"final_estimator={final!r} is no {kind}; give one, or None.")
-    if final is not None and is_classifier(mixture) and not hasattr(final, "predict_proba"):
-        raise ValueError(f"final_estimator={final!r} has no predict_proba; give a classifier that has.")
     if isinstance(mixture.start, str) and mixture.start not in (*NAMES, "proxy", "auto"):
         known = ", ".join((*NAMES, "proxy", "auto"))
         raise ValueError(f"start={mixture.start!r} is unknown; give one of {known}, labels or an (n, K) array.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-__all__ = ["align_classes", "fit_to_labels", "is_frozen"]
+__all__ = ["Fit", "align_classes", "fit_to_labels", "is_frozen"]
 
 Codes = NDArray[np.intp]
 
@@ -19,21 +19,25 @@ Codes = NDArray[np.intp]
 LABEL_PARAMETERS = ("pos_label", "class_names", "classes")
 
 
-def fit_to_labels(
-    model: Any, X: Any, labels: NDArray[Any], codes: Codes, arguments: Mapping[str, Any] | None = None
-) -> tuple[Any, bool]:
+class Fit(Protocol):
+    """Fits an estimator, or a clone of it, to a target and returns it."""
+
+    def __call__(self, model: Any, /, y: NDArray[Any]) -> Any:
+        """Fit to y (n,)."""
+
+
+def fit_to_labels(model: Any, fit: Fit, labels: NDArray[Any], codes: Codes) -> tuple[Any, bool]:
     """Fit an estimator to the labels of the classes, or to codes where it refuses these.
 
     Parameters
     ----------
     model : estimator
         Unfitted. It is fitted in place, or a clone of it is.
-    X : array, sparse matrix or data frame of shape (n, d)
+    fit : callable
+        Fits an estimator to labels or codes (n,).
     labels : ndarray of shape (n,)
     codes : ndarray of shape (n,)
         The same classes as 0, 1, …, as some libraries expect them.
-    arguments : mapping, optional
-        Further parameters of `fit`.
 
     Returns
     -------
@@ -52,20 +56,20 @@ def fit_to_labels(
     >>> from sklearn.linear_model import LogisticRegression
     >>> labels = np.array(["no", "no", "yes", "yes"])
     >>> X, codes = np.arange(4.0)[:, None], np.array([0, 0, 1, 1])
-    >>> fitted, by_code = fit_to_labels(LogisticRegression(class_weight={"yes": 9.0}), X, labels, codes)
+    >>> model = LogisticRegression(class_weight={"yes": 9.0})
+    >>> fitted, by_code = fit_to_labels(model, lambda one, y: one.fit(X, y), labels, codes)
     >>> fitted.predict([[1.0]]), by_code
     (array(['yes'], dtype='<U3'), False)
     """
-    arguments = dict(arguments or {})
     if labels.dtype.kind in "iu" and np.array_equal(labels, codes):
-        return model.fit(X, labels, **arguments), False
+        return fit(model, y=labels), False
     unfitted = clone(model)
     try:
-        return model.fit(X, labels, **arguments), False
+        return fit(model, y=labels), False
     except Exception as error:  # a foreign fit may raise anything
         _refuse_class_parameters(unfitted, labels, error)
         try:
-            return unfitted.fit(X, codes, **arguments), True
+            return fit(unfitted, y=codes), True
         except Exception:
             raise error from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,10 +20,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from metamix.data.tables import take_rows
-from metamix.fitting.class_labels import align_classes, fit_to_labels, is_frozen
+from metamix.fitting.calibration import calibrate
+from metamix.fitting.class_labels import Fit, align_classes, fit_to_labels, is_frozen
 from metamix.fitting.device_placement import Placement, move_to_cpu
+from metamix.fitting.early_stopping import fit_with_validation, stops_early, validation_rows
 from metamix.fitting.fitted import FittedExpert, PerTarget
+from metamix.fitting.groups import group_arguments, resamples_rows, split_by_group
 from metamix.fitting.problem import NamedExpert, Problem
 
 __all__ = ["fit_expert", "name_and_prepare", "prepare", "takes_weights"]
@@ -48,6 +51,8 @@ def takes_weights(estimator: Any) -> str | None:
     'ridge__sample_weight'
     """
     if isinstance(estimator, Pipeline):
+        if resamples_rows(estimator):  # the last step gets other rows than the weights belong to
+            return None
         name, last = estimator.steps[-1]
         inner = None if last in (None, "passthrough") else takes_weights(last)
         return None if inner is None else f"{name}__{inner}"
@@ -196,6 +201,9 @@ def fit_expert(
 ) -> FittedExpert:
     """Fit a clone of one expert on some rows.
 
+    Experts get the groups where they split their rows once more; a classifier without `predict_proba` is calibrated on
+    rows that are held out; XGBoost, LightGBM and CatBoost stop early on such rows where they are to.
+
     Parameters
     ----------
     expert : NamedExpert
@@ -219,9 +227,8 @@ def fit_expert(
     >>> round(float(line.predict(np.array([[3.0]]))[0]), 6)
     3.0
     """
-    model = clone(expert.estimator)
-    if isinstance(model, Unprepared):
-        model.fit(problem.X, problem.y)
+    if isinstance(expert.estimator, Unprepared):
+        expert.estimator.fit(problem.X, problem.y)
     given = problem.sample_weight
     total = given if given is None or rows is None else given[rows]
     positive = used = None if total is None else total > 0
@@ -235,32 +242,64 @@ def fit_expert(
         total = total[used] if total is not None else None
         if not len(rows):
             raise ValueError("all rows have weight 0 for this expert")
+    fitted = _fit_rows(expert, problem, rows, total)
+    if problem.n_classes is None or hasattr(fitted.model, "predict_proba"):
+        return fitted
+    every = np.arange(problem.n) if rows is None else rows
+    return calibrate(fitted, partial(_fit_rows, expert, problem), problem, every, total, expert.seed)
+
+
+def _fit_rows(
+    expert: NamedExpert, problem: Problem, rows: NDArray[np.intp] | None, weight: Array | None
+) -> FittedExpert:
+    """Fit a clone of one expert on some rows with these weights."""
+    model = clone(expert.estimator)
     arguments: dict[str, Any] = {}
-    if total is not None and np.ptp(total) > 0:
-        weight_arguments = _weight_arguments(model, total)
+    early = stops_early(model)
+    if weight is not None and np.ptp(weight) == 0:
+        weight = None
+    if weight is not None and not early:
+        weight_arguments = _weight_arguments(model, weight)
         if weight_arguments is None:
-            sampled = _resample(total, expert.seed)
+            sampled = _resample(weight, expert.seed)
             rows = sampled if rows is None else rows[sampled]
         else:
             arguments = weight_arguments
-    X = problem.X if rows is None else take_rows(problem.X, rows)
-    y = problem.y if rows is None else problem.y[rows]
-    if problem.n_classes is None:
+    part = problem if rows is None else problem.take(rows)
+    X, y = part.X, part.y
+    labels = None if part.n_classes is None else part.class_labels[y]
+    splitters = {}
+    if part.groups is not None:
+        splitters = split_by_group(model, X, y if labels is None else labels, part.groups)
+        arguments |= group_arguments(model, part.groups)
+    fit: Fit = partial(_fit, X=X, arguments=arguments)
+    if early:
+        parts = validation_rows(y, part.groups, part.n_classes is not None, expert.seed)
+        fit = partial(fit_with_validation, X=X, weight=weight, parts=parts)
+    if labels is None:
         if y.ndim == 2 and not get_tags(model).target_tags.multi_output:
             if is_frozen(model):
                 raise ValueError(f"{expert.name} is fitted to one target, and y has {y.shape[1]}")
-            model = PerTarget([clone(model).fit(X, y[:, t], **arguments) for t in range(y.shape[1])])
+            model = PerTarget([_restored(fit(clone(model), y=y[:, t]), splitters) for t in range(y.shape[1])])
         else:
-            model = model.fit(X, y, **arguments)
+            model = _restored(fit(model, y=y), splitters)
         return FittedExpert(expert.name, _on_cpu(model, expert), n_targets=problem.n_targets, device=expert.device)
     present, codes = np.unique(y, return_inverse=True)
     if len(present) == 1 and not is_frozen(model):
         # Most classifiers reject a single class; the rows of a fold, or those with weight, may have only one.
-        model, arguments = DummyClassifier(strategy="prior"), {}
-    labels = problem.class_labels
-    model, by_code = fit_to_labels(model, X, labels[y], codes, arguments)
-    classes = align_classes(model, labels, present, by_code)
-    return FittedExpert(expert.name, _on_cpu(model, expert), problem.n_classes, classes, device=expert.device)
+        model, fit, splitters = DummyClassifier(strategy="prior"), partial(_fit, X=X, arguments={}), {}
+    model, by_code = fit_to_labels(model, fit, labels, codes)
+    classes = align_classes(model, part.class_labels, present, by_code)
+    model = _on_cpu(_restored(model, splitters), expert)
+    return FittedExpert(expert.name, model, problem.n_classes, classes, device=expert.device)
+
+
+def _fit(model: Any, y: NDArray[Any], X: Any, arguments: Mapping[str, Any]) -> Any:
+    return model.fit(X, y, **arguments)
+
+
+def _restored(model: Any, parameters: Mapping[str, Any]) -> Any:
+    return model.set_params(**parameters) if parameters else model
 
 
 def _on_cpu(model: Any, entry: NamedExpert) -> Any:
