@@ -11,12 +11,16 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-__all__ = ["Fit", "align_classes", "fit_to_labels", "is_frozen"]
+__all__ = ["ClassParameterError", "Fit", "align_classes", "fit_to_labels", "is_frozen"]
 
 Codes = NDArray[np.intp]
 
 #: Parameters of various libraries whose value is a label, or a list of labels.
 LABEL_PARAMETERS = ("pos_label", "class_names", "classes")
+
+
+class ClassParameterError(ValueError):
+    """A parameter names classes, and the estimator takes codes only: the message says which."""
 
 
 class Fit(Protocol):
@@ -48,8 +52,8 @@ def fit_to_labels(model: Any, fit: Fit, labels: NDArray[Any], codes: Codes) -> t
     ------
     Exception
         What `fit` raised for the labels, if it raises for codes, too.
-    ValueError
-        If `fit` refuses the labels and a parameter of the estimator names classes.
+    ClassParameterError
+        If `fit` takes codes only, and a parameter of the estimator names classes.
 
     Examples
     --------
@@ -63,31 +67,31 @@ def fit_to_labels(model: Any, fit: Fit, labels: NDArray[Any], codes: Codes) -> t
     """
     if labels.dtype.kind in "iu" and np.array_equal(labels, codes):
         return fit(model, y=labels), False
-    unfitted = clone(model)
+    by_code = clone(model)
+    named = _class_parameters(by_code, labels)
     try:
         return fit(model, y=labels), False
     except Exception as error:  # a foreign fit may raise anything
-        _refuse_class_parameters(unfitted, labels, error)
+        by_code.set_params(**dict.fromkeys(named))
         try:
-            return fit(unfitted, y=codes), True
+            fitted = fit(by_code, y=codes)
         except Exception:
             raise error from None
+        if named:
+            listed = " and ".join(f"{name}={value!r}" for name, value in sorted(named.items()))
+            raise ClassParameterError(
+                f"{type(model).__name__} cannot be fitted to the labels of y ({type(error).__name__}: {error}); it "
+                f"takes codes 0, 1, …, by which {listed} would name other classes. Leave that out and weight rows by "
+                "sample_weight instead, or give an estimator that takes these labels."
+            ) from error
+        return fitted, True
 
 
-def _refuse_class_parameters(model: Any, labels: NDArray[Any], error: Exception) -> None:
-    """ValueError if parameters of an estimator, or of one inside it, name classes."""
+def _class_parameters(model: Any, labels: NDArray[Any]) -> dict[str, Any]:
+    """Parameters of an estimator, or of one inside it, that name classes."""
     known = set(labels.tolist())
-    found = [f"{name}={value!r}" for name, value in sorted(_parameters(model).items()) if _names(name, value, known)]
-    if found:
-        raise ValueError(
-            f"{type(model).__name__} was not fitted to the labels of y ({type(error).__name__}: {error}), and cannot "
-            f"be fitted to codes 0, 1, … in their place, because {' and '.join(found)} would then name other classes. "
-            "Leave that out and weight rows by sample_weight instead, or give an estimator that takes these labels."
-        ) from error
-
-
-def _parameters(model: Any) -> dict[str, Any]:
-    return dict(model.get_params(deep=True)) if hasattr(model, "get_params") else {}
+    parameters = model.get_params(deep=True) if hasattr(model, "get_params") else {}
+    return {name: value for name, value in parameters.items() if _names(name, value, known)}
 
 
 def _names(name: str, value: Any, labels: set[Any]) -> bool:

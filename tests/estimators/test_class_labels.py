@@ -8,6 +8,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -149,3 +150,44 @@ def test_a_fitted_classifier_of_other_classes_is_refused_by_name():
         MixtureClassifier(pool, specialize=False, on_error="raise", **FAST).fit(X, y)
     with pytest.raises(ValueError, match="'bee', 'elk'"):
         compare(X, y, pool[:1], cv=KFold(2))
+
+
+class CodesOnly(LogisticRegression):
+    """Takes no labels but 0, 1, …, as XGBoost's classifier."""
+
+    def fit(self, X, y, sample_weight=None):
+        if not np.array_equal(np.unique(y), np.arange(len(np.unique(y)))):
+            raise ValueError("Invalid classes inferred from unique values of y")
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("specialize", [False, True, "auto"])
+def test_parameters_that_name_classes_end_the_fit_where_only_codes_are_taken(specialize):
+    """Dropped among other experts, the mistake would be overlooked."""
+    X, y = _table(["no", "yes"])
+    pool = [("codes", CodesOnly(class_weight={"yes": 20.0, "no": 1.0})), ("tree", TREE)]
+    settings = {**FAST, "specialize": specialize, "start": "kmeans", "max_rounds": 1}
+    with pytest.raises(ValueError, match=r"CodesOnly cannot be fitted.*class_weight=.*sample_weight") as caught:
+        MixtureClassifier(pool, **settings).fit(X, y)
+    assert any("expert codes" in note for note in caught.value.__notes__)
+    with pytest.raises(ValueError, match="class_weight"):
+        compare(X, y, pool, cv=2)
+    with pytest.raises(ValueError, match="class_weight"):
+        MixtureClassifier([("tree", TREE)], final_estimator=pool[0][1], **{**FAST, "specialize": False}).fit(X, y)
+    pool[0] = ("codes", CodesOnly(class_weight="balanced"))
+    assert not len(MixtureClassifier(pool, **{**settings, "specialize": False}).fit(X, y).failures_)
+
+
+def test_several_labels_for_each_row_are_fitted_one_by_one():
+    X, y = _table([0, 1])
+    several = np.column_stack([y, X[:, 1] > 0]).astype(int)
+    mixture = MixtureClassifier([("line", LogisticRegression()), ("tree", TREE)], specialize=False, **FAST)
+    for fit in (mixture.fit, lambda X, y: fit_predictions(several / 2, X, y, task="classification")):
+        with pytest.raises(
+            ValueError, match=r"shape \(60, 2\), 2 labels for each row.*MultiOutputClassifier\(mixture\)"
+        ):
+            fit(X, several)
+    found = MultiOutputClassifier(mixture).fit(X, several).predict_proba(X)
+    for t in range(2):
+        np.testing.assert_allclose(found[t], clone(mixture).fit(X, several[:, t]).predict_proba(X))
+    assert ClassifierChain(mixture).fit(X, several).predict(X).shape == (60, 2)

@@ -15,6 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from metamix.experts.classifiers import lightgbm, svm
 from metamix.fitting import NamedExpert, Problem, fit_expert
+from metamix.fitting.class_labels import ClassParameterError
 
 KINDS = [[1, 2, 3], ["ant", "bee", "cow"], [-5.0, 0.0, 2.0], np.array(["x", "y", "z"], object)]
 
@@ -75,7 +76,9 @@ def test_an_estimator_that_takes_codes_only_is_fitted_to_codes(labels):
 def test_parameters_that_name_classes_are_refused_where_codes_are_used(wrap):
     data = _problem(["ant", "bee", "cow"])
     for weight in ({"cow": 20.0}, {2: 20.0}):
-        with pytest.raises(ValueError, match=r"not fitted to the labels.*class_weight=\{.*20.0\}.*sample_weight"):
+        with pytest.raises(
+            ClassParameterError, match=r"cannot be fitted to the labels.*class_weight=\{.*20.0\}.*sample_weight"
+        ):
             fit_expert(NamedExpert("codes", wrap(CodesOnly(class_weight=weight))), data, None, None)
     assert fit_expert(NamedExpert("codes", wrap(CodesOnly(class_weight="balanced"))), data, None, None)
 
@@ -92,11 +95,15 @@ def test_xgboost_takes_labels_of_any_kind_and_lacking_classes():
 
 def test_what_fails_for_labels_and_codes_raises_the_first_error():
     class Broken(ClassifierMixin, BaseEstimator):
+        def __init__(self, class_weight=None):
+            self.class_weight = class_weight
+
         def fit(self, X, y):
             raise OSError(f"no {y[0]}")
 
-    with pytest.raises(OSError, match=r"no (ant|bee)"):
-        fit_expert(NamedExpert("broken", Broken()), _problem(["ant", "bee"]), None, None)
+    for weight in (None, {"ant": 2.0}):
+        with pytest.raises(OSError, match=r"no (ant|bee)"):
+            fit_expert(NamedExpert("broken", Broken(weight)), _problem(["ant", "bee"]), None, None)
 
 
 @pytest.mark.parametrize("build", [svm, lightgbm])
