@@ -110,8 +110,8 @@ def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp
     if len(shape) == 2 and shape[1] > 1:
         raise ValueError(
             f"y has shape {shape}, {shape[1]} labels for each row; a mixture of classifiers takes one. Fit one for "
-            "each label: sklearn.multioutput.MultiOutputClassifier(mixture).fit(X, y), or ClassifierChain(mixture) where "
-            "labels depend on each other."
+            "each label: sklearn.multioutput.MultiOutputClassifier(mixture).fit(X, y), or ClassifierChain(mixture) "
+            "where labels depend on each other."
         )
     y = column_or_1d(y, warn=True)
     if y.dtype.kind == "f":

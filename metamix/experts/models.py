@@ -166,6 +166,9 @@ class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     array([30.])
     """
 
+    #: The estimator inside is fitted to the same rows, in order.
+    hands_rows_on = True
+
     def __init__(self, regressor: Any, leaf: str | None = None) -> None:
         self.regressor = regressor
         self.leaf = leaf
@@ -227,6 +230,9 @@ class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> model.predict([[0.9]])
     array(['yes'], dtype='<U3')
     """
+
+    #: The estimator inside is fitted to the same rows, in order.
+    hands_rows_on = True
 
     def __init__(self, classifier: Any, leaf: str | None = None) -> None:
         self.classifier = classifier

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.utils import Tags, get_tags
 
 from metamix.data.folds import make_folds
 from metamix.data.tables import take_rows
-from metamix.fitting.groups import resamples_rows
+from metamix.fitting.groups import hands_rows_on
 
-__all__ = ["fit_with_validation", "stops_early", "validation_rows"]
+__all__ = ["EarlyStopped", "stop_early", "stops_early", "validation_rows", "without_wrappers"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -30,7 +31,7 @@ PARAMETERS = {
 
 
 def stops_early(estimator: Any) -> bool:
-    """Whether an estimator, or the last of a pipeline, needs validation rows to stop on.
+    """Whether an estimator needs validation rows to stop on.
 
     Examples
     --------
@@ -38,10 +39,8 @@ def stops_early(estimator: Any) -> bool:
     >>> stops_early(Ridge())
     False
     """
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
     library = _library(estimator)
-    if library is None:
+    if library is None or isinstance(estimator, type) or not hasattr(estimator, "get_params"):
         return False
     parameters = estimator.get_params(deep=False)
     callbacks = parameters.get("callbacks") or ()
@@ -79,42 +78,93 @@ def validation_rows(y: NDArray[Any], groups: NDArray[Any] | None, classify: bool
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def fit_with_validation(model: Any, X: Any, y: NDArray[Any], weight: Array | None, parts: tuple[Rows, Rows]) -> Any:
-    """Fit an estimator for which `stops_early` holds.
+class EarlyStopped(MetaEstimatorMixin, BaseEstimator):
+    """An estimator that stops early on some of the rows that it is fitted to.
 
     Parameters
     ----------
-    model : estimator
-        Unfitted.
-    X : array, sparse matrix or data frame of shape (n, d)
-    y : ndarray of shape (n,) or (n, T)
-    weight : ndarray of shape (n,) or None
-    parts : (ndarray of int, ndarray of int)
-        Rows to fit and rows to stop on, as `validation_rows` gives them.
+    estimator : estimator
+        For which `stops_early` holds. Its parameters are those of this one, too, as searches set them.
+    groups : ndarray of shape (n,) or None
+        Of the rows that `fit` will get.
+    seed : int
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        Fitted.
+    """
+
+    def __init__(self, estimator: Any, groups: NDArray[Any] | None = None, seed: int = 0) -> None:
+        self.estimator = estimator
+        self.groups = groups
+        self.seed = seed
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, those of the estimator among them."""
+        own = {name: params.pop(name) for name in ("estimator", "groups", "seed") if name in params}
+        super().set_params(**own)
+        self.estimator.set_params(**{name.removeprefix("estimator__"): value for name, value in params.items()})
+        return self
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit to X (n, d), y (n,) and weights (n,), part of which are held out."""
+        y = np.asarray(y)
+        fit, stop = validation_rows(y, self.groups, is_classifier(self.estimator), self.seed)
+        weights = (None, None) if sample_weight is None else (sample_weight[fit], sample_weight[stop])
+        self.estimator_ = clone(self.estimator)
+        library = _library(self.estimator_)
+        assert library is not None
+        _FIT[library](self.estimator_, take_rows(X, fit), y[fit], take_rows(X, stop), y[stop], *weights)
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict the rows of X (n, d)."""
+        return np.asarray(self.estimator_.predict(X))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("estimator", "estimator_"):
+            raise AttributeError(name)
+        return getattr(self.__dict__.get("estimator_", self.estimator), name)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self) -> Tags:
+        return get_tags(self.estimator)
+
+
+def stop_early(model: Any, groups: NDArray[Any] | None, seed: int) -> tuple[Any, dict[str, Any]]:
+    """Let an estimator, and those inside it, hold rows out where they stop early.
+
+    With groups, those inside an estimator that does not fit them to all rows in order are left as they are.
 
     Returns
     -------
-    fitted estimator
+    (estimator, dict of str to estimator)
+        The model; and parameters of it that were replaced, as they were.
     """
-    (X_fit, X_stop), (y_fit, y_stop) = (take_rows(X, rows) for rows in parts), (y[rows] for rows in parts)
-    steps = []
-    last = model
-    while isinstance(last, Pipeline):
-        if resamples_rows(last):
-            raise ValueError("a pipeline that resamples rows cannot stop early; stop after a fixed number of trees")
-        before = last[:-1]
-        if len(before):
-            X_fit = before.fit_transform(X_fit, y_fit)
-            X_stop = before.transform(X_stop)
-        steps += before.steps
-        name, last = last.steps[-1]
-        if not isinstance(last, Pipeline):
-            steps.append((name, last))
-    weights = (None, None) if weight is None else tuple(weight[rows] for rows in parts)
-    library = _library(last)
-    assert library is not None
-    _FIT[library](last, X_fit, y_fit, X_stop, y_stop, *weights)
-    return last if model is last else Pipeline(steps)
+    if stops_early(model):
+        return EarlyStopped(model, groups, seed), {}
+    parameters = model.get_params(deep=True) if hasattr(model, "get_params") else {}
+    found = {
+        name: value
+        for name, value in parameters.items()
+        if stops_early(value) and (groups is None or hands_rows_on(name, model, parameters))
+    }
+    if found:
+        model.set_params(**{name: EarlyStopped(value, groups, seed) for name, value in found.items()})
+    return model, found
+
+
+def without_wrappers(model: Any, replaced: Mapping[str, Any]) -> Any:
+    """A fitted model with its own estimators in the place of those that `stop_early` made."""
+    if isinstance(model, EarlyStopped):
+        return model.estimator_
+    if not replaced:
+        return model
+    now = model.get_params(deep=True)
+    return model.set_params(**{name: getattr(now[name], "estimator_", value) for name, value in replaced.items()})
 
 
 def _fit_xgboost(model: Any, X: Any, y: Any, X_stop: Any, y_stop: Any, weight: Any, weight_stop: Any) -> None:

@@ -23,7 +23,7 @@ from sklearn.utils.validation import has_fit_parameter
 from metamix.fitting.calibration import calibrate
 from metamix.fitting.class_labels import Fit, align_classes, fit_to_labels, is_frozen
 from metamix.fitting.device_placement import Placement, move_to_cpu
-from metamix.fitting.early_stopping import fit_with_validation, stops_early, validation_rows
+from metamix.fitting.early_stopping import stop_early, without_wrappers
 from metamix.fitting.fitted import FittedExpert, PerTarget
 from metamix.fitting.groups import group_arguments, resamples_rows, split_by_group
 from metamix.fitting.problem import NamedExpert, Problem
@@ -255,10 +255,7 @@ def _fit_rows(
     """Fit a clone of one expert on some rows with these weights."""
     model = clone(expert.estimator)
     arguments: dict[str, Any] = {}
-    early = stops_early(model)
-    if weight is not None and np.ptp(weight) == 0:
-        weight = None
-    if weight is not None and not early:
+    if weight is not None and np.ptp(weight) > 0:
         weight_arguments = _weight_arguments(model, weight)
         if weight_arguments is None:
             sampled = _resample(weight, expert.seed)
@@ -272,25 +269,24 @@ def _fit_rows(
     if part.groups is not None:
         splitters = split_by_group(model, X, y if labels is None else labels, part.groups)
         arguments |= group_arguments(model, part.groups)
+    model, early = stop_early(model, part.groups, expert.seed)
     fit: Fit = partial(_fit, X=X, arguments=arguments)
-    if early:
-        parts = validation_rows(y, part.groups, part.n_classes is not None, expert.seed)
-        fit = partial(fit_with_validation, X=X, weight=weight, parts=parts)
     if labels is None:
         if y.ndim == 2 and not get_tags(model).target_tags.multi_output:
             if is_frozen(model):
                 raise ValueError(f"{expert.name} is fitted to one target, and y has {y.shape[1]}")
-            model = PerTarget([_restored(fit(clone(model), y=y[:, t]), splitters) for t in range(y.shape[1])])
+            model = PerTarget([_restored(fit(clone(model), y=y[:, t]), splitters, early) for t in range(y.shape[1])])
         else:
-            model = _restored(fit(model, y=y), splitters)
+            model = _restored(fit(model, y=y), splitters, early)
         return FittedExpert(expert.name, _on_cpu(model, expert), n_targets=problem.n_targets, device=expert.device)
     present, codes = np.unique(y, return_inverse=True)
     if len(present) == 1 and not is_frozen(model):
         # Most classifiers reject a single class; the rows of a fold, or those with weight, may have only one.
-        model, fit, splitters = DummyClassifier(strategy="prior"), partial(_fit, X=X, arguments={}), {}
+        model, fit = DummyClassifier(strategy="prior"), partial(_fit, X=X, arguments={})
+        splitters, early = {}, {}
     model, by_code = fit_to_labels(model, fit, labels, codes)
     classes = align_classes(model, part.class_labels, present, by_code)
-    model = _on_cpu(_restored(model, splitters), expert)
+    model = _on_cpu(_restored(model, splitters, early), expert)
     return FittedExpert(expert.name, model, problem.n_classes, classes, device=expert.device)
 
 
@@ -298,8 +294,10 @@ def _fit(model: Any, y: NDArray[Any], X: Any, arguments: Mapping[str, Any]) -> A
     return model.fit(X, y, **arguments)
 
 
-def _restored(model: Any, parameters: Mapping[str, Any]) -> Any:
-    return model.set_params(**parameters) if parameters else model
+def _restored(model: Any, splitters: Mapping[str, Any], early: Mapping[str, Any]) -> Any:
+    """A fitted model with the parameters that the user gave."""
+    model = without_wrappers(model, early)
+    return model.set_params(**splitters) if splitters else model
 
 
 def _on_cpu(model: Any, entry: NamedExpert) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,9 +13,9 @@ from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-__all__ = ["group_arguments", "resamples_rows", "split_by_group"]
+__all__ = ["group_arguments", "hands_rows_on", "resamples_rows", "split_by_group"]
 
-#: These hand all rows on to the estimators inside them, in order.
+#: These hand all rows on to the estimators inside them, in order; so do others with an attribute `hands_rows_on`.
 HAND_ROWS_ON = (Pipeline, TransformedTargetRegressor, OneVsRestClassifier, MultiOutputClassifier, MultiOutputRegressor)
 
 
@@ -47,11 +48,11 @@ def split_by_group(model: Any, X: Any, y: NDArray[Any], groups: NDArray[Any]) ->
     ([[2, 3], [0, 1]], {'cv': GroupKFold(n_splits=2, random_state=None, shuffle=False)})
     """
     parameters = model.get_params(deep=True) if hasattr(model, "get_params") else {}
-    found = {
-        name: value
-        for name, value in parameters.items()
-        if name.rpartition("__")[2] == "cv" and _splits_by_group(value) and _sees_all_rows(name, model, parameters)
-    }
+    found = {}
+    for name, value in parameters.items():
+        owner, _, last = name.rpartition("__")
+        if last == "cv" and _splits_by_group(value) and hands_rows_on(owner, model, parameters):
+            found[name] = value
     if found:
         model.set_params(**{name: list(value.split(X, y, groups)) for name, value in found.items()})
     return found
@@ -65,13 +66,23 @@ def _splits_by_group(splitter: Any) -> bool:
     return splitter.get_metadata_routing().split.requests.get("groups") is True
 
 
-def _sees_all_rows(name: str, model: Any, parameters: dict[str, Any]) -> bool:
-    """Whether the estimator with this parameter is fitted to the very rows that the outermost one is."""
-    owner = name.rpartition("__")[0]
-    while owner:
-        owner = owner.rpartition("__")[0]
-        outer = parameters.get(owner) if owner else model
-        if hasattr(outer, "fit") and (not isinstance(outer, HAND_ROWS_ON) or resamples_rows(outer)):
+def hands_rows_on(name: str, model: Any, parameters: Mapping[str, Any]) -> bool:
+    """Whether an estimator inside another is fitted to the very rows that the outermost one is.
+
+    Parameters
+    ----------
+    name : str
+        Of the inner estimator, as in `get_params` of the outermost; "" is the outermost itself.
+    model : estimator
+        The outermost estimator.
+    parameters : mapping
+        Its parameters, those of estimators inside it among them.
+    """
+    while name:
+        name = name.rpartition("__")[0]
+        outer = parameters.get(name) if name else model
+        hands_on = isinstance(outer, HAND_ROWS_ON) or getattr(outer, "hands_rows_on", False)
+        if hasattr(outer, "fit") and (not hands_on or resamples_rows(outer)):
             return False
     return True
 

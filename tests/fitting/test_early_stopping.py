@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metamix import MixtureClassifier, MixtureRegressor
+from metamix.experts import classifiers, regressors
 from metamix.fitting import NamedExpert, Problem, fit_expert, prepare
-from metamix.fitting.early_stopping import stops_early, validation_rows
+from metamix.fitting.early_stopping import EarlyStopped, stops_early, validation_rows
 
 MOST = 400
 LIBRARIES = ["xgboost", "lightgbm", "catboost"]
@@ -72,12 +75,44 @@ def test_rows_of_next_to_no_weight_do_not_decide_when_to_stop(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_in_pipelines(library):
+@pytest.mark.parametrize("groups", [None, np.arange(150) // 3], ids=["rows", "groups"])
+def test_inside_other_estimators(library, groups):
     X, y = _table()
-    model = make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), _model(library)))
-    fitted = fit_expert(NamedExpert("one", prepare(model, 0)), Problem(1000 * X + 5, y), None, None)
-    assert _trees(fitted.model.steps[-1][1]) < 100
-    assert np.corrcoef(fitted.predict(1000 * X + 5), y)[0, 1] > 0.5
+    step = make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), _model(library)))
+    target = TransformedTargetRegressor(_model(library), transformer=StandardScaler())
+    search = GridSearchCV(_model(library), {"max_depth": [2]}, scoring="r2", cv=2, error_score="raise")
+    for model, inner in (
+        (step, lambda one: one.steps[-1][1].steps[-1][1]),
+        (target, lambda one: one.regressor_),
+        (search, lambda one: one.best_estimator_),
+    ):
+        data = Problem(1000 * X + 5, y, np.linspace(0.5, 1, 150), groups)
+        if groups is not None and model is search:
+            if library == "catboost":
+                continue  # which goes on to the last tree where it has nothing to stop on
+            with pytest.raises(Exception, match=r"(?i)validation|early stopping|eval|did not stop"):
+                fit_expert(NamedExpert("one", prepare(model, 0)), data, None, None)
+            continue
+        fitted = fit_expert(NamedExpert("one", prepare(model, 0)), data, None, None)
+        assert _trees(inner(fitted.model)) < 100
+        assert np.corrcoef(fitted.predict(1000 * X + 5), y)[0, 1] > 0.5
+        assert not any(isinstance(value, EarlyStopped) for value in fitted.model.get_params().values())
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_named_experts(library):
+    pytest.importorskip(library)
+    X, y = _table()
+    labels = np.array(["no", "yes"])
+    for build, more in (
+        (getattr(regressors, library), {}),
+        (getattr(classifiers, library), {"n_classes": 2, "labels": labels}),
+    ):
+        data = Problem(X, (y > 0).astype(int) if more else y, groups=np.arange(150) // 3, **more)
+        model = build(early_stopping_rounds=5, n_estimators=MOST, learning_rate=0.3)
+        fitted = fit_expert(NamedExpert("one", prepare(model, 0)), data, None, None)
+        inner = fitted.model.steps[-1][1]
+        assert _trees(inner.classifier_ if more else inner.regressor_) < 100
 
 
 def test_callbacks_and_aliases_are_recognised():
