@@ -23,7 +23,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from metamix import MixtureClassifier, MixtureRegressor
+from metamix import MixtureClassifier, MixtureRegressor, fit_predictions
 from metamix.fitting import NamedExpert, Problem, fit_expert
 
 pytestmark = pytest.mark.filterwarnings("error:The groups parameter is ignored")
@@ -156,6 +156,22 @@ def test_searches_in_mixtures():
     np.testing.assert_allclose(
         mixture.experts_[0].cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
     )
+
+
+@pytest.mark.parametrize("model", [GridSearchCV(Ridge(), {"alpha": [1.0, 9.0]}, cv=GroupKFold(2)), Spy()])
+def test_final_estimators_get_the_groups(model):
+    X, y = _table()
+    pool = [("near", NEAR), ("line", LinearRegression())]
+    settings = {"cv": 3, "gate": "constant", "random_state": 0}
+    mixture = MixtureRegressor(pool, specialize=False, final_estimator=model, **settings).fit(X, y, groups=GROUPS)
+    given = mixture.oof_predictions_[:, :2]
+    for one in (mixture, fit_predictions(given, X, y, groups=GROUPS, final_estimator=model, **settings)):
+        fitted = (one.stacks_ if one is not mixture else mixture.named_experts_)["stack"].fitted_.model
+        if isinstance(model, Spy):
+            np.testing.assert_array_equal(fitted.groups_, GROUPS)
+        else:
+            expected = clone(model).fit(given, y, groups=GROUPS).cv_results_["mean_test_score"]
+            np.testing.assert_allclose(fitted.cv_results_["mean_test_score"], expected)
 
 
 # --- pipelines that resample rows ------------------------------------------------------------------

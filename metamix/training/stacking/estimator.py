@@ -65,7 +65,7 @@ class EstimatorStack(BoundedStack):
         n_classes = data.predictions.shape[2] if data.predictions.ndim == 3 else None
         if not len(data.y):
             return None
-        problem = Problem(_as_columns(data.predictions), data.y, data.weight, n_classes=n_classes, labels=self.labels)
+        problem = Problem(_as_columns(data.predictions), data.y, data.weight, data.groups, n_classes, self.labels)
         return fit_expert(NamedExpert("final_estimator", self.estimator), problem, None, None)
 
     def _inside(self, data: StackData, p: int, pairs: Pairs, choice: Any) -> Array:
