@@ -20,10 +20,10 @@ from metamix.estimators.mixture import around
 from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_folds, check_rows, check_scoring, check_weights, check_X
-from metamix.fitting import FitSession, Problem
+from metamix.fitting import FitSession, Problem, fit_expert, name_and_prepare, place_experts
 from metamix.fitting.out_of_fold import Failure
 from metamix.progress import Event, emit
-from metamix.training.candidates import CANDIDATES
+from metamix.training.candidates import CANDIDATES, FEATURE_STACK
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts
 from metamix.training.fit import NEGLIGIBLE, blend_predictions
 from metamix.training.selection import HeldOutLoss
@@ -54,7 +54,7 @@ class Comparison:
     measure : str
         What the loss is.
     mixtures : list
-        The mixture fitted in each outer fold.
+        The mixture fitted in each outer fold whose training rows have more than one class.
     """
 
     rows: list[dict[str, Any]]
@@ -162,7 +162,7 @@ def compare(
     target, n_classes = mixture._check_target(y)
     classes = None if n_classes is None else mixture.classes_
     groups = check_rows(X, target, groups)
-    problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
+    problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
     check_folds(folds, problem.weight)
     outer = _OuterFolds(
@@ -202,7 +202,11 @@ class _OuterFolds:
     def run(self, f: int) -> None:
         """Fit everything to the training rows of one outer fold, and predict its test rows."""
         rows, test = self.folds.pairs[f]
-        part, present = self.problem.take(rows).with_present_classes()
+        whole = self.problem.take(rows)
+        part, present = whole.with_present_classes()
+        if part.n_classes == 1:
+            self._run_on_one_class(whole, f)
+            return
         classes = None if present is None or self.classes is None else self.classes[present]
         seeds = draw_seeds(self.mixture.random_state, len(self.named))
         inner = self.folds.inside(f, part.X, part.y, part.groups, int(seeds[-2]))
@@ -229,6 +233,28 @@ class _OuterFolds:
         self._add("stacking", test, stacked, present, (shared + time.perf_counter() - began, float(sum(asked))))
         self._add("oracle", test, self._oracle(values, test, present), present, (np.nan, np.nan))
         self.mixtures.append(around(self.mixture, fitted, classes, inner.fold_of_row))
+
+    def _run_on_one_class(self, part: Problem, f: int) -> None:
+        """Where the training rows have one class there is nothing to combine: combinations predict this class."""
+        test, every = self.folds.pairs[f][1], np.arange(part.n_classes or 0)
+        X_test = take_rows(self.problem.X, test)
+        seeds = draw_seeds(self.mixture.random_state, len(self.named))
+        values = []
+        for expert in name_and_prepare(self.named, list(seeds), place_experts(self.named, self.mixture.device)):
+            began = time.perf_counter()
+            try:
+                values.append(fit_expert(expert, part, None, None).predict(X_test))
+            except Exception as error:  # a foreign estimator may raise anything
+                self.failures.append(Failure(expert.name, f, f"{type(error).__name__}: {error}"))
+                continue
+            self._add(expert.name, test, values[-1], every, (time.perf_counter() - began, 0.0))
+        if not values:
+            FitSession.raise_all_failed(self.failures)
+        certain = np.tile(np.eye(len(every))[part.y[0]], (len(test), 1))
+        for name in COMBINATIONS:
+            if name not in (FEATURE_STACK, "oracle"):  # the first is for numbers
+                self._add(name, test, certain, every, (0.0, 0.0))
+        self._add("oracle", test, self._oracle(np.stack(values, axis=1), test, every), every, (np.nan, np.nan))
 
     def _ask(
         self, session: FitSession, experts: CrossFittedExperts, X: Any, f: int
@@ -301,8 +327,8 @@ class _OuterFolds:
                     "predict_seconds": self.seconds[name][1],
                 }
             )
-        name, times = Counter(self.best).most_common(1)[0]  # of equals the first
-        single = name if times == len(self.best) else f"chosen in each fold; {name} in {times} of {len(self.best)}"
+        name, times = Counter(self.best or [self.named[0][0]]).most_common(1)[0]  # of equals the first
+        single = name if times >= len(self.best) else f"chosen in each fold; {name} in {times} of {len(self.best)}"
         return Comparison(rows, _sentence(loss, units, single), self.failures, loss.measure, self.mixtures)
 
 

@@ -24,7 +24,7 @@ Objective: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 class Expert(Protocol):
     """Anything that learns and answers in scikit-learn's style; it knows nothing of mixtures.
 
-    ``fit`` may take ``sample_weight``; classifiers also have ``predict_proba``.
+    ``fit`` may take ``sample_weight``; classifiers also have ``predict_proba``, or values to calibrate.
     """
 
     def fit(self, X: Any, y: Any) -> Any:

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
@@ -211,6 +212,57 @@ def test_a_class_that_a_training_fold_lacks():
     assert np.isfinite(table["loss"]).all()
     assert {"mixture", "blend"} <= set(table.index)
     assert table["loss"]["mean of y"] > np.log(3), "the class that it never saw costs a lot"
+
+
+def _one_class_folds():
+    """Of the second fold the training rows have one class."""
+    y = np.repeat(["no", "yes"], [40, 20])
+    parts = [np.r_[0:10], np.r_[10:20, 40:60], np.r_[20:40]]
+    return y, [(np.setdiff1d(np.arange(60), part), part) for part in parts]
+
+
+def test_a_training_fold_of_one_class():
+    y, pairs = _one_class_folds()
+    X = np.random.default_rng(0).standard_normal((60, 2)) + (y == "yes")[:, None]
+    result = compare(X, y, CLASSES, cv=pairs, random_state=0)
+    table = result.frame().set_index("name")
+    assert {"logistic", "tree", "stacking", "oracle", "blend", "mixture", "average"} <= set(table.index)
+    assert np.isfinite(table["loss"]).all()
+    assert len(result.mixtures) == 2
+    expected = np.zeros((60, 2))
+    expected[pairs[1][1], 0] = 1.0  # what the training rows say
+    for train, test in (pairs[0], pairs[2]):
+        expected[test] = LogisticRegression().fit(X[train], y[train]).predict_proba(X[test])
+    given = np.clip(expected[np.arange(60), (y == "yes").astype(int)], 1e-15, 1)
+    assert table["loss"]["logistic"] == pytest.approx(-np.log(given).mean())
+
+
+def test_training_folds_that_all_have_one_class():
+    y = np.repeat([3, 7], 20)
+    halves = np.arange(20), np.arange(20, 40)
+    X = np.random.default_rng(0).standard_normal((40, 1))
+    result = compare(X, y, CLASSES, cv=[halves, halves[::-1]], random_state=0)
+    assert result.frame()["loss"].min() > 30, "all are certain, and wrong"
+    assert not result.mixtures
+    assert "best single expert" in result.verdict or "mean of y" in result.verdict
+
+
+@pytest.mark.filterwarnings("ignore:A FrozenEstimator")
+def test_a_fitted_classifier_is_asked_where_a_training_fold_has_one_class():
+    y, pairs = _one_class_folds()
+    X = np.random.default_rng(0).standard_normal((60, 2)) + (y == "yes")[:, None]
+    model = LogisticRegression().fit(X[::2], y[::2])
+    pool = [("frozen", FrozenEstimator(model)), ("broken", BrokenClassifier()), CLASSES[1]]
+    result = compare(X, y, pool, cv=pairs, random_state=0)
+    table = result.frame().set_index("name")
+    given = model.predict_proba(X)[np.arange(60), (y == "yes").astype(int)]
+    assert table["loss"]["frozen"] == pytest.approx(-np.log(given).mean())
+    assert "broken" not in table.index
+
+
+class BrokenClassifier(ClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        raise OSError("no file")
 
 
 @pytest.mark.parametrize("scoring", ["neg_mean_absolute_error", "r2"])

@@ -19,8 +19,11 @@ class MixtureClassifier(ClassifierMixin, Mixture):
     """Mixture of experts for classification.
 
     Parameters and attributes are those of `MixtureRegressor`, without `likelihood`: the likelihood is the probability
-    that an expert gave to the class observed. There is no feature-weighted stack. Experts need `predict_proba`, and see
-    classes as codes 0 … C-1; `oof_predictions_` has shape (n, K, C).
+    that an expert gave to the class observed. There is no feature-weighted stack. Experts are fitted to the labels of
+    y, or to codes 0, 1, … where their `fit` refuses these and none of their parameters names a class; their
+    probabilities are aligned by `classes_`. Those without `predict_proba` are calibrated: a logistic regression turns
+    their decision values, or predicted classes, of rows held out into probabilities. `oof_predictions_` has shape
+    (n, K, C).
 
     Attributes
     ----------

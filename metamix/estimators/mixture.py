@@ -17,7 +17,14 @@ from sklearn.utils.validation import check_is_fitted
 from metamix.data.folds import make_folds, repeatable
 from metamix.data.tables import is_frame, n_rows
 from metamix.engines import current_engine
-from metamix.estimators.resolution import check_parameters, input_tags, name_experts, resolve_experts, resolve_gates
+from metamix.estimators.resolution import (
+    DROP,
+    check_parameters,
+    input_tags,
+    name_experts,
+    resolve_experts,
+    resolve_gates,
+)
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, warn_of_failures
@@ -113,17 +120,19 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.cv = repeatable(self.cv)  # a generator could not be copied
         params = dict(super().get_params(deep=deep))
         if deep:
-            for name, expert in self._named_experts():
-                if hasattr(expert, "get_params") and not isinstance(expert, type):
+            for name, expert in self._named_experts(self.experts):
+                if isinstance(expert, str):
+                    params.setdefault(name, expert)
+                elif hasattr(expert, "get_params") and not isinstance(expert, type):
                     params[name] = expert
                     params.update({f"{name}__{key}": value for key, value in expert.get_params().items()})
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; an expert is replaced by its name and reached by ``name__parameter``."""
+        """Set parameters; an expert is replaced by its name, left out by "drop", and reached by ``name__parameter``."""
         if "experts" in params:
             self.experts = params.pop("experts")
-        named = self._named_experts()
+        named = self._named_experts(self._default_experts if self.experts is None else self.experts)
         own = inspect.signature(type(self)).parameters
         for name, _ in named:
             if name in params and name not in own:
@@ -136,17 +145,20 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             inside.setdefault(name, {})[rest] = params.pop(key)
         for name, values in inside.items():
             if not hasattr(dict(named)[name], "set_params"):
+                given = dict(named)[name]
+                what = "dropped" if given == DROP else f"given by name ({given!r})"
                 raise ValueError(
-                    f"expert {name!r} is given by name and has no parameters to set yet; give an estimator, "
-                    f"as in experts=[({name!r}, estimator)]."
+                    f"expert {name!r} is {what} and has no parameters to set; give an estimator, as in "
+                    f"set_params({name}=estimator)."
                 )
             dict(named)[name].set_params(**values)
         super().set_params(**params)
         return self
 
-    def _named_experts(self) -> list[tuple[str, Any]]:
+    @staticmethod
+    def _named_experts(experts: Any) -> list[tuple[str, Any]]:
         try:
-            return name_experts(self.experts or [])
+            return name_experts(experts or [])
         except (TypeError, ValueError):  # reported by fit; reading parameters must not fail
             return []
 
@@ -183,12 +195,12 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         X = check_X(self, self._clean(X, reset=True), reset=True)
         target, n_classes = self._check_target(y)
         groups = check_rows(X, target, groups)
-        problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
+        classes = None if n_classes is None else self.classes_
+        problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
         seeds = draw_seeds(self.random_state, len(named))
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
         check_folds(folds, problem.weight)
-        classes = getattr(self, "classes_", None)
         parts = set_up(self, named, gates, problem, classes, seeds, in_sample=folds.in_sample)
         with ExitStack() as context:
             if self.verbose:

@@ -126,7 +126,7 @@ class MixtureOfPredictions(BaseEstimator):
         self._check_parameters()
         resolved = resolve_gates(self.gate)
         target, n_classes = self._target(y)
-        names, given = read_answers(predictions, self.names)
+        names, given = read_answers(predictions, self.names, self.classes_)
         if len(given) != len(target):
             raise ValueError(f"predictions have {len(given)} rows, y has {len(target)}; give the same rows, in order.")
         values = check_answers(given, names, self.classes_)
@@ -145,13 +145,13 @@ class MixtureOfPredictions(BaseEstimator):
         check_folds(folds, np.ones(len(target)) if weight is None else weight)
         stack: Any = LogOpinionPool() if n_classes else LinearStack()
         if self.final_estimator is not None:
-            stack = EstimatorStack(prepare(self.final_estimator, gate_seed))
+            stack = EstimatorStack(prepare(self.final_estimator, gate_seed), self.classes_)
         settings = CandidateSettings(
             gates, constant_gate(), resolved.constant_competes, stack, None if n_classes else FeatureWeightedStack(),
             registry.likelihoods["categorical"]() if n_classes else resolve_likelihood(self.likelihood), features,
             self.final, self.objective, self.top_k, self.classes_, self.scoring,
         )  # fmt: skip
-        problem = Problem(_rows_of(X, len(target)), target, weight, groups, n_classes)
+        problem = Problem(_rows_of(X, len(target)), target, weight, groups, n_classes, self.classes_)
         nothing = np.zeros(len(names))
         first_level = OutOfFold(list(names), values, fit_seconds=nothing, predict_seconds=nothing.copy())
         self._fitted = fit_combination(problem, folds, first_level, (), settings).not_nested(ELSEWHERE)
@@ -239,7 +239,7 @@ class MixtureOfPredictions(BaseEstimator):
                 f"the mixture has no models of its own: give their answers to these rows as predictions=..., a column "
                 f"for each of {', '.join(names)}."
             )
-        _, given = read_answers(predictions, names)
+        _, given = read_answers(predictions, names, self.classes_)
         X = self._checked_X(X, len(given))
         values = check_answers(given, names, self.classes_, complete=True)
         return self._fitted.combine(_rows_of(X, len(given)), values)[0]
@@ -345,7 +345,8 @@ def fit_predictions(
     predictions : array-like of shape (n, K) or (n, K, C), data frame, or mapping from name to answers
         Of numbers, a column for each model. Of classes, probabilities in the order of ``np.unique(y)``; of
         two classes, (n, K) holds the probability of the second, as ``predict_proba(X)[:, 1]`` does. A
-        mapping holds (n,) or (n, C) for each model. Rows with NaN, which a model did not hold out, take no
+        mapping holds (n,) or (n, C) for each model; columns of a frame there that have names are aligned by these,
+        which are the classes. Rows with NaN, which a model did not hold out, take no
         part. Answers to rows that a model was trained on would make it look better than it is.
     X : array, sparse matrix or data frame of shape (n, d)
         What the gate looks at; None with ``gate_features="predictions"``.

@@ -21,13 +21,23 @@ Array = NDArray[np.float64]
 HIT, MOST_HITS = 1e-6, 0.99
 
 
-def read_answers(predictions: Any, names: Sequence[str] | None) -> tuple[list[str], Array]:
+def read_answers(
+    predictions: Any, names: Sequence[str] | None, classes: NDArray[Any] | None = None
+) -> tuple[list[str], Array]:
     """Names and answers (n, K) or (n, K, C) from an array, or from a frame or mapping, which has names.
+
+    Parameters
+    ----------
+    predictions : array-like, data frame or mapping
+        As of `fit_predictions`.
+    names : sequence of K str, optional
+    classes : ndarray of shape (C,), optional
+        Probabilities whose columns are named are put in this order.
 
     Raises
     ------
     ValueError
-        If there are no columns, not numbers, or names that do not fit them.
+        If there are no columns, not numbers, or names that do not fit models or classes.
 
     Examples
     --------
@@ -43,7 +53,7 @@ def read_answers(predictions: Any, names: Sequence[str] | None) -> tuple[list[st
 
 def _read(predictions: Any, names: Sequence[str] | None) -> tuple[list[str], Array]:
     if isinstance(predictions, Mapping) or is_frame(predictions):
-        return _read_by_name(predictions, names)
+        return _read_by_name(predictions, names, classes)
     values = _numbers(predictions, "predictions")
     if values.ndim < 2:
         raise ValueError(f"predictions have shape {values.shape}; give (n, K), a column for each model.")
@@ -57,28 +67,97 @@ def _read(predictions: Any, names: Sequence[str] | None) -> tuple[list[str], Arr
     return found, values
 
 
-def _read_by_name(predictions: Any, names: Sequence[str] | None) -> tuple[list[str], Array]:
-    columns: Any = predictions
-    known = list(predictions)
-    if not isinstance(predictions, Mapping):
-        import narwhals as nw
-
-        try:
-            columns = nw.from_native(predictions, eager_only=True)
-        except Exception as error:  # of any library: two columns of one name, most of all
-            raise ValueError(f"the frame of predictions cannot be read ({error}); name each column once.") from error
-        known = columns.columns
-    wanted = known if names is None else list(names)
-    absent = [name for name in wanted if name not in known]
+def _read_by_name(
+    predictions: Any, names: Sequence[str] | None, classes: NDArray[Any] | None
+) -> tuple[list[str], Array]:
+    models = _models(predictions, classes)
+    wanted = list(models) if names is None else [str(name) for name in names]
+    absent = [name for name in wanted if name not in models]
     if absent or not wanted:
-        raise ValueError(f"predictions lack {absent or 'columns'}; they have {known}.")
-    read = [_numbers(columns[name], f"predictions of {name!r}") for name in wanted]
+        raise ValueError(f"predictions lack {absent or 'columns'}; they have {list(models)}.")
+    read = [_answers_of_model(models[name], f"predictions of {name!r}", classes) for name in wanted]
     shapes = {one.shape for one in read}
     if len(shapes) > 1:
         raise ValueError(f"the models' predictions have different shapes, {sorted(shapes)}; give one for all.")
-    wanted = [str(name) for name in wanted]
     _check_names(wanted)
     return wanted, np.stack(read, axis=1)
+
+
+def _models(predictions: Any, classes: NDArray[Any] | None) -> dict[str, Any]:
+    """The answers of each model, by its name."""
+    columns = predictions
+    if not isinstance(predictions, Mapping):
+        if getattr(predictions.columns, "nlevels", 1) == 2:  # model and class, as `pd.concat` of a mapping makes them
+            columns = {name: predictions[name] for name in predictions.columns.unique(0)}
+        else:
+            columns, named = _columns_of(predictions, "the frame of predictions")
+            if classes is not None and named and any(_class_of(name, classes) is not None for name in columns):
+                raise ValueError(
+                    f"predictions have the columns {list(columns)}, among which are classes; a frame has a column for "
+                    "each model. Give the probabilities of one model as predictions={'name of the model': frame}."
+                )
+    models = {str(name): column for name, column in columns.items()}
+    if len(models) < len(columns):
+        raise ValueError(f"two models are called alike, among {list(columns)}; give each a name of its own.")
+    return models
+
+
+def _columns_of(frame: Any, what: str) -> tuple[dict[Any, Any], bool]:
+    """Columns of a frame as arrays, and whether they have names of their own."""
+    import narwhals as nw
+
+    labels = list(frame.columns)
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"{what} cannot be read: its columns are {labels}; name each column once.")
+    # pandas counts columns without names as a range, polars in words.
+    counted = type(frame.columns).__name__ == "RangeIndex" or labels == [f"column_{i}" for i in range(len(labels))]
+    read = nw.from_native(frame, eager_only=True)
+    return {label: read[:, i].to_numpy() for i, label in enumerate(labels)}, not counted
+
+
+def _answers_of_model(answers: Any, what: str, classes: NDArray[Any] | None) -> Array:
+    """Answers of one model as (n,), or probabilities (n, C) in the order of the classes."""
+    if classes is None:
+        return _numbers(answers, what)
+    if is_frame(answers):
+        columns, named = _columns_of(answers, f"the frame with {what}")
+        if named:
+            return _by_class(columns, what, classes)
+    values = _numbers(answers, what)
+    if values.ndim == 1 and len(classes) == 2:
+        # A number as the name of a column counts models as often as it is a class.
+        name = getattr(answers, "name", None)
+        place = _class_of(name, classes) if isinstance(name, str) else None
+        return _by_class({classes[1 if place is None else place]: values}, what, classes)
+    return values
+
+
+def _by_class(columns: Mapping[Any, Any], what: str, classes: NDArray[Any]) -> Array:
+    """Probabilities (n, C) from columns that are named after classes; zero for classes that a model does not know."""
+    found = {name: _class_of(name, classes) for name in columns}
+    unknown = [name for name, place in found.items() if place is None]
+    places = [place for place in found.values() if place is not None]
+    if unknown or not columns or len(set(places)) < len(places):
+        wrong = f"of which {unknown} are no classes" if unknown else "which are not one for each class"
+        raise ValueError(
+            f"{what} have columns {list(columns)}, {wrong}; y has the classes {classes.tolist()}. Name the columns "
+            "after the classes, or give an array in the order of the classes."
+        )
+    read = [_numbers(column, what) for column in columns.values()]
+    values = np.zeros((len(read[0]), len(classes)))
+    values[:, places] = np.column_stack(read)
+    if len(classes) == 2 and len(read) == 1:
+        values[:, 1 - places[0]] = 1 - read[0]
+    return values
+
+
+def _class_of(name: Any, classes: NDArray[Any]) -> int | None:
+    """The class that a column is named after; text, as files have it, also names a number."""
+    labels = classes.tolist()
+    found = [i for i, label in enumerate(labels) if label == name] or [
+        i for i, label in enumerate(labels) if str(label) == str(name)
+    ]
+    return found[0] if found else None
 
 
 def _numbers(values: Any, what: str) -> Array:

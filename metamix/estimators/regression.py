@@ -25,7 +25,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
     ----------
     experts : list of names, estimators or (name, estimator), optional
         A mixed pool by default. Experts by name prepare mixed columns, missing values and scales for themselves; an
-        estimator gets X as it came.
+        estimator gets X as it came. One in whose place is "drop" is left out.
     n_experts : int, "auto" or None
         Components of the mixture. With a number the list is a pool, and each of so many regimes takes the expert that
         fits it best out of fold; "auto" counts the regimes too. None is one component per expert with

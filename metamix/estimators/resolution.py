@@ -35,6 +35,8 @@ __all__ = [
 
 #: Names of columns and candidates, which no expert may have.
 RESERVED = {*CANDIDATES, "mean", "blend", "stacking", "oracle"}
+#: In the place of an expert: it takes no part, as in scikit-learn's VotingClassifier.
+DROP = "drop"
 #: Gates given by name look at so many principal components where x has more columns.
 MOST_GATE_COLUMNS = 40
 #: Trees of the forest among the candidates for the gate.
@@ -82,6 +84,7 @@ def resolve_experts(experts: Any, known: Mapping[str, Any], own: Iterable[str]) 
     Parameters
     ----------
     experts : list of names, estimators or (name, estimator)
+        Those in whose place is "drop" are left out.
     known : Mapping
         Registry of experts by name.
     own : iterable of str
@@ -104,6 +107,9 @@ def resolve_experts(experts: Any, known: Mapping[str, Any], own: Iterable[str]) 
     named = name_experts(experts)
     if not named:
         raise ValueError("experts is empty; give at least one, such as experts=['ridge', 'boosting'].")
+    dropped = [name for name, expert in named if isinstance(expert, str) and expert == DROP]
+    if len(dropped) == len(named):
+        raise ValueError(f"every expert is dropped ({', '.join(dropped)}); keep at least one.")
     names = [name for name, _ in named]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -118,6 +124,8 @@ def resolve_experts(experts: Any, known: Mapping[str, Any], own: Iterable[str]) 
             )
     resolved = []
     for name, expert in named:
+        if name in dropped:
+            continue
         part = known[expert]() if isinstance(expert, str) else expert
         if isinstance(part, type) or not (hasattr(part, "fit") and hasattr(part, "get_params")):
             raise ValueError(
@@ -322,8 +330,6 @@ def check_parameters(mixture: Any) -> None:
     if final is not None and is_classifier(final) != is_classifier(mixture):
         kind = "classifier" if is_classifier(mixture) else "regressor"
         raise ValueError(f"final_estimator={final!r} is no {kind}; give one, or None.")
-    if final is not None and is_classifier(mixture) and not hasattr(final, "predict_proba"):
-        raise ValueError(f"final_estimator={final!r} has no predict_proba; give a classifier that has.")
     if isinstance(mixture.start, str) and mixture.start not in (*NAMES, "proxy", "auto"):
         known = ", ".join((*NAMES, "proxy", "auto"))
         raise ValueError(f"start={mixture.start!r} is unknown; give one of {known}, labels or an (n, K) array.")

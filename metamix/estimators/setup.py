@@ -100,7 +100,7 @@ def set_up(
     )
     likelihood, stack, feature_stack = mixture._likelihood_and_stacks()
     if mixture.final_estimator is not None:
-        stack = EstimatorStack(prepare(mixture.final_estimator, int(seeds[-3])))
+        stack = EstimatorStack(prepare(mixture.final_estimator, int(seeds[-3])), classes)
     start = mixture.start
     if not isinstance(start, str):
         start = from_user(start, problem.n, components if known_number else None)

@@ -108,7 +108,14 @@ def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp
     (array(['a', 'b'], dtype='<U1'), array([1, 0]))
     """
     _there(estimator, y)
-    y = column_or_1d(_no_sparse(y), warn=True)
+    shape = np.shape(_no_sparse(y))
+    if len(shape) == 2 and shape[1] > 1:
+        raise ValueError(
+            f"y has shape {shape}, {shape[1]} labels for each row; a mixture of classifiers takes one. Fit one for "
+            "each label: sklearn.multioutput.MultiOutputClassifier(mixture).fit(X, y), or ClassifierChain(mixture) "
+            "where labels depend on each other."
+        )
+    y = column_or_1d(y, warn=True)
     if y.dtype.kind == "f":
         assert_all_finite(y, input_name="y")
     elif y.dtype == object and any(label is None or label != label for label in y):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,9 @@ class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     array([30.])
     """
 
+    #: The estimator inside is fitted to the same rows, in order.
+    hands_rows_on = True
+
     def __init__(self, regressor: Any, leaf: str | None = None) -> None:
         self.regressor = regressor
         self.leaf = leaf
@@ -177,7 +181,9 @@ class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         # Zero if the target is constant up to rounding: the prediction is then the mean.
         self.scale_ = np.where(scale <= 1e-12 * np.abs(self.mean_), 0.0, scale)
         standard = (y - self.mean_) / np.where(self.scale_ > 0, self.scale_, 1.0)
-        self.regressor_ = _fit_inner(small_leaves(self.regressor, self.leaf, len(y)), X, standard, sample_weight)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        with config_context(enable_metadata_routing=False):  # weights are passed on directly, not by request
+            self.regressor_ = small_leaves(self.regressor, self.leaf, len(y)).fit(X, standard, **weights)
         return self
 
     def predict(self, X: Any, **parameters: Any) -> Any:
@@ -208,8 +214,8 @@ class ScaledTarget(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier fitted to labels encoded as 0 ... C - 1, with weights passed on whatever the metadata routing.
 
-    XGBoost does not accept other labels; with metadata routing, CalibratedClassifierCV requires a request of its
-    inner classifier that cannot be set from outside.
+    XGBoost does not accept other labels; a `class_weight` by label becomes one by code. With metadata routing,
+    CalibratedClassifierCV requires a request of its inner classifier that cannot be set from outside.
 
     Parameters
     ----------
@@ -225,6 +231,9 @@ class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     array(['yes'], dtype='<U3')
     """
 
+    #: The estimator inside is fitted to the same rows, in order.
+    hands_rows_on = True
+
     def __init__(self, classifier: Any, leaf: str | None = None) -> None:
         self.classifier = classifier
         self.leaf = leaf
@@ -232,8 +241,20 @@ class EncodedLabels(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> EncodedLabels:
         """Fit to X (n, d), labels y (n,) and weights (n,)."""
         self.classes_, codes = np.unique(np.asarray(y), return_inverse=True)
-        self.classifier_ = _fit_inner(small_leaves(self.classifier, self.leaf, len(codes)), X, codes, sample_weight)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        with config_context(enable_metadata_routing=False):  # weights are passed on directly, not by request
+            inner = small_leaves(self.classifier, self.leaf, len(codes))
+            self.classifier_ = inner.set_params(**self._class_weights()).fit(X, codes, **weights)
         return self
+
+    def _class_weights(self) -> dict[str, Any]:
+        """Parameters of the classifier that are weights by label, by code."""
+        codes = {label: code for code, label in enumerate(self.classes_.tolist())}
+        return {
+            name: {codes[label]: weight for label, weight in value.items() if label in codes}
+            for name, value in self.classifier.get_params(deep=True).items()
+            if name.rpartition("__")[2] == "class_weight" and isinstance(value, Mapping)
+        }
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the labels (n,) of the rows of X (n, d)."""
@@ -270,9 +291,3 @@ def small_leaves(estimator: Any, leaf: str | None, n: int) -> Any:
     """
     one = clone(estimator)
     return one if leaf is None else one.set_params(**{leaf: min(getattr(one, leaf), max(n // 8, 2))})
-
-
-def _fit_inner(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
-    with config_context(enable_metadata_routing=False):  # weights are passed on directly, not by request
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return clone(estimator).fit(X, y, **weights)

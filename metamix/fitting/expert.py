@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
@@ -19,9 +20,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from metamix.data.tables import take_rows
+from metamix.fitting.calibration import calibrate
+from metamix.fitting.class_labels import Fit, align_classes, fit_to_labels, is_frozen
 from metamix.fitting.device_placement import Placement, move_to_cpu
+from metamix.fitting.early_stopping import stop_early, without_wrappers
 from metamix.fitting.fitted import FittedExpert, PerTarget
+from metamix.fitting.groups import group_arguments, resamples_rows, split_by_group
 from metamix.fitting.problem import NamedExpert, Problem
 
 __all__ = ["fit_expert", "name_and_prepare", "prepare", "takes_weights"]
@@ -47,6 +51,8 @@ def takes_weights(estimator: Any) -> str | None:
     'ridge__sample_weight'
     """
     if isinstance(estimator, Pipeline):
+        if resamples_rows(estimator):  # the last step gets other rows than the weights belong to
+            return None
         name, last = estimator.steps[-1]
         inner = None if last in (None, "passthrough") else takes_weights(last)
         return None if inner is None else f"{name}__{inner}"
@@ -107,6 +113,11 @@ def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None
     settings : mapping, optional
         Further parameters to set, such as those of a `Placement`.
 
+    Raises
+    ------
+    ValueError
+        If it cannot be cloned.
+
     Examples
     --------
     >>> from sklearn.ensemble import RandomForestRegressor
@@ -122,7 +133,13 @@ def prepare(estimator: Any, seed: int, settings: Mapping[str, Any] | None = None
             UserWarning,
             stacklevel=2,
         )
-    expert = clone(estimator)
+    try:
+        expert = clone(estimator)
+    except Exception as error:  # a foreign __init__ or get_params may raise anything
+        raise ValueError(
+            f"{type(estimator).__name__} cannot be cloned ({error}). Wrap it in an estimator whose __init__ stores its "
+            "parameters as they are given, and which makes the model in fit."
+        ) from error
     changes = dict(settings or {})
     parameters = expert.get_params(deep=True)
     for name, value in parameters.items():
@@ -141,16 +158,38 @@ def name_and_prepare(
 ) -> list[NamedExpert]:
     """Named experts, prepared; seeds and placements beyond them belong to other parts.
 
+    One that cannot be prepared fails when it is fitted, as experts do that cannot be fitted.
+
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
     >>> name_and_prepare([("line", Ridge())], [3], [Placement()])
     [NamedExpert(name='line', estimator=Ridge(random_state=3), seed=3, device='cpu')]
     """
-    return [
-        NamedExpert(name, prepare(expert, int(seed), place.settings), int(seed), place.device)
-        for (name, expert), seed, place in zip(named, seeds, placements, strict=False)
-    ]
+    prepared = []
+    for (name, expert), seed, place in zip(named, seeds, placements, strict=False):
+        try:
+            ready = prepare(expert, int(seed), place.settings)
+        except Exception as error:  # parameters of a foreign estimator may refuse anything
+            ready = Unprepared(str(error))
+        prepared.append(NamedExpert(name, ready, int(seed), place.device))
+    return prepared
+
+
+class Unprepared(BaseEstimator):
+    """In the place of an estimator that could not be prepared: its `fit` says why.
+
+    Parameters
+    ----------
+    reason : str
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def fit(self, X: Any, y: Any) -> NoReturn:
+        """Raise a ValueError with the reason."""
+        raise ValueError(self.reason)
 
 
 def fit_expert(
@@ -161,6 +200,9 @@ def fit_expert(
     negligible: float = 0,
 ) -> FittedExpert:
     """Fit a clone of one expert on some rows.
+
+    Experts get the groups where they split their rows once more; a classifier without `predict_proba` is calibrated on
+    rows that are held out; XGBoost, LightGBM and CatBoost stop early on such rows where they are to.
 
     Parameters
     ----------
@@ -185,7 +227,8 @@ def fit_expert(
     >>> round(float(line.predict(np.array([[3.0]]))[0]), 6)
     3.0
     """
-    model = clone(expert.estimator)
+    if isinstance(expert.estimator, Unprepared):
+        expert.estimator.fit(problem.X, problem.y)
     given = problem.sample_weight
     total = given if given is None or rows is None else given[rows]
     positive = used = None if total is None else total > 0
@@ -199,28 +242,62 @@ def fit_expert(
         total = total[used] if total is not None else None
         if not len(rows):
             raise ValueError("all rows have weight 0 for this expert")
+    fitted = _fit_rows(expert, problem, rows, total)
+    if problem.n_classes is None or hasattr(fitted.model, "predict_proba"):
+        return fitted
+    every = np.arange(problem.n) if rows is None else rows
+    return calibrate(fitted, partial(_fit_rows, expert, problem), problem, every, total, expert.seed)
+
+
+def _fit_rows(
+    expert: NamedExpert, problem: Problem, rows: NDArray[np.intp] | None, weight: Array | None
+) -> FittedExpert:
+    """Fit a clone of one expert on some rows with these weights."""
+    model = clone(expert.estimator)
     arguments: dict[str, Any] = {}
-    if total is not None and np.ptp(total) > 0:
-        weight_arguments = _weight_arguments(model, total)
+    if weight is not None and np.ptp(weight) > 0:
+        weight_arguments = _weight_arguments(model, weight)
         if weight_arguments is None:
-            sampled = _resample(total, expert.seed)
+            sampled = _resample(weight, expert.seed)
             rows = sampled if rows is None else rows[sampled]
         else:
             arguments = weight_arguments
-    X = problem.X if rows is None else take_rows(problem.X, rows)
-    y = problem.y if rows is None else problem.y[rows]
-    if problem.n_classes is None:
+    part = problem if rows is None else problem.take(rows)
+    X, y = part.X, part.y
+    labels = None if part.n_classes is None else part.class_labels[y]
+    splitters = {}
+    if part.groups is not None:
+        splitters = split_by_group(model, X, y if labels is None else labels, part.groups)
+        arguments |= group_arguments(model, part.groups)
+    model, early = stop_early(model, part.groups, expert.seed)
+    fit: Fit = partial(_fit, X=X, arguments=arguments)
+    if labels is None:
         if y.ndim == 2 and not get_tags(model).target_tags.multi_output:
-            model = PerTarget([clone(model).fit(X, y[:, t], **arguments) for t in range(y.shape[1])])
+            if is_frozen(model):
+                raise ValueError(f"{expert.name} is fitted to one target, and y has {y.shape[1]}")
+            model = PerTarget([_restored(fit(clone(model), y=y[:, t]), splitters, early) for t in range(y.shape[1])])
         else:
-            model = model.fit(X, y, **arguments)
+            model = _restored(fit(model, y=y), splitters, early)
         return FittedExpert(expert.name, _on_cpu(model, expert), n_targets=problem.n_targets, device=expert.device)
-    classes, codes = np.unique(y, return_inverse=True)
-    if len(classes) == 1:
+    present, codes = np.unique(y, return_inverse=True)
+    if len(present) == 1 and not is_frozen(model):
         # Most classifiers reject a single class; the rows of a fold, or those with weight, may have only one.
-        model, arguments = DummyClassifier(strategy="prior"), {}
-    model = _on_cpu(model.fit(X, codes, **arguments), expert)
+        model, fit = DummyClassifier(strategy="prior"), partial(_fit, X=X, arguments={})
+        splitters, early = {}, {}
+    model, by_code = fit_to_labels(model, fit, labels, codes)
+    classes = align_classes(model, part.class_labels, present, by_code)
+    model = _on_cpu(_restored(model, splitters, early), expert)
     return FittedExpert(expert.name, model, problem.n_classes, classes, device=expert.device)
+
+
+def _fit(model: Any, y: NDArray[Any], X: Any, arguments: Mapping[str, Any]) -> Any:
+    return model.fit(X, y, **arguments)
+
+
+def _restored(model: Any, splitters: Mapping[str, Any], early: Mapping[str, Any]) -> Any:
+    """A fitted model with the parameters that the user gave."""
+    model = without_wrappers(model, early)
+    return model.set_params(**splitters) if splitters else model
 
 
 def _on_cpu(model: Any, entry: NamedExpert) -> Any:

@@ -28,7 +28,8 @@ ROUNDING = 1e-6
 class FittedExpert:
     """A fitted expert and what it answers about.
 
-    `classes` holds the codes behind the columns of its predict_proba: a fold, or a weight, may lack some.
+    `classes` holds the codes behind the columns of its predict_proba: a fold, or a weight, may lack some. A model
+    that was fitted elsewhere may know further classes, coded -1; the others share their probability.
     `seconds` is what fitting took, `device` where that was.
     """
 
@@ -81,10 +82,7 @@ class FittedExpert:
                 raise ValueError(f"predict answered {values.shape[1]} columns for {what}")
             values = values[:, 0] if self.n_targets is None else values
         else:
-            assert self.classes is not None
-            if not values.shape[1] == len(self.classes) == self.n_classes:
-                known, values = values, np.zeros((len(values), self.n_classes))
-                values[:, self.classes] = known
+            values = self._by_class(values)
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum())
             raise ValueError(f"answered NaN or infinity for {bad} of {len(values)} rows")
@@ -95,6 +93,24 @@ class FittedExpert:
         if bad:
             raise ValueError(f"answered negative probabilities, or none at all, for {bad} of {len(values)} rows")
         return values if np.allclose(total, 1, rtol=0, atol=ROUNDING) else values / total
+
+    def _by_class(self, values: Array) -> Array:
+        """Columns (n, C), in the order of all classes."""
+        assert self.classes is not None
+        assert self.n_classes is not None
+        if values.ndim != 2 or values.shape[1] != len(self.classes):
+            raise ValueError(
+                f"predict_proba answered an array of shape {values.shape}, for {len(self.classes)} classes"
+            )
+        if len(self.classes) == self.n_classes and (self.classes == np.arange(self.n_classes)).all():
+            return values
+        known = self.classes >= 0
+        aligned = np.zeros((len(values), self.n_classes))
+        aligned[:, self.classes[known]] = values[:, known]
+        # A row that surely belongs to a class which is none of these may belong to any of those that it knows.
+        nowhere = (aligned == 0).all(axis=1) & (values[:, ~known] > 0).any(axis=1)
+        aligned[np.ix_(nowhere, self.classes[known])] = 1.0
+        return aligned
 
 
 @dataclass(frozen=True)

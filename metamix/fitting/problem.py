@@ -29,6 +29,8 @@ class Problem:
     groups : ndarray of shape (n,) or None
     n_classes : int or None
         C, or None for regression.
+    labels : ndarray of shape (C,) or None
+        The classes as the user names them; None if they are called by their codes.
     """
 
     X: Any
@@ -36,6 +38,7 @@ class Problem:
     sample_weight: Array | None = None
     groups: NDArray[Any] | None = None
     n_classes: int | None = None
+    labels: NDArray[Any] | None = None
 
     @property
     def n(self) -> int:
@@ -63,7 +66,12 @@ class Problem:
         if self.n_classes is None:
             return self, None
         present, codes = np.unique(self.y, return_inverse=True)
-        return replace(self, y=codes, n_classes=len(present)), present
+        return replace(self, y=codes, n_classes=len(present), labels=self.class_labels[present]), present
+
+    @property
+    def class_labels(self) -> NDArray[Any]:
+        """The classes as experts see them, (C,)."""
+        return np.arange(self.n_classes or 0) if self.labels is None else self.labels
 
     @property
     def weight(self) -> Array:

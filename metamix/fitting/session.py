@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
 from metamix.engines import Engine, Outcome, SerialEngine, Session
+from metamix.fitting.class_labels import ClassParameterError
 from metamix.fitting.expert import fit_expert
 from metamix.fitting.fitted import FittedExpert
 from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
@@ -293,7 +294,8 @@ class FitSession:
             emit(Event("task", names[outcome.index], count, len(jobs)))
         return found
 
-    def raise_all_failed(self, failures: Sequence[Failure]) -> NoReturn:
+    @staticmethod
+    def raise_all_failed(failures: Sequence[Failure]) -> NoReturn:
         """One error that says why each expert failed."""
         reasons = {failure.expert: failure.error for failure in reversed(failures)}
         listed = "; ".join(f"{name}: {error}" for name, error in reversed(reasons.items()))
@@ -330,6 +332,9 @@ class FitSession:
                 emit(Event("task", name, count, len(jobs)))
                 yield job, outcome.value
                 continue
+            if isinstance(outcome.error, ClassParameterError):  # a mistake to mend, not a fit that fails
+                outcome.error.add_note(f"raised by expert {name}")
+                raise outcome.error
             if self.on_error == "raise":
                 outcome.error.add_note(f"raised by expert {name}; on_error='drop' goes on without it")
                 raise outcome.error

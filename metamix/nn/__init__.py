@@ -13,6 +13,8 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"metamix.nn needs torch and skorch: pip install metamix[torch] ({error})") from error
 
+from metamix.nn.balance import update_balance
+from metamix.nn.collection import CollectedLosses, collect_losses
 from metamix.nn.experts import MLPExperts
 from metamix.nn.gates import (
     DSelectKGate,
@@ -24,7 +26,6 @@ from metamix.nn.gates import (
     smooth_step,
 )
 from metamix.nn.layers import MMoE, MoE
-from metamix.nn.losses import auxiliary_loss
 from metamix.nn.routing import Routing, RoutingInfo
 from metamix.nn.visibility import owned_and_shared
 
@@ -44,6 +45,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "CollectedLosses",
     "DSelectKGate",
     "FrozenExpert",
     "GumbelGate",
@@ -59,10 +61,11 @@ __all__ = [
     "RoutingInfo",
     "SoftmaxGate",
     "StaticGate",
-    "auxiliary_loss",
+    "collect_losses",
     "expected_load",
     "owned_and_shared",
     "smooth_step",
+    "update_balance",
 ]
 
 

@@ -20,8 +20,10 @@ from metamix.nn.experts import (
     outputs_by_expert,
     outputs_of_all,
     product_dtype,
+    trainable_parameters,
 )
-from metamix.nn.routing import Routing, SparseRouting, at_least_float32, full_precision, has_autocast
+from metamix.nn.gradients import zero_with_gradients
+from metamix.nn.routing import Routing, SparseRouting, at_least_float32, full_precision, has_autocast, rows_unknown
 
 #: Returns the forward-mode tangent of a tensor, if any; untyped in torch.
 _unpack: Callable[[Tensor], Any] = unpack_dual
@@ -126,7 +128,7 @@ def mix(
     reads : sequence of int, length K, or None
         Index of the stream that each expert reads; None: the first.
     dispatch : str
-        auto, dense, segments or grouped.
+        auto, dense, segments or grouped; where the number of rows is unknown (`rows_unknown`) always dense.
     share : float
         Share of ``kept`` that is true, estimated from shapes; used by "auto".
     work : int
@@ -149,7 +151,9 @@ def mix(
     torch.Size([5, 1, 2])
     """
     x = streams[0]
-    if dispatch == "auto":
+    if rows_unknown(x):
+        dispatch = "dense"
+    elif dispatch == "auto":
         dispatch = choose_dispatch(experts, x, share, work)
     if dispatch == "dense" or not x.shape[0]:
         return _dense(experts, x if reads is None else [streams[s] for s in reads], weights, kept)
@@ -197,9 +201,11 @@ def mix_one(experts: Experts, x: Tensor, routing: Routing, dispatch: str = "auto
     >>> mix_one(MLPExperts(4, 3, 8, 2), torch.zeros(5, 3), from_logits(torch.zeros(5, 4), top_k=2)).shape
     torch.Size([5, 2])
     """
-    if dispatch == "auto":
+    if rows_unknown(x):
+        dispatch = "dense"
+    elif dispatch == "auto":
         dispatch = choose_dispatch(experts, x, routing.share(), work)
-    if dispatch == "dense" and len(x) <= FEW_ROWS and isinstance(routing, SparseRouting):
+    if dispatch == "dense" and not rows_unknown(x) and len(x) <= FEW_ROWS and isinstance(routing, SparseRouting):
         # For few rows, gathering the selected outputs is faster than masking the others.
         outputs = outputs_of_all(experts, x)
         at = routing.indices.unsqueeze(2).expand(-1, -1, outputs.shape[2])
@@ -237,7 +243,7 @@ def _dense(experts: Experts, inputs: Tensor | list[Tensor], weights: Tensor, kep
         outputs = outputs.masked_fill_(~kept.unsqueeze(-1), 0)
     with full_precision(weights):
         raised = at_least_float32(outputs)
-        if weights.shape[1] == 1 and len(weights) <= FEW_ROWS:
+        if weights.shape[1] == 1 and not rows_unknown(weights) and len(weights) <= FEW_ROWS:
             return (raised * weights.transpose(1, 2)).sum(1, keepdim=True).to(outputs.dtype)
         return torch.bmm(weights.to(raised.dtype), raised).to(outputs.dtype)
 
@@ -253,9 +259,12 @@ def _segments(
     # Flattened to (n·K, T), so that one selection finds the weights of all tasks.
     factors = weights.transpose(1, 2).reshape(n * K, T).index_select(0, rows * K + owner)
     outputs = outputs_by_expert(experts, _pieces(streams, per_expert, reads))
-    total, dtype = None, weights.dtype
-    for output, factor, at in zip(outputs, torch.split_with_sizes(factors, counts), per_expert, strict=True):
+    total, dtype, idle = None, weights.dtype, []
+    for e, (output, factor, at) in enumerate(
+        zip(outputs, torch.split_with_sizes(factors, counts), per_expert, strict=True)
+    ):
         if output is None:
+            idle.append(e)
             continue
         dtype = output.dtype
         part = output if T == 1 else output.unsqueeze(1)
@@ -266,6 +275,10 @@ def _segments(
         total.index_add_(0, at, part)
     if total is None:  # all weights are zero: dense gives zeros of the right width
         return _dense(experts, streams[0] if reads is None else [streams[s] for s in reads], weights, kept)
+    # DistributedDataParallel waits for a gradient of every parameter, also where this process has no rows for it.
+    unused = trainable_parameters(experts, idle) if torch.is_grad_enabled() else []
+    if unused:
+        total = total + zero_with_gradients(unused)
     return total.view(n, T, -1).to(dtype)
 
 

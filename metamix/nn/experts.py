@@ -11,12 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import grouped_mm
+from torch.nn.parameter import is_lazy
 
-from metamix.nn.losses import forget_losses
-from metamix.nn.routing import at_least_float32, has_autocast
+from metamix.nn.routing import at_least_float32, has_autocast, rows_unknown
 
 #: Up to this many rows one batched product per layer is faster than a loop over experts on a CPU.
 FEW_ROWS = 256
+
+BATCH_NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+    nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d,
+)  # fmt: skip
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -92,7 +97,7 @@ class MLPExperts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs (n, K, o) of all experts for rows x (n, d), or for separate rows of each expert, x (K, n, d)."""
         n = x.shape[-2]
-        if x.is_cpu and n > FEW_ROWS:
+        if x.is_cpu and not rows_unknown(x) and n > FEW_ROWS:
             return torch.stack(list(self.each([x] * self.n_experts if x.ndim == 2 else x.unbind(0))), 1)
         h = x.expand(self.n_experts, n, x.shape[-1])
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -220,6 +225,38 @@ def count_experts(experts: Experts) -> int:
     return experts.n_experts if isinstance(experts, MLPExperts) else len(experts)
 
 
+def check_count(experts: Experts, n_experts: int) -> None:
+    """Check that there are still as many experts as the layer was built with.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> check_count(MLPExperts(4, 1, (), 1), 4)
+    """
+    now = count_experts(experts)
+    if now != n_experts:
+        raise ValueError(
+            f"The layer was built with {n_experts} experts and now has {now}, but its gate gives {n_experts} weights: "
+            "build a new layer with all experts."
+        )
+
+
+def trainable_parameters(experts: Experts, chosen: Sequence[int]) -> list[Tensor]:
+    """Trained and initialised parameters of some experts; empty for `MLPExperts`, in which all experts share them.
+
+    Examples
+    --------
+    >>> [tuple(p.shape) for p in trainable_parameters(nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 2)]), [1])]
+    [(2, 3), (2,)]
+    """
+    if isinstance(experts, MLPExperts):
+        return []  # its parameters are those of all experts
+    return [p for e in chosen for p in experts[e].parameters() if p.requires_grad and not is_lazy(p)]
+
+
 def outputs_of_all(experts: Experts, inputs: Tensor | Sequence[Tensor]) -> Tensor:
     """Outputs (n, K, o) of every expert for every row.
 
@@ -245,9 +282,9 @@ def outputs_of_all(experts: Experts, inputs: Tensor | Sequence[Tensor]) -> Tenso
     outputs: list[Tensor] = []
     try:
         for expert, rows in zip(experts, pieces, strict=True):
-            outputs.append(expert(rows))
+            outputs.append(_call(expert, rows))
         stacked = torch.stack(outputs, 1)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         _raise_misfit(experts, pieces, outputs, error)
         raise
     if stacked.ndim != 3:
@@ -255,11 +292,32 @@ def outputs_of_all(experts: Experts, inputs: Tensor | Sequence[Tensor]) -> Tenso
     return stacked
 
 
+def _call(expert: nn.Module, rows: Tensor) -> Any:
+    """Output of an expert; with fewer than two rows batch normalisation uses running statistics, as in evaluation.
+
+    Statistics of one row do not exist, and those of none would be moved towards zero.
+    """
+    if torch.compiler.is_compiling() or not expert.training or len(rows) > 1:
+        return expert(rows)
+    norms = [m for m in expert.modules() if isinstance(m, BATCH_NORMS) and m.training and m.track_running_stats]
+    # By hooks, because only a norm knows how many values per channel reach it; pixels of one row may be many.
+    hooks = [norm.register_forward_pre_hook(_evaluate_without_statistics) for norm in norms]
+    try:
+        return expert(rows)
+    finally:
+        for norm, hook in zip(norms, hooks, strict=True):
+            hook.remove()
+            norm.train()
+
+
+def _evaluate_without_statistics(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    norm.train(inputs[0].numel() > inputs[0].shape[1])
+
+
 def outputs_by_expert(experts: Experts, pieces: Iterable[Tensor]) -> Iterator[Tensor | None]:
     """Yield the output of each expert for its own rows (n_e, d); None where it has no rows.
 
-    An expert without rows is not called, because some layers (such as batch normalisation) reject empty batches;
-    the auxiliary losses of its last forward are cleared.
+    An expert without rows is not called, because some layers (such as batch normalisation) reject empty batches.
 
     Raises
     ------
@@ -279,12 +337,11 @@ def outputs_by_expert(experts: Experts, pieces: Iterable[Tensor]) -> Iterator[Te
     width: int | None = None
     for e, (expert, rows) in enumerate(zip(experts, pieces, strict=True)):
         if not len(rows):
-            forget_losses(expert)
             yield None
             continue
         try:
-            output = expert(rows)
-        except (RuntimeError, TypeError) as error:
+            output = _call(expert, rows)
+        except (RuntimeError, TypeError, ValueError) as error:
             _raise_rejected_rows(e, expert, rows, error)
             raise
         width = _check_output(e, expert, rows, output, width)
@@ -367,7 +424,7 @@ def _check_output(
 
 
 def _raise_rejected_rows(e: int, expert: nn.Module, rows: Tensor, error: Exception) -> None:
-    if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, RuntimeError | ValueError) and not isinstance(error, torch.OutOfMemoryError):
         raise ValueError(
             f"Expert {e} ({type(expert).__name__}) failed on rows of shape {tuple(rows.shape)}, {rows.dtype}: {error}"
         ) from error

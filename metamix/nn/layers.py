@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from metamix.nn.dispatch import check_dispatch, mix, mix_one, work_per_row
-from metamix.nn.experts import MLPExperts, count_experts, make_experts
+from metamix.nn.experts import MLPExperts, check_count, count_experts, make_experts
 from metamix.nn.gates import check_losses, default_losses, make_gate, route
-from metamix.nn.losses import AuxiliaryLosses, auxiliary_loss
+from metamix.nn.losses import AuxiliaryLosses
 from metamix.nn.routing import Routing, RoutingInfo, restore_leading_dims, routing_info
 from metamix.nn.visibility import check_length, check_visible
 
@@ -29,30 +29,30 @@ class MoE(nn.Module):
         Modules of any kind that map rows (n, d) to (n, o). Initialise each independently: copies of one module get
         the same gradients and stay copies.
     gate : str or torch.nn.Module
-        softmax, top_k, noisy_top_k, dselect_k, gumbel, static; or a module that maps rows (n, d) to
-        weights (n, K).
+        softmax, top_k, noisy_top_k, dselect_k, gumbel, static; or a module that maps rows (n, d) to a `Routing` or to
+        weights (n, K) that are nonnegative and sum to one.
     top_k : int or None
-        Experts selected per row; None: all, or two for top_k, noisy_top_k and dselect_k.
+        Experts selected per row; None: all, or two for top_k, noisy_top_k and dselect_k. A gate module with a
+        ``top_k`` of its own selects by that.
     gate_options : mapping or None
         Further parameters of the named gate, such as ``hidden``, ``temperature``, ``dropout`` or ``static``.
     losses : mapping of str to float, or None
         Auxiliary losses by name with their coefficients; None: none for soft gates, balance 0.01 for top-k,
-        importance and load 0.1 for noisy top-k. They have no effect until `auxiliary_loss` is added to your loss.
+        importance and load 0.1 for noisy top-k. They have no effect until you collect them with `collect_losses`
+        and add them to your loss.
     dispatch : str
         auto, dense (every expert on every row), segments (each expert on its selected rows) or grouped
-        (one grouped product; `MLPExperts` only).
+        (one grouped product; `MLPExperts` only). Programs of `torch.export` are dense.
 
     Attributes
     ----------
     experts : torch.nn.ModuleList or MLPExperts
     gate : torch.nn.Module
-    auxiliary_loss : Tensor
-        Weighted sum of this layer's auxiliary losses in the last training forward.
 
     Raises
     ------
     ValueError
-        If a name is unknown, top_k is not from 1 to K, or there are no experts.
+        If a name is unknown, top_k is not from 1 to K or not that of the gate, or there are no experts.
 
     References
     ----------
@@ -81,14 +81,13 @@ class MoE(nn.Module):
         self.experts = make_experts(experts, in_features)
         self.n_experts, self.work = count_experts(self.experts), work_per_row(self.experts)
         self.gate = make_gate(gate, in_features, self.n_experts, top_k, gate_options)
-        losses = default_losses(gate, top_k) if losses is None else losses
-        check_losses(losses, gate, top_k)
+        losses = default_losses(self.gate, top_k) if losses is None else losses
+        check_losses(losses, self.gate, top_k)
         self.losses = AuxiliaryLosses(losses)
 
-    @property
-    def auxiliary_loss(self) -> Tensor:
-        """Auxiliary loss of the last training forward, excluding layers nested inside the experts."""
-        return auxiliary_loss(self.losses)
+    def reset_parameters(self) -> None:
+        """Initialise the gate and the experts: all modules in them that have a `reset_parameters` of their own."""
+        reset_parts(self)
 
     @overload
     def forward(self, x: Tensor, return_info: Literal[False] = False) -> Tensor: ...
@@ -113,10 +112,14 @@ class MoE(nn.Module):
             If input or output widths are invalid.
         """
         rows = as_rows(x, self.in_features, "MoE")
+        check_count(self.experts, self.n_experts)
         routing = route(self.gate, rows, self.n_experts, self.top_k)
-        y = restore_leading_dims(mix_one(self.experts, rows, routing, self.dispatch, self.work), x.shape[:-1])
-        losses = self.losses([routing]) if self.training or return_info else []
-        return (y, routing_info(routing, losses[0], x.shape[:-1])) if return_info else y
+        mixed = mix_one(self.experts, rows, routing, self.dispatch, self.work)
+        losses: dict[str, Tensor] = {}
+        if self.training or return_info:
+            losses, mixed = self.losses(routing, mixed)
+        y = restore_leading_dims(mixed, x.shape[:-1])
+        return (y, routing_info(routing, losses, x.shape[:-1])) if return_info else y
 
 
 class MMoE(nn.Module):
@@ -156,8 +159,6 @@ class MMoE(nn.Module):
     [torch.Size([5, 1]), torch.Size([5, 3])]
     """
 
-    visible: Tensor
-
     def __init__(
         self,
         in_features: int,
@@ -178,8 +179,9 @@ class MMoE(nn.Module):
         self.dispatch = check_dispatch(dispatch)
         self.experts = make_experts(experts, in_features)
         self.n_experts, self.work = count_experts(self.experts), work_per_row(self.experts)
-        self.register_buffer("visible", check_visible(visible, n_tasks, self.n_experts), persistent=False)
-        self.visible_experts = [row.nonzero().flatten().tolist() for row in self.visible]
+        mask = check_visible(visible, n_tasks, self.n_experts).tolist()
+        # Lists and not a buffer, which would be empty on the meta device.
+        self.visible_experts = [[e for e, seen in enumerate(row) if seen] for row in mask]
         gates = list(gate) if isinstance(gate, Sequence) and not isinstance(gate, str) else [gate] * n_tasks
         check_length(gates, n_tasks, "gates, one per task")
         counts = [len(visible_experts) for visible_experts in self.visible_experts]
@@ -189,19 +191,18 @@ class MMoE(nn.Module):
         )
         # For each task the first task with the same gate module.
         self.first = [next(s for s in range(t + 1) if self.gate[s] is self.gate[t]) for t in range(n_tasks)]
-        losses = default_losses(gates[0], top_k) if losses is None else losses
-        for g in gates:
-            check_losses(losses, g, top_k)
-        self.losses = AuxiliaryLosses(losses)
+        wanted = [default_losses(g, top_k) if losses is None else losses for g in self.gate]
+        for g, of_gate in zip(self.gate, wanted, strict=True):
+            check_losses(of_gate, g, top_k)
+        self.losses = nn.ModuleList(AuxiliaryLosses(of_gate) for of_gate in wanted)
         check_length(towers, n_tasks, "towers, one per task")
         self.towers = None if towers is None else nn.ModuleList(towers)
         check_length(reads, self.n_experts, "reads, one per expert")
         self.reads = None if reads is None else [int(read) for read in reads]
 
-    @property
-    def auxiliary_loss(self) -> Tensor:
-        """Auxiliary loss of the last training forward, summed over the gates of this layer."""
-        return auxiliary_loss(self.losses)
+    def reset_parameters(self) -> None:
+        """Initialise gates, experts and towers: all modules in them that have a `reset_parameters` of their own."""
+        reset_parts(self)
 
     @overload
     def forward(self, x: Tensor | Sequence[Tensor], return_info: Literal[False] = False) -> list[Tensor]: ...
@@ -235,19 +236,20 @@ class MMoE(nn.Module):
         leading = streams[0].shape[:-1]
         rows = [as_rows(stream, self.in_features, "MMoE") for stream in streams]
         self._check_streams(rows)
+        check_count(self.experts, self.n_experts)
         first = self.first if len(rows) == 1 else list(range(self.n_tasks))
         routings = self._route(rows, first)
         weights = torch.stack([self._expand_columns(r.weights, t) for t, r in enumerate(routings)], 1)
         kept, share = self._needed_answers(routings)
         reads = self.reads if len(rows) > 1 else None
         mixed = mix(self.experts, rows, weights, kept, reads=reads, dispatch=self.dispatch, share=share, work=self.work)
+        losses: dict[int, dict[str, Tensor]] = {}
+        if self.training or return_info:
+            for t in sorted(set(first)):
+                losses[t], mixed = self.losses[t](routings[t], mixed)
         outputs = [restore_leading_dims(y, leading) for y in mixed.unbind(1)]
         if self.towers is not None:
             outputs = [tower(y) for tower, y in zip(self.towers, outputs, strict=True)]
-        if not (self.training or return_info):
-            return outputs
-        own = [t for t in range(self.n_tasks) if first[t] == t]
-        losses = dict(zip(own, self.losses([routings[t] for t in own]), strict=True))
         if not return_info:
             return outputs
         return outputs, [self._routing_info(t, routings[t], losses[first[t]], leading) for t in range(self.n_tasks)]
@@ -273,11 +275,16 @@ class MMoE(nn.Module):
             )
         return routings
 
+    def _columns(self, t: int, device: torch.device) -> Tensor | None:
+        """Indices (K_t,) of the experts of a task; None if these are all."""
+        mine = self.visible_experts[t]
+        return None if len(mine) == self.n_experts else torch.tensor(mine, device=device)
+
     def _expand_columns(self, values: Tensor, t: int) -> Tensor:
         """Expand the columns (n, K_t) of a task's experts to all experts (n, K)."""
-        if len(self.visible_experts[t]) == self.n_experts:
+        columns = self._columns(t, values.device)
+        if columns is None:
             return values
-        columns = self.visible[t].nonzero().flatten()
         return values.new_zeros(values.shape[0], self.n_experts).index_copy(1, columns, values)
 
     def _needed_answers(self, routings: list[Routing]) -> tuple[Tensor | None, float]:
@@ -285,7 +292,8 @@ class MMoE(nn.Module):
         masks = [routing.mask() for routing in routings]
         if all(mask is None for mask in masks):
             return None, 1.0
-        needed = torch.zeros(routings[0].weights.shape[0], self.n_experts, dtype=torch.bool, device=self.visible.device)
+        weights = routings[0].weights
+        needed = torch.zeros(weights.shape[0], self.n_experts, dtype=torch.bool, device=weights.device)
         unneeded = 1.0
         for t, (routing, mask) in enumerate(zip(routings, masks, strict=True)):
             whole = torch.ones_like(routing.weights, dtype=torch.bool) if mask is None else mask
@@ -295,7 +303,7 @@ class MMoE(nn.Module):
         return needed, 1 - unneeded
 
     def _routing_info(self, t: int, routing: Routing, losses: dict[str, Tensor], leading: torch.Size) -> RoutingInfo:
-        columns = None if len(self.visible_experts[t]) == self.n_experts else self.visible[t].nonzero().flatten()
+        columns = self._columns(t, routing.weights.device)
         return routing_info(routing, losses, leading, columns, self.n_experts)
 
 
@@ -315,3 +323,22 @@ def as_rows(x: Tensor, in_features: int, who: str) -> Tensor:
     if x.ndim == 0 or x.shape[-1] != in_features:
         raise ValueError(f"{who} expects x of shape (..., {in_features}), in_features last; got {tuple(x.shape)}.")
     return x.flatten(0, -2) if x.ndim > 1 else x.unsqueeze(0)
+
+
+def reset_parts(module: nn.Module) -> None:
+    """Call `reset_parameters` of each child of a module, or of its children where it has none.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(nn.Linear(2, 1), nn.ReLU())
+    >>> _ = nn.init.zeros_(network[0].weight)
+    >>> reset_parts(network)
+    >>> bool(network[0].weight.any())
+    True
+    """
+    for child in module.children():
+        reset = getattr(child, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        else:
+            reset_parts(child)

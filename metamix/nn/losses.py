@@ -1,15 +1,15 @@
-"""Auxiliary losses of gates, by name with a coefficient; the value of the last training forward is stored."""
+"""Auxiliary losses of gates, by name with a coefficient."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from metamix.nn.routing import Routing, row_entropy
+from metamix.nn.collection import LossSource
+from metamix.nn.routing import Routing, mean_over_rows, row_entropy
 
 
 def balance(routing: Routing) -> Tensor:
@@ -40,7 +40,7 @@ def balance(routing: Routing) -> Tensor:
     """
     counts = routing.counts()
     share = counts / counts.sum().clamp(min=1)
-    return counts.numel() * (share * _mean(routing.probabilities)).sum()
+    return counts.numel() * (share * mean_over_rows(routing.probabilities)).sum()
 
 
 def importance(routing: Routing) -> Tensor:
@@ -85,7 +85,7 @@ def z(routing: Routing) -> Tensor:
     """
     if routing.logits is None:
         raise ValueError("The loss 'z' needs logits, and this gate returns weights only: remove it from losses.")
-    return _mean(torch.logsumexp(routing.logits, -1).square())
+    return mean_over_rows(torch.logsumexp(routing.logits, -1).square())
 
 
 def entropy(routing: Routing) -> Tensor:
@@ -100,7 +100,7 @@ def entropy(routing: Routing) -> Tensor:
     tensor(1.3863)
     """
     p = routing.probabilities if routing.selectors is None else routing.selectors.flatten(0, 1)
-    return _mean(row_entropy(p))
+    return mean_over_rows(row_entropy(p))
 
 
 def mutual_information(routing: Routing) -> Tensor:
@@ -116,7 +116,7 @@ def mutual_information(routing: Routing) -> Tensor:
     tensor(-0.6931)
     """
     p = routing.probabilities
-    return _mean(row_entropy(p)) - row_entropy(_mean(p))
+    return mean_over_rows(row_entropy(p)) - row_entropy(mean_over_rows(p))
 
 
 LOSSES: dict[str, Callable[[Routing], Tensor]] = {
@@ -129,28 +129,18 @@ LOSSES: dict[str, Callable[[Routing], Tensor]] = {
 }
 
 
-def _mean(values: Tensor) -> Tensor:
-    # A batch without rows contributes zero.
-    return values.sum(0) / max(values.shape[0], 1)
-
-
 def _variation(values: Tensor) -> Tensor:
     return values.var(correction=0) / (values.mean().square() + 1e-10)
 
 
-class AuxiliaryLosses(nn.Module):
-    """Compute auxiliary losses; the weighted sum of the last training forward is stored.
+class AuxiliaryLosses(LossSource):
+    """Compute the auxiliary losses of a gate; in training `collect_losses` collects their weighted sum.
 
     Parameters
     ----------
     coefficients : mapping of str to float
-        Coefficient in the total by name of the loss (balance, importance, load, z, entropy, mutual_information);
+        Coefficient in the sum by name of the loss (balance, importance, load, z, entropy, mutual_information);
         with 0 the loss is only reported.
-
-    Attributes
-    ----------
-    total : Tensor or None
-        Sum of coefficient times loss in the last training forward; None before.
 
     Raises
     ------
@@ -171,68 +161,16 @@ class AuxiliaryLosses(nn.Module):
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"The auxiliary loss {name!r} is unknown.{hint} Give some of {', '.join(LOSSES)}.")
         self.coefficients = {name: float(value) for name, value in coefficients.items()}
-        self.total: Tensor | None = None
 
-    def forward(self, routings: Sequence[Routing]) -> list[dict[str, Tensor]]:
-        """Losses by name of each routing; in training their weighted sum is stored as ``total``."""
-        found = [{name: LOSSES[name](routing) for name in self.coefficients} for routing in routings]
-        if self.training:
-            terms = [self.coefficients[name] * value for losses in found for name, value in losses.items()]
-            self.total = torch.stack(terms).sum() if terms else None
-        return found
-
-    def forget(self) -> None:
-        """Clear the total of the last training forward."""
-        self.total = None
+    def forward(self, routing: Routing, output: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses by name of a routing, and the output of the layer, to be used instead (see `LossSource`)."""
+        found = {name: LOSSES[name](routing) for name in self.coefficients}
+        if self.training and found:
+            output = self.contribute(
+                torch.stack([self.coefficients[name] * found[name] for name in found]).sum(), output
+            )
+        return found, output
 
     def extra_repr(self) -> str:
         """Text inside the parentheses of the repr."""
         return ", ".join(f"{name}={value:g}" for name, value in self.coefficients.items())
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The total holds an autograd graph, which cannot be copied or pickled.
-        return {**self.__dict__, "total": None}
-
-
-def auxiliary_loss(network: nn.Module) -> Tensor:
-    """Sum of the auxiliary losses of the last training forward of a network, nested layers included.
-
-    Add it to your own loss before ``backward``. A module used in several places of the network counts once, with
-    the value of its last call.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-
-    Returns
-    -------
-    Tensor
-        A scalar; zero if no layer has an auxiliary loss.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from metamix.nn import MoE
-    >>> layer = MoE(3, [nn.Linear(3, 1), nn.Linear(3, 1)], top_k=1, losses={"z": 1.0})
-    >>> network = nn.Sequential(nn.Linear(4, 3), layer)
-    >>> _ = network(torch.zeros(5, 4))
-    >>> bool(auxiliary_loss(network) > 0)
-    True
-    """
-    totals = [m.total for m in network.modules() if isinstance(m, AuxiliaryLosses) and m.total is not None]
-    if totals:
-        return torch.stack([total.to(totals[0].device) for total in totals]).sum()
-    first = next(network.parameters(), None)
-    return torch.zeros((), device=None if first is None else first.device)
-
-
-def forget_losses(module: nn.Module) -> None:
-    """Clear the stored auxiliary losses of a module and its submodules.
-
-    Examples
-    --------
-    >>> forget_losses(AuxiliaryLosses({}))
-    """
-    for part in module.modules():
-        if isinstance(part, AuxiliaryLosses):
-            part.forget()

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metamix.nn.collection import collect_losses
 from metamix.nn.experts import outputs_of_all
 from metamix.nn.gates import route
 from metamix.nn.layers import MoE
-from metamix.nn.losses import auxiliary_loss
 from metamix.nn.routing import at_least_float32
 
 LIKELIHOODS = ("gaussian", "laplace", "student_t")
@@ -119,14 +119,16 @@ class MixtureNetwork(nn.Module):
         """Weights and full probabilities (n, K), outputs (n, K, o) and the auxiliary loss."""
         rows = self.embedding(numbers, codes)
         layer = self.mixture
-        routing = route(layer.gate, rows, layer.n_experts, layer.top_k)
-        if self.training:
-            layer.losses([routing])
+        with collect_losses(layer) as losses:
+            routing = route(layer.gate, rows, layer.n_experts, layer.top_k)
+            outputs = at_least_float32(outputs_of_all(layer.experts, rows))
+            if self.training:
+                _, outputs = layer.losses(routing, outputs)
         return {
             "weights": routing.weights,
             "probabilities": routing.probabilities,
-            "outputs": at_least_float32(outputs_of_all(layer.experts, rows)),
-            "auxiliary": auxiliary_loss(layer),
+            "outputs": outputs,
+            "auxiliary": losses.total(),
         }
 
     def gate_probabilities(self, numbers: Tensor, codes: Tensor) -> Tensor:

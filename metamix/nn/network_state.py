@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from metamix.nn.losses import forget_losses
 from metamix.nn.settings import history_frame
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ class NetworkLearner(BaseEstimator, ABC):
         """Build the untrained network."""
 
     def _store_network(self, network: nn.Module) -> None:
-        """Store a trained network on the CPU, without the autograd graph of its last batch."""
-        forget_losses(network)
+        """Store a trained network on the CPU."""
         self.network_ = network.cpu().eval()
 
     @property

@@ -14,8 +14,8 @@ from sklearn.utils.multiclass import type_of_target
 from torch import Tensor, nn
 
 from metamix.data.frames import array_of_lists
+from metamix.nn.collection import collect_losses
 from metamix.nn.layers import MMoE
-from metamix.nn.losses import auxiliary_loss
 from metamix.nn.validation import is_missing, units_of
 
 Array = NDArray[np.float64]
@@ -311,8 +311,9 @@ class TaskNetwork(nn.Module):
 
     def forward(self, numbers: Tensor, codes: Tensor) -> dict[str, Any]:
         """Outputs (n, width) of every task, and the auxiliary loss."""
-        outputs = self.mixture(self.embedding(numbers, codes))
-        return {"outputs": outputs, "auxiliary": auxiliary_loss(self.mixture)}
+        with collect_losses(self.mixture) as losses:
+            outputs = self.mixture(self.embedding(numbers, codes))
+        return {"outputs": outputs, "auxiliary": losses.total()}
 
 
 class DetailedTaskNetwork(nn.Module):

@@ -14,6 +14,7 @@ from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRSc
 from skorch.helper import predefined_split
 from torch import nn
 
+from metamix.nn.balance import update_balance
 from metamix.nn.tabular import Batches, Table
 from metamix.progress import Event, emit
 
@@ -61,7 +62,7 @@ class TrainingSettings:
 
 
 class TrainingLoop(NeuralNet):
-    """skorch network that passes a user's `KeyboardInterrupt` on to the caller.
+    """skorch network that balances gates after each step and passes a user's `KeyboardInterrupt` on to the caller.
 
     skorch ends training at every `KeyboardInterrupt`, because its callbacks raise it to stop. Here only one raised by
     a callback at the beginning or end of an epoch has that effect; others, also those from listeners to progress
@@ -76,6 +77,12 @@ class TrainingLoop(NeuralNet):
         self._between_epochs = method_name in ("on_epoch_begin", "on_epoch_end")
         super().notify(method_name, **more)
         self._between_epochs = False
+
+    def train_step(self, batch: Any, **more: Any) -> Any:
+        """Make a step of the optimiser, and one of the bias controllers."""
+        step = super().train_step(batch, **more)
+        update_balance(self.module_)
+        return step
 
     def fit_loop(self, *args: Any, **more: Any) -> Any:
         """Train; store an interruption, so that callbacks are still called at the end."""

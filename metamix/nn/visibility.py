@@ -46,10 +46,11 @@ def owned_and_shared(
     >>> visible.int().tolist(), reads
     ([[1, 0, 1], [0, 1, 1]], (0, 1, 2))
     """
-    mine = torch.eye(n_tasks, dtype=torch.bool).repeat_interleave(owned, dim=1)
-    visible = torch.cat([mine, torch.ones(n_tasks, shared, dtype=torch.bool)], dim=1)
+    rows = [[t == owner for owner in range(n_tasks) for _ in range(owned)] + [True] * shared for t in range(n_tasks)]
     if shared_stream:
-        visible = torch.cat([visible, torch.ones(1, visible.shape[1], dtype=torch.bool)])
+        rows.append([True] * (n_tasks * owned + shared))
+    # On the CPU also where modules are built on the meta device, as the mask has to be read.
+    visible = torch.tensor(rows, dtype=torch.bool, device="cpu")
     reads = [t for t in range(n_tasks) for _ in range(owned)] + [n_tasks] * shared
     return visible, tuple(reads)
 
@@ -69,8 +70,8 @@ def check_visible(visible: Any, n_tasks: int, n_experts: int) -> Tensor:
             [ True,  True]])
     """
     if visible is None:
-        return torch.ones(n_tasks, n_experts, dtype=torch.bool)
-    mask = torch.as_tensor(visible).bool().cpu()
+        return torch.ones(n_tasks, n_experts, dtype=torch.bool, device="cpu")
+    mask = torch.as_tensor(visible, device="cpu").bool()
     if mask.shape != (n_tasks, n_experts):
         raise ValueError(
             f"visible has shape {tuple(mask.shape)}; expected ({n_tasks}, {n_experts}), a row per task and a "

@@ -241,7 +241,7 @@ class _CandidateFit:
         fitted = clone(stack).fit(
             values, problem.y, [(rows, test) for _, rows, test in opened],
             rows=np.flatnonzero(folds.held_out & (problem.weight > 0)), sample_weight=problem.sample_weight,
-            features=features, inside=inside,
+            features=features, groups=problem.groups, inside=inside,
         )  # fmt: skip
         known = np.isfinite(fitted.oof_).reshape(problem.n, -1).all(axis=1)
         predictions = np.asarray(values.mean(axis=1))  # where no fold can fit a stack, the plain average

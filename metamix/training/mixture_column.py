@@ -207,8 +207,8 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
         assert job.folds is not None
         folds, fold = job.folds, job.nested.position[1]
     rows = np.arange(problem.n) if fold == ALL_ROWS else folds.pairs[fold][0]
-    part = problem.take(rows)
-    part, present = part.with_present_classes()
+    whole = problem.take(rows)
+    part, present = whole.with_present_classes()
     inner = folds if fold == ALL_ROWS else folds.inside(fold, part.X, part.y, part.groups)
     few = np.count_nonzero(part.weight) <= FEW_ROWS
     inner = inner.merged(MORE_FOLDS if few else INNER_FOLDS, part.weight > 0)
@@ -216,7 +216,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     settings = replace(settings, search=search)
     failures: list[Failure] = []
     if part.n_classes == 1:
-        fitted = replace(fit_expert(inputs.experts[0], part, None, None), n_classes=problem.n_classes, classes=present)
+        fitted = fit_expert(inputs.experts[0], whole, None, None)
     else:
         with FitSession(inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible) as session:
             # The capacity of the proxies is known from all rows.

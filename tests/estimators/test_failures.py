@@ -7,7 +7,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, RepeatedKFold, TimeSeriesSplit
 from sklearn.neighbors import KNeighborsRegressor
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from metamix import MixtureRegressor, compare, make_regimes
 from metamix.gates import SoftmaxGate
@@ -195,3 +195,69 @@ def test_the_folds_that_need_nesting_are_counted_and_not_those_of_repeats():
     assert not said[RepeatedKFold]
     assert said[KFold] == "it would take 435 fits of every expert"
     assert said[TimeSeriesSplit].startswith("no model behind")
+
+
+# --- parts that cannot be cloned -----------------------------------------------------------------
+
+
+class Unclonable(Ridge):
+    """Stores another parameter than the one given, as CatBoost does with cat_features."""
+
+    def __init__(self, alpha=1.0):
+        super().__init__(alpha=float(alpha) + 1)
+
+
+class Unreadable(Ridge):
+    """Refuses to be set up."""
+
+    def __init__(self, alpha=1.0, random_state=None):
+        super().__init__(alpha=alpha, random_state=random_state)
+
+    def set_params(self, **parameters):
+        raise AttributeError("no parameter of mine is set")
+
+
+@EVERY
+@pytest.mark.parametrize(("part", "says"), [(Unclonable(), "cannot be cloned"), (Unreadable(), "no parameter of mine")])
+def test_an_expert_that_cannot_be_prepared_is_dropped_and_recorded(specialize, part, says):
+    X, y = table(80)
+    parameters = settings(specialize)
+    mixture = MixtureRegressor([("bad", part), ("ridge", RIDGE), ("tree", TREE)], **parameters).fit(X, y)
+    assert "bad" not in mixture.named_experts_
+    assert set(mixture.failures_["expert"]) == {"bad"}
+    assert mixture.failures_["error"].str.contains(says).all()
+    alone = MixtureRegressor([("ridge", RIDGE), ("tree", TREE)], **parameters).fit(X, y)
+    assert list(alone.named_experts_) == list(mixture.named_experts_)
+    with pytest.raises(ValueError, match=says):
+        MixtureRegressor([("bad", part), ("ridge", RIDGE)], on_error="raise", **parameters).fit(X, y)
+    with pytest.raises(ValueError, match=f"every expert failed.*{says}"):
+        MixtureRegressor([("bad", part)], **parameters).fit(X, y)
+
+
+def test_compare_goes_on_without_an_expert_that_cannot_be_cloned():
+    X, y = table(60)
+    result = compare(X, y, [("bad", Unclonable()), ("ridge", RIDGE)], cv=2, random_state=0)
+    assert "bad" not in set(result.frame()["name"])
+    assert "cannot be cloned" in result.failures[0].error
+
+
+def test_catboost_with_categorical_columns_is_dropped_where_it_cannot_be_cloned():
+    catboost = pytest.importorskip("catboost")
+    X, y = table(60)
+    X[:, 0] = np.arange(60) % 3
+    model = catboost.CatBoostRegressor(iterations=2, verbose=0, cat_features=[0], allow_writing_files=False)
+    mixture = MixtureRegressor([("cat", model), ("ridge", RIDGE)], **settings(False)).fit(X, y)
+    assert "ridge" in mixture.named_experts_
+    assert ("cat" in mixture.named_experts_) != ("cat" in set(mixture.failures_["expert"]))
+
+
+def test_a_gate_or_final_estimator_that_cannot_be_cloned_is_named():
+    X, y = table(60)
+
+    class Gate(DecisionTreeClassifier):
+        def __init__(self, max_depth=2):
+            super().__init__(max_depth=max_depth + 1)
+
+    for parts in ({"gate": Gate()}, {"final_estimator": Unclonable()}):
+        with pytest.raises(ValueError, match=r"(Gate|Unclonable) cannot be cloned.*__init__"):
+            MixtureRegressor([("ridge", RIDGE)], **{**settings(False), **parts}).fit(X, y)

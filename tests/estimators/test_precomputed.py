@@ -244,9 +244,99 @@ def test_it_is_an_estimator_that_can_be_copied_and_stored():
         MixtureOfPredictions().predict(X, given)
 
 
+X, Y, GIVEN = halves(40)
+
+
+# --- names of classes and models ------------------------------------------------------
+
+
+def shares(classes, n=80):
+    """X, y, and a model's out-of-fold probabilities in the order of the classes."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(len(classes), size=n)
+    X = rng.standard_normal((n, 2)) + codes[:, None]
+    return X, np.asarray(classes)[codes], cross_val_predict(LogisticRegression(), X, codes, method="predict_proba")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pandas in one frame"])
+@pytest.mark.parametrize("classes", [["no", "yes"], ["a", "b", "c"], [1, 2], [3, 5, 7], [False, True]], ids=str)
+def test_columns_named_after_classes_come_in_any_order(classes, library):
+    X, y, given = shares(classes)
+    expected = fit_predictions({"model": given}, X, y, gate="constant", random_state=0)
+    for order in (np.arange(len(classes))[::-1], np.roll(np.arange(len(classes)), 1)):
+        if library == "polars":
+            frame = pytest.importorskip("polars").DataFrame({str(classes[c]): given[:, c] for c in order})
+        else:
+            frame = pd.DataFrame(given[:, order], columns=[classes[c] for c in order])
+        several = {"model": frame}
+        if library == "pandas in one frame":
+            several = pd.concat(several, axis=1)
+        mixture = fit_predictions(several, X, y, gate="constant", random_state=0)
+        np.testing.assert_allclose(mixture.oof_predictions_, expected.oof_predictions_)
+        np.testing.assert_allclose(mixture.predict_proba(X, several), expected.predict_proba(X, {"model": given}))
+        np.testing.assert_allclose(mixture.predict_proba(X, {"model": given}), mixture.predict_proba(X, several))
+
+
+def test_columns_without_names_are_in_the_order_of_the_classes():
+    X, y, given = shares([1, 2])
+    expected = fit_predictions({"model": given}, X, y, gate="constant", random_state=0).oof_predictions_
+    for frame in (pd.DataFrame(given), pytest.importorskip("polars").DataFrame(given)):
+        found = fit_predictions({"model": frame}, X, y, gate="constant", random_state=0)
+        np.testing.assert_allclose(found.oof_predictions_, expected)
+
+
+def test_one_named_column_is_the_probability_of_its_class():
+    X, y, given = shares(["no", "yes"])
+    expected = fit_predictions({"a": given, "b": given}, X, y, gate="constant", random_state=0).oof_predictions_
+    frame = pd.DataFrame(given, columns=["no", "yes"])
+    for one in ("no", "yes"):
+        several = {"a": frame[[one]], "b": frame[one]}
+        found = fit_predictions(several, X, y, gate="constant", random_state=0)
+        np.testing.assert_allclose(found.oof_predictions_, expected)
+    found = fit_predictions({"a": frame["no"], "b": given[:, 1]}, X, y, gate="constant", random_state=0)
+    np.testing.assert_allclose(found.oof_predictions_, expected)
+
+
+def test_a_class_that_a_model_does_not_know_has_probability_zero():
+    X, y, _ = shares(["a", "b", "c"])
+    frame = pd.DataFrame({"c": np.full(80, 0.75), "a": np.full(80, 0.25)})
+    found = fit_predictions({"model": frame}, X, y, gate="constant", random_state=0)
+    np.testing.assert_allclose(found.oof_predictions_[0, 0], [0.25, 0, 0.75])
+
+
+@pytest.mark.parametrize("names", [["no", "maybe"], ["No", "Yes"], [0, 2], ["p_no", "p_yes"]])
+def test_columns_named_after_no_class_are_refused(names):
+    X, y, given = shares(["no", "yes"])
+    frame = pd.DataFrame(given, columns=names)
+    with pytest.raises(ValueError, match=rf"'model' have columns .*{names[1]!r}.* are no classes.*\['no', 'yes'\]"):
+        fit_predictions({"model": frame}, X, y)
+    mixture = fit_predictions({"model": given}, X, y, gate="constant", random_state=0)
+    with pytest.raises(ValueError, match="are no classes"):
+        mixture.predict(X, {"model": frame})
+
+
+def test_a_frame_of_one_models_classes_is_not_taken_for_models():
+    X, y, given = shares(["no", "yes"])
+    with pytest.raises(ValueError, match=r"\['yes', 'no'\], among which are classes.*a column for each model"):
+        fit_predictions(pd.DataFrame(given, columns=["yes", "no"]), X, y)
+    X, y, given = shares([0, 1])  # two models whose columns are counted
+    found = fit_predictions(pd.DataFrame({0: given[:, 1], 1: given[:, 1]}).set_axis(range(2), axis=1), X, y)
+    np.testing.assert_allclose(found.oof_predictions_[:, 0], given)
+
+
+def test_models_whose_names_are_numbers():
+    for given in ({1: GIVEN[:, 0], 2: GIVEN[:, 1]}, pd.DataFrame(GIVEN)):
+        mixture = fit_predictions(given, X, Y, gate="constant", random_state=0)
+        assert mixture.names_[0] in ("0", "1")
+        expected = fit_predictions(GIVEN, X, Y, gate="constant", random_state=0).predict(X, GIVEN)
+        np.testing.assert_allclose(mixture.predict(X, given), expected)
+        assert fit_predictions(given, X, Y, names=[1], gate="constant", random_state=0).names_[0] == "1"
+    with pytest.raises(ValueError, match="two models are called alike"):
+        fit_predictions({1: GIVEN[:, 0], "1": GIVEN[:, 1]}, X, Y)
+
+
 # --- what is refused -----------------------------------------------------------------
 
-X, Y, GIVEN = halves(40)
 LABELS = np.where(Y > 0, "yes", "no")
 SHARES = np.full((40, 2), 0.5)
 

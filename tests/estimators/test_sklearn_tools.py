@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from metamix import MixtureClassifier, MixtureRegressor, make_regimes
+from metamix import MixtureClassifier, MixtureRegressor, compare, make_regimes
 from metamix.gates import SoftmaxGate
 
 NUMBERS = [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))]
@@ -147,3 +147,44 @@ def test_a_parameter_of_an_expert_by_name_is_refused_with_a_remedy(experts):
     assert mixture.experts is experts, "nothing is changed"
     changed = MixtureRegressor([("ridge", Ridge()), "tree"]).set_params(ridge__alpha=2.0)
     assert dict(changed.experts[:1])["ridge"].alpha == 2.0
+
+
+# --- experts that are left out -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("specialize", [False, True])
+def test_an_expert_that_is_dropped_takes_no_part(specialize):
+    X, y = make_regimes(80, random_state=0)
+    settings = {"cv": 2, "gate": "constant", "random_state": 0, "max_rounds": 1, "specialize": specialize}
+    pool = [("a", Ridge()), ("b", Ridge(10.0)), ("c", Ridge(30.0))]
+    mixture = MixtureRegressor(pool, **settings).set_params(b="drop")
+    assert mixture.get_params()["b"] == "drop"
+    assert "b__alpha" not in mixture.get_params()
+    dropped = clone(mixture).fit(X, y)
+    alone = MixtureRegressor([pool[0], pool[2]], **settings).fit(X, y)
+    assert list(dropped.named_experts_) == list(alone.named_experts_)
+    np.testing.assert_allclose(dropped.predict(X), alone.predict(X))
+    again = mixture.set_params(b=Ridge(10.0)).fit(X, y)
+    np.testing.assert_allclose(again.predict(X), MixtureRegressor(pool, **settings).fit(X, y).predict(X))
+
+
+def test_what_is_dropped_can_be_searched_and_compared():
+    X, y = make_regimes(60, random_state=0)
+    pool = [("a", Ridge()), ("b", DecisionTreeRegressor(max_depth=2, random_state=0))]
+    mixture = MixtureRegressor(pool, cv=2, gate="constant", specialize=False, random_state=0)
+    search = GridSearchCV(mixture, {"b": ["drop", Ridge(5.0)]}, cv=2, error_score="raise").fit(X, y)
+    assert len(search.cv_results_["params"]) == 2
+    names = compare(X, y, [pool[0], ("b", "drop")], cv=2, random_state=0).frame()["name"].tolist()
+    assert "a" in names
+    assert "b" not in names
+
+
+def test_experts_by_name_and_of_the_default_can_be_dropped():
+    assert MixtureRegressor(["ridge", "forest"]).set_params(forest="drop")._resolve_experts()[0][0] == "ridge"
+    names = [name for name, _ in MixtureRegressor()._resolve_experts()]
+    kept = [name for name, _ in MixtureRegressor().set_params(**{names[0]: "drop"})._resolve_experts()]
+    assert kept == names[1:]
+    with pytest.raises(ValueError, match="every expert is dropped"):
+        MixtureRegressor(["ridge"]).set_params(ridge="drop").fit(np.zeros((9, 1)), np.arange(9.0))
+    with pytest.raises(ValueError, match=r"'ridge' is dropped.*set_params\(ridge=estimator\)"):
+        MixtureRegressor(["ridge"]).set_params(ridge="drop").set_params(ridge__alpha=2)

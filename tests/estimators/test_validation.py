@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import TargetEncoder
@@ -269,7 +269,6 @@ def test_a_fold_that_trains_on_no_weight_is_refused():
     [
         (MixtureRegressor, LogisticRegression(), "is no regressor"),
         (MixtureClassifier, Ridge(), "is no classifier"),
-        (MixtureClassifier, RidgeClassifier(), "has no predict_proba"),
     ],
 )
 def test_a_final_estimator_of_the_wrong_kind_is_refused(mixture, final, message):

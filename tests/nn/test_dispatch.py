@@ -240,3 +240,24 @@ def test_grouped_rejects_what_it_does_not_support():
         odd(torch.zeros(3, 5))
     with pytest.raises(ValueError, match="dispatch='sorted' is unknown"):
         MoE(5, MLPExperts(2, 5, (), 5), dispatch="sorted")
+
+
+@pytest.mark.parametrize("kind", ["MoE", "MMoE"])
+def test_an_expert_without_rows_has_gradient_zero(kind):
+    torch.manual_seed(0)
+    experts = [nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), nn.Linear(4, 3)]
+    with torch.no_grad():
+        experts[2].weight.fill_(torch.nan)  # zero times a parameter would be NaN
+    options = {"top_k": 1, "dispatch": "segments", "losses": {}}
+    layer = MoE(4, experts, **options) if kind == "MoE" else MMoE(4, experts, 2, **options)
+    for gate in [layer.gate] if kind == "MoE" else layer.gate:
+        with torch.no_grad():
+            gate.map.layers[0].bias[0] = 100.0
+    y = layer(torch.randn(6, 4))
+    y = y if kind == "MoE" else sum(y)
+    assert y.isfinite().all()
+    y.sum().backward()
+    for expert in experts[1:]:
+        for parameter in expert.parameters():
+            assert torch.equal(parameter.grad, torch.zeros_like(parameter))
+    assert experts[0].weight.grad.any()

@@ -6,9 +6,6 @@ import scipy.stats
 
 torch = pytest.importorskip("torch", reason="metamix.nn needs torch")
 
-from torch import nn  # noqa: E402
-
-from metamix.nn import MoE, auxiliary_loss  # noqa: E402
 from metamix.nn.losses import balance, entropy, importance, load, mutual_information, z  # noqa: E402
 from metamix.nn.routing import from_logits  # noqa: E402
 
@@ -57,46 +54,3 @@ def test_an_empty_batch_has_loss_zero():
     routing = from_logits(torch.zeros(0, 3), 2)
     for loss in (balance, importance, load, z, entropy, mutual_information):
         assert loss(routing) == 0
-
-
-def nested():
-    """An inner layer, and an outer layer that has it as an expert; both with top-1 gates."""
-    inner = MoE(4, [nn.Linear(4, 3), nn.Linear(4, 3), nn.Linear(4, 3)], top_k=1, losses={"z": 1.0})
-    outer = MoE(4, [inner, nn.Linear(4, 3)], top_k=1, losses={"z": 0.5}, dispatch="segments")
-    for layer in (inner, outer):
-        nn.init.normal_(layer.gate.map.layers[0].weight)
-    return inner, outer
-
-
-def test_losses_sum_over_nested_layers_and_have_gradients():
-    inner, outer = nested()
-    network = nn.Sequential(nn.Linear(4, 4), outer)
-    network(torch.randn(20, 4))
-    total = auxiliary_loss(network)
-    torch.testing.assert_close(total, outer.auxiliary_loss + inner.auxiliary_loss)
-    total.backward()
-    assert inner.gate.map.layers[0].weight.grad.abs().sum() > 0
-    assert network[0].weight.grad.abs().sum() > 0
-
-
-def test_evaluation_keeps_the_training_total():
-    layer = MoE(4, [nn.Linear(4, 3) for _ in range(3)], top_k=2)
-    layer(torch.randn(5, 4))
-    before = layer.auxiliary_loss
-    layer.eval()(torch.randn(6, 4), return_info=True)
-    assert layer.auxiliary_loss == before
-
-
-def test_an_inner_layer_without_rows_has_no_loss():
-    _, outer = nested()
-    outer(torch.randn(50, 4))
-    auxiliary_loss(outer).backward()
-    with torch.no_grad():
-        outer.gate.map.layers[0].bias[0] = -1000.0
-    outer(torch.randn(20, 4))
-    torch.testing.assert_close(auxiliary_loss(outer), outer.auxiliary_loss)
-    auxiliary_loss(outer).backward()  # through the old graph this would fail
-
-
-def test_a_network_without_mixtures_has_loss_zero():
-    assert auxiliary_loss(nn.Linear(3, 2)) == 0

@@ -6,6 +6,7 @@ import scipy.special
 
 torch = pytest.importorskip("torch", reason="metamix.nn needs torch")
 
+from metamix.nn.gates import make_gate  # noqa: E402
 from metamix.nn.routing import MANY_ROWS, SHORT_ROW, from_logits, largest, softmax  # noqa: E402
 
 
@@ -40,3 +41,13 @@ def test_top_k_weights():
 def test_softmax_of_short_and_long_rows(n):
     scores = 3 * torch.randn(n, SHORT_ROW - 1)
     np.testing.assert_allclose(softmax(scores), scipy.special.softmax(scores.numpy(), axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [3, MANY_ROWS, 2 * MANY_ROWS])
+@pytest.mark.parametrize("K", [2, 4, SHORT_ROW, 8, 16])
+def test_softmax_is_stored_by_rows(n, K):
+    # Products with weights that are stored by columns take about twice as long.
+    weights = softmax(torch.randn(n, K))
+    assert weights.stride() == (K, 1)
+    for gate in ("softmax", "static", "gumbel"):
+        assert make_gate(gate, 3, K)(torch.randn(n, 3)).weights.is_contiguous()

@@ -95,3 +95,12 @@ def test_a_loss_that_is_not_finite_raises(two_lines):
         warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match=r"The loss is not finite .* lower learning_rate"):
             NeuralMixtureRegressor(2, learning_rate=1e30, **BRIEF).fit(x, y)
+
+
+def test_the_bias_controller_moves_in_training(two_lines):
+    options = {"top_k": 1, "gate_options": {"bias_rate": 0.5}, "early_stopping": False}
+    # Of 61 rows two experts cannot have the same number, so that each of the steps moves the bias.
+    model = NeuralMixtureRegressor(2, **options, **{**BRIEF, "max_epochs": 3}).fit(*two_lines(61))
+    bias = model.network_.mixture.gate.bias
+    assert bias[0] == -bias[1]
+    assert bias[0].item() in (-1.5, -0.5, 0.5, 1.5)

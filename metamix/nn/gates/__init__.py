@@ -14,7 +14,7 @@ from metamix.nn.gates.dselect import DSelectKGate, smooth_step
 from metamix.nn.gates.logits import check_top_k
 from metamix.nn.gates.noisy import GumbelGate, NoisyTopKGate, expected_load
 from metamix.nn.gates.softmax import SoftmaxGate, StaticGate
-from metamix.nn.routing import Routing, SparseRouting, at_least_float32, from_weights, full_precision
+from metamix.nn.routing import Routing, SparseRouting, at_least_float32, full_precision, keep_largest
 
 __all__ = [
     "GATES", "DSelectKGate", "GumbelGate", "NoisyTopKGate", "SoftmaxGate", "StaticGate", "check_losses",
@@ -29,6 +29,9 @@ GATES: dict[str, Callable[..., nn.Module]] = {
     "gumbel": GumbelGate,
     "static": StaticGate,
 }
+_CLASSES = (SoftmaxGate, NoisyTopKGate, DSelectKGate, GumbelGate, StaticGate)
+#: How far the weights of a custom gate may be from a sum of one; a softmax in bfloat16 is within 0.004.
+WEIGHT_TOLERANCE = 0.02
 #: Gates for which top_k defaults to 2.
 _NEED_TOP_K = {"top_k", "noisy_top_k", "dselect_k"}
 
@@ -61,7 +64,8 @@ def make_gate(
     Raises
     ------
     ValueError
-        If the name is unknown, top_k is out of range, or options are unknown or given with a module.
+        If the name is unknown, top_k is out of range or not that of a module, or options are unknown or given with a
+        module.
 
     Examples
     --------
@@ -72,6 +76,7 @@ def make_gate(
     if isinstance(gate, nn.Module):
         if options:
             raise ValueError(f"gate_options={dict(options)} need the name of a gate; set them on the module itself.")
+        _check_same_top_k(gate, top_k, who)
         return gate
     if gate not in GATES:
         near = difflib.get_close_matches(str(gate), GATES, n=1)
@@ -88,21 +93,21 @@ def make_gate(
         ) from error
 
 
-def default_losses(gate: str | nn.Module, top_k: int | None) -> dict[str, float]:
+def default_losses(gate: nn.Module, top_k: int | None) -> dict[str, float]:
     """Default auxiliary losses of a gate: none for soft gates.
 
     Examples
     --------
-    >>> default_losses("softmax", None), default_losses("softmax", 2)
+    >>> default_losses(SoftmaxGate(3, 4), None), default_losses(SoftmaxGate(3, 4), 2)
     ({}, {'balance': 0.01})
     """
-    if gate == "noisy_top_k":
+    if isinstance(gate, NoisyTopKGate):
         return {"importance": 0.1, "load": 0.1}
-    return {"balance": 0.01} if isinstance(gate, str) and _is_sparse(gate, top_k) else {}
+    return {"balance": 0.01} if _is_sparse(gate, top_k) else {}
 
 
-def check_losses(losses: Mapping[str, float], gate: str | nn.Module, top_k: int | None) -> None:
-    """Check that the losses are defined for a named gate.
+def check_losses(losses: Mapping[str, float], gate: nn.Module, top_k: int | None) -> None:
+    """Check that the losses are defined for a gate of this package.
 
     Raises
     ------
@@ -112,23 +117,38 @@ def check_losses(losses: Mapping[str, float], gate: str | nn.Module, top_k: int 
 
     Examples
     --------
-    >>> check_losses({"balance": 0.01}, "softmax", top_k=1)
+    >>> check_losses({"balance": 0.01}, SoftmaxGate(3, 4), top_k=1)
     """
-    if not isinstance(gate, str):
+    if not isinstance(gate, _CLASSES):
         return
+    name = type(gate).__name__
     if "balance" in losses and not _is_sparse(gate, top_k):
         raise ValueError(
-            f"The loss 'balance' counts the selected experts, and gate={gate!r} without top_k selects all: use "
+            f"The loss 'balance' counts the selected experts, and {name} without top_k selects all: use "
             "'mutual_information', 'entropy' or a sparse gate."
         )
-    if "load" in losses and gate != "noisy_top_k":
-        raise ValueError(f"The loss 'load' needs the noise of gate='noisy_top_k', got gate={gate!r}: use 'balance'.")
-    if "z" in losses and gate == "dselect_k":
-        raise ValueError("The loss 'z' needs logits over experts, which gate='dselect_k' does not have: use 'entropy'.")
+    if "load" in losses and not isinstance(gate, NoisyTopKGate):
+        raise ValueError(f"The loss 'load' needs the noise of gate='noisy_top_k', got {name}: use 'balance'.")
+    if "z" in losses and isinstance(gate, DSelectKGate):
+        raise ValueError(f"The loss 'z' needs logits over experts, which {name} does not have: use 'entropy'.")
 
 
-def _is_sparse(gate: str, top_k: int | None) -> bool:
-    return gate != "dselect_k" and (top_k is not None or gate in _NEED_TOP_K)
+def _is_sparse(gate: nn.Module, top_k: int | None) -> bool:
+    return not isinstance(gate, DSelectKGate) and (top_k or _own_top_k(gate)) is not None
+
+
+def _own_top_k(gate: nn.Module) -> Any:
+    """Number of experts that a gate selects by itself; None if it leaves the selection to the layer."""
+    return getattr(gate, "top_k", None)
+
+
+def _check_same_top_k(gate: nn.Module, top_k: int | None, who: str) -> None:
+    own = _own_top_k(gate)
+    if top_k is not None and own is not None and own != top_k:
+        raise ValueError(
+            f"{who}: the layer has top_k={top_k} and {type(gate).__name__} its own top_k={own}; build the gate with "
+            f"top_k={top_k} or leave top_k of the layer None."
+        )
 
 
 def route(gate: nn.Module, x: Tensor, n_experts: int, top_k: int | None = None) -> Routing:
@@ -140,7 +160,7 @@ def route(gate: nn.Module, x: Tensor, n_experts: int, top_k: int | None = None) 
     x : Tensor of shape (n, d)
     n_experts : int
     top_k : int or None
-        Weights kept per row where the gate returns a tensor of weights.
+        Weights kept per row where the gate does not select experts itself.
 
     Returns
     -------
@@ -149,7 +169,8 @@ def route(gate: nn.Module, x: Tensor, n_experts: int, top_k: int | None = None) 
     Raises
     ------
     ValueError
-        If the weights are not of shape (n, K).
+        If the weights are not of shape (n, K) or, returned as a tensor, no probabilities; or if the gate selects
+        another number of experts than top_k.
 
     Examples
     --------
@@ -157,6 +178,7 @@ def route(gate: nn.Module, x: Tensor, n_experts: int, top_k: int | None = None) 
     >>> route(gate, torch.zeros(5, 3), n_experts=2).weights.shape
     torch.Size([5, 2])
     """
+    _check_same_top_k(gate, top_k, "gate")
     # Under autocast the selection of experts would be made in reduced precision.
     with full_precision(x):
         output = gate(_cast_for_gate(gate, x))
@@ -169,7 +191,27 @@ def route(gate: nn.Module, x: Tensor, n_experts: int, top_k: int | None = None) 
             f"The gate {type(gate).__name__} returned {what} for {x.shape[0]} rows; "
             f"expected weights of shape ({x.shape[0]}, {n_experts}), one column per expert."
         )
-    return output if isinstance(output, Routing) else from_weights(at_least_float32(weights), top_k)
+    if not isinstance(output, Routing):
+        weights = at_least_float32(weights)
+        _check_probabilities(weights, gate)
+        output = Routing(weights, weights)
+    if top_k is None or _own_top_k(gate) is not None or output.indices is not None:
+        return output
+    return keep_largest(output, top_k, raw=getattr(gate, "raw", None))
+
+
+def _check_probabilities(weights: Tensor, gate: nn.Module) -> None:
+    if torch.compiler.is_compiling() or weights.is_meta:  # there are no values to check
+        return
+    # Comparisons with NaN are false: a row with NaN has NaN as its answer, as it has with other gates.
+    wrong = (weights < 0).any(-1) | ((weights.sum(-1) - 1).abs() > WEIGHT_TOLERANCE)
+    if wrong.any():
+        row = ", ".join(f"{weight:.3g}" for weight in weights[wrong][0].tolist()[:5])
+        raise ValueError(
+            f"The gate {type(gate).__name__} returned rows such as ({row}{', ...' if weights.shape[1] > 5 else ''}); "
+            "weights must be nonnegative and sum to one. If they are logits, end the gate with torch.nn.Softmax(-1); "
+            "if they are meant to have another sum, return Routing(weights, probabilities)."
+        )
 
 
 def _cast_for_gate(gate: nn.Module, x: Tensor) -> Tensor:

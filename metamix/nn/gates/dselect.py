@@ -105,7 +105,16 @@ class DSelectKGate(nn.Module):
         self.n_experts, self.top_k, self.gamma = n_experts, top_k, gamma
         m = (n_experts - 1).bit_length()
         self.map = None if static else LogitMap(in_features, top_k * (m + 1))
-        self.logits = nn.Parameter(INITIAL_STD * torch.randn(top_k * (m + 1))) if static else None
+        self.logits = nn.Parameter(torch.empty(top_k * (m + 1))) if static else None
+        if static:  # a map has initialised itself
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise the map or the logits with small numbers."""
+        if self.map is not None:
+            self.map.reset_parameters()
+        if self.logits is not None:
+            nn.init.normal_(self.logits, std=INITIAL_STD)
 
     def forward(self, x: Tensor) -> Routing:
         """Route rows x (n, d)."""

@@ -35,6 +35,31 @@ def check_top_k(top_k: int | None, n_experts: int, who: str) -> None:
         )
 
 
+class SmallLinear(nn.Linear):
+    """Linear map that is initialised with normal weights of a given standard deviation and zero biases.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    std : float
+
+    Examples
+    --------
+    >>> SmallLinear(3, 2, std=0.0)(torch.ones(1, 3)).tolist()
+    [[0.0, 0.0]]
+    """
+
+    def __init__(self, in_features: int, out_features: int, std: float) -> None:
+        self.std = std  # first, since the base class initialises the weights
+        super().__init__(in_features, out_features)
+
+    def reset_parameters(self) -> None:
+        """Initialise the weights and biases."""
+        super().reset_parameters()
+        nn.init.normal_(self.weight, std=self.std)
+        nn.init.zeros_(self.bias)
+
+
 class LogitMap(nn.Module):
     """Logits of rows: a linear map, or a network with ReLU if ``hidden`` lists widths.
 
@@ -46,6 +71,8 @@ class LogitMap(nn.Module):
     in_features, out_features : int
     hidden : int or sequence of int
         Widths of hidden layers; () is linear.
+    std : float
+        Standard deviation of the initial weights of the last layer.
 
     Examples
     --------
@@ -53,22 +80,21 @@ class LogitMap(nn.Module):
     torch.Size([5, 2])
     """
 
-    def __init__(self, in_features: int, out_features: int, hidden: int | Sequence[int] = ()) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, hidden: int | Sequence[int] = (), std: float = INITIAL_STD
+    ) -> None:
         super().__init__()
-        widths = [in_features, *widths_of(hidden), out_features]
+        widths = [in_features, *widths_of(hidden)]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1])
-        self.reset_parameters()
+        self.layers = nn.Sequential(*layers, SmallLinear(widths[-1], out_features, std))
 
     def reset_parameters(self) -> None:
         """Initialise the last layer with small weights, the others as torch does."""
-        *hidden, last = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
-        for layer in hidden:
-            layer.reset_parameters()
-        nn.init.normal_(last.weight, std=INITIAL_STD)
-        nn.init.zeros_(last.bias)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, K) of rows x (n, d)."""

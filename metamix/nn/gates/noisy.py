@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from metamix.nn.gates.logits import LogitMap, check_top_k
-from metamix.nn.routing import Routing, from_logits, from_weights
+from metamix.nn.routing import Routing, from_logits, keep_largest
 
 
 def expected_load(clean: Tensor, noisy: Tensor, spread: Tensor, top_k: int) -> Tensor:
@@ -94,9 +94,13 @@ class NoisyTopKGate(nn.Module):
         super().__init__()
         check_top_k(top_k, n_experts, "NoisyTopKGate")
         self.map = LogitMap(in_features, n_experts, hidden)
-        self.noise = LogitMap(in_features, n_experts)
-        nn.init.zeros_(next(self.noise.parameters()))
+        self.noise = LogitMap(in_features, n_experts, std=0.0)
         self.top_k, self.temperature, self.raw = top_k, temperature, raw
+
+    def reset_parameters(self) -> None:
+        """Initialise both maps, that of the noise with zeros."""
+        self.map.reset_parameters()
+        self.noise.reset_parameters()
 
     def forward(self, x: Tensor) -> Routing:
         """Route rows x (n, d)."""
@@ -163,6 +167,11 @@ class GumbelGate(nn.Module):
         # A buffer: saved in the state_dict and moved with the module.
         self.register_buffer("draws", gumbel(torch.empty(draws, n_experts)))
 
+    def reset_parameters(self) -> None:
+        """Initialise the map, and draw the noise of evaluation again."""
+        self.map.reset_parameters()
+        self.draws.copy_(gumbel(torch.empty_like(self.draws)))
+
     def forward(self, x: Tensor) -> Routing:
         """Route rows x (n, d)."""
         logits = self.map(x)
@@ -173,8 +182,7 @@ class GumbelGate(nn.Module):
             return from_logits(logits, self.top_k, scores=logits / self.temperature)
         noise = self.draws.to(logits.dtype)
         mean = torch.softmax((logits.unsqueeze(-2) + noise) / self.temperature, -1).mean(-2)
-        kept = from_weights(mean, self.top_k)
-        return Routing(kept.weights, mean, logits, kept.indices)
+        return keep_largest(Routing(mean, mean, logits), self.top_k)
 
 
 def gumbel(like: Tensor) -> Tensor:

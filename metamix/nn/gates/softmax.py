@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from metamix.nn.gates.logits import INITIAL_STD, LogitMap, check_top_k, drop_experts
+from metamix.nn.recomputation import in_backward
 from metamix.nn.routing import Routing, at_least_float32, from_logits
 
 
@@ -30,9 +32,15 @@ class SoftmaxGate(nn.Module):
     dropout : float
         Probability that an expert is dropped for a row in training (Zhao et al. 2019).
     bias_rate : float
-        Step of the bias controller, which balances the load without a loss: after each training forward the bias
-        of an expert with fewer rows than the mean is increased by it, of one with more rows decreased. The bias
-        enters the selection, not the weights (Wang et al. 2024, there on sigmoid scores). Needs top_k.
+        Step of the bias controller, which balances the load without a loss: `update_balance`, called after each
+        step of the optimiser, increases the bias of an expert with fewer rows than the mean by it and decreases
+        that of one with more. The bias enters the selection, not the weights (Wang et al. 2024, there on sigmoid
+        scores). Needs top_k.
+
+    Attributes
+    ----------
+    bias : Tensor of float32, shape (K,), or None
+        Bias of the selection; a buffer that stays in float32 whatever dtype the module is converted to.
 
     Raises
     ------
@@ -66,7 +74,16 @@ class SoftmaxGate(nn.Module):
         self.map = LogitMap(in_features, n_experts, hidden)
         self.top_k, self.temperature, self.raw = top_k, temperature, raw
         self.dropout, self.bias_rate = dropout, bias_rate
-        self.register_buffer("bias", torch.zeros(n_experts) if bias_rate else None)
+        self.register_buffer("bias", torch.zeros(n_experts, dtype=torch.float32) if bias_rate else None)
+        # Not a buffer, because DistributedDataParallel copies the buffers of one process to the others.
+        self._counts: Tensor | None = None
+
+    def reset_parameters(self) -> None:
+        """Initialise the map, and set the bias to zero."""
+        self.map.reset_parameters()
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+        self._counts = None
 
     def forward(self, x: Tensor) -> Routing:
         """Route rows x (n, d)."""
@@ -77,10 +94,31 @@ class SoftmaxGate(nn.Module):
         bias = self.bias
         choice = None if bias is None else scores + bias
         routing = from_logits(logits, self.top_k, raw=self.raw, scores=scores, choice=choice)
-        if self.training and bias is not None:
-            counts = routing.counts()
-            bias.add_(self.bias_rate * torch.sign(counts.mean() - counts))
+        if self.training and bias is not None and not in_backward() and not torch.compiler.is_exporting():
+            self._count(routing)
         return routing
+
+    def take_counts(self) -> Tensor:
+        """Number of rows (K,) that selected each expert in training since the last call."""
+        assert self.bias is not None
+        counts, self._counts = self._counts, None
+        return torch.zeros_like(self.bias, dtype=torch.int64) if counts is None else counts.to(self.bias.device)
+
+    def _count(self, routing: Routing) -> None:
+        assert self.bias is not None
+        assert routing.indices is not None
+        selected = routing.indices.flatten()
+        # From the indices: the mask of the routing would be computed here, and not where the pass is repeated.
+        counts = selected.new_zeros(len(self.bias)).index_add_(0, selected, torch.ones_like(selected))
+        self._counts = counts if self._counts is None else self._counts.to(counts.device) + counts
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # Conversions of a module to another dtype arrive here. In bfloat16 the steps of the bias would be rounded away.
+        bias = self.bias
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if bias is not None and self.bias is not None and self.bias.dtype != bias.dtype:
+            self.bias = bias.to(self.bias.device)
+        return self
 
 
 class StaticGate(nn.Module):
@@ -118,8 +156,13 @@ class StaticGate(nn.Module):
     ) -> None:
         super().__init__()
         check_top_k(top_k, n_experts, "StaticGate")
-        self.logits = nn.Parameter(INITIAL_STD * torch.randn(n_experts))
+        self.logits = nn.Parameter(torch.empty(n_experts))
         self.top_k, self.temperature, self.raw = top_k, temperature, raw
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise the logits with small numbers."""
+        nn.init.normal_(self.logits, std=INITIAL_STD)
 
     def forward(self, x: Tensor) -> Routing:
         """Route rows x (n, d); only their number is used."""

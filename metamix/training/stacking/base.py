@@ -35,17 +35,19 @@ class StackData:
         Numbers, or class codes.
     weight : ndarray of shape (n,)
     features : ndarray of shape (n, q) or None
+    groups : ndarray of shape (n,) or None
     """
 
     predictions: Array
     y: NDArray[Any]
     weight: Array
     features: Array | None = None
+    groups: NDArray[Any] | None = None
 
     def take(self, rows: Any) -> StackData:
         """Some rows."""
-        features = None if self.features is None else self.features[rows]
-        return StackData(self.predictions[rows], self.y[rows], self.weight[rows], features)
+        features, groups = (None if part is None else part[rows] for part in (self.features, self.groups))
+        return StackData(self.predictions[rows], self.y[rows], self.weight[rows], features, groups)
 
     def to_fit(self, rows: Rows) -> StackData:
         """Those of some rows that have weight; at most `MOST_ROWS`, the same ones every time."""
@@ -78,6 +80,7 @@ class Stack(BaseEstimator, ABC):
         rows: Rows | None = None,
         sample_weight: Array | None = None,
         features: Array | None = None,
+        groups: NDArray[Any] | None = None,
         inside: Sequence[Array] | None = None,
     ) -> Self:
         """Fit to out-of-fold predictions.
@@ -92,13 +95,15 @@ class Stack(BaseEstimator, ABC):
             Rows of the final fit; by default all that are judged.
         sample_weight : ndarray of shape (n,), optional
         features : ndarray of shape (n, q), optional
+        groups : ndarray of shape (n,), optional
+            For final estimators that split their rows once more.
         inside : sequence of ndarray, shaped like `predictions`, optional
             For each pair, what is fitted instead of `predictions`: predictions by models that have not seen the rows
             that the pair judges.
         """
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
         rows = np.sort(np.concatenate([test for _, test in pairs])) if rows is None else rows
-        everything = StackData(predictions, y, weight, features)
+        everything = StackData(predictions, y, weight, features, groups)
         seen = [everything if inside is None else replace(everything, predictions=inside[p]) for p in range(len(pairs))]
         judged = [(seen[p].to_fit(learn), everything.take(test)) for p, (learn, test) in enumerate(pairs)]
         self._choice, choices = self._choose(judged)

@@ -25,6 +25,8 @@ class EstimatorStack(BoundedStack):
     ----------
     estimator : estimator
         Unfitted; cloned, never changed.
+    labels : ndarray of shape (C,), optional
+        The classes as the estimator sees them.
 
     Attributes
     ----------
@@ -42,8 +44,9 @@ class EstimatorStack(BoundedStack):
     array([2.5])
     """
 
-    def __init__(self, estimator: Any) -> None:
+    def __init__(self, estimator: Any, labels: NDArray[Any] | None = None) -> None:
         self.estimator = estimator
+        self.labels = labels
 
     @property
     def fitted_(self) -> FittedExpert:
@@ -61,7 +64,7 @@ class EstimatorStack(BoundedStack):
         n_classes = data.predictions.shape[2] if data.predictions.ndim == 3 else None
         if not len(data.y):
             return None
-        problem = Problem(_as_columns(data.predictions), data.y, data.weight, n_classes=n_classes)
+        problem = Problem(_as_columns(data.predictions), data.y, data.weight, data.groups, n_classes, self.labels)
         return fit_expert(NamedExpert("final_estimator", self.estimator), problem, None, None)
 
     def _inside(self, data: StackData, p: int, pairs: Pairs, choice: Any) -> Array:

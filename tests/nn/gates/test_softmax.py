@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="metamix.nn needs torch")
 
 from torch import nn  # noqa: E402
 
-from metamix.nn import SoftmaxGate, StaticGate  # noqa: E402
+from metamix.nn import SoftmaxGate, StaticGate, update_balance  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -64,15 +64,13 @@ def test_bias_controller_balances_the_load_without_changing_weights():
     before = gate(x).counts()
     for _ in range(300):
         routing = gate(x)
+        update_balance(gate)
     after = routing.counts()
     assert before.max() > 500
     assert after.max() < 280
     assert after.sum() == 1000
     p = torch.softmax(gate.map(x), -1)
     torch.testing.assert_close(routing.weights, p * (routing.weights > 0))
-    bias = gate.bias.clone()
-    gate.eval()(x)
-    assert torch.equal(gate.bias, bias)
 
 
 def test_static_gate_is_one_softmax_for_all_rows():
