@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from metamix import registry
 from metamix.distributions import interval, quantile, sample
 from metamix.estimators.mixture import Array, Mixture
-from metamix.estimators.resolution import resolve_likelihood
+from metamix.estimators.resolution import resolve_likelihood, try_likelihood
 from metamix.estimators.validation import check_numbers
 from metamix.recombination import variance_parts
 from metamix.training.stacking import FeatureWeightedStack, LinearStack
@@ -156,7 +156,9 @@ class MixtureRegressor(RegressorMixin, Mixture):
         return resolve_likelihood(self.likelihood), LinearStack(), FeatureWeightedStack()
 
     def _check_target(self, y: Any) -> tuple[NDArray[Any], int | None]:
-        return check_numbers(self, y), None
+        target = check_numbers(self, y)
+        try_likelihood(resolve_likelihood(self.likelihood), target)
+        return target, None
 
     def _check_known_target(self, y: Any) -> NDArray[Any]:
         return check_numbers(self, y, self._fitted.n_targets)
