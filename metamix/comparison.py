@@ -17,7 +17,7 @@ from metamix.data.tables import n_rows, recognise_task, take_rows
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.mixture import around
-from metamix.estimators.resolution import ResolvedGates, check_parameters, input_tags, resolve_gates
+from metamix.estimators.resolution import ResolvedGates, check_parameters, check_seed, input_tags, resolve_gates
 from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X
@@ -147,10 +147,11 @@ def compare(
     if np.ndim(y) == 2 and np.shape(y)[1] > 1:
         raise ValueError(f"y has {np.shape(y)[1]} targets; give one column, such as y[:, 0], and compare them in turn.")
     task = recognise_task(y) if task is None else task
-    if task not in ("regression", "classification"):
+    if not isinstance(task, str) or task not in ("regression", "classification"):
         raise ValueError(f"task={task!r} is unknown; give 'regression' or 'classification', or leave it out.")
     if cv is None:
         raise ValueError("cv=None would compare in sample; give a number of folds or a splitter.")
+    check_seed(random_state)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     mixture = (MixtureRegressor if task == "regression" else MixtureClassifier)(
         experts, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device

@@ -14,21 +14,22 @@ from metamix.cli import main
 
 warnings.simplefilter("ignore")
 X, y = load_example("mixed")
-X, y = X[:60], y[:60]
+X, y = X[:40], y[:40]
 labels = np.array(["cheap", "fair", "dear"])[np.digitize(y, np.quantile(y, [0.3, 0.6]))]
-groups = [f"house {i // 2}" for i in range(60)]
-small = {"cv": 3, "random_state": 0}
+groups = [f"house {i // 2}" for i in range(40)]
+small = {"cv": 2, "random_state": 0}
 # Of two experts that are equal, the first must be named.
 twins = ["ridge", "linear", "ridge"]
 for task, target, pool in (("regression", y, twins), ("classification", labels, ["naive_bayes", "logistic"])):
-    table = compare(X, target, pool, groups=groups, task=task, **small)
-    print(table.verdict, table.frame().drop(columns=["fit_seconds", "predict_seconds"]).to_csv())
+    if task == "regression":
+        table = compare(X, target, pool, groups=groups, task=task, **small)
+        print(table.verdict, table.frame().drop(columns=["fit_seconds", "predict_seconds"]).to_csv())
     face = MixtureRegressor if task == "regression" else MixtureClassifier
     mixture = face(pool, n_experts=2, **small).fit(X, target, groups=groups)
     print(mixture.verdict_, mixture.candidates_.to_csv(), mixture.gate_weights(X).tolist(), mixture.failures_.to_csv())
     print(mixture.predict(X).tolist(), mixture.starts_.to_csv())
 X.assign(y=y).to_csv("table.csv", index=False)
-main("fit table.csv --target y --experts linear,ridge --cv 2 --jobs 1 --out one.mix".split())
+main("fit table.csv --target y --experts linear --cv 2 --jobs 1 --out one.mix".split())
 """
 
 

@@ -13,7 +13,7 @@ OPTIONS = {
 }  # fmt: skip
 #: Advice that only Python can follow.
 _PYTHON_ONLY = re.compile(r"\s*(?:Set on_error=\S+|sklearn\.metrics\.get_scorer_names\(\))[^.]*(?:\.|$)")
-_VALUE = r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|[^\s,;:.)]+(?:\.\d+)?"
+_VALUE = r"\"[^\"]*\"|\[[^\]]*\]|[^\s,;:.)]+(?:\.\d+)?"
 
 
 def in_options(message: str) -> str:
@@ -30,8 +30,9 @@ def in_options(message: str) -> str:
     """
     said = _PYTHON_ONLY.sub("", message)
     for name, option in OPTIONS.items():
-        said = re.sub(rf"(?<![\w-]){name}=({_VALUE})", lambda found, o=option: f"{o} {found[1].strip(chr(39))}", said)
+        said = re.sub(rf"(?<![\w-]){name}='([^']*)'", rf"{option} \1", said)
+        said = re.sub(rf"(?<![\w-]){name}=({_VALUE})", rf"{option} \1", said)
     said = re.sub(r"\bset cv\b", "set --cv", said)
-    said = re.sub(r"(?<![\w-])(sample_weight|random_state|n_jobs)\b", lambda found: OPTIONS[found[1]], said)
-    said = re.sub(r"(?<![\w-])scoring\b(?!')", "--scoring", said)
+    for name in ("sample_weight", "random_state", "n_jobs", "scoring"):
+        said = re.sub(rf"(?<![\w-]){name}\b(?!')", OPTIONS[name], said)
     return re.sub(r",? or None\b(?: to keep all)?", ", or leave it out", said)

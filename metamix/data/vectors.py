@@ -38,7 +38,7 @@ def check_mask(values: Any, what: str) -> None:
     ValueError: y is a masked array with 1 masked value; fill it first, for example with y.filled(numpy.nan), or leave \
 out those rows.
     """
-    if isinstance(values, np.ma.MaskedArray) and (hidden := int(np.ma.count_masked(values))):
+    if isinstance(values, np.ma.MaskedArray) and (hidden := int(np.ma.getmaskarray(values).sum())):
         raise ValueError(
             f"{what} is a masked array with {hidden} masked value{'s' if hidden > 1 else ''}; fill it first, for "
             f"example with {what}.filled(numpy.nan), or leave out those rows."

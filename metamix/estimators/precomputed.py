@@ -240,7 +240,7 @@ class MixtureOfPredictions(BaseEstimator):
         if _classifies(self):
             codes: NDArray[Any] = check_known_classes(y, self.classes_)
         else:
-            codes = check_numbers(self, y)
+            codes = check_numbers(self, y, None)
         check_rows(found.values, codes)
         return posterior(found.weights, found.log_prob(codes))
 

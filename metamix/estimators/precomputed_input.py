@@ -39,8 +39,9 @@ def read_answers(predictions: Any, names: Sequence[str] | None) -> tuple[list[st
     """
     check_mask(predictions, "predictions")
     found, values = _read(predictions, names)
-    if not len(values):
-        raise ValueError("predictions have no rows; give those of at least one.")
+    if not values.size:
+        what = "columns; give one for each model" if len(values) else "rows; give those of at least one"
+        raise ValueError(f"predictions have no {what}.")
     return found, values
 
 

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from metamix import registry
 from metamix.distributions import interval, quantile, sample
 from metamix.estimators.mixture import Array, Mixture
-from metamix.estimators.resolution import resolve_likelihood, try_likelihood
+from metamix.estimators.resolution import check_seed, resolve_likelihood, try_likelihood
 from metamix.estimators.validation import check_numbers
 from metamix.recombination import variance_parts
 from metamix.training.stacking import FeatureWeightedStack, LinearStack
@@ -240,6 +240,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
     def sample(self, X: Any, random_state: Any = None) -> Array:
         """Draws of y, (n,) or (n, T), targets drawn independently given X."""
+        check_seed(random_state)
         rng = check_random_state(random_state)
         found = self._predictions(X, scaled=True)
         return self._fitted.stack_targets([sample(one.weights, one.distribution(), rng) for one in found])

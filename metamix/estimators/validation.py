@@ -45,18 +45,24 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
     """
     check_mask(X, "X")
     if is_frame(X):
+        _check_readable(X)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         check_size(estimator, X)
-        return X
+        if reset or not getattr(estimator, "_array_of_numbers", False):
+            estimator._array_of_numbers = False
+            return X
+        X = X.to_numpy()
     tags = estimator.__sklearn_tags__().input_tags
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2 and (tags.string or tags.categorical):
         try:
             X = X.astype(np.float64)
-        except ValueError:  # text among the columns: the experts know what to do with it
+        except (TypeError, ValueError):  # text among the columns: the experts know what to do with it
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             check_size(estimator, X)
+            if not reset and getattr(estimator, "_array_of_numbers", False):
+                raise ValueError("X has text, and the mixture was fitted on numbers; give numbers.") from None
             return X
-    return validate_data(
+    X = validate_data(
         estimator,
         X,
         reset=reset,
@@ -65,6 +71,24 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
         order="C",
         dtype="numeric",
     )
+    numeric = X.dtype.kind in "fiub"
+    if not reset and not numeric and getattr(estimator, "_array_of_numbers", False):
+        raise ValueError(f"X has {X.dtype} values, and the mixture was fitted on numbers; give numbers.")
+    if reset:
+        estimator._array_of_numbers = numeric
+    return X
+
+
+def _check_readable(X: Any) -> None:
+    """ValueError where a frame cannot be read, most of all for two columns of one name."""
+    import narwhals as nw
+
+    try:
+        nw.from_native(X, eager_only=True)
+    except Exception as error:  # of any library
+        raise ValueError(
+            f"X is a frame that cannot be read ({error}); collect it, and name each column once."
+        ) from error
 
 
 def check_numbers(estimator: Any, y: Any, n_targets: int | None = -1) -> NDArray[np.float64]:
@@ -84,6 +108,8 @@ def check_numbers(estimator: Any, y: Any, n_targets: int | None = -1) -> NDArray
     check_present(estimator, y)
     check_mask(y, "y")
     y = np.asarray(_no_sparse(y))
+    if y.ndim and not len(y):
+        raise ValueError(f"Found array with 0 sample(s) (shape={y.shape}) in y, while a minimum of 1 is required.")
     if y.ndim == 2 and not y.shape[1]:
         raise ValueError(f"y has shape {y.shape}, no columns; give one column, ({len(y)},), or one for each target.")
     if y.ndim != 2 or y.shape[1] == 1:
@@ -96,12 +122,13 @@ def check_numbers(estimator: Any, y: Any, n_targets: int | None = -1) -> NDArray
         except (TypeError, ValueError) as error:
             raise ValueError(f"y is not numbers ({error}); give numbers, or use a classifier for classes.") from error
     assert_all_finite(y, input_name="y")
-    if y.size and np.abs(y).max() > LARGEST:
+    y = np.asarray(y, dtype=np.float64)
+    if np.abs(y).max() > LARGEST:
         raise ValueError(f"y has numbers above {LARGEST:g}, whose squares overflow; give y in larger units.")
     found = y.shape[1] if y.ndim == 2 else None
     if n_targets not in (-1, found):
         raise ValueError(f"y has {found or 1} targets, the mixture was fitted on {n_targets or 1}.")
-    return np.asarray(y, dtype=np.float64)
+    return y
 
 
 def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp]]:

@@ -51,7 +51,10 @@ def from_user(start: Any, n: int, K: int | None) -> Array:
     if len(given) != n:
         raise ValueError(f"start has {len(given)} rows, X has {n}; give one label or one row of weights per row of X.")
     if given.ndim == 1:
-        labels, codes = np.unique(given, return_inverse=True)
+        try:
+            labels, codes = np.unique(given, return_inverse=True)
+        except TypeError as error:
+            raise ValueError(f"start has labels that cannot be told apart ({error}); give one type.") from error
         if K is not None and len(labels) != K:
             raise ValueError(f"start has {len(labels)} different labels, but there are {K} experts; one label each.")
         return np.eye(len(labels))[codes]
