@@ -13,11 +13,12 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.utils import check_random_state
 
 from metamix.data.folds import Folds, make_folds
+from metamix.data.scalars import check_seed
 from metamix.data.tables import n_rows, recognise_task, take_rows
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.mixture import around
-from metamix.estimators.resolution import ResolvedGates, check_parameters, check_seed, input_tags, resolve_gates
+from metamix.estimators.resolution import ResolvedGates, check_parameters, input_tags, resolve_gates
 from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X

@@ -24,8 +24,10 @@ for task, target, pool in (("regression", y, twins), ("classification", labels, 
     if task == "regression":
         table = compare(X, target, pool, groups=groups, task=task, **small)
         print(table.verdict, table.frame().drop(columns=["fit_seconds", "predict_seconds"]).to_csv())
-    face = MixtureRegressor if task == "regression" else MixtureClassifier
-    mixture = face(pool, n_experts=2, **small).fit(X, target, groups=groups)
+        mixture = MixtureRegressor(pool, n_experts=2, gate="softmax", **small)
+    else:
+        mixture = MixtureClassifier(pool, gate="softmax", specialize=False, **small)
+    mixture.fit(X, target, groups=groups)
     print(mixture.verdict_, mixture.candidates_.to_csv(), mixture.gate_weights(X).tolist(), mixture.failures_.to_csv())
     print(mixture.predict(X).tolist(), mixture.starts_.to_csv())
 X.assign(y=y).to_csv("table.csv", index=False)

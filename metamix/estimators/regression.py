@@ -10,9 +10,10 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_random_state
 
 from metamix import registry
+from metamix.data.scalars import check_seed
 from metamix.distributions import interval, quantile, sample
 from metamix.estimators.mixture import Array, Mixture
-from metamix.estimators.resolution import check_seed, resolve_likelihood, try_likelihood
+from metamix.estimators.resolution import resolve_likelihood, try_likelihood
 from metamix.estimators.validation import check_numbers
 from metamix.recombination import variance_parts
 from metamix.training.stacking import FeatureWeightedStack, LinearStack

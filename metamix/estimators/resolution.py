@@ -16,6 +16,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from metamix import registry
 from metamix.data.gate_features import GateFeatures
+from metamix.data.scalars import check_seed
 from metamix.devices import check_device
 from metamix.estimators.scoring import check_scoring
 from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate, SoftmaxGate
@@ -27,7 +28,6 @@ __all__ = [
     "check_count",
     "check_final",
     "check_parameters",
-    "check_seed",
     "check_top_k",
     "constant_gate",
     "gate_features",
@@ -463,26 +463,6 @@ def check_jobs(n_jobs: Any) -> None:
     if n_jobs is None or (isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool) and n_jobs != 0):
         return
     raise ValueError(f"n_jobs={n_jobs!r} is no number of jobs; give 1, 2, ..., -1 for all cores, or None.")
-
-
-def check_seed(random_state: Any) -> None:
-    """ValueError where `random_state` is no seed.
-
-    Examples
-    --------
-    >>> check_seed(-1)
-    Traceback (most recent call last):
-    ...
-    ValueError: random_state=-1 is no seed; give a whole number from 0 to 4294967295, a numpy RandomState, or None.
-    """
-    if random_state is None or random_state is np.random or isinstance(random_state, np.random.RandomState):
-        return
-    whole = isinstance(random_state, Integral) and not isinstance(random_state, bool)
-    if not (whole and 0 <= random_state < 2**32):
-        raise ValueError(
-            f"random_state={random_state!r} is no seed; give a whole number from 0 to {2**32 - 1}, a numpy "
-            "RandomState, or None."
-        )
 
 
 def check_top_k(top_k: int | None, most: int) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "check_classes",
     "check_folds",
     "check_known_classes",
+    "check_new_labels",
     "check_numbers",
     "check_rows",
     "check_weights",
@@ -148,10 +149,7 @@ def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp
     check_mask(y, "y")
     check_labels(y)
     y = column_or_1d(_no_sparse(y), warn=True)
-    if y.dtype.kind == "f":
-        assert_all_finite(y, input_name="y")
-    elif y.dtype == object and any(label is None or label != label for label in y):
-        raise ValueError("y has missing labels (None or NaN); drop those rows or give them a class of their own.")
+    _check_complete(y)
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) == 1:
@@ -174,6 +172,29 @@ def check_known_classes(y: Any, classes: NDArray[Any]) -> NDArray[np.intp]:
     if unknown:
         raise ValueError(f"y has classes that were not seen in fit: {', '.join(unknown)}.")
     return np.searchsorted(classes, labels)
+
+
+def _check_complete(labels: NDArray[Any]) -> None:
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
+    elif labels.dtype == object and any(label is None or label != label for label in labels):
+        raise ValueError("y has missing labels (None or NaN); drop those rows or give them a class of their own.")
+
+
+def check_new_labels(estimator: Any, y: Any) -> NDArray[Any]:
+    """Labels (n,) of new rows, of any classes.
+
+    Examples
+    --------
+    >>> check_new_labels(None, ["b", "a"])
+    array(['b', 'a'], dtype='<U1')
+    """
+    check_present(estimator, y)
+    check_mask(y, "y")
+    check_labels(y)
+    labels: NDArray[Any] = column_or_1d(_no_sparse(y))
+    _check_complete(labels)
+    return labels
 
 
 def _no_sparse(y: Any) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from metamix.data.scalars import is_number
+from metamix.data.scalars import check_seed, is_number
 from metamix.devices import device_for
 from metamix.nn.training_loop import TrainingSettings
 from metamix.progress import listen, narrate
@@ -45,6 +45,7 @@ def check_parameters(learner: Any) -> None:
     ...
     ValueError: max_epochs=0 is invalid; give an integer of at least 1.
     """
+    check_seed(learner.random_state)
     # n_experts="auto" is available only with `start`, which initialises regimes.
     counts = "auto" if hasattr(learner, "start") else None
     for name, word in (("n_experts", counts), ("batch_size", "auto"), ("max_epochs", None), ("patience", None)):
