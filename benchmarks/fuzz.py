@@ -31,6 +31,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from types import GeneratorType
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ PARTS: dict[str, list[Callable[[], Any]]] = {
         lambda: [LogisticRegression()], lambda: [StandardScaler()], lambda: [KMeans()], lambda: ["rigde"],
         lambda: [("a__b", Ridge())], lambda: [("a", Ridge()), ("a", Ridge())], lambda: [("a", Ridge(), 0)],
         lambda: [Ridge(alpha=-1)], lambda: [Ridge(alpha="x")], lambda: ["ridge", ["ridge"]], lambda: [SoftmaxGate()],
-        lambda: [MixtureRegressor(["ridge"], cv="x")], lambda: [MixtureClassifier()], lambda: "ridge",
+        lambda: [MixtureRegressor(["ridge"], cv="x")], lambda: [MixtureClassifier(specialize="x")], lambda: "ridge",
         lambda: [b"ridge"],
     ],
     "gate": [
@@ -197,6 +198,8 @@ class Entry:
             found = found[::4] + table_like()
         elif argument in PARTS:
             found = found[::2] + PARTS[argument]
+        elif "__" in argument:  # parameters of an expert, which is copied before it is fitted
+            found = [make for make in found if not isinstance(make(), GeneratorType)]
         return found
 
     def malformed(self, rng: np.random.Generator) -> tuple[dict[str, Any], list[str]]:

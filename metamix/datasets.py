@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.utils import check_random_state
 
-from metamix.data.scalars import is_number, is_whole
+from metamix.data.scalars import check_seed, is_number, is_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +77,7 @@ def make_regimes(
     ((200, 6), (200,), [0, 1, 2])
     """
     _check(n_samples, n_features, n_regimes, noise, task)
+    check_seed(random_state)
     rng = check_random_state(random_state)
     slopes, intercepts = _boundaries(n_features, n_regimes, rng)
     strengths = rng.uniform(0.8, 1.2, (n_regimes, 2))

@@ -344,7 +344,7 @@ def _splitter(k: int, n: int, y: Any, groups: Any, stratify: bool, seed: int | N
 def _rows_of(pair: Any, n: int, f: int) -> tuple[Rows, Rows]:
     try:
         train, test = (np.atleast_1d(np.asarray(part)) for part in pair)
-        if train.ndim > 1 or test.ndim > 1 or train.dtype.kind not in "biu" or test.dtype.kind not in "biu":
+        if any(rows.ndim > 1 or (rows.size and rows.dtype.kind not in "biu") for rows in (train, test)):
             raise TypeError("row positions are whole numbers, or a mask")
         train, test = (np.flatnonzero(r) if r.dtype == bool else r.astype(np.intp) for r in (train, test))
     except (TypeError, ValueError) as error:
