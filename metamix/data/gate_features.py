@@ -81,7 +81,7 @@ class GateFeatures(BaseEstimator):
         try:
             return clone(self.kind).fit(X)
         except Exception as error:  # a foreign fit may raise anything
-            if y is not None and _can_be_fitted(self.kind, X, y):
+            if _needs_y(self.kind, X, y):
                 raise ValueError(
                     f"gate_features={self.kind!r} cannot be fitted without y; a transformer fitted to y would leak the "
                     "targets of held-out rows. Give a transformer of X alone, or give this transformer to the experts "
@@ -198,13 +198,18 @@ class GateFeatures(BaseEstimator):
         return answers if base is None else np.concatenate([base, answers], axis=1)
 
 
-def _can_be_fitted(transformer: Any, X: Any, y: Any) -> bool:
-    """Whether the transformer can be fitted with y."""
-    try:
-        clone(transformer).fit(X, y)
-    except Exception:  # a foreign fit may raise anything
+def _needs_y(transformer: Any, X: Any, y: Any) -> bool:
+    """Whether the transformer can be fitted with y, or with y in two classes, as scores of columns want it."""
+    if y is None:
         return False
-    return True
+    column = np.asarray(y).reshape(len(y), -1)[:, 0]
+    for target in (y, (column > np.median(column)).astype(int)):
+        try:
+            clone(transformer).fit(X, target)
+        except Exception:  # a foreign fit may raise anything
+            continue
+        return True
+    return False
 
 
 def _is_position(column: Any) -> bool:
