@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -15,8 +19,12 @@ from metamix.cli.demo import demo
 from metamix.cli.models import compare, fit, predict
 from metamix.cli.output import say
 from metamix.cli.parts import check, parts
+from metamix.cli.wording import in_options
 
 __all__ = ["main"]
+
+#: Errors of writing to a disk, a quota or a device that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -63,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("METAMIX_DEBUG", "0") not in ("", "0")
-    with _quiet(debug):
+    with _quiet(debug), _orderly():
         code = _run([word for word in words if word != "--debug"], debug)
     sys.exit(code)
 
@@ -71,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(words: list[str], debug: bool) -> int:
     try:
         code = commands.main(args=words, prog_name="metamix", standalone_mode=False)
+        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else commands.get_help(click.Context(commands)))
@@ -83,12 +92,17 @@ def _run(words: list[str], debug: bool) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 1
     except Exception as error:
         if debug:
             raise
         return _report(_message(error), 1)
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from writing, at its end, what could not be written before."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(text: str, code: int) -> int:
@@ -101,9 +115,13 @@ def _message(error: Exception) -> str:
     from metamix.registry import PartError
 
     if isinstance(error, PartError) or (isinstance(error, ValueError) and _raised_in_metamix(error)):
-        return str(error)
+        return in_options(str(error))
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'the file'}: {error.strerror}"
+        if error.filename is not None:
+            return f"{error.filename}: {error.strerror}"
+        if error.errno in FULL:  # files are written by name: what is left is the standard output
+            _discard_output()
+            return f"standard output: {error.strerror}"
     return f"{type(error).__name__}: {error} (add --debug for the traceback)"
 
 
@@ -114,6 +132,23 @@ def _raised_in_metamix(error: Exception) -> bool:
         trace = trace.tb_next
     module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
     return module.startswith("metamix.") or module.startswith("sklearn.utils")
+
+
+@contextmanager
+def _orderly() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C: workers are terminated, and nothing half-written is left."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
+        yield
+        return
+
+    def end(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from metamix.cli.models import run_comparison, show
-from metamix.cli.options import Options, TableData
+from metamix.cli.options import Options, TableData, jobs_option
 from metamix.cli.output import say
 
 TITLES = {
@@ -21,7 +21,7 @@ FEW_EXPERTS = {"regression": "ridge,neighbours,boosting", "classification": "log
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Three experts everywhere.")
-@click.option("--jobs", type=int, default=-1, metavar="N", help="Processes; all cores if left out.")
+@jobs_option
 def demo(quick: bool, jobs: int) -> None:
     """Compare combinations of models on two real tables and on simulated regimes."""
     from metamix.datasets import load_example, make_regimes

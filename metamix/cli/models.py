@@ -9,7 +9,16 @@ from typing import Any
 
 import click
 
-from metamix.cli.options import Options, TableData, expert_names, learning_options, read, suggestion
+from metamix.cli.options import (
+    Options,
+    TableData,
+    expert_names,
+    force_option,
+    learning_options,
+    output_file,
+    read,
+    suggestion,
+)
 from metamix.cli.output import comparison_lines, failures, progress, say
 
 LEGEND = (
@@ -23,7 +32,8 @@ LEGEND = (
 @click.argument("table")
 @learning_options
 @click.option("--out", metavar="FILE.csv", help="Write the results to this file, in full precision.")
-def compare(table: str, out: str | None, **given: Any) -> None:
+@force_option
+def compare(table: str, out: str | None, force: bool, **given: Any) -> None:
     """Compare experts and their combinations on TABLE (CSV or Parquet).
 
     Compares on the same held-out rows: every expert, the mean of y, the best single expert, the average, convex
@@ -32,16 +42,16 @@ def compare(table: str, out: str | None, **given: Any) -> None:
     selects the best expert for each row. (A mixture whose experts have specialised may be better than the oracle.)
     """
     options = Options(**given)
+    output = None if out is None else output_file(out, force, table)
     data = read(table, options)
-    _check_output(out)
     say(data.line)
     if data.constant is not None:
         say(_constant(data, options) + " There is nothing to compare.")
         return
     comparison = run_comparison(data, options, Path(table).name)
     show(comparison)
-    if out is not None:
-        _write_csv(comparison.frame(), out)
+    if output is not None:
+        _write_csv(comparison.frame(), output)
         say(f"Written to {out}.", err=True)
 
 
@@ -71,12 +81,13 @@ def show(comparison: Any) -> None:
 @click.command()
 @click.argument("table")
 @click.option("--out", required=True, metavar="FILE", help="File for the fitted mixture.")
+@force_option
 @learning_options
-def fit(table: str, out: str, **given: Any) -> None:
+def fit(table: str, out: str, force: bool, **given: Any) -> None:
     """Fit a mixture to TABLE and save it to a file for metamix predict."""
     options = Options(**given)
+    output_file(out, force, table)
     data = read(table, options)
-    _check_output(out)
     say(data.line)
     if data.constant is not None:
         say(_constant(data, options))
@@ -93,6 +104,9 @@ def fit(table: str, out: str, **given: Any) -> None:
     say(str(mixture.verdict_))
     failures(mixture.failures_.itertuples(index=False))
     save(mixture, out)
+    if not Path(out).is_file():  # a device or a pipe, which cannot be read again
+        say(f"Written to {out}.", err=True)
+        return
     types = untrusted_types(out)
     note = f" To load it, these types must be trusted: {', '.join(types)}." if types else ""
     say(f"Written to {out} ({_size(Path(out))}).{note}", err=True)
@@ -102,14 +116,15 @@ def fit(table: str, out: str, **given: Any) -> None:
 @click.argument("file")
 @click.argument("table")
 @click.option("--out", metavar="FILE.csv", help="Write predictions to this file, not to standard output.")
+@force_option
 @click.option("--trust", multiple=True, metavar="TYPE", help="Trust this type in FILE, or all; may be repeated.")
-def predict(file: str, table: str, out: str | None, trust: tuple[str, ...]) -> None:
+def predict(file: str, table: str, out: str | None, force: bool, trust: tuple[str, ...]) -> None:
     """Predict the rows of TABLE with the mixture in FILE, as CSV.
 
     Columns are matched by name, in any order; additional columns, such as the target, are ignored. For
     classification the output has the most probable class and the probability of each class.
     """
-    _check_output(out)
+    output = None if out is None else output_file(out, force, file, table)
     mixture = _load(file, table, [name.strip() for one in trust for name in one.split(",") if name.strip()])
     X = _training_columns(table, mixture)
     import pandas as pd
@@ -124,10 +139,10 @@ def predict(file: str, table: str, out: str | None, trust: tuple[str, ...]) -> N
         n_targets = 1 if predictions.ndim == 1 else predictions.shape[1]
         names = ["prediction"] if predictions.ndim == 1 else [f"prediction_{t}" for t in range(n_targets)]
         frame = pd.DataFrame(predictions.reshape(-1, n_targets), columns=names)
-    if out is None:
+    if output is None:
         frame.to_csv(sys.stdout, index=False, lineterminator="\n")
     else:
-        _write_csv(frame, out)
+        _write_csv(frame, output)
         say(f"{len(frame)} predictions written to {out}.", err=True)
 
 
@@ -163,19 +178,9 @@ def _training_columns(table: str, mixture: Any) -> Any:
     return frame[list(names)]
 
 
-def _check_output(out: str | None) -> None:
-    """Raise an error before a long computation if the output file cannot be written."""
-    if out is not None:
-        from metamix.persistence import output_path
-
-        output_path(out)
-
-
-def _write_csv(frame: Any, out: str) -> None:
-    from metamix.persistence import replacing
-
-    with replacing(out) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+def _write_csv(frame: Any, output: Any) -> None:
+    with output.open() as stream:
+        frame.to_csv(stream, index=False, lineterminator="\n")
 
 
 def _constant(data: TableData, options: Options) -> str:

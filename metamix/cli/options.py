@@ -41,6 +41,19 @@ class TableData:
     line: str
 
 
+def _check_jobs(_: click.Context, __: click.Parameter, jobs: int) -> int:
+    if jobs == 0:
+        raise click.BadParameter("0 processes do nothing; give 1 or more, or -1 for all cores")
+    return jobs
+
+
+#: Seeds of numpy's generators.
+SEED = click.IntRange(0, 2**32 - 1)
+jobs_option = click.option(
+    "--jobs", type=int, default=-1, metavar="N", callback=_check_jobs, help="Processes; default: all cores."
+)
+
+
 def learning_options(command: Command) -> Command:
     """Add the options that `compare` and `fit` share."""
     for option in reversed(
@@ -52,8 +65,8 @@ def learning_options(command: Command) -> Command:
             click.option("--groups", metavar="COLUMN", help="Rows of one group are kept in one fold."),
             click.option("--weights", metavar="COLUMN", help="Sample weights."),
             click.option("--scoring", metavar="NAME", help="Name of a scikit-learn scorer."),
-            click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
-            click.option("--jobs", type=int, default=-1, metavar="N", help="Processes; default: all cores."),
+            click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed."),
+            jobs_option,
             click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda or cuda:N."),
         ]
     ):
@@ -61,20 +74,47 @@ def learning_options(command: Command) -> Command:
     return command
 
 
+force_option = click.option("--force", is_flag=True, help="Replace the file given by --out if it exists.")
+
+
+def output_file(out: str, force: bool, *inputs: str) -> Any:
+    """The file given by --out, checked before a long computation.
+
+    Raises
+    ------
+    metamix.persistence.ModelFileError
+        If it is one of the files that are read, or cannot be written.
+    click.UsageError
+        If it exists and is not to be replaced.
+    """
+    from metamix.persistence import OutputFile
+
+    output = OutputFile(out, inputs)
+    if output.replaces and not force:
+        raise click.UsageError(f"--out {out} exists: add --force to replace it, or give another name")
+    return output
+
+
 def read(table: str, options: Options) -> TableData:
     """Read a table and split it; raises TableError if that is impossible."""
+    import numpy as np
+
     from metamix.data.tables import TableError, describe, n_rows, read_table, recognise_task, split_target
 
-    if options.scoring:
+    if options.scoring is not None:
         _check_scorer(options.scoring)
+    if options.experts and not expert_names(options.experts):
+        raise click.UsageError("--experts names none: give names, such as --experts ridge,boosting; see metamix parts")
+    check_device_option(options.device)
     frame = read_table(table)
     by_option = {"--target": options.target, "--groups": options.groups, "--weights": options.weights}
     given = [name for name in by_option.values() if name is not None]
     if len(set(given)) < len(given):
-        raise TableError(f"target, groups and weights must be different columns; got {', '.join(given)}")
+        raise TableError(f"--target, --groups and --weights must be different columns; got {', '.join(given)}")
     X, y = split_target(frame, options.target)
     task = options.task or recognise_task(y)
     groups, weights = (_column(X, option, by_option[option]) for option in ("--groups", "--weights"))
+    _check_task(options, y)
     X = X.drop(columns=[name for name in given if name != options.target])
     if not X.shape[1]:
         raise TableError(f"{table} has no column left to predict {options.target!r} from")
@@ -83,12 +123,40 @@ def read(table: str, options: Options) -> TableData:
             weights = weights.to_numpy(dtype=float)
         except (TypeError, ValueError):
             raise TableError(f"--weights {options.weights!r} is not a numeric column") from None
+        if (weights < 0).any() or not np.isfinite(weights).all() or not weights.any():
+            raise TableError(f"--weights {options.weights!r} must be finite and not negative, and not zero everywhere")
     constant = y.iloc[0] if y.nunique() == 1 and task == "regression" else None
     about = f"{Path(table).name}: {n_rows(frame)} rows, {task} of {options.target}"
     if task == "classification":
         about += f" ({y.nunique()} classes)"
     line = f"{about} from {_describe_columns(describe(X))}."
     return TableData(X, y, task, None if groups is None else groups.to_numpy(), weights, constant, line)
+
+
+def check_device_option(device: str) -> None:
+    """Raise an error before the table is read if there is no such device."""
+    from metamix.devices import check_device
+
+    try:
+        check_device(device)
+    except ValueError:
+        raise click.UsageError(f"--device {device} is unknown: give auto, cpu, cuda or cuda:N with N from 0") from None
+
+
+def _check_task(options: Options, y: Any) -> None:
+    """Raise an error if the target cannot be that of the task that was given."""
+    from metamix.data.tables import TableError, recognise_task
+
+    if options.task is None:
+        return
+    is_text = not hasattr(y, "dtype") or y.dtype.kind not in "iufb"
+    if options.task == "regression" and is_text:
+        raise TableError(f"--task regression needs numbers, and the target {options.target!r} has none: leave it out")
+    fractions = not is_text and y.dtype.kind == "f" and bool((y % 1 != 0).any())
+    if options.task == "classification" and fractions and recognise_task(y) == "regression":
+        raise TableError(
+            f"--task classification needs classes, and the target {options.target!r} has fractions: leave it out"
+        )
 
 
 def expert_names(given: Sequence[str]) -> list[str] | None:

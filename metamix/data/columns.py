@@ -7,17 +7,47 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from metamix.data.cells import codes_of, column_kind, date_part, dates_of, numbers_of, sorted_levels
 from metamix.data.frames import array_of_lists, check_frame, column_names, find_columns, frame_columns, is_frame
+from metamix.data.scalars import is_whole
 
-__all__ = ["ColumnEncoder"]
+__all__ = ["ColumnEncoder", "giving_arrays"]
 
 _DATE_PARTS = ("month", "weekday", "hour")
 _CODED = ("text", "category", "empty")  # neither imputed nor scaled after encoding
 _MISSING = -1  # the code of a missing text
+
+
+def giving_arrays(part: Any) -> Any:
+    """Make the transformers of a part, at any depth, return arrays, whatever scikit-learn is configured to return.
+
+    What metamix computes with is an array or a sparse matrix; ``sklearn.set_config(transform_output=...)`` is for the
+    transformers of the user's.
+
+    Parameters
+    ----------
+    part : estimator or transformer
+
+    Returns
+    -------
+    The part itself.
+
+    Examples
+    --------
+    >>> import sklearn
+    >>> with sklearn.config_context(transform_output="pandas"):
+    ...     giving_arrays(StandardScaler()).fit_transform([[1.0], [3.0]])
+    array([[-1.],
+           [ 1.]])
+    """
+    for one in [part, *part.get_params(deep=True).values()]:
+        if hasattr(one, "set_output") and not isinstance(one, type) and not isinstance(one, Pipeline):
+            one.set_output(transform="default")
+    return part
 
 
 class ColumnEncoder(TransformerMixin, BaseEstimator):
@@ -270,10 +300,13 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         for name, known in {"categories": ("onehot", "ordinal"), "missing": ("impute", "keep")}.items():
-            if getattr(self, name) not in known:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}: {known[0]!r} or {known[1]!r} would do")
+        for name in ("scale", "missing_indicator"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(f"{name}={getattr(self, name)!r}: True or False would do")
         most = self.max_categories
-        if most is not None and most < 1:
+        if most is not None and not is_whole(most):
             raise ValueError(f"max_categories={most!r}: a whole number of at least 1, or None, would do")
 
     def _learn_values(self, j: int, column: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from metamix.data.frames import take_rows
 
-__all__ = ["Folds", "make_folds"]
+__all__ = ["Folds", "make_folds", "repeatable"]
 
 Rows = NDArray[np.intp]
 
@@ -279,6 +279,8 @@ def make_folds(
     array([False, False,  True])
     """
     n = len(y)
+    if isinstance(cv, type):
+        raise ValueError(f"cv is the class {cv.__name__}; give an object of it, {cv.__name__}(5).")
     if cv is None:
         everything = np.arange(n)
         return Folds(n, ((everything, everything),), in_sample=True)
@@ -302,8 +304,25 @@ def make_folds(
     with warnings.catch_warnings():
         # A class with fewer rows than folds is missing from some folds; predictions are aligned by class.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        pairs = [_rows_of(pair, n, f) for f, pair in enumerate(splitter.split(X, y, groups))]
+        try:
+            found = list(splitter.split(X, y, groups))
+        except ValueError:
+            raise
+        except Exception as error:  # a foreign splitter may raise anything
+            raise ValueError(f"cv={cv!r} cannot divide these rows ({type(error).__name__}: {error}).") from error
+        pairs = [_rows_of(pair, n, f) for f, pair in enumerate(found)]
     return Folds(n, tuple(pairs), splitter=cv, stratify=stratify)
+
+
+def repeatable(cv: Any) -> Any:
+    """A generator of folds as a list, which can be copied, stored and read again; anything else as it is.
+
+    Examples
+    --------
+    >>> repeatable(iter([([0], [1])])), repeatable(5)
+    ([([0], [1])], 5)
+    """
+    return list(cv) if isinstance(cv, Iterator) and not hasattr(cv, "split") else cv
 
 
 def _splitter(k: int, n: int, y: Any, groups: Any, stratify: bool, seed: int | None) -> Any:
@@ -324,7 +343,9 @@ def _splitter(k: int, n: int, y: Any, groups: Any, stratify: bool, seed: int | N
 
 def _rows_of(pair: Any, n: int, f: int) -> tuple[Rows, Rows]:
     try:
-        train, test = (np.asarray(part) for part in pair)
+        train, test = (np.atleast_1d(np.asarray(part)) for part in pair)
+        if any(rows.ndim > 1 or (rows.size and rows.dtype.kind not in "biu") for rows in (train, test)):
+            raise TypeError("row positions are whole numbers, or a mask")
         train, test = (np.flatnonzero(r) if r.dtype == bool else r.astype(np.intp) for r in (train, test))
     except (TypeError, ValueError) as error:
         raise ValueError(f"a fold must be a pair (train, test) of row positions, got {type(pair).__name__}.") from error

@@ -15,6 +15,7 @@ __all__ = [
     "TableError",
     "array_of_lists",
     "check_frame",
+    "check_size",
     "column_names",
     "find_columns",
     "frame_columns",
@@ -164,6 +165,28 @@ def find_columns(names: list[str], known: list[str]) -> list[int]:
             f"{', '.join(map(repr, extra)) or 'the repeated ones'}"
         )
     return [place[name] for name in known]
+
+
+def check_size(estimator: Any, X: Any) -> None:
+    """Check that X (n, d) has rows and columns, in the words of scikit-learn's check of arrays.
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> check_size(None, np.empty((0, 2)))
+    Traceback (most recent call last):
+    ...
+    ValueError: Found array with 0 sample(s) (shape=(0, 2)) while a minimum of 1 is required by NoneType.
+    """
+    for size, what in zip(X.shape, ("sample(s)", "feature(s)"), strict=True):
+        if not size:
+            raise ValueError(
+                f"Found array with 0 {what} (shape={tuple(X.shape)}) while a minimum of 1 is required by "
+                f"{type(estimator).__name__}."
+            )
 
 
 def n_rows(X: Any) -> int:

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.pipeline import make_pipeline
 
-from metamix.data.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.data.tables import is_frame
 from metamix.derivatives import NoGradientError, jacobian, numbers, spread_gradient
 
@@ -61,23 +61,40 @@ class GateFeatures(BaseEstimator):
         self.fill_: Array | None = None
         if isinstance(self.kind, str | list | tuple | np.ndarray):
             self.columns_ = None if isinstance(self.kind, str) else list(self.kind)
+            if self.columns_ is not None and not self.columns_:
+                raise ValueError("gate_features is an empty list; name at least one column, or give 'x'.")
             X = X if self.columns_ is None else _take_columns(X, self.columns_)
             if self.kind != "predictions" and not self.raw:
                 self._fit_encoder(X)
         else:
             self.columns_ = None
-            try:
-                self.encoder_ = clone(self.kind).fit(X)
-            except TypeError as error:
+            self.encoder_ = self._fit_transformer(X, y)
+        return self
+
+    def _fit_transformer(self, X: Any, y: Any) -> Any:
+        """Fit the transformer of the user's without y."""
+        if isinstance(self.kind, type) or not (hasattr(self.kind, "fit") and hasattr(self.kind, "transform")):
+            raise ValueError(
+                f"gate_features={self.kind!r} is no transformer; give 'x', 'predictions', 'both', a list of columns, "
+                "or an object with fit and transform."
+            )
+        try:
+            return clone(self.kind).fit(X)
+        except Exception as error:  # a foreign fit may raise anything
+            if _needs_y(self.kind, X, y):
                 raise ValueError(
                     f"gate_features={self.kind!r} cannot be fitted without y; a transformer fitted to y would leak the "
-                    "targets of held-out rows. Give a transformer of X alone."
+                    "targets of held-out rows. Give a transformer of X alone, or give this transformer to the experts "
+                    "that need it, as make_pipeline(transformer, expert), which is fitted out of fold."
                 ) from error
-        return self
+            raise ValueError(
+                f"gate_features={self.kind!r} cannot be fitted to X ({type(error).__name__}: {error}); give a "
+                "transformer that takes X as it is, or a list of columns."
+            ) from error
 
     def _fit_encoder(self, X: Any) -> None:
         """Fit an encoder unless X is numeric without missing values, and PCA if there are too many columns."""
-        encoder = None if _is_complete_numeric(X) else ColumnEncoder().fit(X)
+        encoder = None if _is_complete_numeric(X) else giving_arrays(ColumnEncoder()).fit(X)
         self.encoder_ = encoder
         if encoder is None and not sparse.issparse(X):
             self.fill_ = np.asarray(X.mean(axis=0))
@@ -86,22 +103,25 @@ class GateFeatures(BaseEstimator):
         if encoder is None:
             if X.shape[1] <= self.most_columns:
                 return
-            encoder = ColumnEncoder().fit(X)
+            encoder = giving_arrays(ColumnEncoder()).fit(X)
         encoded: Any = encoder.transform(X)
         if encoded.shape[1] <= self.most_columns:
             return
         if sparse.issparse(encoded):
-            reduction = TruncatedSVD(self.most_columns, random_state=0).fit(encoded)
+            reduction: Any = TruncatedSVD(self.most_columns, random_state=0)
         else:
-            reduction = PCA(min(self.most_columns, len(encoded)), svd_solver="covariance_eigh").fit(encoded)
-        self.encoder_ = make_pipeline(encoder, reduction)
+            reduction = PCA(min(self.most_columns, len(encoded)), svd_solver="covariance_eigh")
+        self.encoder_ = make_pipeline(encoder, giving_arrays(reduction).fit(encoded))
 
     def base(self, X: Any) -> Any:
         """The features (n, q) from X alone, not copied if X is numeric; None if there are none."""
         if isinstance(self.kind, str) and self.kind == "predictions":
             return None
         X = X if self.columns_ is None else _take_columns(X, self.columns_)
-        return self._imputed(X) if self.encoder_ is None else self.encoder_.transform(X)
+        if self.encoder_ is None:
+            return self._imputed(X)
+        found = self.encoder_.transform(X)
+        return found.to_numpy() if is_frame(found) and not self.raw else found
 
     def _imputed(self, X: Any) -> Any:
         """Impute values that are missing in new rows, but in no training row, by column means."""
@@ -178,17 +198,38 @@ class GateFeatures(BaseEstimator):
         return answers if base is None else np.concatenate([base, answers], axis=1)
 
 
+def _needs_y(transformer: Any, X: Any, y: Any) -> bool:
+    """Whether the transformer can be fitted with y, or with y in two classes, as scores of columns want it."""
+    if y is None:
+        return False
+    column = np.asarray(y).reshape(len(y), -1)[:, 0]
+    for target in (y, (column > np.median(column)).astype(int)):
+        try:
+            clone(transformer).fit(X, target)
+        except Exception:  # a foreign fit may raise anything
+            continue
+        return True
+    return False
+
+
+def _is_position(column: Any) -> bool:
+    return isinstance(column, int | np.integer) and not isinstance(column, bool)
+
+
 def _take_columns(X: Any, columns: list[Any]) -> Any:
     """Select columns by name or position."""
     if not is_frame(X):
-        outside = [c for c in columns if not isinstance(c, int | np.integer) or not -X.shape[1] <= c < X.shape[1]]
+        outside = [c for c in columns if not _is_position(c) or not -X.shape[1] <= c < X.shape[1]]
         if outside:
             raise ValueError(f"gate_features names {outside}; X is an array with columns 0 to {X.shape[1] - 1}.")
         return X[:, columns]
     import narwhals as nw
 
     frame = nw.from_native(X)
-    names = [frame.columns[c] if isinstance(c, int | np.integer) else c for c in columns]
+    outside = [c for c in columns if _is_position(c) and not -len(frame.columns) <= c < len(frame.columns)]
+    if outside:
+        raise ValueError(f"gate_features names {outside}; X has columns 0 to {len(frame.columns) - 1}.")
+    names = [frame.columns[c] if _is_position(c) else c for c in columns]
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise ValueError(f"gate_features names {absent}, which X lacks; it has {frame.columns}.")
@@ -248,7 +289,7 @@ class StackColumns(BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> StackColumns:
         """Fit the encoder."""
-        self.encoder_ = None if _is_complete_numeric(X) else ColumnEncoder().fit(X)
+        self.encoder_ = None if _is_complete_numeric(X) else giving_arrays(ColumnEncoder()).fit(X)
         return self
 
     def dense(self, X: Any) -> Array | None:

@@ -10,21 +10,24 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.data.folds import make_folds
+from metamix.data.folds import make_folds, repeatable
 from metamix.data.tables import n_rows
 from metamix.engines import current_engine
 from metamix.estimators.resolution import (
     DROP,
     check_parameters,
+    check_top_k,
     input_tags,
+    most_gate_columns,
     name_experts,
     resolve_experts,
     resolve_gates,
 )
+from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, warn_of_failures
@@ -115,6 +118,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters, those of named experts among them as ``name`` and ``name__parameter``."""
+        self.cv = repeatable(self.cv)  # a generator could not be copied
         params = dict(super().get_params(deep=deep))
         if deep:
             for name, expert in self._named_experts(self.experts):
@@ -162,7 +166,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
     def _resolve_experts(self) -> list[tuple[str, Any]]:
         """Named, unfitted experts; names become parts."""
         experts = list(self._default_experts) if self.experts is None else self.experts
-        return resolve_experts(experts, self._registry, inspect.signature(type(self)).parameters)
+        own = inspect.signature(type(self)).parameters
+        return resolve_experts(experts, self._registry, own, classifier=isinstance(self, ClassifierMixin))
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit experts and gate.
@@ -185,8 +190,11 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         ValueError
             For parameters or data that cannot be used; the message says what can.
         """
+        self.cv = repeatable(self.cv)
         check_parameters(self)
         named, gates = self._resolve_experts(), resolve_gates(self.gate)
+        n_stacks = sum(stack is not None for stack in self._likelihood_and_stacks()[1:])
+        check_top_k(self.top_k, most_gate_columns(self, len(named), n_stacks))
         self._input_tags = input_tags([expert for _, expert in named], gates, self.gate_features)
         X = check_X(self, X, reset=True)
         target, n_classes = self._check_target(y)
@@ -197,6 +205,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
         check_folds(folds, problem.weight)
+        if self.specialize is not True:
+            try_scoring(self.scoring, problem, folds, classes)
         parts = set_up(self, named, gates, problem, classes, seeds, in_sample=folds.in_sample)
         with ExitStack() as context:
             if self.verbose:
@@ -282,6 +292,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         return face
 
     def __getstate__(self) -> dict[str, Any]:
+        self.cv = repeatable(self.cv)
         return packed(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:

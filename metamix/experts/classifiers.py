@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from metamix.data.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.experts.curves import DenseColumns
 from metamix.experts.labels import ProcessClassifier
 from metamix.experts.models import EncodedLabels
@@ -225,14 +225,14 @@ def mlp(**parameters: Any) -> Pipeline:
     return _scaled_pipeline(MLPClassifier(**settings))
 
 
-def _scaled_pipeline(model: Any, step: Any = None) -> Pipeline:
+def _scaled_pipeline(model: Any, step: Any = None) -> Any:
     """One-hot encoded and standardised columns, an optional dense step, and the model."""
     steps = [] if step is None else [("dense", step)]
-    return Pipeline([("columns", ColumnEncoder()), *steps, ("model", model)])
+    return giving_arrays(Pipeline([("columns", ColumnEncoder()), *steps, ("model", model)]))
 
 
-def _ordinal_pipeline(model: Any, step: Any = None) -> Pipeline:
+def _ordinal_pipeline(model: Any, step: Any = None) -> Any:
     """Ordinally encoded, unscaled columns with missing values, for trees; an optional dense step; the model."""
     columns = ColumnEncoder(categories="ordinal", scale=False, missing="keep")
     steps = [] if step is None else [("dense", step)]
-    return Pipeline([("columns", columns), *steps, ("model", model)])
+    return giving_arrays(Pipeline([("columns", columns), *steps, ("model", model)]))

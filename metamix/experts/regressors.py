@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 from sklearn.utils.validation import has_fit_parameter
 
-from metamix.data.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.experts.curves import DenseColumns, NaturalSplines, PolynomialColumns
 from metamix.experts.kriging import Kriging
 from metamix.experts.models import RidgeByGcv, ScaledTarget
@@ -304,15 +304,15 @@ def _with_scaled_target(regressor: Any, leaf: str | None = None) -> Any:
     return TransformedTargetRegressor(regressor, transformer=StandardScaler())
 
 
-def _scaled_pipeline(model: Any, terms: Any = None) -> Pipeline:
+def _scaled_pipeline(model: Any, terms: Any = None) -> Any:
     """One-hot encoded and standardised columns, optional terms made of them, and the model."""
     name = "dense" if isinstance(terms, DenseColumns) else "terms"
     steps = [] if terms is None else [(name, terms)]
-    return Pipeline([("columns", ColumnEncoder()), *steps, ("model", model)])
+    return giving_arrays(Pipeline([("columns", ColumnEncoder()), *steps, ("model", model)]))
 
 
-def _ordinal_pipeline(model: Any, step: Any = None) -> Pipeline:
+def _ordinal_pipeline(model: Any, step: Any = None) -> Any:
     """Ordinally encoded, unscaled columns with missing values, for trees; an optional dense step; the model."""
     columns = ColumnEncoder(categories="ordinal", scale=False, missing="keep")
     steps = [] if step is None else [("dense", step)]
-    return Pipeline([("columns", columns), *steps, ("model", model)])
+    return giving_arrays(Pipeline([("columns", columns), *steps, ("model", model)]))

@@ -11,7 +11,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.data.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.data.tables import take_rows
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, count_rows
 from metamix.gates.trees import BoundedColumns
@@ -106,9 +106,8 @@ class ForestGate(BaseEstimator):
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )
-        columns = Pipeline(
-            [("encode", ColumnEncoder(categories="ordinal", missing="keep")), ("bound", BoundedColumns())]
-        )
+        encoder = ColumnEncoder(categories="ordinal", missing="keep")
+        columns = giving_arrays(Pipeline([("encode", encoder), ("bound", BoundedColumns())]))
         self.n_experts_ = labels.shape[1]
         rows = np.flatnonzero(weight)  # rows without weight would be drawn, too
         target = labels[rows, 0] if self.n_experts_ == 1 else labels[rows]

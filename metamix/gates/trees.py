@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import Tags
 
-from metamix.data.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.gates.classifier import ClassifierGate
 from metamix.protocols import FloatArray
 
@@ -55,7 +55,8 @@ def boosting(**parameters: Any) -> ClassifierGate:
 
 def _gate(model: Any) -> ClassifierGate:
     columns = ColumnEncoder(categories="ordinal", missing="keep")
-    return ClassifierGate(Pipeline([("columns", columns), ("bounded", BoundedColumns()), ("model", model)]))
+    steps = [("columns", columns), ("bounded", BoundedColumns()), ("model", model)]
+    return ClassifierGate(giving_arrays(Pipeline(steps)))
 
 
 class BoundedColumns(TransformerMixin, BaseEstimator):

@@ -12,7 +12,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import GammaRegressor
 
-from metamix.data.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.likelihoods.moments import valid_errors
 from metamix.protocols import FloatArray
 
@@ -103,12 +103,12 @@ class VaryingScale:
         return factors
 
     def _fit_columns(self, X: Any) -> FloatArray:
-        self._encoder = ColumnEncoder()
+        self._encoder = giving_arrays(ColumnEncoder())
         encoded = self._encoder.fit_transform(X)
         n, D = encoded.shape
         self._directions = None
         if min(n - 1, D) > _MAX_COLUMNS:
-            self._directions = TruncatedSVD(_MAX_COLUMNS, random_state=0).fit(encoded)
+            self._directions = giving_arrays(TruncatedSVD(_MAX_COLUMNS, random_state=0)).fit(encoded)
         values = self._project(encoded)
         self._centre, deviation = values.mean(axis=0), values.std(axis=0)
         self._factor = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-12)

@@ -13,7 +13,7 @@ from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from metamix.data.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.data.frames import listed
 
 Array = NDArray[np.float64]
@@ -64,14 +64,15 @@ class TableEncoder:
 
     def __init__(self, numeric: str = "standardise", seed: int = 0, missing: str = "error") -> None:
         for name, value, known in (("numeric", numeric, NUMERIC), ("missing", missing, MISSING)):
-            if value not in known:
+            if not isinstance(value, str) or value not in known:
                 raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(map(repr, known))}.")
         self.numeric, self.seed, self.missing = numeric, seed, missing
 
     def fit(self, X: Any) -> TableEncoder:
         """Fit on X (n, d), an array or frame; missing values raise ValueError unless they are imputed."""
         missing = "impute" if self.missing == "impute" else "keep"
-        self.columns = ColumnEncoder(categories="ordinal", max_categories=MAX_CATEGORIES, missing=missing)
+        encoder = ColumnEncoder(categories="ordinal", max_categories=MAX_CATEGORIES, missing=missing)
+        self.columns = giving_arrays(encoder)
         encoded = self._check_missing(self.columns.fit_transform(X))
         kinds = self._kinds()
         self._is_categorical = np.array([kind in ("text", "category") for kind in kinds], dtype=bool)

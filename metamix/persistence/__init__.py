@@ -10,11 +10,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-import secrets
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -23,15 +21,16 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor
+from metamix.persistence.errors import ModelFileError, UntrustedTypesError
+from metamix.persistence.output import OutputFile, check_path
 from metamix.persistence.trust import check_trees, is_importable, is_known
 
 __all__ = [
     "FORMAT",
     "ModelFileError",
+    "OutputFile",
     "UntrustedTypesError",
     "load",
-    "output_path",
-    "replacing",
     "save",
     "untrusted_types",
 ]
@@ -48,20 +47,10 @@ DAMAGE_ERRORS = (
 )  # fmt: skip
 
 
-class ModelFileError(ValueError):
-    """A file that cannot be written, or that is not a mixture which this version can read."""
-
-
-class UntrustedTypesError(ModelFileError):
-    """A file contains types that are not trusted, listed in `types`. No code from the file was run."""
-
-    def __init__(self, message: str, types: list[str]) -> None:
-        super().__init__(message)
-        self.types = types
-
-
 def save(mixture: Any, path: str | os.PathLike[str]) -> None:
     """Save a fitted mixture to one file, without pickle; an existing file is replaced once writing has succeeded.
+
+    What is no regular file, such as a device or a pipe, is written to.
 
     Parameters
     ----------
@@ -74,7 +63,7 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
     ------
     ModelFileError
         If the object is not a mixture, contains something that could not be loaded again (such as a lambda), or
-        the folder does not exist.
+        the file cannot be written.
     sklearn.exceptions.NotFittedError
         If the mixture is not fitted.
 
@@ -94,10 +83,11 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
 
     if not _is_mixture(mixture):
         raise ModelFileError(
-            f"save got a {type(mixture).__name__}; expected a fitted MixtureRegressor, MixtureClassifier, "
+            f"save got {_described(mixture)}; expected a fitted MixtureRegressor, MixtureClassifier, "
             "MixtureOfPredictions or learner of metamix.nn"
         )
     check_is_fitted(mixture)
+    output = OutputFile(path)
     try:
         model = io.dumps(mixture)
         types = io.get_untrusted_types(data=model)
@@ -109,10 +99,7 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
             f"this mixture cannot be saved, because {', '.join(missing)} cannot be imported by name: define "
             "functions and classes at the top level of a module"
         )
-    with (
-        replacing(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
-    ):
+    with output.open() as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         file.writestr(MANIFEST, json.dumps(_manifest(mixture, types), indent=2, ensure_ascii=False))
         file.writestr(MODEL, model)
 
@@ -145,13 +132,11 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
     >>> load("nowhere.mix")
     Traceback (most recent call last):
     ...
-    metamix.persistence.ModelFileError: nowhere.mix does not exist
+    metamix.persistence.errors.ModelFileError: nowhere.mix does not exist
     """
     from skops import io
 
-    if isinstance(trusted, str | bool):
-        raise ModelFileError(f"trusted={trusted!r} must be a list of type names, such as [{str(trusted)!r}]")
-    path, allowed = Path(path), set(trusted or ())
+    path, allowed = Path(check_path(path)), _allowed(trusted)
     manifest, model, found = _open(path)
     types = [name for name in found if not is_known(name)]
     missing = [name for name in types if name not in allowed]
@@ -200,72 +185,39 @@ def untrusted_types(path: str | os.PathLike[str]) -> list[str]:
     >>> untrusted_types("nowhere.mix")
     Traceback (most recent call last):
     ...
-    metamix.persistence.ModelFileError: nowhere.mix does not exist
+    metamix.persistence.errors.ModelFileError: nowhere.mix does not exist
     """
-    return [name for name in _open(Path(path))[2] if not is_known(name)]
+    return [name for name in _open(Path(check_path(path)))[2] if not is_known(name)]
 
 
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Open a temporary file in the folder of `path` that replaces `path` on success and is removed on failure.
-
-    Parameters
-    ----------
-    path : str or path
-        File to replace, in one step at the end.
-
-    Raises
-    ------
-    ModelFileError
-        If `path` is a folder, or its folder does not exist.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with replacing(pathlib.Path(folder, "a.txt")) as temporary:
-    ...         _ = temporary.write_text("all of it")
-    ...     pathlib.Path(folder, "a.txt").read_text()
-    'all of it'
-    """
-    target = output_path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+def _allowed(trusted: Any) -> set[str]:
+    """Names of the types that the caller trusts."""
+    if trusted is None:
+        return set()
+    if isinstance(trusted, str | bytes) or not isinstance(trusted, Iterable):
+        raise ModelFileError(f"trusted={trusted!r} must be a list of type names, such as ['xgboost.core.Booster']")
     try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+        names = list(trusted)
+    except TypeError as error:  # an array without an axis
+        raise ModelFileError(f"trusted={trusted!r} must be a list of type names ({error})") from error
+    wrong = [one for one in names if not isinstance(one, str)]
+    if wrong:
+        raise ModelFileError(f"trusted has {wrong[0]!r}, which is not the name of a type, a str")
+    return set(names)
 
 
-def output_path(path: str | os.PathLike[str]) -> Path:
-    """Check that a file can be written at `path`, before a long computation; return its real path.
-
-    Parameters
-    ----------
-    path : str or path
-
-    Raises
-    ------
-    ModelFileError
-        If `path` is a folder, or its folder does not exist.
-
-    Examples
-    --------
-    >>> output_path("model.mix").name
-    'model.mix'
-    """
-    target = Path(os.path.realpath(path))  # follows symbolic links, so that a link is not replaced by a file
-    if target.is_dir():
-        raise ModelFileError(f"{path} is a folder: give the name of a file")
-    if not target.parent.is_dir():
-        raise ModelFileError(f"{path} cannot be written: there is no folder {target.parent}")
-    return target
+def _described(model: Any) -> str:
+    """What was given where a mixture is expected."""
+    return (
+        f"the class {model.__name__}, not an object of it" if isinstance(model, type) else f"a {type(model).__name__}"
+    )
 
 
 def _is_mixture(model: Any) -> bool:
     """Whether it is a mixture; learners of `metamix.nn` are recognised by name, since torch may be absent."""
-    return isinstance(model, KINDS) or (hasattr(model, "gate_weights") and is_known(_type_name(model)))
+    return isinstance(model, KINDS) or (
+        not isinstance(model, type) and hasattr(model, "gate_weights") and is_known(_type_name(model))
+    )
 
 
 def _type_name(model: Any) -> str:
@@ -298,8 +250,15 @@ def _open(path: Path) -> tuple[dict[str, Any], bytes, list[str]]:
     """Read the manifest, the model as bytes and the names of types that skops does not trust; no object is built."""
     from skops import io
 
-    if path.is_dir() or not path.exists():
-        raise ModelFileError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
+    if not os.path.isfile(path):
+        found = (
+            "is a folder"
+            if os.path.isdir(path)
+            else "is not a regular file"
+            if os.path.exists(path)
+            else "does not exist"
+        )
+        raise ModelFileError(f"{path} {found}")
     try:
         with zipfile.ZipFile(path) as file:
             manifest = json.loads(file.read(MANIFEST))

@@ -1,6 +1,10 @@
 """metamix compare, fit and predict: output, files and errors."""
 
 import io
+import os
+import stat
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -43,8 +47,10 @@ def test_compare_depends_on_the_seed_only(run, flats, tmp_path):
 def test_the_device_is_passed_on_and_checked(rejected, run, flats, tmp_path):
     out_file = tmp_path / "flats.mix"
     fit = "fit", flats, "--target", "price", "--out", out_file, *FAST
-    rejected(run(*fit, "--device", "gpu"), "device='gpu' is unknown", "'cuda:N'")
-    rejected(run("compare", flats, "--target", "price", *FAST, "--device", "cuda:99"), "'cuda:99' is not available")
+    rejected(run(*fit, "--device", "gpu"), "--device gpu is unknown", "cuda:N")
+    rejected(
+        run("compare", flats, "--target", "price", *FAST, "--device", "cuda:99"), "--device cuda:99 is not available"
+    )
     assert not out_file.exists()
     assert run(*fit, "--device", "cpu")[0] == 0
     assert load(out_file).device == "cpu"
@@ -119,6 +125,74 @@ def test_predict_requires_trust_for_other_types(rejected, run, flats, tmp_path):
     assert trusted[0][0] == 0
 
 
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.csv"
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    pd.DataFrame(X, columns=["a", "y"]).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def fitted(rows):
+    frame = pd.read_csv(rows)
+    path = rows.with_name("rows.mix")
+    save(MixtureRegressor(["ridge"], specialize=False, cv=2).fit(frame[["a"]], frame["y"]), path)
+    return path
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("command", ["compare", "fit", "predict", "predict the model"])
+def test_the_output_is_never_an_input(rejected, run, rows, fitted, tmp_path, command, link):
+    given = {"compare": rows, "fit": rows, "predict": rows, "predict the model": fitted}[command]
+    before = given.read_bytes()
+    out = given
+    if link:
+        out = tmp_path / "link"
+        out.symlink_to(given)
+    words = ["predict", fitted, rows] if command.startswith("predict") else [command, rows, "--target", "y"]
+    rejected(run(*words, "--out", out, "--force"), "is read as input")
+    assert given.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["compare", "fit", "predict"])
+def test_an_existing_file_needs_force(rejected, run, rows, fitted, tmp_path, command):
+    out = tmp_path / "out"
+    out.write_text("kept")
+    words = ["predict", fitted, rows] if command == "predict" else [command, rows, "--target", "y", "--jobs", "1"]
+    words += [] if command == "predict" else ["--experts", "ridge", "--cv", "2"]
+    rejected(run(*words, "--out", out), "--force")
+    assert out.read_text() == "kept"
+    assert run(*words, "--out", out, "--force")[0] == 0
+    assert out.read_bytes()[:4] != b"kept"
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.csv", "rows.mix", "out"}
+
+
+@pytest.mark.parametrize("command", ["compare", "fit", "predict"])
+def test_a_device_is_written_to_and_a_full_one_is_named(rejected, run, rows, fitted, command):
+    words = ["predict", fitted, rows] if command == "predict" else [command, rows, "--target", "y", "--jobs", "1"]
+    words += [] if command == "predict" else ["--experts", "ridge", "--cv", "2"]
+    assert run(*words, "--out", "/dev/null")[0] == 0
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    rejected(run(*words, "--out", "/dev/full"), "/dev/full cannot be written: No space left on device")
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_fit(rejected, run, rows):
+    words = "fit", rows, "--target", "y", "--out"
+    assert rejected(run(*words, "/proc/a.mix"), "/proc/a.mix cannot be written") == ""
+    assert rejected(run(*words, rows.parent / ("x" * 300)), "File name too long") == ""
+
+
+def test_a_full_standard_output_is_one_line(rows, fitted):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "metamix", "predict", fitted, rows], stdout=full, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "metamix: error: standard output: No space left on device\n"
+
+
 BAD = {
     "empty.csv": (b"", "is empty"),
     "header.csv": (b"a,y\n", "no rows"),
@@ -153,7 +227,16 @@ def test_an_invalid_table_gives_one_line(rejected, run, tmp_path, command, name)
         (["--target", "price", "--weights", "sold"], "is not a numeric column"),
         (["--target", "price", "--weights", "price"], "different columns"),
         (["--target", "price", "--scoring", "neg_log_los"], "did you mean 'neg_log_loss'?"),
+        (["--target", "price", "--scoring", ""], "there is no scorer ''"),
+        (["--target", "price", "--scoring", "accuracy"], "--scoring accuracy cannot judge this y"),
         (["--target", "price", "--cv", "1"], "--cv"),
+        (["--target", "price", "--cv", "200"], "--cv 200 needs at least 200 rows"),
+        (["--target", "price", "--cv", "151", "--groups", "house"], "set --cv lower"),
+        (["--target", "price", "--jobs", "0"], "0 processes do nothing; give 1 or more"),
+        (["--target", "price", "--seed", "-1"], "--seed"),
+        (["--target", "price", "--experts", ","], "--experts names none"),
+        (["--target", "sold", "--task", "regression"], "--task regression needs numbers"),
+        (["--target", "price", "--task", "classification"], "--task classification needs classes"),
         (["--target", "price", "--out", "absent/a.csv"], "no folder"),
         (["--traget", "price"], "--target"),
         ([], "--target"),

@@ -1,9 +1,14 @@
 """Folds: out-of-fold predictions, rows never held out, groups, time order, few rows, a single hold-out set."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import (
+    GridSearchCV,
     GroupKFold,
     KFold,
     LeaveOneGroupOut,
@@ -15,7 +20,7 @@ from sklearn.model_selection import (
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeRegressor
 
-from metamix import MixtureClassifier, MixtureRegressor, make_regimes
+from metamix import MixtureClassifier, MixtureRegressor, compare, fit_predictions, load, make_regimes, save
 from metamix.gates import SoftmaxGate
 
 POOL = [("ridge", Ridge()), ("near", KNeighborsRegressor(5))]
@@ -270,3 +275,45 @@ def test_candidates_that_are_judged_by_one_figure_are_not_compared(parameters, g
     # one more is enough
     cv = TimeSeriesSplit(3) if groups is None else [*parameters["cv"], (np.arange(60, 90), np.arange(60))]
     assert fitted(False, groups=groups, **{**parameters, "cv": cv})[0].verdict_.winner != "mean of y"
+
+
+# --- folds that can be read once ------------------------------------------------------------------------
+
+
+def generated():
+    return KFold(3).split(np.empty((N, 1)))
+
+
+@pytest.mark.parametrize("make", [generated, lambda: iter(list(generated())), lambda: map(tuple, generated())])
+def test_a_generator_of_folds_can_be_copied_and_read_again(make, tmp_path):
+    X, y = make_regimes(N, 4, random_state=1)
+    expected = MixtureRegressor(POOL, specialize=False, cv=list(generated()), **FAST).fit(X, y).predict(X)
+    mixture = MixtureRegressor(POOL, specialize=False, cv=make(), **FAST)
+    copies = [clone(mixture), copy.deepcopy(mixture), mixture]
+    for one in copies:
+        np.testing.assert_array_equal(one.fit(X, y).predict(X), expected)
+        np.testing.assert_array_equal(one.fit(X, y).predict(X), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(mixture)).predict(X), expected)
+    save(mixture, tmp_path / "one.mix")
+    np.testing.assert_array_equal(load(tmp_path / "one.mix").fit(X, y).predict(X), expected)
+    fresh = MixtureRegressor(POOL, specialize=False, **FAST).set_params(cv=make())
+    np.testing.assert_array_equal(copy.deepcopy(fresh.fit(X, y)).predict(X), expected)
+
+
+def test_search_with_a_generator_of_folds():
+    X, y = make_regimes(N, 4, random_state=1)
+    every = [(np.arange(20), np.arange(20, 30)), (np.arange(10, 30), np.arange(10))]
+    mixture = MixtureRegressor(POOL, specialize=False, cv=iter(every), **FAST)
+    search = GridSearchCV(mixture, {"ridge__alpha": [0.1, 10.0]}, cv=2, error_score="raise").fit(X, y)
+    assert search.best_estimator_.predict(X).shape == (N,)
+
+
+def test_a_generator_of_folds_elsewhere():
+    X, y = make_regimes(N, 4, random_state=1)
+    given = np.column_stack([y + 1, 0.9 * y])
+    found = [fit_predictions(given, X, y, cv=cv, random_state=0) for cv in (list(generated()), generated())]
+    np.testing.assert_array_equal(*[one.gate_weights(X, given) for one in found])
+    again = clone(found[1]).fit(X, y, given)
+    np.testing.assert_array_equal(copy.deepcopy(again).gate_weights(X, given), found[0].gate_weights(X, given))
+    tables = [compare(X, y, POOL, cv=cv, random_state=0).frame()["loss"] for cv in (list(generated()), generated())]
+    np.testing.assert_array_equal(*tables)

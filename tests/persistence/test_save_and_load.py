@@ -1,6 +1,9 @@
 """Loaded mixtures predict exactly as the saved ones; damaged files give one clear error; writing is atomic."""
 
 import json
+import os
+import stat
+import threading
 import zipfile
 
 import numpy as np
@@ -15,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from metamix import MixtureClassifier, MixtureRegressor, fit_predictions, load_example, persistence
 from metamix.data.columns import ColumnEncoder
-from metamix.persistence import ModelFileError, UntrustedTypesError, load, replacing, save, untrusted_types
+from metamix.persistence import ModelFileError, UntrustedTypesError, load, save, untrusted_types
 
 
 @pytest.fixture(scope="module")
@@ -181,29 +184,40 @@ def test_neural_mixtures_can_be_saved(tmp_path, numbers, kind):
     np.testing.assert_array_equal(again.gate_weights(X), learner.gate_weights(X))
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_interrupted_writing_keeps_the_old_file(tmp_path, error):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    with pytest.raises(error):
-        fail_while_writing(path, error)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+@pytest.fixture(scope="module")
+def mixture(numbers):
+    return MixtureRegressor(["ridge"], specialize=False, cv=2, random_state=0).fit(*numbers)
 
 
-def fail_while_writing(path, error):
-    with replacing(path) as temporary:
-        temporary.write_text("half")
-        raise error
+@pytest.mark.parametrize("path", [None, 1, True, "", object()])
+def test_what_is_no_path_is_refused(mixture, path):
+    with pytest.raises(ModelFileError, match="is not the name of a file"):
+        save(mixture, path)
+    with pytest.raises(ModelFileError, match="is not the name of a file"):
+        load(path)
+    with pytest.raises(ModelFileError, match="is not the name of a file"):
+        untrusted_types(path)
 
 
-def test_output_paths_are_resolved_and_checked(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for text in ("one", "two"):
-        with replacing("a.txt") as temporary:
-            temporary.write_text(text)
-    assert (tmp_path / "a.txt").read_text() == "two"
-    with pytest.raises(ModelFileError, match="no folder"):
-        persistence.output_path("absent/a.txt")
-    with pytest.raises(ModelFileError, match="is a folder"):
-        persistence.output_path(tmp_path)
+def test_a_device_is_written_to_and_never_replaced(mixture):
+    save(mixture, "/dev/null")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    with pytest.raises(ModelFileError, match="/dev/full cannot be written: No space left"):
+        save(mixture, "/dev/full")
+
+
+def test_a_mixture_goes_through_a_pipe(mixture, tmp_path):
+    pipe, found = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
+    reader.start()
+    save(mixture, pipe)
+    reader.join()
+    (tmp_path / "copy.mix").write_bytes(found[0])
+    assert load(tmp_path / "copy.mix").experts == mixture.experts
+
+
+@pytest.mark.parametrize("trusted", ["all", True, 3, b"all", [3]])
+def test_trusted_must_be_a_list_of_names(file, trusted):
+    with pytest.raises(ModelFileError, match="trusted"):
+        load(file, trusted=trusted)

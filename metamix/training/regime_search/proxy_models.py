@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.preprocessing import PolynomialFeatures
 
-from metamix.data.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder, giving_arrays
 
 __all__ = [
     "FREE",
@@ -68,7 +68,7 @@ class ProxyColumns:
 
     def __init__(self, X: Any, rng: np.random.Generator, classes: bool, capacity: int = FREE) -> None:
         self.classes = classes
-        self.encoder = ColumnEncoder().fit(X)
+        self.encoder = giving_arrays(ColumnEncoder()).fit(X)
         Z = self.encoder.transform(X)
         self.projection: Array | None = None
         q = Z.shape[1]
@@ -90,7 +90,7 @@ class ProxyColumns:
         """Rows of X (n, d) with their target (n, m) and weight (n,)."""
         Z = self.encoder.transform(X)
         Z = np.asarray(Z if self.projection is None else Z @ self.projection)
-        plain = PolynomialFeatures(self.degree).fit_transform(np.clip(Z, -4, 4))
+        plain = giving_arrays(PolynomialFeatures(self.degree)).fit_transform(np.clip(Z, -4, 4))
         bent = None
         if self.centres is not None:
             away = (Z[:, None, :] - self.centres) / self.widths
