@@ -13,13 +13,15 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.utils import check_random_state
 
 from metamix.data.folds import Folds, make_folds
+from metamix.data.scalars import check_seed
 from metamix.data.tables import n_rows, recognise_task, take_rows
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.mixture import around
-from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gates
+from metamix.estimators.resolution import ResolvedGates, check_parameters, input_tags, resolve_gates
+from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
-from metamix.estimators.validation import check_folds, check_rows, check_scoring, check_weights, check_X
+from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X
 from metamix.fitting import FitSession, Problem, fit_expert, name_and_prepare, place_experts
 from metamix.fitting.out_of_fold import Failure
 from metamix.progress import Event, emit
@@ -28,7 +30,7 @@ from metamix.training.expert_columns import CrossFittedExperts, cross_fit_expert
 from metamix.training.fit import NEGLIGIBLE, blend_predictions
 from metamix.training.selection import HeldOutLoss
 from metamix.training.verdict import PHRASES
-from metamix.training.wording import short_number
+from metamix.training.wording import compared, shown_loss
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,18 +146,21 @@ def compare(
     >>> compare(X, y, ["ridge", "neighbours"], cv=3, random_state=0).frame()["name"].tolist()[-3:]
     ['blend', 'stacking', 'oracle']
     """
+    if y is None:
+        raise ValueError("y is None; give the column to predict, one value for each row of X.")
     if np.ndim(y) == 2 and np.shape(y)[1] > 1:
         raise ValueError(f"y has {np.shape(y)[1]} targets; give one column, such as y[:, 0], and compare them in turn.")
     task = recognise_task(y) if task is None else task
-    if task not in ("regression", "classification"):
+    if not isinstance(task, str) or task not in ("regression", "classification"):
         raise ValueError(f"task={task!r} is unknown; give 'regression' or 'classification', or leave it out.")
     if cv is None:
         raise ValueError("cv=None would compare in sample; give a number of folds or a splitter.")
-    check_scoring(scoring)
+    check_seed(random_state)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     mixture = (MixtureRegressor if task == "regression" else MixtureClassifier)(
         experts, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device, columns=columns
     )
+    check_parameters(mixture)
     named, gates = mixture._resolve_experts(), resolve_gates(mixture.gate)
     mixture._input_tags = input_tags([expert for _, expert in named], gates, mixture.gate_features)
     X = check_X(mixture, mixture._clean(X, reset=True), reset=True)
@@ -165,6 +170,7 @@ def compare(
     problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
     check_folds(folds, problem.weight)
+    try_scoring(scoring, problem, folds, classes)
     outer = _OuterFolds(
         problem,
         folds,
@@ -365,14 +371,11 @@ def _sentence(loss: HeldOutLoss, units: dict[str, Array], single: str) -> str:
 
     def against(one: str, other: str) -> str:
         difference = loss.difference(units[other], units[one])
-        whole = abs(loss.mean(units[other])) or 1.0
-        share, error = 100 * difference.mean / whole, 100 * difference.standard_error / whole
-        side = "below" if share >= 0 else "above"
-        if abs(share) < 0.01 and error < 0.01:
-            return f"equal to {phrases[other]}"
-        return f"{short_number(abs(share))} % (± {short_number(error)} %) {side} {phrases[other]}"
+        whole = loss.mean(units[other])
+        return compared(loss.measure, difference.mean, difference.standard_error, whole, phrases[other])
 
     others = [name for name in ("best single", "stacking") if name != winner]
-    said = f"The simplest candidate that does as well as the best is {phrases[winner]}: {loss.measure} "
-    said += f"{short_number(loss.mean(units[winner]), 4)}, {' and '.join(against(winner, other) for other in others)}. "
+    said = f"The simplest candidate that does as well as the best is {phrases[winner]}: "
+    said += f"{shown_loss(loss.measure, loss.mean(units[winner]))}, "
+    said += f"{' and '.join(against(winner, other) for other in others)}. "
     return said + f"The blend, which predict answers with, is {against('blend', winner)}."

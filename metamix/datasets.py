@@ -10,6 +10,8 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.utils import check_random_state
 
+from metamix.data.scalars import check_seed, is_number, is_whole
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -75,6 +77,7 @@ def make_regimes(
     ((200, 6), (200,), [0, 1, 2])
     """
     _check(n_samples, n_features, n_regimes, noise, task)
+    check_seed(random_state)
     rng = check_random_state(random_state)
     slopes, intercepts = _boundaries(n_features, n_regimes, rng)
     strengths = rng.uniform(0.8, 1.2, (n_regimes, 2))
@@ -97,15 +100,17 @@ def make_regimes(
 
 def _check(n_samples: int, n_features: int, n_regimes: int, noise: float, task: str) -> None:
     for name, value in (("n_features", n_features), ("n_regimes", n_regimes)):
-        if value < 1:
+        if not is_whole(value):
             raise ValueError(f"{name}={value!r} must be an integer of at least 1.")
+    if not is_whole(n_samples):
+        raise ValueError(f"n_samples={n_samples!r} must be an integer of at least 1.")
     if n_samples < 5 * n_regimes:
         raise ValueError(
             f"n_samples={n_samples} is too few for n_regimes={n_regimes}; at least {5 * n_regimes} are needed."
         )
-    if not noise >= 0:
+    if not (is_number(noise) and noise >= 0):
         raise ValueError(f"noise={noise!r} must be a non-negative standard deviation.")
-    if task not in ("regression", "classification"):
+    if not isinstance(task, str) or task not in ("regression", "classification"):
         raise ValueError(f"task={task!r} must be 'regression' or 'classification'.")
 
 
@@ -166,7 +171,7 @@ def load_example(name: str) -> tuple[pd.DataFrame, pd.Series]:
     ((442, 10), 'progression')
     """
     known = {"diabetes": _diabetes, "breast_cancer": _breast_cancer, "regimes": _regimes, "mixed": _mixed}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         near = get_close_matches(str(name), known, n=1, cutoff=0.5)
         hint = f" did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no example {name!r}:{hint} the examples are {', '.join(known)}")

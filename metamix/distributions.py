@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import elementwise
 
+from metamix.data.scalars import is_number
 from metamix.protocols import FloatArray
 
 __all__ = ["Chosen", "cdf", "choose", "interval", "quantile", "sample"]
@@ -150,7 +151,10 @@ def quantile(weights: ArrayLike, components: Any, q: ArrayLike) -> FloatArray:
     >>> quantile([[0.5, 0.5]], stats.norm([[-1.0, 1.0]], 1.0), [0.5, 0.9]).round(3)
     array([[0.   , 1.849]])
     """
-    levels = np.asarray(q, dtype=np.float64)
+    try:
+        levels = np.asarray(q, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"q={q!r} must be a probability between 0 and 1, or a list of them.") from None
     if levels.ndim > 1 or not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError(f"q={q!r} must be a probability between 0 and 1, or a list of them.")
     shares, flat = _shares(weights), np.atleast_1d(levels)
@@ -190,7 +194,7 @@ def interval(weights: ArrayLike, components: Any, coverage: float) -> FloatArray
     >>> interval([[1.0]], stats.norm([[0.0]], 1.0), 0.9).round(3)
     array([[-1.645,  1.645]])
     """
-    if not 0 < coverage < 1:
+    if not (is_number(coverage) and 0 < coverage < 1):
         raise ValueError(f"coverage={coverage!r} must be a probability between 0 and 1, such as 0.9.")
     return quantile(weights, components, [0.5 * (1.0 - coverage), 0.5 * (1.0 + coverage)])
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -16,6 +19,7 @@ from metamix.cli.demo import demo
 from metamix.cli.models import compare, fit, predict
 from metamix.cli.output import say
 from metamix.cli.parts import check, parts
+from metamix.cli.wording import in_options
 
 __all__ = ["main"]
 
@@ -67,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("METAMIX_DEBUG", "0") not in ("", "0")
-    with _quiet(debug):
+    with _quiet(debug), _orderly():
         code = _run([word for word in words if word != "--debug"], debug)
     sys.exit(code)
 
@@ -111,7 +115,7 @@ def _message(error: Exception) -> str:
     from metamix.registry import PartError
 
     if isinstance(error, PartError) or (isinstance(error, ValueError) and _raised_in_metamix(error)):
-        return str(error)
+        return in_options(str(error))
     if isinstance(error, OSError) and error.strerror:
         if error.filename is not None:
             return f"{error.filename}: {error.strerror}"
@@ -128,6 +132,23 @@ def _raised_in_metamix(error: Exception) -> bool:
         trace = trace.tb_next
     module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
     return module.startswith("metamix.") or module.startswith("sklearn.utils")
+
+
+@contextmanager
+def _orderly() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C: workers are terminated, and nothing half-written is left."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
+        yield
+        return
+
+    def end(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

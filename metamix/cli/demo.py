@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from metamix.cli.models import run_comparison, show
-from metamix.cli.options import Options, TableData
+from metamix.cli.options import Options, jobs_option
 from metamix.cli.output import say
+from metamix.cli.tables import TableData
 
 TITLES = {
     "diabetes": "Diabetes: disease progression after one year, 442 patients",
@@ -21,7 +22,7 @@ FEW_EXPERTS = {"regression": "ridge,neighbours,boosting", "classification": "log
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Three experts everywhere.")
-@click.option("--jobs", type=int, default=-1, metavar="N", help="Processes; all cores if left out.")
+@jobs_option
 def demo(quick: bool, jobs: int) -> None:
     """Compare combinations of models on two real tables and on simulated regimes."""
     from metamix.datasets import load_example, make_regimes
@@ -36,7 +37,7 @@ def demo(quick: bool, jobs: int) -> None:
         task = "classification" if name == "breast_cancer" else "regression"
         experts = [FEW_EXPERTS[task]] if quick or regimes is not None else []
         options = Options("", task, experts, 3, None, None, None, 0, jobs)
-        comparison = run_comparison(TableData(X, y, task, None, None, None, ""), options, name)
+        comparison = run_comparison(TableData(X, y, task), options, name)
         show(comparison)
         if regimes is not None:
             say(leading_experts(comparison.mixtures[0], X, regimes))

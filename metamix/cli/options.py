@@ -29,6 +29,19 @@ class Options:
     device: str = "auto"
 
 
+def _check_jobs(_: click.Context, __: click.Parameter, jobs: int) -> int:
+    if jobs == 0:
+        raise click.BadParameter("0 processes do nothing; give 1 or more, or -1 for all cores")
+    return jobs
+
+
+#: Seeds of numpy's generators.
+SEED = click.IntRange(0, 2**32 - 1)
+jobs_option = click.option(
+    "--jobs", type=int, default=-1, metavar="N", callback=_check_jobs, help="Processes; default: all cores."
+)
+
+
 def learning_options(command: Command) -> Command:
     """Add the options that `compare` and `fit` share."""
     for option in reversed(
@@ -40,8 +53,8 @@ def learning_options(command: Command) -> Command:
             click.option("--groups", metavar="COLUMN", help="Rows of one group are kept in one fold."),
             click.option("--weights", metavar="COLUMN", help="Sample weights."),
             click.option("--scoring", metavar="NAME", help="Name of a scikit-learn scorer."),
-            click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
-            click.option("--jobs", type=int, default=-1, metavar="N", help="Processes; default: all cores."),
+            click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed."),
+            jobs_option,
             click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda or cuda:N."),
         ]
     ):
@@ -72,11 +85,41 @@ def output_file(out: str, force: bool, *inputs: str) -> Any:
 
 def read_table(table: str, options: Options, reading: ReadingOptions) -> TableData:
     """Read a table and split it as the options say, and print what was noticed."""
-    if options.scoring:
+    if options.scoring is not None:
         _check_scorer(options.scoring)
+    if options.experts and not expert_names(options.experts):
+        raise click.UsageError("--experts names none: give names, such as --experts ridge,boosting; see metamix parts")
+    check_device_option(options.device)
     data = read(table, reading, options.target, options.task, options.groups, options.weights)
+    _check_task(options, data.y)
     say_lines(data.lines)
     return data
+
+
+def check_device_option(device: str) -> None:
+    """Raise an error before the table is read if there is no such device."""
+    from metamix.devices import check_device
+
+    try:
+        check_device(device)
+    except ValueError:
+        raise click.UsageError(f"--device {device} is unknown: give auto, cpu, cuda or cuda:N with N from 0") from None
+
+
+def _check_task(options: Options, y: Any) -> None:
+    """Raise an error if the target cannot be that of the task that was given."""
+    from metamix.data.tables import TableError, recognise_task
+
+    if options.task is None:
+        return
+    is_text = not hasattr(y, "dtype") or y.dtype.kind not in "iufb"
+    if options.task == "regression" and is_text:
+        raise TableError(f"--task regression needs numbers, and the target {options.target!r} has none: leave it out")
+    fractions = not is_text and y.dtype.kind == "f" and bool((y % 1 != 0).any())
+    if options.task == "classification" and fractions and recognise_task(y) == "regression":
+        raise TableError(
+            f"--task classification needs classes, and the target {options.target!r} has fractions: leave it out"
+        )
 
 
 def expert_names(given: Sequence[str]) -> list[str] | None:

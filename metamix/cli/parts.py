@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from metamix.cli.options import suggestion
 from metamix.cli.output import columns, short
+from metamix.cli.tables import suggestion
 
 KINDS = ("regressors", "classifiers", "gates", "likelihoods")
 
@@ -51,14 +53,16 @@ def check(name: str, in_process: bool) -> None:
     The checks run in a separate process, since compiled code of a part may crash it.
     """
     if in_process:
+        from metamix.engines.driver import watch_driver
+
+        watch_driver(os.getppid())
         _run_checks(name)
         return
     _select_parts(name)
     command = [sys.executable, "-m", "metamix", "check", "--in-process", name]
     failed, passed, last = 0, 0, ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as child:
-        assert child.stdout is not None
-        for line in child.stdout:
+        for line in _lines(child):
             word, _, rest = line.rstrip("\n").partition("\t")
             if word == "start":
                 last = rest
@@ -73,6 +77,16 @@ def check(name: str, in_process: bool) -> None:
     if failed:
         raise click.ClickException(f"{name}: {failed} of {failed + passed} checks failed")
     click.echo(f"{name}: all {passed} checks passed")
+
+
+def _lines(child: subprocess.Popen[str]) -> Iterator[str]:
+    """Lines that a process prints; it is killed if this one is interrupted."""
+    assert child.stdout is not None
+    try:
+        yield from child.stdout
+    except BaseException:
+        child.kill()
+        raise
 
 
 def _select_parts(name: str) -> list[Any]:

@@ -82,11 +82,11 @@ class TableData:
     X: Any
     y: Any
     task: str
-    groups: Any
-    weights: Any
-    constant: Any
-    cleaner: Any
-    lines: list[str]
+    groups: Any = None
+    weights: Any = None
+    constant: Any = None
+    cleaner: Any = None
+    lines: Sequence[str] = ()
 
 
 def reading_options(command: Command) -> Command:
@@ -116,6 +116,8 @@ def read(
     TableError
         If that is impossible.
     """
+    import numpy as np
+
     from metamix.data.cells import column_kind
     from metamix.data.frames import TableError
     from metamix.data.leaks import suspicious_columns
@@ -125,7 +127,7 @@ def read(
     by_option = {"--target": target, "--groups": groups, "--weights": weights, "--id": reading.identifier}
     given = [name for name in by_option.values() if name is not None]
     if len(set(given)) < len(given):
-        raise TableError(f"target, groups, weights and id must be different columns; got {', '.join(given)}")
+        raise TableError(f"--target, --groups, --weights and --id must be different columns; got {', '.join(given)}")
     for name in reading.kinds:
         if name not in frame.columns:
             raise click.UsageError(f"--types {name!r} is not a column of the table{suggestion(name, frame.columns)}")
@@ -149,6 +151,8 @@ def read(
         if column_kind(weight) != "number":
             raise TableError(f"--weights {weights!r} is not a numeric column")
         weight = weight.to_numpy(dtype=float)
+        if (weight < 0).any() or not np.isfinite(weight).all() or not weight.any():
+            raise TableError(f"--weights {weights!r} must be finite and not negative, and not zero everywhere")
     cleaner = reading.cleaner(list(X.columns), decimal)
     about = f"{Path(table).name}: {len(X)} rows, {task} of {target}"
     about += f" ({y.nunique()} classes)." if task == "classification" else "."

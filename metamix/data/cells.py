@@ -318,7 +318,10 @@ def codes_of(column: Any) -> tuple[np.ndarray, list[str], bool]:
                 [str(c) for c in column.cat.categories],
                 bool(column.cat.ordered),
             )
-        codes, values = column.factorize()
+        try:
+            codes, values = column.factorize()
+        except TypeError:  # lists or other cells that cannot be keys
+            return (*_numbered(column.tolist(), []), False)
         return codes, list(map(str, values.tolist())), False
     order: list[str] = []
     if type(column.dtype).__name__ == "Enum":

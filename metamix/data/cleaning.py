@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.data.cells import column_kind, dates_of
+from metamix.data.cells import column_kind, dates_of, is_pandas
 from metamix.data.date_text import DateFormat, find_date_format
-from metamix.data.frames import TableError, frame_columns, is_frame, is_pandas, listed
+from metamix.data.frames import TableError, frame_columns, is_frame, listed
 from metamix.data.number_text import NumberFormat, find_number_format, looks_like_code
 
 __all__ = ["KINDS", "ColumnReading", "TableCleaner", "TableWarning", "describe", "fit_cleaner"]
@@ -180,13 +180,14 @@ class TableCleaner(BaseEstimator):
         """
         check_is_fitted(self)
         names, columns = _named(X)
-        place = {name: column for name, column in zip(names, columns, strict=True)}
-        found, notes = {}, []
+        place = dict(zip(names, columns, strict=True))
+        found: dict[str, Any] = {}
+        notes: list[str] = []
         for one in self.readings_:
             if one.kind in LEFT_OUT or one.name not in place:  # what lacks is refused where the names are checked
                 continue
-            found[one.name], note = self._read(one, place[one.name])
-            notes += note
+            found[one.name], said = self._read(one, place[one.name])
+            notes += said
         told = {note for one in self.readings_ for note in one.notes}
         for note in notes:
             if note not in told:

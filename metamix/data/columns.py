@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from metamix.data.cells import codes_of, column_kind, date_part, dates_of, numbers_of, sorted_levels
 from metamix.data.frames import array_of_lists, check_frame, column_names, find_columns, frame_columns, is_frame
+from metamix.data.scalars import is_whole
 
 __all__ = ["ColumnEncoder", "giving_arrays"]
 
@@ -299,10 +300,13 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
 
     def _check_parameters(self) -> None:
         for name, known in {"categories": ("onehot", "ordinal"), "missing": ("impute", "keep")}.items():
-            if getattr(self, name) not in known:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}: {known[0]!r} or {known[1]!r} would do")
+        for name in ("scale", "missing_indicator"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(f"{name}={getattr(self, name)!r}: True or False would do")
         most = self.max_categories
-        if most is not None and most < 1:
+        if most is not None and not is_whole(most):
             raise ValueError(f"max_categories={most!r}: a whole number of at least 1, or None, would do")
 
     def _learn_values(self, j: int, column: Any) -> None:

@@ -43,10 +43,10 @@ class DateFormat:
 
     def read(self, texts: Sequence[str]) -> NDArray[np.datetime64]:
         """Dates (n,) in microseconds, NaT for what is none in this format; those with a time zone in UTC."""
-        texts = pd.Series([text.strip() for text in texts], dtype=object)
+        cells = pd.Series([text.strip() for text in texts], dtype=object)
         if self.pattern == ISO:  # pandas also takes bare years, which are numbers
-            texts = texts.where(texts.str.match(r"\d{4}-\d{2}"), None)
-        return np.asarray(pd.to_datetime(texts, format=self.pattern, errors="coerce", utc=True)
+            cells = cells.where(cells.str.match(r"\d{4}-\d{2}"), None)
+        return np.asarray(pd.to_datetime(cells, format=self.pattern, errors="coerce", utc=True)
                           .dt.tz_localize(None).to_numpy().astype("M8[us]"))  # fmt: skip
 
     def __str__(self) -> str:

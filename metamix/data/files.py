@@ -168,7 +168,7 @@ def _from_text(path: str, content: bytes, separator: str | None, encoding: str |
         notes.append(f"{skipped} line(s) before the header were left out, the first of which is {shown[:60]!r}.")
     names, renamed = _distinct(header)
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-    rows = []
+    rows: list[list[str]] = []
     try:
         for record in reader:
             if not record or reader.line_num <= skipped:

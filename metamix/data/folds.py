@@ -279,6 +279,8 @@ def make_folds(
     array([False, False,  True])
     """
     n = len(y)
+    if isinstance(cv, type):
+        raise ValueError(f"cv is the class {cv.__name__}; give an object of it, {cv.__name__}(5).")
     if cv is None:
         everything = np.arange(n)
         return Folds(n, ((everything, everything),), in_sample=True)
@@ -302,7 +304,13 @@ def make_folds(
     with warnings.catch_warnings():
         # A class with fewer rows than folds is missing from some folds; predictions are aligned by class.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        pairs = [_rows_of(pair, n, f) for f, pair in enumerate(splitter.split(X, y, groups))]
+        try:
+            found = list(splitter.split(X, y, groups))
+        except ValueError:
+            raise
+        except Exception as error:  # a foreign splitter may raise anything
+            raise ValueError(f"cv={cv!r} cannot divide these rows ({type(error).__name__}: {error}).") from error
+        pairs = [_rows_of(pair, n, f) for f, pair in enumerate(found)]
     return Folds(n, tuple(pairs), splitter=cv, stratify=stratify)
 
 
@@ -335,7 +343,9 @@ def _splitter(k: int, n: int, y: Any, groups: Any, stratify: bool, seed: int | N
 
 def _rows_of(pair: Any, n: int, f: int) -> tuple[Rows, Rows]:
     try:
-        train, test = (np.asarray(part) for part in pair)
+        train, test = (np.atleast_1d(np.asarray(part)) for part in pair)
+        if any(rows.ndim > 1 or (rows.size and rows.dtype.kind not in "biu") for rows in (train, test)):
+            raise TypeError("row positions are whole numbers, or a mask")
         train, test = (np.flatnonzero(r) if r.dtype == bool else r.astype(np.intp) for r in (train, test))
     except (TypeError, ValueError) as error:
         raise ValueError(f"a fold must be a pair (train, test) of row positions, got {type(pair).__name__}.") from error

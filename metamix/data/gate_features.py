@@ -61,6 +61,8 @@ class GateFeatures(BaseEstimator):
         self.fill_: Array | None = None
         if isinstance(self.kind, str | list | tuple | np.ndarray):
             self.columns_ = None if isinstance(self.kind, str) else list(self.kind)
+            if self.columns_ is not None and not self.columns_:
+                raise ValueError("gate_features is an empty list; name at least one column, or give 'x'.")
             X = X if self.columns_ is None else _take_columns(X, self.columns_)
             if self.kind != "predictions" and not self.raw:
                 self._fit_encoder(X)
@@ -79,7 +81,7 @@ class GateFeatures(BaseEstimator):
         try:
             return clone(self.kind).fit(X)
         except Exception as error:  # a foreign fit may raise anything
-            if y is not None and _can_be_fitted(self.kind, X, y):
+            if _needs_y(self.kind, X, y):
                 raise ValueError(
                     f"gate_features={self.kind!r} cannot be fitted without y; a transformer fitted to y would leak the "
                     "targets of held-out rows. Give a transformer of X alone, or give this transformer to the experts "
@@ -196,26 +198,38 @@ class GateFeatures(BaseEstimator):
         return answers if base is None else np.concatenate([base, answers], axis=1)
 
 
-def _can_be_fitted(transformer: Any, X: Any, y: Any) -> bool:
-    """Whether the transformer can be fitted with y."""
-    try:
-        clone(transformer).fit(X, y)
-    except Exception:  # a foreign fit may raise anything
+def _needs_y(transformer: Any, X: Any, y: Any) -> bool:
+    """Whether the transformer can be fitted with y, or with y in two classes, as scores of columns want it."""
+    if y is None:
         return False
-    return True
+    column = np.asarray(y).reshape(len(y), -1)[:, 0]
+    for target in (y, (column > np.median(column)).astype(int)):
+        try:
+            clone(transformer).fit(X, target)
+        except Exception:  # a foreign fit may raise anything
+            continue
+        return True
+    return False
+
+
+def _is_position(column: Any) -> bool:
+    return isinstance(column, int | np.integer) and not isinstance(column, bool)
 
 
 def _take_columns(X: Any, columns: list[Any]) -> Any:
     """Select columns by name or position."""
     if not is_frame(X):
-        outside = [c for c in columns if not isinstance(c, int | np.integer) or not -X.shape[1] <= c < X.shape[1]]
+        outside = [c for c in columns if not _is_position(c) or not -X.shape[1] <= c < X.shape[1]]
         if outside:
             raise ValueError(f"gate_features names {outside}; X is an array with columns 0 to {X.shape[1] - 1}.")
         return X[:, columns]
     import narwhals as nw
 
     frame = nw.from_native(X)
-    names = [frame.columns[c] if isinstance(c, int | np.integer) else c for c in columns]
+    outside = [c for c in columns if _is_position(c) and not -len(frame.columns) <= c < len(frame.columns)]
+    if outside:
+        raise ValueError(f"gate_features names {outside}; X has columns 0 to {len(frame.columns) - 1}.")
+    names = [frame.columns[c] if _is_position(c) else c for c in columns]
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise ValueError(f"gate_features names {absent}, which X lacks; it has {frame.columns}.")

@@ -66,7 +66,7 @@ class NumberFormat:
             plain = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(dtype=np.float64)
             values = np.where(np.isfinite(plain), plain, np.nan)
         pattern = self._pattern()
-        for i in np.flatnonzero(np.isnan(values)):
+        for i in np.flatnonzero(np.isnan(values)).tolist():
             values[i] = self._number(_parts(texts[i]), pattern)
         return values
 

@@ -231,4 +231,7 @@ def _as_column(y: Any) -> Any:
         return y
     import narwhals as nw
 
-    return nw.from_native(y, series_only=True)
+    try:
+        return nw.from_native(y, series_only=True)
+    except TypeError:
+        raise TableError(f"y is a {type(y).__name__}; give one column, an array, a list or a series") from None

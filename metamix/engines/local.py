@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
-import signal
-import tempfile
 import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -21,6 +17,7 @@ import sklearn
 from joblib.externals.loky import get_reusable_executor
 
 from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
+from metamix.engines.driver import shared_folder, start_worker
 from metamix.engines.serialization import TaskContext, pack, run_task, unpack, write_shared
 from metamix.engines.task import as_completed, check_names, check_threads, count_workers, picklable_error
 from metamix.progress import Event, emit
@@ -90,10 +87,8 @@ class _LocalSession:
             max_workers=n_workers,
             timeout=_IDLE_SECONDS,
             env=environment,
-            # A terminal sends SIGINT to workers too. They ignore it and the driver terminates them; otherwise a
-            # worker interrupted between two tasks would print a traceback.
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
+            initializer=start_worker,
+            initargs=(os.getpid(),),
         )
 
     def _run_in_parallel(self, submit: Submit, waiting: deque[int]) -> Generator[Outcome, None, list[int]]:
@@ -191,15 +186,14 @@ class LocalEngine:
         ------
         TypeError
             If `shared` cannot be pickled.
+        OSError
+            If the data cannot be written; the error names the folder.
         """
-        folder = tempfile.mkdtemp(prefix="metamix-", dir=os.environ.get("JOBLIB_TEMP_FOLDER"))
-        try:
-            write_shared(shared, Path(folder))
-            session = _LocalSession(folder, self.n_jobs, self.threads_per_task)
+        with shared_folder() as folder:
+            write_shared(shared, folder)
+            session = _LocalSession(str(folder), self.n_jobs, self.threads_per_task)
             with _ignore_restart_warning():
                 try:
                     yield session
                 finally:
                     session.close()
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)

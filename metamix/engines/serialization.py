@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 
 from metamix.engines.contract import Outcome
+from metamix.engines.driver import remember_folder
 from metamix.engines.task import as_worker, call, native_threads, picklable_error
 
 _ALIGNMENT = 64
@@ -33,14 +34,18 @@ def write_shared(shared: Any, folder: Path) -> None:
             'use metamix.use_engine("threads") or n_jobs=1'
         ) from error
     spans = []
-    with open(folder / "buffers", "wb") as file:
-        for buffer in buffers:
-            raw = buffer.raw()
-            start = math.ceil(file.tell() / _ALIGNMENT) * _ALIGNMENT
-            file.seek(start)
-            file.write(raw)
-            spans.append((start, raw.nbytes))
-    (folder / "object").write_bytes(pickle.dumps((stream, spans), protocol=5))
+    try:
+        with open(folder / "buffers", "wb") as file:
+            for buffer in buffers:
+                raw = buffer.raw()
+                start = math.ceil(file.tell() / _ALIGNMENT) * _ALIGNMENT
+                file.seek(start)
+                file.write(raw)
+                spans.append((start, raw.nbytes))
+        (folder / "object").write_bytes(pickle.dumps((stream, spans), protocol=5))
+    except OSError as error:  # a full disk does not say which
+        reason = f"{error.strerror}, while data was written for the worker processes"
+        raise OSError(error.errno, reason, error.filename or str(folder)) from error
 
 
 # Holds the shared data of the latest session only, so that the memory of a worker does not grow.
@@ -50,6 +55,7 @@ _loaded: dict[str, Any] = {}
 def read_shared(folder: str) -> Any:
     """Load the shared data, once per worker; arrays in it are read-only."""
     if folder not in _loaded:
+        remember_folder(folder)
         _loaded.clear()
         stream, spans = pickle.loads((Path(folder) / "object").read_bytes())
         whole = _map(Path(folder) / "buffers")

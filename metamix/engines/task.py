@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from numbers import Integral
 from typing import Any
 
 import cloudpickle
@@ -97,18 +98,18 @@ def check_names(tasks: Sequence[Any], names: Sequence[str] | None) -> list[str]:
 
 def check_threads(threads_per_task: int) -> int:
     """Return `threads_per_task` if it is at least 1."""
-    if threads_per_task < 1:
-        raise ValueError(f"threads_per_task={threads_per_task} is invalid; it must be at least 1")
+    if not isinstance(threads_per_task, Integral) or isinstance(threads_per_task, bool) or threads_per_task < 1:
+        raise ValueError(f"threads_per_task={threads_per_task!r} is invalid; it must be a whole number of at least 1")
     return int(threads_per_task)
 
 
 def count_workers(n_jobs: int | None) -> int:
     """Number of workers for `n_jobs`: None and -1 are all cores, -2 is all but one."""
-    if n_jobs == 0:
-        raise ValueError("n_jobs=0 is invalid; give 1 or more, or -1 for all cores")
     cores = int(joblib.cpu_count())
     if n_jobs is None:
         return cores
+    if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool) or n_jobs == 0:
+        raise ValueError(f"n_jobs={n_jobs!r} is invalid; give 1 or more, or -1 for all cores")
     return int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
 
 

@@ -11,7 +11,7 @@ from sklearn.base import ClassifierMixin
 
 from metamix import registry
 from metamix.estimators.mixture import Array, Mixture
-from metamix.estimators.validation import check_classes, check_known_classes
+from metamix.estimators.validation import check_classes, check_known_classes, check_new_labels
 from metamix.training.stacking import LogOpinionPool
 
 
@@ -55,6 +55,10 @@ class MixtureClassifier(ClassifierMixin, Mixture):
 
     def _check_known_target(self, y: Any) -> NDArray[Any]:
         return check_known_classes(y, self.classes_)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the rows of X whose class is predicted, weighted."""
+        return float(super().score(X, check_new_labels(self, y), sample_weight))
 
     def predict_proba(self, X: Any) -> Array:
         """Class probabilities (n, C), in the order of `classes_`."""

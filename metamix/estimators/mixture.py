@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,11 +20,14 @@ from metamix.engines import current_engine
 from metamix.estimators.resolution import (
     DROP,
     check_parameters,
+    check_top_k,
     input_tags,
+    most_gate_columns,
     name_experts,
     resolve_experts,
     resolve_gates,
 )
+from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, warn_of_failures
@@ -165,7 +168,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
     def _resolve_experts(self) -> list[tuple[str, Any]]:
         """Named, unfitted experts; names become parts."""
         experts = list(self._default_experts) if self.experts is None else self.experts
-        return resolve_experts(experts, self._registry, inspect.signature(type(self)).parameters)
+        own = inspect.signature(type(self)).parameters
+        return resolve_experts(experts, self._registry, own, classifier=isinstance(self, ClassifierMixin))
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit experts and gate.
@@ -191,6 +195,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.cv = repeatable(self.cv)
         check_parameters(self)
         named, gates = self._resolve_experts(), resolve_gates(self.gate)
+        n_stacks = sum(stack is not None for stack in self._likelihood_and_stacks()[1:])
+        check_top_k(self.top_k, most_gate_columns(self, len(named), n_stacks))
         self._input_tags = input_tags([expert for _, expert in named], gates, self.gate_features)
         X = check_X(self, self._clean(X, reset=True), reset=True)
         target, n_classes = self._check_target(y)
@@ -201,6 +207,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
         check_folds(folds, problem.weight)
+        if self.specialize is not True:
+            try_scoring(self.scoring, problem, folds, classes)
         parts = set_up(self, named, gates, problem, classes, seeds, in_sample=folds.in_sample)
         with ExitStack() as context:
             if self.verbose:

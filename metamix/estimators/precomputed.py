@@ -15,22 +15,33 @@ from sklearn.utils.validation import check_is_fitted
 
 from metamix import registry
 from metamix.data.folds import Folds, make_folds, repeatable
+from metamix.data.scalars import check_seed
 from metamix.data.tables import n_rows, recognise_task
 from metamix.estimators.precomputed_input import check_answers, known_rows, read_answers, warn_of_hits
-from metamix.estimators.resolution import constant_gate, gate_features, input_tags, resolve_gates, resolve_likelihood
+from metamix.estimators.resolution import (
+    check_count,
+    check_final,
+    check_top_k,
+    constant_gate,
+    gate_features,
+    input_tags,
+    resolve_gates,
+    resolve_likelihood,
+    try_likelihood,
+)
+from metamix.estimators.scoring import check_scoring, try_scoring
 from metamix.estimators.validation import (
     check_classes,
     check_folds,
     check_known_classes,
     check_numbers,
     check_rows,
-    check_scoring,
     check_weights,
     check_X,
 )
 from metamix.fitting import Problem, prepare
 from metamix.fitting.out_of_fold import OutOfFold
-from metamix.recombination import keep_top, posterior
+from metamix.recombination import posterior
 from metamix.training.candidates import CandidateSettings
 from metamix.training.fit import fit_combination
 from metamix.training.prediction import TargetPrediction
@@ -130,6 +141,8 @@ class MixtureOfPredictions(BaseEstimator):
         if len(given) != len(target):
             raise ValueError(f"predictions have {len(given)} rows, y has {len(target)}; give the same rows, in order.")
         values = check_answers(given, names, self.classes_)
+        check_final(self.final_estimator, classifier=self.classes_ is not None)
+        check_top_k(self.top_k, len(names) + (1 if n_classes else 2))
         self._input_tags = input_tags([], resolved, self.gate_features)
         X = self._checked_X(X, len(target), reset=True)
         groups = check_rows(given, target, groups)
@@ -142,7 +155,9 @@ class MixtureOfPredictions(BaseEstimator):
         several = resolved.gates_for(base)[: resolved.n_over_experts(base)]
         gates = tuple(prepare(gate, gate_seed) for gate in several)
         folds = _folds(self.cv, known, X, target, groups, n_classes is not None, fold_seed)
-        check_folds(folds, np.ones(len(target)) if weight is None else weight)
+        problem = Problem(_rows_of(X, len(target)), target, weight, groups, n_classes, self.classes_)
+        check_folds(folds, problem.weight)
+        try_scoring(self.scoring, problem, folds, self.classes_)
         stack: Any = LogOpinionPool() if n_classes else LinearStack()
         if self.final_estimator is not None:
             stack = EstimatorStack(prepare(self.final_estimator, gate_seed), self.classes_)
@@ -151,7 +166,6 @@ class MixtureOfPredictions(BaseEstimator):
             registry.likelihoods["categorical"]() if n_classes else resolve_likelihood(self.likelihood), features,
             self.final, self.objective, self.top_k, self.classes_, self.scoring,
         )  # fmt: skip
-        problem = Problem(_rows_of(X, len(target)), target, weight, groups, n_classes, self.classes_)
         nothing = np.zeros(len(names))
         first_level = OutOfFold(list(names), values, fit_seconds=nothing, predict_seconds=nothing.copy())
         self._fitted = fit_combination(problem, folds, first_level, (), settings).not_nested(ELSEWHERE)
@@ -226,7 +240,7 @@ class MixtureOfPredictions(BaseEstimator):
         if _classifies(self):
             codes: NDArray[Any] = check_known_classes(y, self.classes_)
         else:
-            codes = check_numbers(self, y)
+            codes = check_numbers(self, y, None)
         check_rows(found.values, codes)
         return posterior(found.weights, found.log_prob(codes))
 
@@ -250,10 +264,11 @@ class MixtureOfPredictions(BaseEstimator):
             ("objective", ("prediction", "likelihood")),
             ("final", ("blend", "best", "simplest")),
         ):
-            if getattr(self, name) not in values:
+            if not (isinstance(getattr(self, name), str) and getattr(self, name) in values):
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; give one of {', '.join(values)}.")
         check_scoring(self.scoring)
-        keep_top(np.ones((1, 1)), self.top_k)
+        check_seed(self.random_state)
+        check_count("top_k", self.top_k, "number of models to keep", (None,))
         if self.cv is None:
             raise ValueError("cv=None would judge the gate on rows it learned from; give cv=5, a splitter or folds.")
 
@@ -264,7 +279,10 @@ class MixtureOfPredictions(BaseEstimator):
             numbers = check_numbers(self, y)
             if numbers.ndim != 1:
                 raise ValueError(f"y has shape {numbers.shape}; fit one mixture of predictions for each target.")
+            try_likelihood(resolve_likelihood(self.likelihood), numbers)
             return numbers, None
+        if not (isinstance(self.likelihood, str) and self.likelihood == "gaussian"):
+            raise ValueError(f"likelihood={self.likelihood!r} is for numbers, and y has classes; leave it out.")
         self.classes_, codes = check_classes(self, y)
         return codes, len(self.classes_)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metamix.data.cells import is_pandas
 from metamix.data.tables import is_frame
+from metamix.data.vectors import check_mask
 from metamix.estimators.resolution import RESERVED
+from metamix.fitting.fitted import LARGEST
 
 __all__ = ["check_answers", "known_rows", "read_answers", "warn_of_hits"]
 
@@ -45,23 +48,25 @@ def read_answers(
     (['a', 'b'], array([[3., 1.],
            [4., 2.]]))
     """
-    found, values = _read(predictions, names)
-    if not len(values):
-        raise ValueError("predictions have no rows; give those of at least one.")
+    check_mask(predictions, "predictions")
+    found, values = _read(predictions, names, classes)
+    if not values.size:
+        what = "columns; give one for each model" if len(values) else "rows; give those of at least one"
+        raise ValueError(f"predictions have no {what}.")
     return found, values
 
 
-def _read(predictions: Any, names: Sequence[str] | None) -> tuple[list[str], Array]:
+def _read(predictions: Any, names: Sequence[str] | None, classes: NDArray[Any] | None) -> tuple[list[str], Array]:
     if isinstance(predictions, Mapping) or is_frame(predictions):
         return _read_by_name(predictions, names, classes)
     values = _numbers(predictions, "predictions")
     if values.ndim < 2:
         raise ValueError(f"predictions have shape {values.shape}; give (n, K), a column for each model.")
-    found = [f"model-{k + 1}" for k in range(values.shape[1])] if names is None else list(names)
+    found = _listed(names, values.shape[1])
     if len(found) != values.shape[1]:
         raise ValueError(
-            f"predictions have {values.shape[1]} columns, and there are {len(found)} names ({', '.join(found)}); "
-            "give one column for each, in this order."
+            f"predictions have {values.shape[1]} columns, and there are {len(found)} names "
+            f"({', '.join(map(str, found))}); give one column for each, in this order."
         )
     _check_names(found)
     return found, values
@@ -71,7 +76,7 @@ def _read_by_name(
     predictions: Any, names: Sequence[str] | None, classes: NDArray[Any] | None
 ) -> tuple[list[str], Array]:
     models = _models(predictions, classes)
-    wanted = list(models) if names is None else [str(name) for name in names]
+    wanted = list(models) if names is None else [str(name) for name in _listed(names, len(models))]
     absent = [name for name in wanted if name not in models]
     if absent or not wanted:
         raise ValueError(f"predictions lack {absent or 'columns'}; they have {list(models)}.")
@@ -106,12 +111,15 @@ def _columns_of(frame: Any, what: str) -> tuple[dict[Any, Any], bool]:
     """Columns of a frame as arrays, and whether they have names of their own."""
     import narwhals as nw
 
-    labels = list(frame.columns)
-    if len(set(labels)) < len(labels):
-        raise ValueError(f"{what} cannot be read: its columns are {labels}; name each column once.")
+    try:
+        read = nw.from_native(frame, eager_only=True)
+        labels = list(frame.columns) if is_pandas(frame) else list(read.columns)
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"its columns are {labels}")
+    except Exception as error:  # of any library: two columns of one name, most of all
+        raise ValueError(f"{what} cannot be read ({error}); name each column once.") from error
     # pandas counts columns without names as a range, polars in words.
     counted = type(frame.columns).__name__ == "RangeIndex" or labels == [f"column_{i}" for i in range(len(labels))]
-    read = nw.from_native(frame, eager_only=True)
     return {label: read[:, i].to_numpy() for i, label in enumerate(labels)}, not counted
 
 
@@ -197,6 +205,11 @@ def check_answers(
         raise ValueError(f"predictions have shape {values.shape}; of numbers, give (n, K): a column for each model.")
     if np.isinf(values).any():
         raise ValueError(f"{_first(np.isinf(values), names)!r} answered infinity; give NaN where it has no answer.")
+    large = np.abs(np.nan_to_num(values)) > LARGEST
+    if large.any():
+        raise ValueError(
+            f"{_first(large, names)!r} answered numbers above {LARGEST:g}, whose squares overflow; give NaN there."
+        )
     if complete and np.isnan(values).any():
         raise ValueError(
             f"{_first(np.isnan(values), names)!r} did not answer some rows (NaN); give every row's answer."
@@ -204,7 +217,19 @@ def check_answers(
     return values
 
 
+def _listed(names: Any, n: int) -> list[str]:
+    """Names of the models as a list of text."""
+    if names is None:
+        return [f"model-{k + 1}" for k in range(n)]
+    if isinstance(names, str | Mapping | Set) or not isinstance(names, Iterable):
+        raise ValueError(f"names={names!r} is not a list; give a name for each model, such as ['ridge', 'forest'].")
+    return list(names)
+
+
 def _check_names(names: Sequence[str]) -> None:
+    wrong = [name for name in names if not isinstance(name, str) or not name]
+    if wrong:
+        raise ValueError(f"a model cannot be called {wrong[0]!r}; give each a name, as text that is not empty.")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"two models are called {twice[0]!r}; give each a name of its own.")

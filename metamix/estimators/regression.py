@@ -10,9 +10,10 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_random_state
 
 from metamix import registry
+from metamix.data.scalars import check_seed
 from metamix.distributions import interval, quantile, sample
 from metamix.estimators.mixture import Array, Mixture
-from metamix.estimators.resolution import resolve_likelihood
+from metamix.estimators.resolution import resolve_likelihood, try_likelihood
 from metamix.estimators.validation import check_numbers
 from metamix.recombination import variance_parts
 from metamix.training.stacking import FeatureWeightedStack, LinearStack
@@ -160,7 +161,9 @@ class MixtureRegressor(RegressorMixin, Mixture):
         return resolve_likelihood(self.likelihood), LinearStack(), FeatureWeightedStack()
 
     def _check_target(self, y: Any) -> tuple[NDArray[Any], int | None]:
-        return check_numbers(self, y), None
+        target = check_numbers(self, y)
+        try_likelihood(resolve_likelihood(self.likelihood), target)
+        return target, None
 
     def _check_known_target(self, y: Any) -> NDArray[Any]:
         return check_numbers(self, y, self._fitted.n_targets)
@@ -242,6 +245,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
     def sample(self, X: Any, random_state: Any = None) -> Array:
         """Draws of y, (n,) or (n, T), targets drawn independently given X."""
+        check_seed(random_state)
         rng = check_random_state(random_state)
         found = self._predictions(X, scaled=True)
         return self._fitted.stack_targets([sample(one.weights, one.distribution(), rng) for one in found])

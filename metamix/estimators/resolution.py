@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
+from numpy.typing import NDArray
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
+from sklearn.utils.validation import has_fit_parameter
 
 from metamix import registry
 from metamix.data.gate_features import GateFeatures
+from metamix.data.scalars import check_seed
 from metamix.devices import check_device
-from metamix.estimators.validation import check_scoring
+from metamix.estimators.scoring import check_scoring
 from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate, SoftmaxGate
 from metamix.training.candidates import CANDIDATES
 from metamix.training.regime_search.initial import NAMES
 
 __all__ = [
     "ResolvedGates",
+    "check_count",
+    "check_final",
     "check_parameters",
+    "check_top_k",
     "constant_gate",
     "gate_features",
     "input_tags",
+    "most_gate_columns",
     "name_experts",
     "proxy_gate",
     "resolve_experts",
     "resolve_gates",
     "resolve_likelihood",
     "some_alike",
+    "try_likelihood",
 ]
 
 #: Names of columns and candidates, which no expert may have.
 RESERVED = {*CANDIDATES, "mean", "blend", "stacking", "oracle"}
 #: In the place of an expert: it takes no part, as in scikit-learn's VotingClassifier.
 DROP = "drop"
+#: The likelihood that takes probabilities of classes.
+CLASSES_ONLY = "categorical"
 #: Gates given by name look at so many principal components where x has more columns.
 MOST_GATE_COLUMNS = 40
 #: Trees of the forest among the candidates for the gate.
@@ -55,9 +66,13 @@ def name_experts(experts: Iterable[Any]) -> list[tuple[str, Any]]:
     """
     given: list[tuple[str | None, str, Any]] = []
     for expert in experts:
+        if isinstance(expert, type):
+            raise ValueError(f"an expert is the class {expert.__name__}; give an object of it, {expert.__name__}().")
         if isinstance(expert, tuple):
             if len(expert) != 2 or not isinstance(expert[0], str):
                 raise ValueError(f"an expert is a name, an estimator or a (name, estimator) pair; got {expert!r}.")
+            if not expert[0]:
+                raise ValueError(f"an expert has the empty name ''; give a name, as in ('mine', {expert[1]!r}).")
             given.append((expert[0], expert[0], expert[1]))
         elif isinstance(expert, str):
             given.append((None, expert, expert))
@@ -78,7 +93,9 @@ def name_experts(experts: Iterable[Any]) -> list[tuple[str, Any]]:
     return named
 
 
-def resolve_experts(experts: Any, known: Mapping[str, Any], own: Iterable[str]) -> list[tuple[str, Any]]:
+def resolve_experts(
+    experts: Any, known: Mapping[str, Any], own: Iterable[str], *, classifier: bool = False
+) -> list[tuple[str, Any]]:
     """Named, unfitted estimators.
 
     Parameters
@@ -89,6 +106,8 @@ def resolve_experts(experts: Any, known: Mapping[str, Any], own: Iterable[str]) 
         Registry of experts by name.
     own : iterable of str
         The mixture's parameters, which no expert may be called.
+    classifier : bool
+        Whether the experts predict classes.
 
     Raises
     ------
@@ -102,9 +121,7 @@ def resolve_experts(experts: Any, known: Mapping[str, Any], own: Iterable[str]) 
     ...
     ValueError: experts is empty; give at least one, such as experts=['ridge', 'boosting'].
     """
-    if isinstance(experts, str) or not isinstance(experts, Iterable):
-        raise ValueError(f"experts={experts!r} is not a list; give one, such as experts=['ridge', 'boosting'].")
-    named = name_experts(experts)
+    named = name_experts(_listed(experts))
     if not named:
         raise ValueError("experts is empty; give at least one, such as experts=['ridge', 'boosting'].")
     dropped = [name for name, expert in named if isinstance(expert, str) and expert == DROP]
@@ -127,13 +144,40 @@ def resolve_experts(experts: Any, known: Mapping[str, Any], own: Iterable[str]) 
         if name in dropped:
             continue
         part = known[expert]() if isinstance(expert, str) else expert
-        if isinstance(part, type) or not (hasattr(part, "fit") and hasattr(part, "get_params")):
-            raise ValueError(
-                f"expert {name!r} is {part!r}, which is no estimator; it needs fit, predict and get_params, "
-                "as scikit-learn's estimators have."
-            )
+        _check_expert(name, part, classifier)
         resolved.append((name, part))
     return resolved
+
+
+def _listed(experts: Any) -> list[Any]:
+    """Experts as a list; ValueError for what has no order, or can be read only once."""
+    if isinstance(experts, str) or not isinstance(experts, Iterable):
+        raise ValueError(f"experts={experts!r} is not a list; give one, such as experts=['ridge', 'boosting'].")
+    if isinstance(experts, Mapping | Set | Iterator):
+        what, remedy = "can be read only once", "list(experts)"
+        if isinstance(experts, Mapping):
+            what, remedy = "is not a list", "list(experts.items())"
+        elif isinstance(experts, Set):
+            what, remedy = "has no order", "sorted(experts)"
+        raise ValueError(f"experts is a {type(experts).__name__}, which {what}; give a list, for example {remedy}.")
+    return list(experts)
+
+
+def _check_expert(name: str, part: Any, classifier: bool) -> None:
+    """ValueError where a part cannot be an expert for numbers or for classes."""
+    if isinstance(part, type):
+        raise ValueError(f"expert {name!r} is the class {part.__name__}; give an object of it, {part.__name__}().")
+    if not all(hasattr(part, method) for method in ("fit", "predict", "get_params")):
+        raise ValueError(
+            f"expert {name!r} is {part!r}, which is no estimator; it needs fit, predict and get_params, "
+            "as scikit-learn's estimators have."
+        )
+    if not hasattr(part, "__sklearn_tags__"):
+        return
+    kind, wanted = ("regressor", "classifier") if classifier else ("classifier", "regressor")
+    if (is_regressor if classifier else is_classifier)(part):
+        face = "MixtureClassifier" if classifier else "MixtureRegressor"
+        raise ValueError(f"expert {name!r} is a {kind}, {part!r}, and {face} combines {wanted}s; give a {wanted}.")
 
 
 def resolve_gate(gate: Any) -> Any:
@@ -147,13 +191,20 @@ def resolve_gate(gate: Any) -> Any:
     """
     if isinstance(gate, str):
         return registry.gates[gate]()
-    if isinstance(gate, type) or not (hasattr(gate, "fit") and hasattr(gate, "predict_proba")):
+    if isinstance(gate, type):
+        raise ValueError(f"gate is the class {gate.__name__}; give an object of it, {gate.__name__}().")
+    if not (hasattr(gate, "fit") and hasattr(gate, "predict_proba")):
         raise ValueError(
             f"gate={gate!r} is no gate; give 'auto', a name ({', '.join(registry.gates)}), a gate of metamix.gates, "
             "any scikit-learn classifier, or a list of these."
         )
     if hasattr(gate, "__sklearn_tags__") and is_classifier(gate):
         return ClassifierGate(gate)
+    if not has_fit_parameter(gate, "sample_weight"):
+        raise ValueError(
+            f"gate={gate!r} is no gate, since its fit takes no sample_weight; a gate has fit(X, responsibilities, "
+            "sample_weight=None) and predict_proba(X). Give one of metamix.gates, or any scikit-learn classifier."
+        )
     return gate
 
 
@@ -279,11 +330,48 @@ def resolve_likelihood(likelihood: Any) -> Any:
     >>> resolve_likelihood("gaussian")
     Gaussian()
     """
-    if isinstance(likelihood, str):
+    if isinstance(likelihood, type):
+        raise ValueError(f"likelihood is the class {likelihood.__name__}; give an object, {likelihood.__name__}().")
+    if isinstance(likelihood, str) and likelihood != CLASSES_ONLY:
         return registry.likelihoods[likelihood]()
-    if isinstance(likelihood, type) or not (hasattr(likelihood, "fit") and hasattr(likelihood, "log_prob")):
-        raise ValueError(f"likelihood={likelihood!r} is no likelihood; give one of {', '.join(registry.likelihoods)}.")
+    if not (hasattr(likelihood, "fit") and hasattr(likelihood, "log_prob")):
+        what = "is for classes, and y is numbers" if isinstance(likelihood, str) else "is no likelihood"
+        raise ValueError(f"likelihood={likelihood!r} {what}; give one of {_likelihoods_of_numbers()}.")
     return likelihood
+
+
+def _likelihoods_of_numbers() -> str:
+    return ", ".join(name for name in registry.likelihoods if name != CLASSES_ONLY)
+
+
+def try_likelihood(likelihood: Any, y: NDArray[np.float64]) -> None:
+    """Fit a likelihood of numbers around their mean, before any expert is fitted.
+
+    Raises
+    ------
+    ValueError
+        If it is not for these numbers, such as one for counts where some are negative, or not for numbers at all.
+
+    Examples
+    --------
+    >>> from metamix.likelihoods import Categorical
+    >>> try_likelihood(Categorical(), np.array([1.0, 2.0]))
+    Traceback (most recent call last):
+    ...
+    ValueError: likelihood=Categorical() is not for numbers (IndexError: tuple index out of range); give one of \
+gaussian, laplace, poisson, student_t.
+    """
+    for target in y.reshape(len(y), -1).T:
+        centre = np.full((len(y), 1), target.mean())
+        try:
+            clone(likelihood).fit(target, centre, np.ones_like(centre), X=centre).log_prob(target, centre, X=centre)
+        except ValueError as error:
+            raise ValueError(f"likelihood={likelihood!r} cannot be used for this y: {error}") from error
+        except Exception as error:  # a foreign likelihood may raise anything
+            raise ValueError(
+                f"likelihood={likelihood!r} is not for numbers ({type(error).__name__}: {error}); give one of "
+                f"{_likelihoods_of_numbers()}."
+            ) from error
 
 
 def check_parameters(mixture: Any) -> None:
@@ -314,22 +402,13 @@ def check_parameters(mixture: Any) -> None:
             raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(map(repr, values))}.")
     check_device(mixture.device)
     check_scoring(mixture.scoring)
-    for name, what, other in (
-        ("max_rounds", "number of rounds", ("auto",)),
-        ("max_regimes", "number of regimes", ()),
-        ("n_experts", "number of regimes", ("auto", None)),
-        ("top_k", "number of experts to keep", (None,)),
-    ):
-        value = getattr(mixture, name)
-        if (value is None and None in other) or (isinstance(value, str) and value in other):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            listed = "".join(f" or {one!r}" for one in other)
-            raise ValueError(f"{name}={value!r} is no {what}; give 1, 2, ...{listed}.")
-    final = mixture.final_estimator
-    if final is not None and is_classifier(final) != is_classifier(mixture):
-        kind = "classifier" if is_classifier(mixture) else "regressor"
-        raise ValueError(f"final_estimator={final!r} is no {kind}; give one, or None.")
+    check_jobs(mixture.n_jobs)
+    check_seed(mixture.random_state)
+    check_count("max_rounds", mixture.max_rounds, "number of rounds", ("auto",))
+    check_count("max_regimes", mixture.max_regimes, "number of regimes", ())
+    check_count("n_experts", mixture.n_experts, "number of regimes", ("auto", None))
+    check_count("top_k", mixture.top_k, "number of experts to keep", (None,))
+    check_final(mixture.final_estimator, classifier=is_classifier(mixture))
     if isinstance(mixture.start, str) and mixture.start not in (*NAMES, "proxy", "auto"):
         known = ", ".join((*NAMES, "proxy", "auto"))
         raise ValueError(f"start={mixture.start!r} is unknown; give one of {known}, labels or an (n, K) array.")
@@ -337,6 +416,86 @@ def check_parameters(mixture: Any) -> None:
         raise ValueError("gate is a list of candidates, which are compared out of fold; with cv=None give one gate.")
     if mixture.cv is None and mixture.n_experts is not None:
         raise ValueError("n_experts chooses experts out of fold, which cv=None has none of; set cv=5.")
+
+
+def check_count(name: str, value: Any, what: str, other: tuple[Any, ...]) -> None:
+    """ValueError where a parameter is neither a whole number above zero nor one of some other values.
+
+    Examples
+    --------
+    >>> check_count("top_k", "a", "number of experts to keep", (None,))
+    Traceback (most recent call last):
+    ...
+    ValueError: top_k='a' is no number of experts to keep; give 1, 2, ... or None.
+    """
+    if (value is None and None in other) or (isinstance(value, str) and value in other):
+        return
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        listed = "".join(f" or {one!r}" for one in other)
+        raise ValueError(f"{name}={value!r} is no {what}; give 1, 2, ...{listed}.")
+
+
+def check_final(final: Any, *, classifier: bool) -> None:
+    """ValueError where a final estimator is none, or not for this task.
+
+    Examples
+    --------
+    >>> check_final("ridge", classifier=False)
+    Traceback (most recent call last):
+    ...
+    ValueError: final_estimator='ridge' is no estimator; give one of scikit-learn's, or None.
+    """
+    if final is None:
+        return
+    if isinstance(final, type):
+        raise ValueError(f"final_estimator is the class {final.__name__}; give an object of it, {final.__name__}().")
+    if not all(hasattr(final, method) for method in ("fit", "predict", "__sklearn_tags__")):
+        raise ValueError(f"final_estimator={final!r} is no estimator; give one of scikit-learn's, or None.")
+    if is_classifier(final) != classifier:
+        kind = "classifier" if classifier else "regressor"
+        raise ValueError(f"final_estimator={final!r} is no {kind}; give one, or None.")
+    if classifier and not hasattr(final, "predict_proba"):
+        raise ValueError(f"final_estimator={final!r} has no predict_proba; give a classifier that has.")
+
+
+def check_jobs(n_jobs: Any) -> None:
+    """ValueError where `n_jobs` is no number of jobs.
+
+    Examples
+    --------
+    >>> check_jobs("2")
+    Traceback (most recent call last):
+    ...
+    ValueError: n_jobs='2' is no number of jobs; give 1, 2, ..., -1 for all cores, or None.
+    """
+    if n_jobs is None or (isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool) and n_jobs != 0):
+        return
+    raise ValueError(f"n_jobs={n_jobs!r} is no number of jobs; give 1, 2, ..., -1 for all cores, or None.")
+
+
+def check_top_k(top_k: int | None, most: int) -> None:
+    """ValueError where `top_k` is above the number of columns that a gate can weigh.
+
+    Examples
+    --------
+    >>> check_top_k(9, 4)
+    Traceback (most recent call last):
+    ...
+    ValueError: top_k=9 is above the number of columns that the gate weighs, 4; give 1 to 4, or None to keep all.
+    """
+    if top_k is not None and top_k > most:
+        raise ValueError(
+            f"top_k={top_k} is above the number of columns that the gate weighs, {most}; give 1 to {most}, or None to "
+            "keep all."
+        )
+
+
+def most_gate_columns(mixture: Any, n_experts: int, n_stacks: int) -> int:
+    """How many columns a gate of a mixture can weigh: components, or experts and the stacks that see them."""
+    components = mixture.n_experts if isinstance(mixture.n_experts, Integral) else n_experts
+    if isinstance(mixture.n_experts, str):
+        components = mixture.max_regimes
+    return int(components if mixture.specialize is True else max(components, n_experts + n_stacks))
 
 
 def accepts(estimator: Any, tag: str) -> bool:

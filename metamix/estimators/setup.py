@@ -86,7 +86,7 @@ def set_up(
     if components > problem.n:
         raise ValueError(
             f"{components} experts need at least as many rows, got n_samples = {problem.n}; "
-            "name fewer experts, set n_experts lower, or bring more rows."
+            f"name fewer experts{', set n_experts lower' if known_number else ''}, or bring more rows."
         )
     features = gate_features(mixture.gate_features, gates).fit(problem.X, problem.y)
     base = features.base(problem.X)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -11,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.exceptions import FitFailedWarning
-from sklearn.metrics import get_scorer_names
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from metamix.data.folds import Folds
-from metamix.data.frames import check_size, is_frame
+from metamix.data.frames import check_size, is_frame, n_rows
+from metamix.data.vectors import as_groups, as_weights, check_labels, check_mask, check_present
+from metamix.fitting.fitted import LARGEST
 from metamix.fitting.out_of_fold import Failure
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "check_classes",
     "check_folds",
     "check_known_classes",
+    "check_new_labels",
     "check_numbers",
     "check_rows",
-    "check_scoring",
     "check_weights",
     "warn_of_failures",
 ]
@@ -44,19 +44,26 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
     >>> check_X(MixtureRegressor(), [[1, 2]], reset=True)
     array([[1, 2]])
     """
+    check_mask(X, "X")
     if is_frame(X):
+        _check_readable(X)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         check_size(estimator, X)
-        return X
+        if reset or not getattr(estimator, "_array_of_numbers", False):
+            estimator._array_of_numbers = False
+            return X
+        X = X.to_numpy()
     tags = estimator.__sklearn_tags__().input_tags
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2 and (tags.string or tags.categorical):
         try:
             X = X.astype(np.float64)
-        except ValueError:  # text among the columns: the experts know what to do with it
+        except (TypeError, ValueError):  # text among the columns: the experts know what to do with it
             validate_data(estimator, X, reset=reset, skip_check_array=True)
             check_size(estimator, X)
+            if not reset and getattr(estimator, "_array_of_numbers", False):
+                raise ValueError("X has text, and the mixture was fitted on numbers; give numbers.") from None
             return X
-    return validate_data(
+    X = validate_data(
         estimator,
         X,
         reset=reset,
@@ -65,6 +72,24 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
         order="C",
         dtype="numeric",
     )
+    numeric = X.dtype.kind in "fiub"
+    if not reset and not numeric and getattr(estimator, "_array_of_numbers", False):
+        raise ValueError(f"X has {X.dtype} values, and the mixture was fitted on numbers; give numbers.")
+    if reset:
+        estimator._array_of_numbers = numeric
+    return X
+
+
+def _check_readable(X: Any) -> None:
+    """ValueError where a frame cannot be read, most of all for two columns of one name."""
+    import narwhals as nw
+
+    try:
+        nw.from_native(X, eager_only=True)
+    except Exception as error:  # of any library
+        raise ValueError(
+            f"X is a frame that cannot be read ({error}); collect it, and name each column once."
+        ) from error
 
 
 def check_numbers(estimator: Any, y: Any, n_targets: int | None = -1) -> NDArray[np.float64]:
@@ -81,17 +106,30 @@ def check_numbers(estimator: Any, y: Any, n_targets: int | None = -1) -> NDArray
     >>> check_numbers(None, [1, 2])
     array([1., 2.])
     """
-    _there(estimator, y)
+    check_present(estimator, y)
+    check_mask(y, "y")
     y = np.asarray(_no_sparse(y))
+    if y.ndim and not len(y):
+        raise ValueError(f"Found array with 0 sample(s) (shape={y.shape}) in y, while a minimum of 1 is required.")
+    if y.ndim == 2 and not y.shape[1]:
+        raise ValueError(f"y has shape {y.shape}, no columns; give one column, ({len(y)},), or one for each target.")
     if y.ndim != 2 or y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
+    if y.dtype.kind in "cMm":
+        raise ValueError(f"y has {y.dtype} values; give real numbers, such as y.astype(float) where that makes sense.")
     if y.dtype.kind in "OUST":
-        y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+        try:
+            y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"y is not numbers ({error}); give numbers, or use a classifier for classes.") from error
     assert_all_finite(y, input_name="y")
+    y = np.asarray(y, dtype=np.float64)
+    if np.abs(y).max() > LARGEST:
+        raise ValueError(f"y has numbers above {LARGEST:g}, whose squares overflow; give y in larger units.")
     found = y.shape[1] if y.ndim == 2 else None
     if n_targets not in (-1, found):
         raise ValueError(f"y has {found or 1} targets, the mixture was fitted on {n_targets or 1}.")
-    return np.asarray(y, dtype=np.float64)
+    return y
 
 
 def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp]]:
@@ -107,7 +145,8 @@ def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp
     >>> check_classes(None, ["b", "a"])
     (array(['a', 'b'], dtype='<U1'), array([1, 0]))
     """
-    _there(estimator, y)
+    check_present(estimator, y)
+    check_mask(y, "y")
     shape = np.shape(_no_sparse(y))
     if len(shape) == 2 and shape[1] > 1:
         raise ValueError(
@@ -115,11 +154,9 @@ def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp
             "each label: sklearn.multioutput.MultiOutputClassifier(mixture).fit(X, y), or ClassifierChain(mixture) "
             "where labels depend on each other."
         )
-    y = column_or_1d(y, warn=True)
-    if y.dtype.kind == "f":
-        assert_all_finite(y, input_name="y")
-    elif y.dtype == object and any(label is None or label != label for label in y):
-        raise ValueError("y has missing labels (None or NaN); drop those rows or give them a class of their own.")
+    check_labels(y)
+    y = column_or_1d(_no_sparse(y), warn=True)
+    _check_complete(y)
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) == 1:
@@ -136,17 +173,35 @@ def check_known_classes(y: Any, classes: NDArray[Any]) -> NDArray[np.intp]:
     >>> check_known_classes(["b", "a"], np.array(["a", "b"]))
     array([1, 0])
     """
-    labels = np.asarray(y).ravel()
+    check_labels(y)
+    labels = column_or_1d(np.asarray(y))
     unknown = sorted({str(label) for label in labels[~np.isin(labels, classes)]})
     if unknown:
         raise ValueError(f"y has classes that were not seen in fit: {', '.join(unknown)}.")
     return np.searchsorted(classes, labels)
 
 
-def _there(estimator: Any, y: Any) -> None:
-    if y is None:
-        name = type(estimator).__name__
-        raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None.")
+def _check_complete(labels: NDArray[Any]) -> None:
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
+    elif labels.dtype == object and any(label is None or label != label for label in labels):
+        raise ValueError("y has missing labels (None or NaN); drop those rows or give them a class of their own.")
+
+
+def check_new_labels(estimator: Any, y: Any) -> NDArray[Any]:
+    """Labels (n,) of new rows, of any classes.
+
+    Examples
+    --------
+    >>> check_new_labels(None, ["b", "a"])
+    array(['b', 'a'], dtype='<U1')
+    """
+    check_present(estimator, y)
+    check_mask(y, "y")
+    check_labels(y)
+    labels: NDArray[Any] = column_or_1d(_no_sparse(y))
+    _check_complete(labels)
+    return labels
 
 
 def _no_sparse(y: Any) -> Any:
@@ -168,16 +223,7 @@ def check_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
     >>> check_weights([1, 2], 2)
     array([1., 2.])
     """
-    if sample_weight is None:
-        return None
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.ndim == 0:
-        weight = np.full(n, float(weight))
-    if weight.shape != (n,):
-        raise ValueError(f"sample_weight has shape {weight.shape}, X has {n} rows; give one weight per row, ({n},).")
-    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
-        raise ValueError("sample_weight must be finite and not negative, and not zero everywhere.")
-    return weight
+    return None if sample_weight is None else as_weights(sample_weight, (n,))
 
 
 def check_folds(folds: Folds, weight: NDArray[np.float64]) -> None:
@@ -226,7 +272,7 @@ def warn_of_failures(failures: Iterable[Failure]) -> None:
 
 
 def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:
-    """Groups as an array (n,); ValueError where X, y and groups differ in length.
+    """Groups as an array (n,); ValueError where X, y and groups differ in length, or groups have gaps.
 
     Examples
     --------
@@ -234,23 +280,4 @@ def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:
     array(['a', 'b'], dtype='<U1')
     """
     check_consistent_length(X, y, groups)
-    return None if groups is None else np.asarray(groups)
-
-
-def check_scoring(scoring: Any) -> None:
-    """ValueError where `scoring` is neither None, nor the name of a scorer of scikit-learn, nor a callable.
-
-    Examples
-    --------
-    >>> check_scoring("acuracy")
-    Traceback (most recent call last):
-    ...
-    ValueError: scoring='acuracy' is unknown; did you mean 'accuracy'? sklearn.metrics.get_scorer_names() lists them.
-    """
-    if scoring is None or callable(scoring):
-        return
-    names = get_scorer_names()
-    if not isinstance(scoring, str) or scoring not in names:
-        near = difflib.get_close_matches(str(scoring), names, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else "give a name, a callable or None."
-        raise ValueError(f"scoring={scoring!r} is unknown; {meant} sklearn.metrics.get_scorer_names() lists them.")
+    return None if groups is None else as_groups(groups, n_rows(X))

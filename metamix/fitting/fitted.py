@@ -17,9 +17,11 @@ from metamix.data.tables import n_rows
 from metamix.fitting.device_placement import join_devices
 from metamix.fitting.out_of_fold import Failure
 
-__all__ = ["FittedExpert", "FoldAverage", "PerTarget", "offers_scale"]
+__all__ = ["LARGEST", "FittedExpert", "FoldAverage", "PerTarget", "offers_scale"]
 
 Array = NDArray[np.float64]
+#: Numbers above this cannot be squared and added.
+LARGEST = 1e150
 #: Probabilities whose sum differs from one by more than this are divided by it.
 ROUNDING = 1e-6
 
@@ -87,6 +89,9 @@ class FittedExpert:
             bad = int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum())
             raise ValueError(f"answered NaN or infinity for {bad} of {len(values)} rows")
         if self.n_classes is None:
+            bad = int((np.abs(values) > LARGEST).reshape(len(values), -1).any(axis=1).sum())
+            if bad:
+                raise ValueError(f"answered numbers above {LARGEST:g}, whose squares overflow, for {bad} rows")
             return values
         total = values.sum(axis=1, keepdims=True)
         bad = int(((values < 0).any(axis=1) | (total[:, 0] <= 0)).sum())

@@ -73,6 +73,8 @@ class MLPExperts(nn.Module):
         widths = [in_features, *widths_of(hidden), out_features]
         if n_experts < 1 or min(widths) < 1:
             raise ValueError(f"MLPExperts got n_experts={n_experts} and widths {widths}; all must be at least 1.")
+        if not isinstance(activation, str | nn.Module):
+            raise ValueError(f"activation={activation!r} is unknown; give a module or one of {', '.join(ACTIVATIONS)}.")
         if isinstance(activation, str):
             if activation not in ACTIVATIONS:
                 raise ValueError(

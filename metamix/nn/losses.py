@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from metamix.data.scalars import is_number
 from metamix.nn.collection import LossSource
 from metamix.nn.routing import Routing, mean_over_rows, row_entropy
 
@@ -155,7 +156,13 @@ class AuxiliaryLosses(LossSource):
 
     def __init__(self, coefficients: Mapping[str, float]) -> None:
         super().__init__()
-        for name in coefficients:
+        if not isinstance(coefficients, Mapping):
+            raise ValueError(
+                f"losses={coefficients!r} is no mapping; give coefficients by name, such as {{'load': 0.1}}."
+            )
+        for name, value in coefficients.items():
+            if not is_number(value):
+                raise ValueError(f"losses has the coefficient {value!r} of {name!r}; give a number.")
             if name not in LOSSES:
                 near = difflib.get_close_matches(str(name), LOSSES, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
+from metamix.data.scalars import check_seed, is_number
 from metamix.devices import device_for
 from metamix.nn.training_loop import TrainingSettings
 from metamix.progress import listen, narrate
@@ -43,6 +45,7 @@ def check_parameters(learner: Any) -> None:
     ...
     ValueError: max_epochs=0 is invalid; give an integer of at least 1.
     """
+    check_seed(learner.random_state)
     # n_experts="auto" is available only with `start`, which initialises regimes.
     counts = "auto" if hasattr(learner, "start") else None
     for name, word in (("n_experts", counts), ("batch_size", "auto"), ("max_epochs", None), ("patience", None)):
@@ -57,7 +60,18 @@ def check_parameters(learner: Any) -> None:
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
         if not number or not isfinite(value) or value < 0:
             raise ValueError(f"{name}={value!r} is invalid; give a finite number of at least 0.")
-    if not 0 < learner.validation_fraction < 1:
+    for name, kind, what in (
+        ("losses", Mapping, "a mapping from names to coefficients, such as {'load': 0.1}"),
+        ("gate_options", Mapping, "a mapping from options of the gate to values"),
+        ("gate", str | nn.Module, "a name or a torch module"),
+        ("objective", str, "the name of an objective"),
+        ("schedule", str, "the name of a schedule, or None"),
+        ("early_stopping", bool | np.bool_, "True or False"),
+    ):
+        value = getattr(learner, name, None)
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"{name}={value!r} is invalid; give {what}.")
+    if not (is_number(learner.validation_fraction) and 0 < learner.validation_fraction < 1):
         raise ValueError(
             f"validation_fraction={learner.validation_fraction!r} is invalid; give a number between 0 and 1."
         )

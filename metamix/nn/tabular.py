@@ -64,7 +64,7 @@ class TableEncoder:
 
     def __init__(self, numeric: str = "standardise", seed: int = 0, missing: str = "error") -> None:
         for name, value, known in (("numeric", numeric, NUMERIC), ("missing", missing, MISSING)):
-            if value not in known:
+            if not isinstance(value, str) or value not in known:
                 raise ValueError(f"{name}={value!r} is unknown; give one of {', '.join(map(repr, known))}.")
         self.numeric, self.seed, self.missing = numeric, seed, missing
 

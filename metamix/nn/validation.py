@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from metamix.data.frames import array_of_lists, check_size, is_frame
+from metamix.data.vectors import as_weights, check_labels, check_mask, check_present
 
 Array = NDArray[np.float64]
 
@@ -30,6 +31,7 @@ def check_table(estimator: Any, X: Any, *, reset: bool) -> Any:
     >>> check_table(BaseEstimator(), [[1.0, float("nan")]], reset=True)
     array([[ 1., nan]])
     """
+    check_mask(X, "X")
     if isinstance(X, list | tuple):
         X = array_of_lists(X)
     if isinstance(X, np.ndarray) and X.dtype.kind in "US":
@@ -74,6 +76,7 @@ def check_classes(estimator: Any, y: Any, n: int) -> tuple[NDArray[Any], NDArray
     >>> check_classes(None, ["b", "a"], 2)
     (array(['a', 'b'], dtype='<U1'), array([1, 0]))
     """
+    check_labels(y)
     y = column_or_1d(_check_present(estimator, y), warn=True)
     if y.dtype.kind == "f":
         assert_all_finite(y, input_name="y")
@@ -156,20 +159,12 @@ def check_weights(sample_weight: Any, shape: tuple[int, ...]) -> Array:
     """
     if sample_weight is None:
         return np.ones(shape)
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.ndim == 0:
-        weight = np.full(shape, float(weight))
-    if weight.shape != shape:
-        raise ValueError(f"sample_weight has shape {weight.shape}; expected {shape}.")
-    if not np.isfinite(weight).all() or (weight < 0).any() or not (weight > 0).any():
-        raise ValueError("sample_weight must be finite, nonnegative and not all zero.")
-    return weight
+    return as_weights(sample_weight, shape)
 
 
 def _check_present(estimator: Any, y: Any) -> Any:
-    if y is None:
-        name = type(estimator).__name__
-        raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None.")
+    check_present(estimator, y)
+    check_mask(y, "y")
     if sparse.issparse(y):
         raise ValueError("y is sparse; give a dense array, for example y.toarray().ravel().")
     return y

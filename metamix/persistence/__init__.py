@@ -196,7 +196,10 @@ def _allowed(trusted: Any) -> set[str]:
         return set()
     if isinstance(trusted, str | bytes) or not isinstance(trusted, Iterable):
         raise ModelFileError(f"trusted={trusted!r} must be a list of type names, such as ['xgboost.core.Booster']")
-    names = list(trusted)
+    try:
+        names = list(trusted)
+    except TypeError as error:  # an array without an axis
+        raise ModelFileError(f"trusted={trusted!r} must be a list of type names ({error})") from error
     wrong = [one for one in names if not isinstance(one, str)]
     if wrong:
         raise ModelFileError(f"trusted has {wrong[0]!r}, which is not the name of a type, a str")

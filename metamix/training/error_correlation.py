@@ -51,7 +51,7 @@ most; the effective number of experts is 2 of 2.
     @property
     def share(self) -> float:
         """Share of the best single expert's loss that the oracle does without, 0 … 1."""
-        return 1 - self.oracle_loss / self.best_loss if self.best_loss else 0.0
+        return max(1 - self.oracle_loss / self.best_loss, 0.0) if self.best_loss else 0.0
 
     @property
     def pairs(self) -> Array:
@@ -67,8 +67,9 @@ most; the effective number of experts is 2 of 2.
         K = len(self.correlation)
         if K == 1:
             return "There is one expert, so that none can be chosen instead of it."
+        saved = short_number(round(100 * self.share, 2))
         said = (
-            f"Knowing the best expert of every row would save {short_number(100 * self.share)} % of the best single "
+            f"Knowing the best expert of every row would save {saved} % of the best single "
             f"expert's loss. Errors correlate by {short_number(float(self.pairs.max()))} at most; the effective "
             f"number of experts is {short_number(self.effective_experts)} of {K}."
         )

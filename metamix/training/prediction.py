@@ -236,7 +236,10 @@ class Combination(ABC):
             if not len(rows[k]):
                 continue
             part = X if len(rows[k]) == n else take_rows(X, rows[k])
-            values[rows[k], k], own = column.predict_with_scale(part) if scaled else (column.predict(part), None)
+            try:
+                values[rows[k], k], own = column.predict_with_scale(part) if scaled else (column.predict(part), None)
+            except Exception as error:  # a foreign predict may raise anything
+                raise ValueError(f"expert {column.name!r} cannot predict: {type(error).__name__}: {error}") from error
             if own is not None:
                 scale = np.full(values.shape, np.nan) if scale is None else scale
                 scale[rows[k], k] = own

@@ -186,9 +186,10 @@ class HeldOutLoss:
         scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
         try:
             losses = np.array([self._score(scorer, predictions, self._rows(f)) for f in self._folds()])
-        except ValueError as error:
+        except Exception as error:  # a scorer may raise anything
             raise ValueError(
-                f"scoring={self.scoring!r} refuses a fold: {error} Give fewer folds, or another score."
+                f"scoring={self.scoring!r} refuses a fold or the predictions for it: {error} "
+                "Give fewer folds, another score, or other experts."
             ) from error
         if not np.isfinite(losses).all():
             raise ValueError(f"scoring={self.scoring!r} is not defined on these folds; give fewer, or another score.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from metamix.training.error_correlation import Headroom
 from metamix.training.selection import Paired
-from metamix.training.wording import short_number
+from metamix.training.wording import compared, short_number, shown_loss
 
 __all__ = [
     "CLEAR", "ELSEWHERE", "FAILED", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_MANY_FITS", "UNSEEN", "UNSUITABLE",
@@ -98,19 +98,22 @@ below the stack.
     def _sentences(self) -> list[str]:
         single = f"{PHRASES['best single']} ({self.best_single})"
         winner = single if self.winner == "best single" else PHRASES[self.winner]
-        said = f"The simplest candidate that does as well as the best is {winner}: {self.measure} "
-        said += short_number(self.loss, 4)
+        said = (
+            f"The simplest candidate that does as well as the best is {winner}: {shown_loss(self.measure, self.loss)}"
+        )
         if self.winner != "best single":
-            said += f", {self._share(self.gain_over_single, self.loss + self.gain_over_single.mean)} {single}"
+            found = self._compared(self.gain_over_single, self.loss + self.gain_over_single.mean, single)
+            near = "" if self.gain_over_single.mean >= 0 else " which is within one and a half standard errors of it:"
+            said += f",{near} {found}"
         sentences = [f"{said}."]
         if list(self.weights) == [self.winner]:
             sentences.append("predict answers with it alone.")
         else:
             parts = [f"{PHRASES[name]} ({short_number(100 * weight)} %)" for name, weight in self.weights.items()]
             combined = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-            sentences.append(
-                f"predict combines {combined}: {self._share(self.gain, self.loss)} {PHRASES[self.winner]}."
-            )
+            no_better = "" if self.gain.mean >= 0 else ", which is no better out of fold"
+            found = self._compared(self.gain, self.loss, PHRASES[self.winner])
+            sentences.append(f"predict combines {combined}{no_better}: {found}.")
         if self.n_regimes is not None:
             found = "no regimes were found" if self.n_regimes == 1 else f"{self.n_regimes} regimes were found"
             sentences.append(f"{found[0].upper()}{found[1:]}.")
@@ -118,12 +121,8 @@ below the stack.
             sentences.append(f"Nothing was nested: {self.not_nested}.")
         return sentences if self.headroom is None else [*sentences, str(self.headroom)]
 
-    def _share(self, gain: Paired, whole: float) -> str:
-        if self.measure.startswith("minus") or not whole > 0:  # a share of a score that may be negative means nothing
-            side = "below" if gain.mean >= 0 else "above"
-            return f"{short_number(abs(gain.mean), 3)} (± {short_number(gain.standard_error)}) {side}"
-        share, error = 100 * gain.mean / whole, 100 * gain.standard_error / whole
-        return f"{short_number(abs(share))} % (± {short_number(error)} %) {'below' if share >= 0 else 'above'}"
+    def _compared(self, gain: Paired, whole: float, other: str) -> str:
+        return compared(self.measure, gain.mean, gain.standard_error, whole, other)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,14 @@
-"""Numbers in sentences."""
+"""Numbers and comparisons in sentences."""
 
 from __future__ import annotations
 
-__all__ = ["short_number"]
+import math
+
+__all__ = ["compared", "short_number", "shown_loss"]
+
+#: Differences and standard errors of less than this many per cent are not shown.
+EQUAL = 0.01
+SCORE, NEGATED = "minus ", "neg_"
 
 
 def short_number(value: float, digits: int = 2) -> str:
@@ -10,7 +16,65 @@ def short_number(value: float, digits: int = 2) -> str:
 
     Examples
     --------
-    >>> short_number(0.12345), short_number(99.75), short_number(1234.5)
-    ('0.12', '100', '1234')
+    >>> short_number(0.12345), short_number(99.75), short_number(1234.5), short_number(-0.0)
+    ('0.12', '100', '1234', '0')
     """
-    return f"{value:.0f}" if abs(value) >= 10**digits else f"{float(f'{value:.{digits}g}'):g}"
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{float(f'{value + 0.0:.{digits}g}'):g}"
+
+
+def shown_loss(measure: str, loss: float) -> str:
+    """A loss as it is known: a score of scikit-learn with its own sign and name.
+
+    Parameters
+    ----------
+    measure : str
+        Name of the loss; "minus r2" for a score that is to be maximised.
+    loss : float
+
+    Examples
+    --------
+    >>> shown_loss("squared error", 0.8), shown_loss("minus roc_auc", -0.61)
+    ('squared error 0.8', 'roc_auc 0.61')
+    >>> shown_loss("minus neg_mean_absolute_error", 2.5)
+    'mean_absolute_error 2.5'
+    """
+    score = measure.removeprefix(SCORE)
+    if not measure.startswith(SCORE):
+        return f"{measure} {short_number(loss, 4)}"
+    if score.startswith(NEGATED):
+        return f"{score.removeprefix(NEGATED)} {short_number(loss, 4)}"
+    return f"{score} {short_number(-loss, 4)}"
+
+
+def compared(measure: str, gain: float, standard_error: float, whole: float, other: str) -> str:
+    """How much better or worse than another something is.
+
+    Parameters
+    ----------
+    measure : str
+        As in `shown_loss`.
+    gain : float
+        Loss of the other minus that of the one described.
+    standard_error : float
+        Of the gain; infinite where nothing is known of it.
+    whole : float
+        Loss of the other. Differences of losses are in per cent of it, those of scores in units of the score.
+    other : str
+
+    Examples
+    --------
+    >>> compared("squared error", 0.2, 0.05, 1.0, "the stack"), compared("minus r2", 0.02, 0.01, -0.9, "the stack")
+    ('20 % (± 5 %) below the stack', '0.02 (± 0.01) above the stack')
+    >>> compared("log-loss", -1e-17, 1e-17, 0.5, "the stack"), compared("log-loss", 0.1, math.inf, 0.5, "the stack")
+    ('equal to the stack', '20 % below the stack')
+    """
+    is_score = measure.startswith(SCORE) and not measure.startswith(SCORE + NEGATED)
+    relative = whole > 0 and not is_score
+    unit, factor = (" %", 100 / whole) if relative else ("", 1.0)
+    share, error = gain * factor, standard_error * factor
+    negligible = EQUAL if relative else 1e-4 * EQUAL * max(abs(whole), 1.0)
+    known = f" (± {short_number(error)}{unit})" if negligible <= error < math.inf else ""
+    if abs(share) < negligible:
+        return f"equal to {other}{known}"
+    side = "above" if (share >= 0) == is_score else "below"
+    return f"{short_number(abs(share), 2 if relative else 3)}{unit}{known} {side} {other}"

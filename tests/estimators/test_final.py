@@ -214,7 +214,8 @@ def test_scoring_compares_the_candidates():
     ]
     loss = mixture.candidates_.set_index("candidate")["loss"]
     assert loss["best single"] == pytest.approx(expected[["ridge", "tree"].index(mixture.verdict_.best_single)])
-    assert "minus neg_mean_absolute_error" in str(mixture.verdict_)
+    assert "best is" in str(mixture.verdict_)
+    assert ": mean_absolute_error" in str(mixture.verdict_)
 
 
 def test_the_verdict_names_what_predict_combines():

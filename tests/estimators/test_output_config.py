@@ -6,6 +6,7 @@ import sklearn
 from scipy import sparse
 from sklearn.compose import make_column_transformer
 from sklearn.feature_selection import SelectKBest
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -83,7 +84,7 @@ def test_sparse_rows_and_wide_tables():
 @pytest.mark.parametrize("gate", ["softmax", LogisticRegression()])
 def test_a_transformer_of_the_gate_may_return_frames(flats, gate):
     X, y = flats
-    columns = make_column_transformer((StandardScaler(), ["size"]))
+    columns = make_column_transformer((make_pipeline(SimpleImputer(), StandardScaler()), ["size"]))
     mixture = MixtureRegressor(["ridge", "linear"], gate=gate, gate_features=columns, specialize=False, **SMALL)
     same_under("pandas", lambda: mixture.fit(X, y).gate_weights(X))
 

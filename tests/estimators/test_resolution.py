@@ -70,7 +70,7 @@ def test_numbered_names_do_not_clash_with_given_ones(experts):
         ({"experts": [("stack", RIDGE)]}, "cannot be called 'stack'"),
         ({"experts": [("a__b", RIDGE)]}, "a__b"),
         ({"experts": [("a", 3)]}, "no estimator"),
-        ({"experts": [Ridge]}, "no estimator"),
+        ({"experts": [Ridge]}, r"the class Ridge; give an object of it, Ridge\(\)"),
         ({"experts": [("a", RIDGE, 2)]}, "pair"),
         ({"gate": "sofmax"}, "softmax"),
         ({"gate": 3}, "no gate"),

@@ -48,9 +48,9 @@ def test_the_best_single_expert_is_not_compared_with_itself(verdict):
 def test_scores_have_differences_instead_of_shares(verdict):
     text = str(replace(verdict, measure="minus r2", loss=-0.9))
     assert "%" not in re.sub(r"\(\d+ %\)", "", text), "a share of a score that may be negative means nothing"
-    assert "minus r2 -0.9, 0.2 (± 0.05) below" in text
+    assert "r2 0.9, 0.2 (± 0.05) above" in text
     worse = str(replace(verdict, measure="minus r2", loss=-0.9, gain_over_single=Paired(-0.1, 0.05)))
-    assert "minus r2 -0.9, 0.1 (± 0.05) above" in worse
+    assert "r2 0.9, which is within one and a half standard errors of it: 0.1 (± 0.05) below" in worse
 
 
 def test_what_has_a_small_weight_is_named_too(verdict):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metamix.data.scalars import is_whole
 from metamix.nn.experts import widths_of
 from metamix.nn.routing import at_least_float32, full_precision, largest
 
@@ -29,7 +30,7 @@ def check_top_k(top_k: int | None, n_experts: int, who: str) -> None:
     """
     if top_k is None:
         return
-    if isinstance(top_k, bool) or int(top_k) != top_k or not 1 <= top_k <= n_experts:
+    if not is_whole(top_k) or top_k > n_experts:
         raise ValueError(
             f"{who}: top_k={top_k!r} with {n_experts} experts; give an integer from 1 to {n_experts}, or None."
         )

@@ -46,15 +46,23 @@ def from_user(start: Any, n: int, K: int | None) -> Array:
            [0., 1.]])
     """
     given = np.asarray(start)
+    if given.ndim not in (1, 2) or (given.dtype.kind == "O" and given.ndim == 2):
+        raise ValueError(f"start={start!r} is neither labels (n,) nor weights (n, K) nor a name; give one of these.")
     if len(given) != n:
         raise ValueError(f"start has {len(given)} rows, X has {n}; give one label or one row of weights per row of X.")
     if given.ndim == 1:
-        labels, codes = np.unique(given, return_inverse=True)
+        try:
+            labels, codes = np.unique(given, return_inverse=True)
+        except TypeError as error:
+            raise ValueError(f"start has labels that cannot be told apart ({error}); give one type.") from error
         if K is not None and len(labels) != K:
             raise ValueError(f"start has {len(labels)} different labels, but there are {K} experts; one label each.")
         return np.eye(len(labels))[codes]
-    given = given.astype(np.float64)
-    if given.ndim != 2 or (K is not None and given.shape[1] != K):
+    try:
+        given = given.astype(np.float64)
+    except ValueError as error:
+        raise ValueError(f"start has columns that are not numbers ({error}); give weights (n, K).") from error
+    if K is not None and given.shape[1] != K:
         raise ValueError(f"start has shape {given.shape}, expected ({n}, {K or 'K'}): a column for each expert.")
     total = given.sum(axis=1, keepdims=True)
     if not np.isfinite(given).all() or (given < 0).any() or (total <= 0).any():
