@@ -454,8 +454,6 @@ def check_final(final: Any, *, classifier: bool) -> None:
     if is_classifier(final) != classifier:
         kind = "classifier" if classifier else "regressor"
         raise ValueError(f"final_estimator={final!r} is no {kind}; give one, or None.")
-    if classifier and not hasattr(final, "predict_proba"):
-        raise ValueError(f"final_estimator={final!r} has no predict_proba; give a classifier that has.")
 
 
 def check_jobs(n_jobs: Any) -> None:
