@@ -27,7 +27,7 @@ from metamix.training.candidates import CANDIDATES
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts
 from metamix.training.fit import NEGLIGIBLE, blend_predictions
 from metamix.training.selection import HeldOutLoss
-from metamix.training.verdict import PHRASES
+from metamix.training.verdict import PHRASES, UNWEIGHTED
 from metamix.training.wording import short_number
 
 if TYPE_CHECKING:
@@ -298,9 +298,10 @@ class _OuterFolds:
                     "predict_seconds": self.seconds[name][1],
                 }
             )
+        unweighted = loss.weights_refused(self.predictions[complete[0]])
         name, times = Counter(self.best).most_common(1)[0]  # of equals the first
         single = name if times == len(self.best) else f"chosen in each fold; {name} in {times} of {len(self.best)}"
-        return Comparison(rows, _sentence(loss, units, single), self.failures, loss.measure, self.mixtures)
+        return Comparison(rows, _sentence(loss, units, single, unweighted), self.failures, loss.measure, self.mixtures)
 
 
 def _sklearn_stack(part: Problem, inner: Folds, known: Array, values: Array) -> Array:
@@ -324,8 +325,11 @@ def _sklearn_stack(part: Problem, inner: Folds, known: Array, values: Array) -> 
     return shares
 
 
-def _sentence(loss: HeldOutLoss, units: dict[str, Array], single: str) -> str:
-    """The simplest candidate that does as well as the best, and how the blend compares; `single` names the expert."""
+def _sentence(loss: HeldOutLoss, units: dict[str, Array], single: str, unweighted: bool) -> str:
+    """The simplest candidate that does as well as the best, and how the blend compares.
+
+    `single` names the expert; `unweighted` says that the scorer takes no sample weights, where there are some.
+    """
     order = [name for name in CANDIDATES if name in units]
     winner = order[loss.simplest([units[name] for name in order])]
     phrases = PHRASES | {
@@ -346,4 +350,5 @@ def _sentence(loss: HeldOutLoss, units: dict[str, Array], single: str) -> str:
     others = [name for name in ("best single", "stacking") if name != winner]
     said = f"The simplest candidate that does as well as the best is {phrases[winner]}: {loss.measure} "
     said += f"{short_number(loss.mean(units[winner]), 4)}, {' and '.join(against(winner, other) for other in others)}. "
-    return said + f"The blend, which predict answers with, is {against('blend', winner)}."
+    said += f"The blend, which predict answers with, is {against('blend', winner)}."
+    return f"{said} Not measured: {UNWEIGHTED.format(loss.measure)}." if unweighted else said

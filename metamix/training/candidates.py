@@ -24,7 +24,7 @@ from metamix.training.losses import LogScore, SquaredError
 from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss
 from metamix.training.stacking import EstimatorStack
 from metamix.training.variance import ColumnVariance, fit_column_variance
-from metamix.training.verdict import CLEAR, NOTHING_LEARNED, ONLY_THE_MIXTURE, Verdict
+from metamix.training.verdict import CLEAR, NOTHING_LEARNED, ONLY_THE_MIXTURE, UNWEIGHTED, Verdict
 
 __all__ = ["CANDIDATES", "JOINT_STACK", "MIXTURE", "CandidateSettings", "fit_candidates"]
 
@@ -449,6 +449,8 @@ class _CandidateFit:
         unseen = int((loss.fold < 0).sum())
         if unseen:
             found.append(f"{unseen} of {len(loss.fold)} rows, which no fold could judge")
+        if loss.weights_refused(self.first_level.values[:, 0]):
+            found.append(UNWEIGHTED.format(loss.measure))
         failed = sorted({one.expert for one in self.first_level.failures} - set(self.first_level.names))
         if failed:
             found.append(f"experts that failed ({', '.join(failed)})")
