@@ -92,6 +92,8 @@ def set_up(
     base = features.base(problem.X)
     over_experts = gates.n_over_experts(base)
     gates = replace(gates, gates=gates.gates_for(base))
+    if in_sample:
+        gates = gates.unpenalised()
     placements = place_experts([*named, *gates.named], mixture.device)
     experts = name_and_prepare(named, list(seeds), placements)
     prepared = tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from metamix.data.folds import Folds
 from metamix.data.gate_features import GateFeatures
@@ -48,6 +50,11 @@ TOLERANCE = 1e-8
 RANDOM_STARTS, SHORT_RUN = 8, 10
 #: A gate fitted to responsibilities takes none to be smaller than this.
 SMALLEST_RESPONSIBILITY = 1e-3
+#: What is said where maximum likelihood does not exist.
+SEPARABLE = (
+    "the gate's columns separate the regimes, so that its likelihood has no maximum: its slopes are bounded, and with "
+    "them how steep the border is. Give a penalty, as in gate=SoftmaxGate(penalty=0.01), or cv=5, which chooses one."
+)
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,8 @@ def fit_mixture(session: FitSession, settings: MixtureSettings, initial: Array |
     best, columns = em.refit(best)
     if len(gates[0].weights[0]) != len(best.alive):  # an expert failed on all rows
         gates = em.final_gates(best)
+    if em.in_sample and any(getattr(gate.gate, "separates_", False) for gate in gates):
+        warnings.warn(SEPARABLE, ConvergenceWarning, stacklevel=2)
     failures = list(dict.fromkeys([*failures, *em.failures]))
     return _fitted(session, settings, best, gates, columns, em.history, starts, failures)
 
@@ -235,24 +244,29 @@ def _fitted(
 class _TargetRound:
     """One target in one round: likelihood, gate, responsibilities.
 
-    `fit_weights` (n, K) are the responsibilities, times the trust of a robust likelihood in each row.
+    `trust` (n, K) is what a robust likelihood makes of each row; it weighs the rows of the experts and of nothing else,
+    since likelihood and gate are fitted to the responsibilities (Lange, Little & Taylor 1989).
     """
 
     likelihood: Any
     gate: FittedGate
     responsibilities: Array
-    fit_weights: Array
+    trust: Array | None
     row_loss: Array
     density: Array
 
 
 @dataclass
 class _Round:
-    """One round: responsibilities that fitted the experts, their predictions, and what followed for each target."""
+    """One round: the responsibilities it began with, the experts' predictions, and what followed for each target.
+
+    `fit_weights` (n, K) fitted the experts: the responsibilities, times the trust of a robust likelihood in each row.
+    """
 
     number: int
     alive: list[int]
     weights: Array
+    fit_weights: Array
     predictions: OutOfFold
     targets: list[_TargetRound]
     row_loss: Array
@@ -270,9 +284,12 @@ class _Round:
         return _mean([target.responsibilities for target in self.targets])
 
     @property
-    def fit_weights(self) -> Array:
-        """What the experts of the next round are fitted with, (n, K)."""
-        return _mean([target.fit_weights for target in self.targets])
+    def trust(self) -> Array:
+        """By how much each row counts for the experts of the next round besides its responsibility, (n, K)."""
+        trusted = [one.responsibilities if one.trust is None else one.responsibilities * one.trust
+                   for one in self.targets]  # fmt: skip
+        total = self.responsibilities
+        return np.divide(_mean(trusted), total, out=np.ones_like(total), where=total > 0)
 
     def mean_loss(self, sample_weight: Array) -> float:
         """Mean loss of judged rows; infinity where none has any weight."""
@@ -331,16 +348,20 @@ class _Alternation:
         """Alternate between experts and gate, and return the best round.
 
         Out of fold, the loop ends with the first round whose loss is not lower than the best by more than one
-        standard error. In sample it is EM (Dempster, Laird & Rubin 1977), until the likelihood stands still.
+        standard error. In sample it is EM (Dempster, Laird & Rubin 1977), until the likelihood stands still; a round
+        that lowers the likelihood, as experts and gates do that do not maximise it, is not kept and ends the loop.
         """
         sample_weight = self.problem.weight
-        alive, weights = list(components), initial
+        alive, weights, trust = list(components), initial, np.ones_like(initial)
         best: _Round | None = None
         most = self.settings.max_rounds if max_rounds is None else max_rounds
         for number in range(1, most + 1):
-            this = self._round(number, alive, weights)
+            this = self._round(number, alive, weights, trust)
             if len(this.alive) < len(alive):
                 best = None  # its columns are others
+            if self.in_sample and best is not None and this.log_likelihood < best.log_likelihood:
+                self.history.pop()
+                break
             emit(Event("round", f"round {number}", number, most, self.history[-1]))
             gained = best is None or self.in_sample or self._gained(best, this)
             still = (
@@ -352,16 +373,17 @@ class _Alternation:
                 best = this
             if not gained or still:
                 break
-            alive, weights = this.alive, this.fit_weights
+            alive, weights, trust = this.alive, this.responsibilities, this.trust
             if self.in_sample:
                 continue
             enough = self._components_with_rows(this)
             if len(enough) < len(alive):
-                weights, alive = _without(weights, enough), [alive[j] for j in enough]
+                weights, trust, alive = _without(weights, enough), trust[:, enough], [alive[j] for j in enough]
                 emit(Event("prune", f"{len(enough)} components left", number, most))
                 continue
-            moved = np.average(np.abs(weights - this.weights).sum(axis=1), weights=sample_weight)
-            if moved < SMALLEST_MOVE or (_flat(this.weights) and _flat(weights)):
+            next_weights = weights * trust
+            moved = np.average(np.abs(next_weights - this.fit_weights).sum(axis=1), weights=sample_weight)
+            if moved < SMALLEST_MOVE or (_flat(this.fit_weights) and _flat(next_weights)):
                 break
             weights = _floored(weights)
         assert best is not None
@@ -401,17 +423,23 @@ class _Alternation:
             return best, [best.predictions.models[name, 0] for name in best.predictions.names]
         if not self.settings.refit:
             return best, fold_averages(self.session, best.predictions)
-        fitted, failures = self.session.fit_all(best.alive, None if _flat(best.weights) else best.weights)
+        fitted, failures = self.session.fit_all(best.alive, None if _flat(best.fit_weights) else best.fit_weights)
         self.failures += failures
         if len(fitted) < len(best.alive):
             kept = list(fitted)
-            best = self.judged(
-                _without(best.weights, kept), best.predictions.take(kept), best.number, [best.alive[j] for j in kept]
+            best = replace(
+                self.judged(
+                    _without(best.weights, kept),
+                    best.predictions.take(kept),
+                    best.number,
+                    [best.alive[j] for j in kept],
+                ),
+                fit_weights=best.fit_weights[:, kept],
             )
         return best, list(fitted.values())
 
     def judged(self, weights: Array, predictions: OutOfFold, number: int, alive: list[int]) -> _Round:
-        """A round, given the experts' predictions: likelihood, gate and responsibilities for every target."""
+        """A round, given responsibilities and predictions: likelihood, gate and responsibilities for every target."""
         problem = self.problem
         if problem.n_targets is None:
             targets = [self._target(problem, predictions, weights)]
@@ -425,7 +453,7 @@ class _Alternation:
             unit = unit if self.settings.by_error else np.ones(problem.n_targets)
             loss = np.mean([target.row_loss / unit[t] for t, target in enumerate(targets)], axis=0)
         total = float(sum(problem.weight @ target.density for target in targets))
-        return _Round(number, alive, weights, predictions, targets, loss, total)
+        return _Round(number, alive, weights, weights, predictions, targets, loss, total)
 
     def row_of(self, this: _Round) -> dict[str, Any]:
         """A row of the history."""
@@ -461,14 +489,15 @@ class _Alternation:
         order = np.argsort(scores, kind="stable")
         return starts[order[0]][1], [{"start": starts[i][0], "score": scores[i]} for i in order]
 
-    def _round(self, number: int, alive: list[int], weights: Array) -> _Round:
+    def _round(self, number: int, alive: list[int], weights: Array, trust: Array) -> _Round:
         started = time.perf_counter()
-        uniform = not self.in_sample and _flat(weights)
-        kept, predictions = self.session.cross_fit(alive, None if uniform else weights, keep=self.keep)
+        fit_weights = weights * trust
+        uniform = not self.in_sample and _flat(fit_weights)
+        kept, predictions = self.session.cross_fit(alive, None if uniform else fit_weights, keep=self.keep)
         self.failures += predictions.failures
         if len(kept) < len(alive):
-            weights, alive = _without(weights, kept), [alive[j] for j in kept]
-        this = self.judged(weights, predictions, number, alive)
+            weights, fit_weights, alive = _without(weights, kept), fit_weights[:, kept], [alive[j] for j in kept]
+        this = replace(self.judged(weights, predictions, number, alive), fit_weights=fit_weights)
         this.seconds = time.perf_counter() - started
         self.history.append(self.row_of(this))
         return this
@@ -499,12 +528,12 @@ class _Alternation:
         if not rows.all():
             never = np.flatnonzero(~rows)
             responsibilities[never] = gate.gate.predict_proba(take_rows(Z, never))
-        fit_weights = responsibilities
+        trust = None
         if hasattr(likelihood, "trust"):
             trust = likelihood.trust(problem.y, values, scale=scale, X=problem.X)
-            fit_weights = responsibilities * np.where(np.isfinite(trust), trust, 1.0)
+            trust = np.where(np.isfinite(trust), trust, 1.0)
         loss = settings.row_loss(problem.y, values, gate.weights, log_prob)
-        return _TargetRound(likelihood, gate, responsibilities, fit_weights, loss, np.where(rows, density, 0.0))
+        return _TargetRound(likelihood, gate, responsibilities, trust, loss, np.where(rows, density, 0.0))
 
     def _fitting(self, problem: Problem, Z: Any, log_prob: Array) -> GateFitting:
         score = LogScore(log_prob)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from metamix.data.row_keys import effective_weights
+
 __all__ = ["BoundedStack", "Stack", "StackData"]
 
 Array = NDArray[np.float64]
@@ -182,7 +184,8 @@ class BoundedStack(Stack):
         judged = np.flatnonzero(np.isfinite(self.oof_) & (weight > 0))
         low, high = predictions[judged].min(axis=1), predictions[judged].max(axis=1)
         outside = np.maximum(np.maximum(low - self.oof_[judged], self.oof_[judged] - high), 0.0)
-        self.margin_ = _quantile(outside, 1 - OUTLIERS, copies_of(weight[judged])) if len(judged) else 0.0
+        counts = effective_weights(weight[judged], predictions[judged], self.oof_[judged])
+        self.margin_ = _quantile(outside, 1 - OUTLIERS, counts) if len(judged) else 0.0
 
     def _bounded(self, values: Array, predictions: Array) -> Array:
         return np.clip(values, predictions.min(axis=1) - self.margin_, predictions.max(axis=1) + self.margin_)
@@ -220,17 +223,6 @@ class BoundedStack(Stack):
         self, predictions: Array, features: Array | None, slopes: Array, features_jacobian: Array | None
     ) -> Array:
         """Gradient (n, d) of the predictions before they are bounded."""
-
-
-def copies_of(weight: Array) -> Array:
-    """Positive weights as numbers of copies of each row; scaled to mean 1 where their mean is smaller.
-
-    Examples
-    --------
-    >>> copies_of(np.array([1.0, 3.0])), copies_of(np.array([0.1, 0.3]))
-    (array([1., 3.]), array([0.5, 1.5]))
-    """
-    return np.asarray(weight / min(1.0, float(weight.mean())))
 
 
 def _quantile(values: Array, q: float, copies: Array) -> float:
