@@ -201,7 +201,7 @@ class _OuterFolds:
         rows, test = self.folds.pairs[f]
         part, present = self.problem.take(rows).with_present_classes()
         classes = None if present is None or self.classes is None else self.classes[present]
-        seeds = draw_seeds(self.mixture.random_state, len(self.named))
+        seeds = draw_seeds(self.mixture.random_state, self.named)
         inner = self.folds.inside(f, part.X, part.y, part.groups, int(seeds[-2]))
         parts = set_up(self.mixture, self.named, self.gates, part, classes, seeds)
         X_test = take_rows(self.problem.X, test)

@@ -180,7 +180,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         target, n_classes = self._check_target(y)
         groups = check_rows(X, target, groups)
         problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes)
-        seeds = draw_seeds(self.random_state, len(named))
+        seeds = draw_seeds(self.random_state, named)
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
         check_folds(folds, problem.weight)

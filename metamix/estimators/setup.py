@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -46,9 +47,18 @@ class FitSetup:
     mixture: MixtureSettings
 
 
-def draw_seeds(random_state: Any, n_experts: int) -> NDArray[np.int64]:
-    """A seed for each expert, and then for the gate, the folds and the search."""
-    return np.asarray(check_random_state(random_state).randint(np.iinfo(np.int32).max, size=n_experts + 3))
+def draw_seeds(random_state: Any, named: Sequence[tuple[str, Any]]) -> NDArray[np.int64]:
+    """A seed for each expert, which its name decides and not its place, and then for the gate, the folds and the search.
+
+    Examples
+    --------
+    >>> one, other = draw_seeds(0, [("a", None), ("b", None)]), draw_seeds(0, [("b", None), ("a", None)])
+    >>> bool((one[[1, 0, 2, 3, 4]] == other).all())
+    True
+    """
+    most = np.iinfo(np.int32).max
+    first, *others = check_random_state(random_state).randint(most, size=4)
+    return np.array([*((int(first) + zlib.crc32(name.encode())) % most for name, _ in named), *others])
 
 
 def set_up(

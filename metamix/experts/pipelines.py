@@ -10,7 +10,7 @@ from sklearn import config_context
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
-from metamix.data.row_keys import distinct_rows, row_keys
+from metamix.data.row_keys import content_order, distinct_rows
 from metamix.data.tables import n_rows, take_rows
 from metamix.experts.weighting import checked_weights
 from metamix.fitting.expert import takes_weights
@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 #: Total weight of the rows to which the penalties of `PenalisedRidge` and `PenalisedLogistic` refer.
 TOTAL_WEIGHT = 1000.0
+#: Smallest difference of weights of mean one; a power of two, so that sums are exact.
+DIGIT = 2.0**-30
 
 
 class OrderedPipeline(Pipeline):
@@ -47,15 +49,18 @@ class OrderedPipeline(Pipeline):
         weight = checked_weights(given, n_rows(X))
         rows, weight = self._rows(X, y, weight)
         takes = takes_weights(self)
+        if takes is None and given is not None:
+            raise TypeError(f"{self.steps[-1][1]!r} takes no sample_weight; draw rows in proportion to it instead.")
         if takes is not None and np.ptp(weight) > 0:
-            params[takes] = weight / weight.mean()
+            # Rounded, so that ties between splits of a tree do not turn on the unit of the weights.
+            params[takes] = np.maximum(np.round(weight / weight.mean() / DIGIT), 1.0) * DIGIT
         with config_context(enable_metadata_routing=False):  # weights are passed on directly, not by request
             super().fit(take_rows(X, rows), y[rows], **params)
         return self
 
     def _rows(self, X: Any, y: NDArray[Any], weight: Array) -> tuple[NDArray[np.intp], Array]:
         """Positions of the rows to fit, in order, and their weights."""
-        order = np.lexsort((weight, row_keys(X, y)))
+        order = content_order(X, y, weight)
         rows = order[weight[order] > 0]
         return rows, weight[rows]
 

@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
+from metamix.data.row_keys import content_order
 from metamix.data.tables import take_rows
 from metamix.fitting.device_placement import Placement, move_to_cpu
 from metamix.fitting.fitted import FittedExpert, PerTarget
@@ -203,8 +204,9 @@ def fit_expert(
     if total is not None and np.ptp(total) > 0:
         weight_arguments = _weight_arguments(model, total)
         if weight_arguments is None:
-            sampled = _resample(total, expert.seed)
-            rows = sampled if rows is None else rows[sampled]
+            rows = np.arange(problem.n) if rows is None else rows
+            order = content_order(take_rows(problem.X, rows), problem.y[rows])
+            rows = rows[order[_resample(total[order], expert.seed)]]
         else:
             arguments = weight_arguments
     X = problem.X if rows is None else take_rows(problem.X, rows)

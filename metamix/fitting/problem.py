@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metamix.data.row_keys import count_once
 from metamix.data.tables import take_rows
 
 __all__ = ["NamedExpert", "Problem"]
@@ -64,6 +66,11 @@ class Problem:
             return self, None
         present, codes = np.unique(self.y, return_inverse=True)
         return replace(self, y=codes, n_classes=len(present)), present
+
+    @cached_property
+    def counts(self) -> Array:
+        """How much each row adds to the number of rows, (n,): 0 without weight, and equal rows count as one."""
+        return count_once(self.weight, self.X, self.y)
 
     @property
     def weight(self) -> Array:

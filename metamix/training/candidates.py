@@ -12,7 +12,6 @@ from sklearn.base import clone
 
 from metamix.data.folds import Folds
 from metamix.data.gate_features import GateFeatures
-from metamix.data.row_keys import count_once
 from metamix.data.tables import take_rows
 from metamix.fitting import Problem
 from metamix.fitting.out_of_fold import OutOfFold
@@ -264,7 +263,7 @@ class _CandidateFit:
         for _, rows, test in self._open():
             means[test] = np.average(target[rows], axis=0, weights=problem.weight[rows])
         if problem.n_classes is not None:  # a fold may lack a class: one row more, shared by all classes
-            smooth = 1 / (1 + count_once(problem.weight, problem.X, problem.y).sum())
+            smooth = 1 / (1 + problem.counts.sum())
             means, whole = ((1 - smooth) * one + smooth / problem.n_classes for one in (means, whole))
         return means, whole
 

@@ -333,9 +333,10 @@ class _Alternation:
     def assign(self, initial: Array) -> tuple[list[int], Array, list[Failure]]:
         """The expert behind each component, and the initial responsibilities in their order."""
         search, pool = self.settings.search, self.settings.search.n_experts is not None
+        own = not isinstance(search.start, str)  # columns of the user's are in the order of the experts
         if pool:
-            initial = prune(initial, self.problem.weight)
-        if not pool and (self.in_sample or not search.searches or np.ptp(initial) == 0):
+            initial = prune(initial, self.problem.counts)
+        if not pool and (own or np.ptp(initial) == 0):
             return list(range(len(self.session.experts))), initial, []
         initial = _floored(initial)
         components, failures = choose_types(self.session, initial, each_once=not pool, keep=self.keep)
@@ -475,17 +476,17 @@ class _Alternation:
         """Clusters and random starts compete on the likelihood itself: in sample a round is cheap."""
         problem, search = self.problem, self.settings.search
         columns = problem.X if self.base is None else self.base
-        target = problem.y.reshape(problem.n, -1)[:, 0].astype(np.float64)
+        target = problem.y.reshape(problem.n, -1)
         names = [("kmeans", 0), ("gmm", 0), *(("random", s) for s in range(RANDOM_STARTS))]
         starts = [
             (name, make_start(name, columns, target, search.n_pool, search.seed + s, problem.weight))
             for name, s in names
         ]
-        components = list(range(search.n_pool))
         scores = []
         for _, start in starts:
             trial = _Alternation(self.session, self.settings)
-            scores.append(-trial.run(components, start, SHORT_RUN).log_likelihood)
+            components, initial, _ = trial.assign(start)
+            scores.append(-trial.run(components, initial, SHORT_RUN).log_likelihood)
         order = np.argsort(scores, kind="stable")
         return starts[order[0]][1], [{"start": starts[i][0], "score": scores[i]} for i in order]
 
@@ -570,10 +571,10 @@ class _Alternation:
 
     def _components_with_rows(self, this: _Round) -> list[int]:
         """Components that explain enough rows, where they may be given up; the largest always does."""
-        mass = (self.problem.weight > 0) @ this.responsibilities
+        mass = self.problem.counts @ this.responsibilities
         if self.settings.search.n_experts is None:
             return list(range(len(mass)))
-        least = min(fewest_rows(int(np.count_nonzero(self.problem.weight))), float(mass.max()))
+        least = min(fewest_rows(float(self.problem.counts.sum())), float(mass.max()))
         return [k for k in range(len(mass)) if mass[k] >= least]
 
     def _gained(self, best: _Round, this: _Round) -> bool:
