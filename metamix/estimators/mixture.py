@@ -20,7 +20,7 @@ from metamix.engines import current_engine
 from metamix.estimators.resolution import check_parameters, input_tags, name_experts, resolve_experts, resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
-from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, warn_of_failures
+from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, warn_of_failures, warn_of_lost_regimes
 from metamix.fitting import Problem, find_placements, join_devices
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior
@@ -200,6 +200,9 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                 )
         self._store(fitted, folds.fold_of_row)
         # An expert that failed within a fold of the mixture only is still a column.
+        if self.specialize is not False and (isinstance(fitted, FittedMixture) or fitted.mixture is not None):
+            rows = float(problem.counts.sum())
+            warn_of_lost_regimes(self.n_experts, self.n_experts_, rows, bool(fitted.failures))
         warn_of_failures([one for one in fitted.failures if one.expert not in fitted.names])
         return self
 
@@ -248,7 +251,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                     for one in (fitted.mixture if isinstance(fitted.mixture, list) else [fitted.mixture])
                 ]
                 self.experts_[-1] = faces if isinstance(fitted.mixture, list) else faces[0]
-                self.n_experts_ = fitted.n_regimes or 0
+                # Where the experts of the folds are kept, each fold has its own mixture.
+                self.n_experts_ = min(len(face._fitted.names) for face in faces)
                 if not isinstance(fitted.mixture, list):
                     self.mixture_ = faces[0]
             for name in fitted.stack_names:

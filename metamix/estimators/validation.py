@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn.utils.validation import validate_data
 from metamix.data.folds import Folds
 from metamix.data.tables import is_frame
 from metamix.fitting.out_of_fold import Failure
+from metamix.training.regime_search import fewest_rows
 
 __all__ = [
     "check_X",
@@ -30,6 +32,7 @@ __all__ = [
     "check_scoring",
     "check_weights",
     "warn_of_failures",
+    "warn_of_lost_regimes",
 ]
 
 
@@ -214,6 +217,36 @@ def warn_of_failures(failures: Iterable[Failure]) -> None:
             FitFailedWarning,
             stacklevel=3,
         )
+
+
+def warn_of_lost_regimes(asked: Any, left: int, n_rows: float, some_failed: bool) -> None:
+    """Warn where fewer regimes are left than were asked for.
+
+    Parameters
+    ----------
+    asked : int, "auto" or None
+        The parameter `n_experts`.
+    left : int
+    n_rows : float
+        Number of distinct rows with weight.
+    some_failed : bool
+        Whether a fit of an expert failed.
+
+    Warns
+    -----
+    UserWarning
+    """
+    if not isinstance(asked, Integral) or left >= asked:
+        return
+    regimes = "regime is" if left == 1 else "regimes are"
+    failed = ", or their experts failed (see failures_)" if some_failed else ""
+    warnings.warn(
+        f"n_experts={asked}, but {left} {regimes} left: the others explained fewer than {fewest_rows(n_rows):g} of "
+        f"{n_rows:g} distinct rows each and were given up{failed}. Set n_experts={left}, bring more rows, or say with "
+        "start=labels which rows belong together.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:
