@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from metamix.data.frames import frame_columns, is_frame, take_rows
+from metamix.data.frames import frame_columns, is_frame, n_rows, take_rows
 
 __all__ = ["DistinctRows", "content_order", "count_once", "distinct_rows", "effective_weights", "row_keys"]
 
@@ -53,7 +53,7 @@ def row_keys(*tables: Any) -> Keys:
 def _keys(table: Any) -> Keys:
     if sparse.issparse(table):
         return _sparse_keys(table)
-    found: Any = np.uint64(0)
+    found: Any = np.zeros(n_rows(table), dtype=np.uint64)
     for column in _columns(table):
         found = found * _COLUMN + _hashed(column)
     return np.asarray(found, dtype=np.uint64)
@@ -64,13 +64,15 @@ def _columns(table: Any) -> list[NDArray[Any]]:
     if is_frame(table):
         return [np.asarray(column) for column in frame_columns(table)]
     array = np.asarray(table)
-    return list(np.asfortranarray(array.reshape(len(array), -1)).T)
+    return list(np.asfortranarray(array.reshape(len(array), int(np.prod(array.shape[1:])))).T)
 
 
 def content_order(X: Any, *more: Any) -> Rows:
-    """Positions of the rows sorted by their content: by the columns of X, and of equal rows of X by other tables.
+    """Positions of the rows in an order that their content decides.
 
-    An order of the rows, units of numeric columns and an order of the columns of the other tables do not matter.
+    They are sorted by the columns of X, and equal rows of X by other tables, and shuffled the same way every time,
+    since many models break ties by position. The order that the rows had, units of numeric columns and the order of
+    the columns of the other tables do not matter.
 
     Parameters
     ----------
@@ -80,12 +82,13 @@ def content_order(X: Any, *more: Any) -> Rows:
     Examples
     --------
     >>> content_order(np.array([[3.0], [1.0], [3.0]]), np.array([2.0, 0.0, 1.0]))
-    array([1, 2, 0])
+    array([0, 1, 2])
     """
     first = X[:, :_SORTED_COLUMNS].toarray() if sparse.issparse(X) else X
     columns = [one if one.dtype.kind in "iubf" else _hashed(one) for one in _columns(first)[:_SORTED_COLUMNS]]
     ranks = [sum(np.unique(one, return_inverse=True)[1] for one in _columns(table)) for table in more]
-    return np.asarray(np.lexsort([row_keys(X), *ranks[::-1], *columns[::-1]]))
+    found = np.lexsort([row_keys(X), *ranks[::-1], *columns[::-1]])
+    return np.asarray(found[np.random.default_rng(0).permutation(len(found))])
 
 
 def _hashed(column: NDArray[Any]) -> Keys:

@@ -122,8 +122,9 @@ def set_up(
     rounds = mixture.max_rounds
     if rounds == "auto":
         rounds = MAX_ROUNDS_IN_SAMPLE if in_sample else MAX_ROUNDS
-    # A robust likelihood distrusts the rows that would rule squared errors.
-    by_error = mixture.objective == "prediction" and not hasattr(likelihood, "trust")
+    # A robust likelihood distrusts the rows that would rule squared errors, and of counts the deviance is the loss.
+    unlike = hasattr(likelihood, "trust") or hasattr(likelihood, "deviance")
+    by_error = mixture.objective == "prediction" and not unlike
     search = SearchSettings(
         start, n_experts, len(experts), some_alike(named), int(seeds[-1]), features, proxy_gate(), likelihood,
         by_error, mixture.max_regimes,

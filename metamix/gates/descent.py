@@ -19,7 +19,7 @@ MeanLoss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArra
 _WIDE = 400
 #: Without a penalty no expert's logit has a larger standard deviation along a principal direction of the columns: where
 #: regimes are separable, the likelihood has no maximum and slopes would grow without end (Albert & Anderson 1984).
-LARGEST_SLOPE = 50.0
+LARGEST_SLOPE = 500.0
 #: Eigenvalues of the correlation matrix below q times this are treated as zero (linearly dependent columns).
 _RANK_TOLERANCE = 1e-12
 

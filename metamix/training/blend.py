@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metamix.data.gate_features import StackColumns
 from metamix.fitting.out_of_fold import Failure
 from metamix.recombination import combine, keep_top
-from metamix.training.prediction import Combination
+from metamix.training.prediction import Combination, admissible
 from metamix.training.variance import ColumnVariance
 from metamix.training.verdict import Verdict
 
@@ -181,7 +181,8 @@ class FittedBlend(Combination):
                 if target.variance is not None:
                     own = scale[:, :, t] if several else scale
                     own[:] = target.variance(own)
-        return np.concatenate([values, added], axis=1), scale
+        added = admissible(self.likelihoods[0], added)
+        return np.concatenate([admissible(self.likelihoods[0], values), added], axis=1), scale
 
     def _widths(self, needed: NDArray[np.bool_]) -> dict[str, int]:
         stacks = self.targets[0].stacks

@@ -20,7 +20,8 @@ from metamix.training.blend import TargetBlend
 from metamix.training.error_correlation import headroom
 from metamix.training.final import FinalChoices
 from metamix.training.gate_fitting import FittedGate, GateFitting, select_gate
-from metamix.training.losses import LogScore, SquaredError
+from metamix.training.losses import Deviance, LogScore, SquaredError
+from metamix.training.prediction import admissible
 from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss
 from metamix.training.stacking import EstimatorStack
 from metamix.training.variance import ColumnVariance, fit_column_variance
@@ -245,11 +246,12 @@ class _CandidateFit:
         known = np.isfinite(fitted.oof_).reshape(problem.n, -1).all(axis=1)
         predictions = np.asarray(values.mean(axis=1))  # where no fold can fit a stack, the plain average
         predictions[known] = fitted.oof_[known]
+        predictions = admissible(self.settings.likelihood, predictions)
         own = None
         if columns.inside is not None:
             own = [table[:, :width].mean(axis=1) for table in columns.inside]
             for (f, _, _), column in zip(opened, fitted.inside_, strict=True):
-                own[f] = column
+                own[f] = admissible(self.settings.likelihood, column)
         fitted.inside_ = None  # not needed any more
         columns.add(name, predictions, (fitted, width), own)
 
@@ -306,7 +308,7 @@ class _CandidateFit:
         )  # fmt: skip
         if problem.n_classes is not None or settings.objective != "prediction":
             return [fitting]
-        error = SquaredError(problem.y, values)
+        error = self._error(values)
         # The squared error is minimised from the best constant weights, where an expert without weight is hardly
         # found; the likelihood finds it. Both are candidates.
         return [replace(fitting, objective=error), replace(fitting, judge=error)]
@@ -351,11 +353,16 @@ class _CandidateFit:
             None, self.folds, objective, log_prob, self.problem.weight, self.settings.constant, known=known
         )
 
-    def _objective(self, values: Array) -> tuple[LogScore | SquaredError, Array]:
+    def _error(self, values: Array) -> Deviance | SquaredError:
+        """Loss of a weighted sum of predicted numbers (n, P): squared error, for counts the deviance."""
+        counts = hasattr(self.settings.likelihood, "deviance")
+        return (Deviance if counts else SquaredError)(self.problem.y, values)
+
+    def _objective(self, values: Array) -> tuple[Deviance | LogScore | SquaredError, Array]:
         """Loss of a weighted sum of predictions (n, P) or (n, P, C)."""
         problem = self.problem
         if problem.n_classes is None:
-            return SquaredError(problem.y, values), values
+            return self._error(values), values
         log_prob = np.log(np.clip(values[np.arange(problem.n), :, problem.y], SMALLEST_PROBABILITY, 1.0))
         return LogScore(log_prob), log_prob
 
@@ -364,8 +371,9 @@ class _CandidateFit:
         if not problem.weight[fold >= 0].any():
             fold = self.folds.partition
         return HeldOutLoss(
-            problem.y, problem.weight, fold, self.settings.classes, self.settings.scoring, problem.groups
-        )
+            problem.y, problem.weight, fold, self.settings.classes, self.settings.scoring, problem.groups,
+            getattr(self.settings.likelihood, "deviance", None),
+        )  # fmt: skip
 
     def _final(
         self, candidates: dict[str, _Candidate], distinct: list[str], units: dict[str, Array], loss: HeldOutLoss

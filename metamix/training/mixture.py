@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from metamix.recombination import combine, keep_top, posterior
 from metamix.training.expert_types import best_single, choose_types
 from metamix.training.gate_fitting import FittedGate, GateFitting, fit_responsibilities, select_gate
 from metamix.training.losses import LogScore, SquaredError, target_units
-from metamix.training.prediction import Combination
+from metamix.training.prediction import Combination, admissible
 from metamix.training.regime_search import (
     SearchSettings,
     capacity_of,
@@ -333,7 +334,8 @@ class _Alternation:
     def assign(self, initial: Array) -> tuple[list[int], Array, list[Failure]]:
         """The expert behind each component, and the initial responsibilities in their order."""
         search, pool = self.settings.search, self.settings.search.n_experts is not None
-        own = not isinstance(search.start, str)  # columns of the user's are in the order of the experts
+        # Columns of the user's are in the order of the experts; others go to the experts that fit them best.
+        own = not isinstance(search.start, str) or search.start == "uniform"
         if pool:
             initial = prune(initial, self.problem.counts)
         if not pool and (own or np.ptp(initial) == 0):
@@ -496,6 +498,7 @@ class _Alternation:
         uniform = not self.in_sample and _flat(fit_weights)
         kept, predictions = self.session.cross_fit(alive, None if uniform else fit_weights, keep=self.keep)
         self.failures += predictions.failures
+        predictions = predictions.mapped(partial(admissible, self.settings.likelihood))
         if len(kept) < len(alive):
             weights, fit_weights, alive = _without(weights, kept), fit_weights[:, kept], [alive[j] for j in kept]
         this = replace(self.judged(weights, predictions, number, alive), fit_weights=fit_weights)

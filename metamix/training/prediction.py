@@ -15,10 +15,22 @@ from metamix.data.tables import n_rows, take_rows
 from metamix.derivatives import NoGradientError, gate_gradient, gradient, mixture_gradient, top_gradient
 from metamix.recombination import combine, keep_top, spread
 
-__all__ = ["Combination", "TargetPrediction"]
+__all__ = ["Combination", "TargetPrediction", "admissible"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
+
+
+def admissible(likelihood: Any, predictions: Array) -> Array:
+    """Predictions as means that the likelihood can have: for counts none is negative.
+
+    Examples
+    --------
+    >>> from metamix.likelihoods import Gaussian, Poisson
+    >>> admissible(Gaussian(), np.array([-1.0])), admissible(Poisson(), np.array([-1.0]))
+    (array([-1.]), array([0.]))
+    """
+    return np.asarray(likelihood.admissible(predictions)) if hasattr(likelihood, "admissible") else predictions
 
 
 @dataclass(frozen=True)
@@ -220,6 +232,8 @@ class Combination(ABC):
         for k, column in enumerate(self.columns):
             if needed[k] or k < max(widths.values(), default=0):
                 slopes[:, k] = gradient(column.model, X)
+        if hasattr(self.likelihoods[0], "admissible"):  # where a prediction was replaced it does not move
+            slopes[values <= 0] = 0.0
         return self._second_level_gradient(X, values, slopes, widths)
 
     def stack_targets(self, tables: Sequence[Array]) -> Array:
@@ -240,7 +254,7 @@ class Combination(ABC):
             if own is not None:
                 scale = np.full(values.shape, np.nan) if scale is None else scale
                 scale[rows[k], k] = own
-        return values, scale
+        return admissible(self.likelihoods[0], values), scale
 
     def _by_target(self, values: Array, scale: Array | None) -> list[tuple[Array, Array | None]]:
         if self.n_targets is None:

@@ -130,6 +130,8 @@ class HeldOutLoss:
         None is squared error or log-loss, one unit for each row. A scorer judges fold by fold: a unit is a fold. It
         gets the sample weights, however it was given, unless it refuses them; see `weights_refused`.
     groups : ndarray of shape (n,) or None
+    deviance : callable or None
+        (y, predictions) -> loss of each row, in place of the squared error.
     """
 
     y: NDArray[Any]
@@ -138,6 +140,7 @@ class HeldOutLoss:
     classes: NDArray[Any] | None = None
     scoring: Any = None
     groups: NDArray[Any] | None = None
+    deviance: Any = None
 
     @property
     def weight(self) -> Array:
@@ -169,7 +172,8 @@ class HeldOutLoss:
     def measure(self) -> str:
         """Name of the loss."""
         if self.scoring is None:
-            return "squared error" if self.classes is None else "log-loss"
+            numbers = "squared error" if self.deviance is None else "deviance"
+            return numbers if self.classes is None else "log-loss"
         name = self.scoring if isinstance(self.scoring, str) else getattr(self.scoring, "__name__", "the score")
         return f"minus {name}"
 
@@ -214,7 +218,9 @@ class HeldOutLoss:
     def _by_row(self, predictions: Array) -> Array:
         rows = self.fold >= 0
         loss = np.zeros(len(self.y))
-        if self.classes is None:
+        if self.classes is None and self.deviance is not None:
+            loss[rows] = self.deviance(self.y[rows], predictions[rows])
+        elif self.classes is None:
             loss[rows] = (self.y[rows] - predictions[rows]) ** 2
         else:
             given = predictions[rows, self.y[rows]] / predictions[rows].sum(axis=1)

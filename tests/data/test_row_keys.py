@@ -49,7 +49,7 @@ def test_units_and_the_order_of_targets_do_not_change_the_order():
     X, Y = rng.integers(3, size=(50, 2)).astype(float), rng.standard_normal((50, 2))
     order = content_order(X, Y)
     np.testing.assert_array_equal(content_order(1e6 * X + 7, 1e-6 * Y[:, ::-1]), order)
-    assert (np.diff(X[order, 0]) >= 0).all()
+    assert abs(np.corrcoef(np.arange(50), X[order, 0])[0, 1]) < 0.5, "rows are shuffled"
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=20), st.floats(1e-3, 1e3))

@@ -29,6 +29,8 @@ NAMES = ("uniform", "kmeans", "gmm", "joint_gmm", "random")
 CLUSTERS = ("kmeans", "gmm", "joint_gmm")
 #: Share of each row that a start leaves to the other components.
 SOFTNESS = 0.1
+#: Clusterings are tried from so many centres, of which the likeliest stays.
+N_INIT = 4
 
 
 def from_user(start: Any, n: int, K: int | None) -> Array:
@@ -114,12 +116,13 @@ def make_start(name: str, Z: Any, y: Array, K: int, seed: int, weight: Array | N
         rows = sparse.hstack([rows, target], format="csr") if sparse.issparse(rows) else np.hstack([rows, target])
     distinct = min(K, len(counts))
     if name == "kmeans":
-        clusters = KMeans(distinct, n_init=4, random_state=seed).fit(rows[counts], sample_weight=found.weight)
+        clusters = KMeans(distinct, n_init=N_INIT, random_state=seed).fit(rows[counts], sample_weight=found.weight)
         return np.asarray((1 - SOFTNESS) * np.eye(K)[clusters.predict(rows)] + SOFTNESS / K)
     dense = rows.toarray() if sparse.issparse(rows) else rows
     # A full covariance has q² parameters; where rows are too few for that, axes are taken apart.
     kind = "full" if len(counts) > 10 * K * dense.shape[1] else "diag"
-    model = GaussianMixture(distinct, covariance_type=kind, reg_covar=1e-4, random_state=seed).fit(dense[counts])
+    model = GaussianMixture(distinct, covariance_type=kind, reg_covar=1e-4, n_init=N_INIT, random_state=seed)
+    model.fit(dense[counts])
     soft = np.zeros((n, K))
     soft[:, :distinct] = model.predict_proba(dense)
     return np.asarray((1 - SOFTNESS) * soft + SOFTNESS / K)
