@@ -325,21 +325,22 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     def responsibilities(self, X: Any, y: Any) -> Array:
         """Posterior probabilities of the columns given y, (n, K) or (n, K, T); the E-step of training."""
-        found = [posterior(*pair)[0] for pair in self._weights_and_log_prob(X, y)]
+        found = [posterior(one.weights, one.log_prob(known))[0] for one, known in self._with_known(X, y)]
         return self._fitted.stack_targets(found)
 
     def log_prob(self, X: Any, y: Any) -> Array:
         """Log density, or log probability of the class, of y given each row, (n,) or (n, T)."""
-        found = [posterior(*pair)[1] for pair in self._weights_and_log_prob(X, y)]
+        found = [one.log_density(known) for one, known in self._with_known(X, y)]
         return self._fitted.stack_targets(found)
 
-    def _weights_and_log_prob(self, X: Any, y: Any) -> list[tuple[Array, Array]]:
+    def _with_known(self, X: Any, y: Any) -> list[tuple[TargetPrediction, NDArray[Any]]]:
+        """Weights and predictions of every column for each target, and the target."""
         X = self._check_new(X)
         known = self._check_known_target(y)
         check_rows(X, known)
         several = self._fitted.n_targets is not None
         return [
-            (one.weights, one.log_prob(known[:, t] if several else known))
+            (one, known[:, t] if several else known)
             for t, one in enumerate(self._fitted.predictions(X, scaled=True, everywhere=True))
         ]
 

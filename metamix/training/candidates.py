@@ -17,6 +17,7 @@ from metamix.fitting import Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.recombination import combine, keep_top, posterior
 from metamix.training.blend import TargetBlend
+from metamix.training.calibration import Calibration, fit_calibration
 from metamix.training.error_correlation import headroom
 from metamix.training.final import FinalChoices
 from metamix.training.gate_fitting import FittedGate, GateFitting, select_gate
@@ -205,11 +206,11 @@ class _CandidateFit:
         out_of_fold = np.tile(constant, (self.problem.n, 1))
         share = weights.get("gated", 0.0)
         out_of_fold[:, gate_columns] += share * keep_top(gate.weights, self.settings.top_k)
-        likelihood, responsibilities, variance = self._likelihood(columns, out_of_fold)
+        likelihood, responsibilities, variance, calibration = self._likelihood(columns, out_of_fold)
         made_of = {name: None if name == "gated" else one.weights for name, one in candidates.items()}
         target = TargetBlend(
             columns.stacks, mean, gate.gate, gate_columns, share, made_of, constant, likelihood, variance,
-            columns.values, responsibilities, rows, replace(verdict, not_nested=not_nested),
+            calibration, columns.values, responsibilities, rows, replace(verdict, not_nested=not_nested),
         )  # fmt: skip
         return target, set() if clear else rivals
 
@@ -464,8 +465,10 @@ class _CandidateFit:
             found.append(f"experts that failed ({', '.join(failed)})")
         return tuple(found)
 
-    def _likelihood(self, columns: _Columns, weights: Array) -> tuple[Any, Array, ColumnVariance | None]:
-        """Likelihood and responsibilities (n, K) of the columns under the out-of-fold weights."""
+    def _likelihood(
+        self, columns: _Columns, weights: Array
+    ) -> tuple[Any, Array, ColumnVariance | None, Calibration | None]:
+        """Likelihood, responsibilities (n, K) of the columns under the out-of-fold weights, and recalibration."""
         problem, values = self.problem, columns.values
         own, scale, variance = self.first_level.scale, None, None
         if own is not None:
@@ -482,7 +485,13 @@ class _CandidateFit:
         responsibilities = posterior(weights, log_prob)[0]
         never = ~self.folds.held_out
         responsibilities[never] = weights[never]
-        return likelihood, responsibilities, variance
+        calibration = None
+        if problem.n_classes is None and hasattr(likelihood, "distribution"):
+            calibration = fit_calibration(
+                problem.y, weights, likelihood.distribution(values, scale=scale, X=problem.X), combine(weights, values),
+                np.where(never, 0.0, problem.weight), problem.groups,
+            )  # fmt: skip
+        return likelihood, responsibilities, variance, calibration
 
     def _fit_likelihood(
         self,

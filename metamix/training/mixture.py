@@ -21,6 +21,7 @@ from metamix.fitting import FitSession, FoldAverage, Problem
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.progress import Event, emit
 from metamix.recombination import combine, keep_top, posterior
+from metamix.training.calibration import Calibration, fit_calibration
 from metamix.training.expert_types import best_single, choose_types
 from metamix.training.gate_fitting import FittedGate, GateFitting, fit_responsibilities, select_gate
 from metamix.training.losses import LogScore, SquaredError, target_units
@@ -116,12 +117,15 @@ class MixtureTarget:
     predictions : ndarray of shape (n, K) or (n, K, C)
         Out of fold.
     responsibilities : ndarray of shape (n, K)
+    calibration : Calibration or None
+        None in sample.
     """
 
     gate: Any
     likelihood: Any
     predictions: Array
     responsibilities: Array
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,11 @@ class FittedMixture(Combination):
     def likelihoods(self) -> list[Any]:
         """Fitted likelihood of each target."""
         return [target.likelihood for target in self.targets]
+
+    @property
+    def calibrations(self) -> list[Calibration | None]:
+        """Recalibration of the distribution of each target."""
+        return [target.calibration for target in self.targets]
 
     def _gate_part(self, n: int) -> tuple[Any, NDArray[np.intp], float, Array]:
         K = len(self.names)
@@ -232,13 +241,38 @@ def _fitted(
     problem, values = session.problem, best.predictions.values
     several = problem.n_targets is not None
     targets = [
-        MixtureTarget(gate.gate, target.likelihood, values[:, :, t] if several else values, target.responsibilities)
+        MixtureTarget(
+            gate.gate,
+            target.likelihood,
+            values[:, :, t] if several else values,
+            target.responsibilities,
+            _calibration(session, settings, best.predictions, target, gate, t),
+        )
         for t, (target, gate) in enumerate(zip(best.targets, gates, strict=True))
     ]
     return FittedMixture(
         best.predictions.names, columns, settings.features, problem.n_targets, problem.n_classes, settings.top_k,
         targets, session.folds.fold_of_row, history, starts, failures,
     )  # fmt: skip
+
+
+def _calibration(
+    session: FitSession,
+    settings: MixtureSettings,
+    predictions: OutOfFold,
+    target: _TargetRound,
+    gate: FittedGate,
+    t: int,
+) -> Calibration | None:
+    """Recalibration of one target by its out-of-fold predictions; none in sample and for classes."""
+    problem = session.problem.target(t)
+    if session.folds.in_sample or problem.n_classes is not None or not hasattr(target.likelihood, "distribution"):
+        return None
+    table = predictions if session.problem.n_targets is None else predictions.target(t)
+    weights = keep_top(gate.weights, settings.top_k)
+    components = target.likelihood.distribution(table.values, scale=table.scale, X=problem.X)
+    judged = np.where(gate.judged, problem.weight, 0.0)
+    return fit_calibration(problem.y, weights, components, combine(weights, table.values), judged, problem.groups)
 
 
 @dataclass(frozen=True)
