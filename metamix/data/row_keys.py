@@ -86,8 +86,9 @@ def content_order(X: Any, *more: Any) -> Rows:
     """
     first = X[:, :_SORTED_COLUMNS].toarray() if sparse.issparse(X) else X
     columns = [one if one.dtype.kind in "iubf" else _hashed(one) for one in _columns(first)[:_SORTED_COLUMNS]]
-    ranks = [sum(np.unique(one, return_inverse=True)[1] for one in _columns(table)) for table in more]
-    found = np.lexsort([row_keys(X), *ranks[::-1], *columns[::-1]])
+    ranks = [np.sum([np.unique(one, return_inverse=True)[1] for one in _columns(table)], axis=0) for table in more]
+    keys: list[NDArray[Any]] = [row_keys(X), *ranks[::-1], *columns[::-1]]
+    found = np.lexsort(keys)
     return np.asarray(found[np.random.default_rng(0).permutation(len(found))])
 
 
@@ -161,7 +162,8 @@ def _merged(weight: Array, *tables: Any) -> DistinctRows:
     known, first, inverse = np.unique(keys[counts], return_index=True, return_inverse=True)
     position = np.minimum(np.searchsorted(known, keys), max(len(known) - 1, 0))
     index = np.where(known[position] == keys, position, -1) if len(known) else np.full(len(keys), -1)
-    return DistinctRows(counts[first], np.bincount(inverse, weight[counts], len(known)), index)
+    total = np.asarray(np.bincount(inverse, weight[counts], len(known)), dtype=np.float64)
+    return DistinctRows(counts[first], total, index)
 
 
 def count_once(weight: Array, *tables: Any) -> Array:

@@ -20,7 +20,14 @@ from metamix.engines import current_engine
 from metamix.estimators.resolution import check_parameters, input_tags, name_experts, resolve_experts, resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
-from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, warn_of_failures, warn_of_lost_regimes
+from metamix.estimators.validation import (
+    check_folds,
+    check_rows,
+    check_weights,
+    check_X,
+    warn_of_failures,
+    warn_of_lost_regimes,
+)
 from metamix.fitting import Problem, find_placements, join_devices
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior

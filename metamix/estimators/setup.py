@@ -48,7 +48,7 @@ class FitSetup:
 
 
 def draw_seeds(random_state: Any, named: Sequence[tuple[str, Any]]) -> NDArray[np.int64]:
-    """A seed for each expert, which its name decides and not its place, and then for the gate, the folds and the search.
+    """A seed for each expert, decided by its name and not its place, and then for the gate, the folds and the search.
 
     Examples
     --------

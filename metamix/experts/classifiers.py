@@ -37,8 +37,9 @@ __all__ = [
 
 
 def logistic(**parameters: Any) -> Pipeline:
-    """Logistic regression; parameters of LogisticRegression, with ``C`` that of 1,000 rows: the penalty is per unit of
-    total weight.
+    """Logistic regression; parameters of LogisticRegression.
+
+    The penalty is per unit of total weight: ``C`` is that of 1,000 rows.
 
     Examples
     --------

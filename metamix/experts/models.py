@@ -32,7 +32,8 @@ class RidgeByGcv(RegressorMixin, BaseEstimator):
     The criterion is RSS / (N - 1.4 df)^2 (Golub, Heath & Wahba 1979; the factor 1.4 against undersmoothing is
     from Kim & Gu 2004). N is the effective number of distinct rows (Kish 1965): the unit of the weights does not
     matter, a weight of two equals a repeated row, and a weight of zero a row left out. Penalties are relative to the
-    total weight and the mean variance of the columns, so units do not matter. One eigendecomposition of a d x d (or n x n) matrix is used for all penalties.
+    total weight and the mean variance of the columns, so units do not matter. One eigendecomposition of a d x d (or
+    n x n) matrix is used for all penalties.
 
     Parameters
     ----------

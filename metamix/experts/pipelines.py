@@ -42,7 +42,7 @@ class OrderedPipeline(Pipeline):
     """
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
-        """Fit to X (n, d), y (n,) or (n, T) and weights (n,), given as ``sample_weight`` or ``model__sample_weight``."""
+        """Fit to X (n, d), y (n,) or (n, T) and weights (n,): ``sample_weight`` or ``model__sample_weight``."""
         parameter = f"{self.steps[-1][0]}__sample_weight"
         given = params.pop(parameter, params.pop("sample_weight", None))
         y = np.asarray(y)

@@ -75,9 +75,7 @@ def test_rows_permuted_are_the_same_fit_in_sample(likelihood):
 def test_targets_permuted_are_predictions_permuted(start):
     X, Y, _ = regimes()
     pool = [("steep", Ridge(10.0)), ("ridge", Ridge())]
-    one, other = (
-        MixtureRegressor(pool, **FAST, n_experts=2, start=start).fit(X, target) for target in (Y, Y[:, ::-1])
-    )
+    one, other = (MixtureRegressor(pool, **FAST, n_experts=2, start=start).fit(X, target) for target in (Y, Y[:, ::-1]))
     same(one.predict(X), other.predict(X)[:, ::-1])
 
 

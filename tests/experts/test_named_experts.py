@@ -106,7 +106,9 @@ def test_a_penalty_by_name_is_that_of_a_thousand_rows() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(1000, 2)), rng.normal(size=1000)
     Z = StandardScaler().fit_transform(X)
-    np.testing.assert_allclose(regressors.ridge(alpha=50.0).fit(X, y).predict(X), Ridge(alpha=50.0).fit(Z, y).predict(Z))
+    np.testing.assert_allclose(
+        regressors.ridge(alpha=50.0).fit(X, y).predict(X), Ridge(alpha=50.0).fit(Z, y).predict(Z)
+    )
     expected = LogisticRegression(C=0.1, tol=1e-8).fit(Z, y > 0).predict_proba(Z)
     np.testing.assert_allclose(classifiers.logistic(C=0.1).fit(X, y > 0).predict_proba(X), expected, atol=1e-4)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import sem, ttest_rel
-from sklearn.metrics import make_scorer, log_loss, mean_absolute_error, mean_squared_error, roc_auc_score
+from sklearn.metrics import log_loss, make_scorer, mean_absolute_error, mean_squared_error, roc_auc_score
 
 from metamix.training.selection import STANDARD_ERRORS, HeldOutLoss, paired, simplest
 
