@@ -29,7 +29,7 @@ from metamix.training.candidates import CANDIDATES, FEATURE_STACK
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts
 from metamix.training.fit import NEGLIGIBLE, blend_predictions
 from metamix.training.selection import HeldOutLoss
-from metamix.training.verdict import PHRASES
+from metamix.training.verdict import PHRASES, UNWEIGHTED
 from metamix.training.wording import compared, shown_loss
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class _OuterFolds:
             self._run_on_one_class(whole, f)
             return
         classes = None if present is None or self.classes is None else self.classes[present]
-        seeds = draw_seeds(self.mixture.random_state, len(self.named))
+        seeds = draw_seeds(self.mixture.random_state, self.named)
         inner = self.folds.inside(f, part.X, part.y, part.groups, int(seeds[-2]))
         parts = set_up(self.mixture, self.named, self.gates, part, classes, seeds)
         X_test = take_rows(self.problem.X, test)
@@ -244,7 +244,7 @@ class _OuterFolds:
         """Where the training rows have one class there is nothing to combine: combinations predict this class."""
         test, every = self.folds.pairs[f][1], np.arange(part.n_classes or 0)
         X_test = take_rows(self.problem.X, test)
-        seeds = draw_seeds(self.mixture.random_state, len(self.named))
+        seeds = draw_seeds(self.mixture.random_state, self.named)
         values = []
         for expert in name_and_prepare(self.named, list(seeds), place_experts(self.named, self.mixture.device)):
             began = time.perf_counter()
@@ -333,9 +333,10 @@ class _OuterFolds:
                     "predict_seconds": self.seconds[name][1],
                 }
             )
+        unweighted = loss.weights_refused(self.predictions[complete[0]])
         name, times = Counter(self.best or [self.named[0][0]]).most_common(1)[0]  # of equals the first
         single = name if times >= len(self.best) else f"chosen in each fold; {name} in {times} of {len(self.best)}"
-        return Comparison(rows, _sentence(loss, units, single), self.failures, loss.measure, self.mixtures)
+        return Comparison(rows, _sentence(loss, units, single, unweighted), self.failures, loss.measure, self.mixtures)
 
 
 def _sklearn_stack(part: Problem, inner: Folds, known: Array, values: Array) -> Array:
@@ -359,8 +360,11 @@ def _sklearn_stack(part: Problem, inner: Folds, known: Array, values: Array) -> 
     return shares
 
 
-def _sentence(loss: HeldOutLoss, units: dict[str, Array], single: str) -> str:
-    """The simplest candidate that does as well as the best, and how the blend compares; `single` names the expert."""
+def _sentence(loss: HeldOutLoss, units: dict[str, Array], single: str, unweighted: bool) -> str:
+    """The simplest candidate that does as well as the best, and how the blend compares.
+
+    `single` names the expert; `unweighted` says that the scorer takes no sample weights, where there are some.
+    """
     order = [name for name in CANDIDATES if name in units]
     winner = order[loss.simplest([units[name] for name in order])]
     phrases = PHRASES | {
@@ -378,4 +382,5 @@ def _sentence(loss: HeldOutLoss, units: dict[str, Array], single: str) -> str:
     said = f"The simplest candidate that does as well as the best is {phrases[winner]}: "
     said += f"{shown_loss(loss.measure, loss.mean(units[winner]))}, "
     said += f"{' and '.join(against(winner, other) for other in others)}. "
-    return said + f"The blend, which predict answers with, is {against('blend', winner)}."
+    said += f"The blend, which predict answers with, is {against('blend', winner)}."
+    return f"{said} Not measured: {UNWEIGHTED.format(loss.measure)}." if unweighted else said

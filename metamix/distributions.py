@@ -19,7 +19,7 @@ from scipy.optimize import elementwise
 from metamix.data.scalars import is_number
 from metamix.protocols import FloatArray
 
-__all__ = ["Chosen", "cdf", "choose", "interval", "quantile", "sample"]
+__all__ = ["Chosen", "cdf", "central_levels", "choose", "interval", "quantile", "quantile_by_row", "sample"]
 
 #: Entries (rows × quantiles × experts) processed at a time, to bound the memory of temporary arrays.
 _BLOCK = 2**19
@@ -194,9 +194,43 @@ def interval(weights: ArrayLike, components: Any, coverage: float) -> FloatArray
     >>> interval([[1.0]], stats.norm([[0.0]], 1.0), 0.9).round(3)
     array([[-1.645,  1.645]])
     """
+    return quantile(weights, components, central_levels(coverage))
+
+
+def central_levels(coverage: float) -> list[float]:
+    """Probabilities below the two ends of a central interval.
+
+    Raises
+    ------
+    ValueError
+        If the coverage is not between 0 and 1.
+
+    Examples
+    --------
+    >>> central_levels(0.5)
+    [0.25, 0.75]
+    """
     if not (is_number(coverage) and 0 < coverage < 1):
         raise ValueError(f"coverage={coverage!r} must be a probability between 0 and 1, such as 0.9.")
-    return quantile(weights, components, [0.5 * (1.0 - coverage), 0.5 * (1.0 + coverage)])
+    return [0.5 * (1.0 - coverage), 0.5 * (1.0 + coverage)]
+
+
+def quantile_by_row(weights: ArrayLike, components: Any, q: FloatArray) -> FloatArray:
+    """Quantiles (n,) of the mixture, for each row at a probability of its own (n,).
+
+    Examples
+    --------
+    >>> from scipy import stats
+    >>> quantile_by_row([[1.0], [1.0]], stats.norm([[0.0], [5.0]], 1.0), np.array([0.5, 0.9])).round(3)
+    array([0.   , 6.282])
+    """
+    shares = _shares(weights)
+    n, K = shares.shape
+    result = np.empty(n)
+    for rows in _blocks(n, K):
+        at = np.arange(n)[rows]
+        result[rows] = _mixture_quantile(shares[at], choose(components, at, (n, K)), q[rows])
+    return result
 
 
 def sample(weights: ArrayLike, components: Any, rng: Any) -> FloatArray:

@@ -112,7 +112,9 @@ class Likelihood(Protocol):
     ``distribution(predictions, scale, X)``, a frozen scipy distribution or the like, give the mixture its
     standard deviations, quantiles and draws; ``trust(y, predictions, scale, X) -> (n, K)`` says by how much a
     row counts when an expert is refitted, which is what makes a likelihood robust; ``stabilised(y)`` (n,) is y
-    as proxy mixtures, whose errors are Gaussian, should see it in the search for regimes.
+    as proxy mixtures, whose errors are Gaussian, should see it in the search for regimes; ``admissible(predictions)``
+    are predictions as means that the distribution can have, before it is fitted; ``deviance(y, predictions)`` is the
+    loss of each row that candidates are judged by instead of the squared error.
     """
 
     def fit(

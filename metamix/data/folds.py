@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
 from metamix.data.frames import take_rows
+from metamix.data.row_keys import content_order
 
 __all__ = ["Folds", "make_folds", "repeatable"]
 
@@ -249,8 +250,8 @@ def make_folds(
     Parameters
     ----------
     cv : None, int, splitter, or iterable of (train, test)
-        None is in sample. An int makes shuffled folds (tables are often sorted), stratified for classes, and
-        grouped if `groups` are given.
+        None is in sample. An int makes shuffled folds (tables are often sorted) that do not depend on the order of
+        the rows, stratified for classes, and grouped if `groups` are given.
     X : array or frame, n rows
         Passed to the splitter.
     y : ndarray of shape (n,)
@@ -301,6 +302,10 @@ def make_folds(
             f"cv={cv!r} is not a cross-validation scheme; give a number of folds (cv=5), a splitter of "
             "sklearn.model_selection, a list of (train, test) pairs, or None for EM in sample."
         )
+    order = None
+    if isinstance(cv, Integral):  # shuffled anyway: by content, so that the order of the rows does not matter
+        order = content_order(X, y) if groups is None else content_order(X, y, groups)
+        X, y, groups = np.empty((n, 0)), y[order], None if groups is None else np.asarray(groups)[order]
     with warnings.catch_warnings():
         # A class with fewer rows than folds is missing from some folds; predictions are aligned by class.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
@@ -311,6 +316,8 @@ def make_folds(
         except Exception as error:  # a foreign splitter may raise anything
             raise ValueError(f"cv={cv!r} cannot divide these rows ({type(error).__name__}: {error}).") from error
         pairs = [_rows_of(pair, n, f) for f, pair in enumerate(found)]
+    if order is not None:
+        pairs = [(np.sort(order[train]), np.sort(order[test])) for train, test in pairs]
     return Folds(n, tuple(pairs), splitter=cv, stratify=stratify)
 
 

@@ -30,7 +30,14 @@ from metamix.estimators.resolution import (
 from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
-from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, warn_of_failures
+from metamix.estimators.validation import (
+    check_folds,
+    check_rows,
+    check_weights,
+    check_X,
+    warn_of_failures,
+    warn_of_lost_regimes,
+)
 from metamix.fitting import Problem, find_placements, join_devices
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior
@@ -203,7 +210,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         groups = check_rows(X, target, groups)
         classes = None if n_classes is None else self.classes_
         problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
-        seeds = draw_seeds(self.random_state, len(named))
+        seeds = draw_seeds(self.random_state, named)
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
         check_folds(folds, problem.weight)
@@ -224,6 +231,9 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                 )
         self._store(fitted, folds.fold_of_row)
         # An expert that failed within a fold of the mixture only is still a column.
+        if self.specialize is not False and (isinstance(fitted, FittedMixture) or fitted.mixture is not None):
+            rows = float(problem.counts.sum())
+            warn_of_lost_regimes(self.n_experts, self.n_experts_, rows, bool(fitted.failures))
         warn_of_failures([one for one in fitted.failures if one.expert not in fitted.names])
         return self
 
@@ -272,7 +282,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                     for one in (fitted.mixture if isinstance(fitted.mixture, list) else [fitted.mixture])
                 ]
                 self.experts_[-1] = faces if isinstance(fitted.mixture, list) else faces[0]
-                self.n_experts_ = fitted.n_regimes or 0
+                # Where the experts of the folds are kept, each fold has its own mixture.
+                self.n_experts_ = min(len(face._fitted.names) for face in faces)
                 if not isinstance(fitted.mixture, list):
                     self.mixture_ = faces[0]
             for name in fitted.stack_names:
@@ -346,21 +357,22 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     def responsibilities(self, X: Any, y: Any) -> Array:
         """Posterior probabilities of the columns given y, (n, K) or (n, K, T); the E-step of training."""
-        found = [posterior(*pair)[0] for pair in self._weights_and_log_prob(X, y)]
+        found = [posterior(one.weights, one.log_prob(known))[0] for one, known in self._with_known(X, y)]
         return self._fitted.stack_targets(found)
 
     def log_prob(self, X: Any, y: Any) -> Array:
         """Log density, or log probability of the class, of y given each row, (n,) or (n, T)."""
-        found = [posterior(*pair)[1] for pair in self._weights_and_log_prob(X, y)]
+        found = [one.log_density(known) for one, known in self._with_known(X, y)]
         return self._fitted.stack_targets(found)
 
-    def _weights_and_log_prob(self, X: Any, y: Any) -> list[tuple[Array, Array]]:
+    def _with_known(self, X: Any, y: Any) -> list[tuple[TargetPrediction, NDArray[Any]]]:
+        """Weights and predictions of every column for each target, and the target."""
         X = self._check_new(X)
         known = self._check_known_target(y)
         check_rows(X, known)
         several = self._fitted.n_targets is not None
         return [
-            (one.weights, one.log_prob(known[:, t] if several else known))
+            (one, known[:, t] if several else known)
             for t, one in enumerate(self._fitted.predictions(X, scaled=True, everywhere=True))
         ]
 

@@ -242,7 +242,7 @@ class MixtureOfPredictions(BaseEstimator):
         else:
             codes = check_numbers(self, y, None)
         check_rows(found.values, codes)
-        return posterior(found.weights, found.log_prob(codes))
+        return posterior(found.weights, found.log_prob(codes))[0], found.log_density(codes)
 
     def _combined(self, X: Any, predictions: Any) -> TargetPrediction:
         """Weights and predictions of all columns, from the models' predictions."""

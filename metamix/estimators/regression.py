@@ -11,11 +11,9 @@ from sklearn.utils import check_random_state
 
 from metamix import registry
 from metamix.data.scalars import check_seed
-from metamix.distributions import interval, quantile, sample
 from metamix.estimators.mixture import Array, Mixture
 from metamix.estimators.resolution import resolve_likelihood, try_likelihood
 from metamix.estimators.validation import check_numbers
-from metamix.recombination import variance_parts
 from metamix.training.stacking import FeatureWeightedStack, LinearStack
 
 
@@ -198,7 +196,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
             In squared units of y; they add up to the square of what ``predict(X, return_std=True)`` says.
         """
         found = self._predictions(X, scaled=True)
-        parts = [variance_parts(one.weights, one.values, one.deviation()) for one in found]
+        parts = [one.variance_parts() for one in found]
         return self._fitted.stack_targets([within for within, _ in parts]), self._fitted.stack_targets(
             [between for _, between in parts]
         )
@@ -230,7 +228,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         True
         """
         found = self._predictions(X, scaled=True)
-        return self._fitted.stack_targets([quantile(one.weights, one.distribution(), q) for one in found])
+        return self._fitted.stack_targets([one.quantile(q) for one in found])
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Array:
         """Interval that holds y with probability `coverage`, with equal tails: (n, 2) or (n, 2, T).
@@ -241,14 +239,14 @@ class MixtureRegressor(RegressorMixin, Mixture):
             If coverage does not lie between 0 and 1.
         """
         found = self._predictions(X, scaled=True)
-        return self._fitted.stack_targets([interval(one.weights, one.distribution(), coverage) for one in found])
+        return self._fitted.stack_targets([one.interval(coverage) for one in found])
 
     def sample(self, X: Any, random_state: Any = None) -> Array:
         """Draws of y, (n,) or (n, T), targets drawn independently given X."""
         check_seed(random_state)
         rng = check_random_state(random_state)
         found = self._predictions(X, scaled=True)
-        return self._fitted.stack_targets([sample(one.weights, one.distribution(), rng) for one in found])
+        return self._fitted.stack_targets([one.sample(rng) for one in found])
 
     def predict_gradient(self, X: Any) -> Array:
         """Gradient of the prediction in x, by the chain rule through experts, gate and stacks.

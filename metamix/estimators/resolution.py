@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -241,6 +241,17 @@ class ResolvedGates:
         """The gates that can look at these gate features: of "auto", quadratic ones need few, dense columns."""
         return [gate for gate in self.gates if _few(base) or not self.automatic or not _is_quadratic(gate)]
 
+    def unpenalised(self) -> ResolvedGates:
+        """The gates of maximum likelihood: without the penalties that are chosen out of fold, or for the user."""
+        found = []
+        for gate in self.gates:
+            if getattr(gate, "penalty", None) == "path":
+                gate = clone(gate).set_params(penalty=0)
+            elif self.by_name and type(gate) is GaussianGate:
+                gate = clone(gate).set_params(shrinkage=0)
+            found.append(gate)
+        return replace(self, gates=found)
+
     def n_over_experts(self, base: Any) -> int:
         """How many of `gates_for` are candidates for the gate over experts and stacks.
 
@@ -454,8 +465,6 @@ def check_final(final: Any, *, classifier: bool) -> None:
     if is_classifier(final) != classifier:
         kind = "classifier" if classifier else "regressor"
         raise ValueError(f"final_estimator={final!r} is no {kind}; give one, or None.")
-    if classifier and not hasattr(final, "predict_proba"):
-        raise ValueError(f"final_estimator={final!r} has no predict_proba; give a classifier that has.")
 
 
 def check_jobs(n_jobs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -46,9 +47,18 @@ class FitSetup:
     mixture: MixtureSettings
 
 
-def draw_seeds(random_state: Any, n_experts: int) -> NDArray[np.int64]:
-    """A seed for each expert, and then for the gate, the folds and the search."""
-    return np.asarray(check_random_state(random_state).randint(np.iinfo(np.int32).max, size=n_experts + 3))
+def draw_seeds(random_state: Any, named: Sequence[tuple[str, Any]]) -> NDArray[np.int64]:
+    """A seed for each expert, decided by its name and not its place, and then for the gate, the folds and the search.
+
+    Examples
+    --------
+    >>> one, other = draw_seeds(0, [("a", None), ("b", None)]), draw_seeds(0, [("b", None), ("a", None)])
+    >>> bool((one[[1, 0, 2, 3, 4]] == other).all())
+    True
+    """
+    most = np.iinfo(np.int32).max
+    first, *others = check_random_state(random_state).randint(most, size=4)
+    return np.array([*((int(first) + zlib.crc32(name.encode())) % most for name, _ in named), *others])
 
 
 def set_up(
@@ -92,6 +102,8 @@ def set_up(
     base = features.base(problem.X)
     over_experts = gates.n_over_experts(base)
     gates = replace(gates, gates=gates.gates_for(base))
+    if in_sample:
+        gates = gates.unpenalised()
     placements = place_experts([*named, *gates.named], mixture.device)
     experts = name_and_prepare(named, list(seeds), placements)
     prepared = tuple(
@@ -110,8 +122,9 @@ def set_up(
     rounds = mixture.max_rounds
     if rounds == "auto":
         rounds = MAX_ROUNDS_IN_SAMPLE if in_sample else MAX_ROUNDS
-    # A robust likelihood distrusts the rows that would rule squared errors.
-    by_error = mixture.objective == "prediction" and not hasattr(likelihood, "trust")
+    # A robust likelihood distrusts the rows that would rule squared errors, and of counts the deviance is the loss.
+    unlike = hasattr(likelihood, "trust") or hasattr(likelihood, "deviance")
+    by_error = mixture.objective == "prediction" and not unlike
     search = SearchSettings(
         start, n_experts, len(experts), some_alike(named), int(seeds[-1]), features, proxy_gate(), likelihood,
         by_error, mixture.max_regimes,

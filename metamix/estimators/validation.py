@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from metamix.data.frames import check_size, is_frame, n_rows
 from metamix.data.vectors import as_groups, as_weights, check_labels, check_mask, check_present
 from metamix.fitting.fitted import LARGEST
 from metamix.fitting.out_of_fold import Failure
+from metamix.training.regime_search import fewest_rows
 
 __all__ = [
     "check_X",
@@ -30,6 +32,7 @@ __all__ = [
     "check_rows",
     "check_weights",
     "warn_of_failures",
+    "warn_of_lost_regimes",
 ]
 
 
@@ -269,6 +272,36 @@ def warn_of_failures(failures: Iterable[Failure]) -> None:
             FitFailedWarning,
             stacklevel=3,
         )
+
+
+def warn_of_lost_regimes(asked: Any, left: int, n_rows: float, some_failed: bool) -> None:
+    """Warn where fewer regimes are left than were asked for.
+
+    Parameters
+    ----------
+    asked : int, "auto" or None
+        The parameter `n_experts`.
+    left : int
+    n_rows : float
+        Number of distinct rows with weight.
+    some_failed : bool
+        Whether a fit of an expert failed.
+
+    Warns
+    -----
+    UserWarning
+    """
+    if not isinstance(asked, Integral) or left >= asked:
+        return
+    regimes = "regime is" if left == 1 else "regimes are"
+    failed = ", or their experts failed (see failures_)" if some_failed else ""
+    warnings.warn(
+        f"n_experts={asked}, but {left} {regimes} left: the others explained fewer than {fewest_rows(n_rows):g} of "
+        f"{n_rows:g} distinct rows each and were given up{failed}. Set n_experts={left}, bring more rows, or say with "
+        "start=labels which rows belong together.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -19,6 +18,7 @@ from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.experts.curves import DenseColumns
 from metamix.experts.labels import ProcessClassifier
 from metamix.experts.models import EncodedLabels
+from metamix.experts.pipelines import MergedPipeline, OrderedPipeline, PenalisedLogistic
 
 __all__ = [
     "boosting",
@@ -39,12 +39,14 @@ __all__ = [
 def logistic(**parameters: Any) -> Pipeline:
     """Logistic regression; parameters of LogisticRegression.
 
+    The penalty is per unit of total weight: ``C`` is that of 1,000 rows.
+
     Examples
     --------
     >>> logistic().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]).predict([[2.9]])
     array([1])
     """
-    return _scaled_pipeline(LogisticRegression(**{"max_iter": 1000} | parameters))
+    return _scaled_pipeline(PenalisedLogistic(**{"max_iter": 1000} | parameters))
 
 
 def naive_bayes(**parameters: Any) -> Pipeline:
@@ -84,7 +86,7 @@ def svm(**parameters: Any) -> Pipeline:
     # SVC(probability=True) is deprecated in scikit-learn 1.9, and its folds depend on random_state.
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
     calibrated = CalibratedClassifierCV(SVC(**{"cache_size": 500} | parameters), cv=folds, ensemble=False, n_jobs=1)
-    return _scaled_pipeline(EncodedLabels(calibrated))
+    return _scaled_pipeline(EncodedLabels(calibrated), kind=OrderedPipeline)
 
 
 def gaussian_process(**parameters: Any) -> Pipeline:
@@ -222,17 +224,17 @@ def mlp(**parameters: Any) -> Pipeline:
         "max_iter": 500,
     }
     settings |= {"learning_rate_init": 0.003} | parameters
-    return _scaled_pipeline(MLPClassifier(**settings))
+    return _scaled_pipeline(MLPClassifier(**settings), kind=OrderedPipeline)
 
 
-def _scaled_pipeline(model: Any, step: Any = None) -> Any:
+def _scaled_pipeline(model: Any, step: Any = None, kind: type[Pipeline] = MergedPipeline) -> Any:
     """One-hot encoded and standardised columns, an optional dense step, and the model."""
     steps = [] if step is None else [("dense", step)]
-    return giving_arrays(Pipeline([("columns", ColumnEncoder()), *steps, ("model", model)]))
+    return giving_arrays(kind([("columns", ColumnEncoder()), *steps, ("model", model)]))
 
 
 def _ordinal_pipeline(model: Any, step: Any = None) -> Any:
     """Ordinally encoded, unscaled columns with missing values, for trees; an optional dense step; the model."""
     columns = ColumnEncoder(categories="ordinal", scale=False, missing="keep")
     steps = [] if step is None else [("dense", step)]
-    return giving_arrays(Pipeline([("columns", columns), *steps, ("model", model)]))
+    return giving_arrays(OrderedPipeline([("columns", columns), *steps, ("model", model)]))

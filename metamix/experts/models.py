@@ -20,6 +20,8 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from metamix.data.row_keys import effective_weights
+
 __all__ = ["EncodedLabels", "RidgeByGcv", "ScaledTarget", "small_leaves"]
 
 Array = NDArray[np.float64]
@@ -29,9 +31,10 @@ class RidgeByGcv(RegressorMixin, BaseEstimator):
     """Ridge regression with the penalty selected by generalised cross-validation.
 
     The criterion is RSS / (N - 1.4 df)^2 (Golub, Heath & Wahba 1979; the factor 1.4 against undersmoothing is
-    from Kim & Gu 2004). N is the sum of the weights: a weight of two equals a repeated row, a weight of zero
-    a row left out. Penalties are relative to the mean variance of the columns, so units do not matter. One
-    eigendecomposition of a d x d (or n x n) matrix is used for all penalties.
+    from Kim & Gu 2004). N is the effective number of distinct rows (Kish 1965): the unit of the weights does not
+    matter, a weight of two equals a repeated row, and a weight of zero a row left out. Penalties are relative to the
+    total weight and the mean variance of the columns, so units do not matter. One eigendecomposition of a d x d (or
+    n x n) matrix is used for all penalties.
 
     Parameters
     ----------
@@ -70,8 +73,7 @@ class RidgeByGcv(RegressorMixin, BaseEstimator):
         basis, eigenvalues, moments = _decompose(X, x_mean, root, root * (Y - y_mean))
         alphas = np.logspace(-8, 4, 25) if self.alphas is None else np.asarray(self.alphas, dtype=np.float64)
         unit = eigenvalues.sum() / X.shape[1] or 1.0
-        # Weights with a sum of at most 2 are taken as relative: N is then the number of rows with weight.
-        count = total if total > 2 else float((weight > 0).sum())
+        count = float(effective_weights(weight, X, Y).sum())
         energy = (weight[:, None] * (Y - y_mean) ** 2).sum(axis=0)
         best = _select_penalty(eigenvalues, moments, energy, alphas * unit, count)
         inverse = 1.0 / (eigenvalues[:, None] + alphas[best] * unit)  # (rank, T)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor, RandomForestRegressor
-from sklearn.linear_model import LassoCV, LinearRegression, Ridge
+from sklearn.linear_model import LassoCV, LinearRegression
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
@@ -19,6 +19,7 @@ from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.experts.curves import DenseColumns, NaturalSplines, PolynomialColumns
 from metamix.experts.kriging import Kriging
 from metamix.experts.models import RidgeByGcv, ScaledTarget
+from metamix.experts.pipelines import MergedPipeline, OrderedPipeline, PenalisedRidge
 from metamix.experts.radial import RadialBasis
 
 __all__ = [
@@ -81,12 +82,13 @@ def ridge(**parameters: Any) -> Pipeline:
     Parameters
     ----------
     **parameters
-        Of `metamix.experts.models.RidgeByGcv`; with ``alpha``, those of scikit-learn's Ridge, which is used then.
+        Of `metamix.experts.models.RidgeByGcv`; with ``alpha``, those of scikit-learn's Ridge, which is used
+        then, with the penalty per unit of total weight: ``alpha`` is that of 1,000 rows.
 
     Examples
     --------
     >>> ridge(alpha=2.0).named_steps["model"]
-    Ridge(alpha=2.0)
+    PenalisedRidge(alpha=2.0)
     """
     return _scaled_pipeline(_ridge(**parameters))
 
@@ -289,11 +291,11 @@ def mlp(**parameters: Any) -> Pipeline:
         "max_iter": 500,
     }
     settings |= {"learning_rate_init": 0.003} | parameters
-    return _scaled_pipeline(_with_scaled_target(MLPRegressor(**settings)))
+    return _scaled_pipeline(_with_scaled_target(MLPRegressor(**settings)), kind=OrderedPipeline)
 
 
 def _ridge(**parameters: Any) -> Any:
-    return Ridge(**parameters) if "alpha" in parameters else RidgeByGcv(**parameters)
+    return PenalisedRidge(**parameters) if "alpha" in parameters else RidgeByGcv(**parameters)
 
 
 def _with_scaled_target(regressor: Any, leaf: str | None = None) -> Any:
@@ -304,15 +306,15 @@ def _with_scaled_target(regressor: Any, leaf: str | None = None) -> Any:
     return TransformedTargetRegressor(regressor, transformer=StandardScaler())
 
 
-def _scaled_pipeline(model: Any, terms: Any = None) -> Any:
+def _scaled_pipeline(model: Any, terms: Any = None, kind: type[Pipeline] = MergedPipeline) -> Any:
     """One-hot encoded and standardised columns, optional terms made of them, and the model."""
     name = "dense" if isinstance(terms, DenseColumns) else "terms"
     steps = [] if terms is None else [(name, terms)]
-    return giving_arrays(Pipeline([("columns", ColumnEncoder()), *steps, ("model", model)]))
+    return giving_arrays(kind([("columns", ColumnEncoder()), *steps, ("model", model)]))
 
 
 def _ordinal_pipeline(model: Any, step: Any = None) -> Any:
     """Ordinally encoded, unscaled columns with missing values, for trees; an optional dense step; the model."""
     columns = ColumnEncoder(categories="ordinal", scale=False, missing="keep")
     steps = [] if step is None else [("dense", step)]
-    return giving_arrays(Pipeline([("columns", columns), *steps, ("model", model)]))
+    return giving_arrays(OrderedPipeline([("columns", columns), *steps, ("model", model)]))

@@ -20,6 +20,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
+from metamix.data.row_keys import content_order
+from metamix.data.tables import take_rows
 from metamix.fitting.calibration import calibrate
 from metamix.fitting.class_labels import Fit, align_classes, fit_to_labels, is_frozen
 from metamix.fitting.device_placement import Placement, move_to_cpu
@@ -258,8 +260,9 @@ def _fit_rows(
     if weight is not None and np.ptp(weight) > 0:
         weight_arguments = _weight_arguments(model, weight)
         if weight_arguments is None:
-            sampled = _resample(weight, expert.seed)
-            rows = sampled if rows is None else rows[sampled]
+            rows = np.arange(problem.n) if rows is None else rows
+            order = content_order(take_rows(problem.X, rows), problem.y[rows])
+            rows = rows[order[_resample(weight[order], expert.seed)]]
         else:
             arguments = weight_arguments
     part = problem if rows is None else problem.take(rows)

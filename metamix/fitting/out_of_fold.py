@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,6 +84,11 @@ class OutOfFold:
             scale=None if self.scale is None else self.scale[:, :, t],
             inside=None if self.inside is None else tuple(table.target(t) for table in self.inside),
         )
+
+    def mapped(self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> OutOfFold:
+        """Return the table with a function applied to all predictions."""
+        inside = None if self.inside is None else tuple(table.mapped(function) for table in self.inside)
+        return replace(self, values=function(self.values), inside=inside)
 
     def for_fold(self, f: int) -> OutOfFold:
         """Return the predictions from which a model that is judged on fold f learns."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metamix.data.row_keys import count_once
 from metamix.data.tables import take_rows
 
 __all__ = ["NamedExpert", "Problem"]
@@ -72,6 +74,11 @@ class Problem:
     def class_labels(self) -> NDArray[Any]:
         """The classes as experts see them, (C,)."""
         return np.arange(self.n_classes or 0) if self.labels is None else self.labels
+
+    @cached_property
+    def counts(self) -> Array:
+        """How much each row adds to the number of rows, (n,): 0 without weight, and equal rows count as one."""
+        return count_once(self.weight, self.X, self.y)
 
     @property
     def weight(self) -> Array:

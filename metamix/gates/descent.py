@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 
 from metamix.gates.simplex import row_objective, unit_of_loss
 from metamix.gates.standardised import StandardisedColumns, row_blocks
@@ -17,6 +17,9 @@ from metamix.protocols import FloatArray, Objective
 MeanLoss = Callable[[FloatArray, FloatArray], tuple[float, FloatArray, FloatArray]]
 #: Preconditioning is skipped for more columns than this: the decomposition costs more than it saves.
 _WIDE = 400
+#: Without a penalty no expert's logit has a larger standard deviation along a principal direction of the columns: where
+#: regimes are separable, the likelihood has no maximum and slopes would grow without end (Albert & Anderson 1984).
+LARGEST_SLOPE = 500.0
 #: Eigenvalues of the correlation matrix below q times this are treated as zero (linearly dependent columns).
 _RANK_TOLERANCE = 1e-12
 
@@ -171,8 +174,10 @@ def descend(
     *,
     tol: float,
     max_iter: int,
-) -> tuple[Coefficients, int]:
+) -> tuple[Coefficients, int, bool]:
     """Minimise mean loss + penalty / 2 · ‖slopes / relevance‖² by L-BFGS (Liu & Nocedal 1989); intercepts are free.
+
+    Without a penalty slopes are bounded; see `LARGEST_SLOPE`.
 
     Returns
     -------
@@ -180,6 +185,8 @@ def descend(
         Centred over experts, since adding a constant to all logits does not change the weights.
     int
         Number of iterations.
+    bool
+        Whether a slope is at its bound.
 
     Examples
     --------
@@ -187,7 +194,7 @@ def descend(
     >>> columns = StandardisedColumns(np.array([[0.0], [1.0]]), np.full(2, 0.5))
     >>> loss = cross_entropy(columns, np.eye(2), np.full(2, 0.5))
     >>> initial = Coefficients(np.zeros((1, 2)), np.zeros(2))
-    >>> found, _ = descend(loss, Conditioning(columns), initial, 0.5, tol=1e-8, max_iter=100)
+    >>> found, _, _ = descend(loss, Conditioning(columns), initial, 0.5, tol=1e-8, max_iter=100)
     >>> found.slopes.round(2)
     array([[-0.52,  0.52]])
     """
@@ -209,14 +216,19 @@ def descend(
         return value, np.concatenate([by_along.ravel(), level * by_intercept])
 
     along = np.divide(conditioning.along(initial.slopes), steps, out=np.zeros((q, K)), where=steps > 0)
+    # A coordinate is a logit's standard deviation along its direction, times the root of the curvature.
+    reach = np.sqrt(curvature) * LARGEST_SLOPE
+    bounded = penalty == 0
+    farthest = np.concatenate([np.full(q * K, reach if bounded else np.inf), np.full(K, np.inf)])
     found = minimize(
         penalised,
-        np.concatenate([along.ravel(), initial.intercept / level]),
+        np.clip(np.concatenate([along.ravel(), initial.intercept / level]), -farthest, farthest),
         jac=True,
+        bounds=Bounds(-farthest, farthest) if bounded else None,
         method="L-BFGS-B",
         options={"maxiter": max_iter, "maxfun": 2 * max_iter, "gtol": tol, "ftol": 1e-15, "maxcor": 20},
     )
     scaled, intercept = unpack(found.x)
     slopes = conditioning.forward(steps * scaled)
     centred = Coefficients(slopes - slopes.mean(axis=1, keepdims=True), intercept - intercept.mean())
-    return centred, int(found.nit)
+    return centred, int(found.nit), bounded and bool((np.abs(scaled) >= (1 - 1e-9) * reach).any())

@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.columns import ColumnEncoder, giving_arrays
+from metamix.data.row_keys import content_order
 from metamix.data.tables import take_rows
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, count_rows
 from metamix.gates.trees import BoundedColumns
@@ -109,7 +110,8 @@ class ForestGate(BaseEstimator):
         encoder = ColumnEncoder(categories="ordinal", missing="keep")
         columns = giving_arrays(Pipeline([("encode", encoder), ("bound", BoundedColumns())]))
         self.n_experts_ = labels.shape[1]
-        rows = np.flatnonzero(weight)  # rows without weight would be drawn, too
+        rows = content_order(X, labels)  # rows are drawn by their place
+        rows = rows[weight[rows] > 0]  # rows without weight would be drawn, too
         target = labels[rows, 0] if self.n_experts_ == 1 else labels[rows]
         # Fitted one after the other: a pipeline hands weights on in two ways, as metadata routing is on or off.
         forest.fit(columns.fit_transform(take_rows(X, rows)), target, sample_weight=weight[rows])

@@ -11,6 +11,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from metamix.data.row_keys import distinct_rows
 from metamix.derivatives import softmax_gradient
 from metamix.gates.descent import softmax
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, mean_responsibilities
@@ -37,7 +38,8 @@ class GaussianGate(BaseEstimator):
     ----------
     shrinkage : float or "auto", default "auto"
         Weight of the pooled covariance in S_k, from 0 to 1. "auto" is (q + 1) / (q + 1 + n_k), where n_k is
-        the effective number of rows of the expert (Kish 1965).
+        the effective number of distinct rows of the expert (Kish 1965): the unit of weights does not matter, and a
+        row of weight two is two rows.
     ridge : float, default 1e-6
         Added to the variances of the standardised columns.
     sharpness : float, default 1.0
@@ -105,7 +107,7 @@ class GaussianGate(BaseEstimator):
         self._varies = np.flatnonzero(deviation > 0)
         self._unit = np.where(deviation > 0, deviation, 1.0)
         means, covariances = self._moments(X, labels, row_weights)
-        shares = self._shrinkage(labels * row_weights[:, None])
+        shares = self._shrinkage(X, labels, row_weights)
         pooled = np.einsum("k,kij->ij", self.proportions_, covariances)
         ridge = self.ridge * np.eye(len(self._varies))
         covariances += shares[:, None, None] * (pooled - covariances) + ridge
@@ -163,9 +165,11 @@ class GaussianGate(BaseEstimator):
         covariances[mass == 0] = np.eye(q)
         return means, covariances
 
-    def _shrinkage(self, masses: FloatArray) -> FloatArray:
-        """Weight of the pooled covariance (K,), given weighted responsibilities (n, K)."""
+    def _shrinkage(self, X: Any, labels: FloatArray, row_weights: FloatArray) -> FloatArray:
+        """Weight of the pooled covariance (K,)."""
         if self.shrinkage == "auto":
+            found = distinct_rows(row_weights, X, labels)
+            masses = labels[found.rows] * found.weight[:, None]
             total, squares = masses.sum(axis=0), np.square(masses).sum(axis=0)
             rows = np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0)
             return (len(self._varies) + 1.0) / (len(self._varies) + 1.0 + rows)

@@ -20,6 +20,8 @@ from metamix.protocols import FloatArray, Objective
 
 #: Experts start with at least this share of an even weight: from zero the gradient would not raise it.
 _LEAST_START = 0.02
+#: Largest weight of every row from which on regimes count as separated.
+_SEPARATED = 1.0 - 1e-3
 #: No column's slopes are penalised by more than the square of this tells.
 _LEAST_RELEVANCE = 1e-3
 
@@ -36,15 +38,17 @@ class SoftmaxGate(BaseEstimator):
     ----------
     penalty : float or "path", default "path"
         0 is plain maximum likelihood, infinity constant weights. "path" leaves the choice to training,
-        which compares a path of penalties out of fold; a gate fitted on its own then uses 0.01.
+        which compares a path of penalties out of fold, and in sample takes 0; a gate fitted on its own then uses
+        0.01. With a penalty of 0 slopes are bounded: where the columns separate the experts, the likelihood has no
+        maximum (Albert & Anderson 1984).
     degree : int, default 1
         2 adds squares and products of the columns, for borders that bend.
     max_iter : int, default 1000
         Most steps of the solver.
     tol : float, default 1e-8
-        Where it stops: largest component of the gradient, in coordinates of like curvature. With a penalty, which
-        bounds the curvature from below, 10 times as much is allowed, along a path of penalties 10,000 times, and 100
-        times where a path is continued.
+        Where it stops: largest component of the gradient, in coordinates of like curvature; without a penalty a
+        hundredth of it. With a penalty, which bounds the curvature from below, 10 times as much is allowed, along a
+        path of penalties 10,000 times, and 100 times where a path is continued.
 
     Attributes
     ----------
@@ -56,9 +60,12 @@ class SoftmaxGate(BaseEstimator):
         Weights that ignore x, from which the fit began.
     n_experts_ : int
     n_iter_ : int
+    separates_ : bool
+        Whether the columns separate the experts and there is no penalty, so that slopes are only held by their bound.
 
     References
     ----------
+    Albert & Anderson (1984), On the existence of maximum likelihood estimates in logistic regression models.
     Jordan & Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm.
     Grandvalet (1998), Least absolute shrinkage is equivalent to quadratic penalization.
 
@@ -77,6 +84,7 @@ class SoftmaxGate(BaseEstimator):
     intercept_: FloatArray
     n_experts_: int
     n_iter_: int
+    separates_: bool
     centre_: FloatArray
     spread_: FloatArray
 
@@ -297,13 +305,16 @@ class SoftmaxGate(BaseEstimator):
                 gates[i]._set(np.zeros((q, K)), least, 0)
                 continue
             # Along a path out-of-fold losses are compared, which takes fewer digits than coefficients.
-            tol = self.tol if penalties[i] == 0 else self.tol * (1e4 if len(penalties) > 1 else 100 if warm else 10)
+            tol = self.tol * (1e-2 if penalties[i] == 0 else 1e4 if len(penalties) > 1 else 100 if warm else 10)
             # Slopes must be there before columns can be told apart by them.
             for _ in range(1 if current.slopes.any() or not adaptive else 2):
                 if adaptive and current.slopes.any():
                     conditioning = conditioning.reweighted(_relevance(current.slopes))
-                current, steps = descend(loss, conditioning, current, penalties[i], tol=tol, max_iter=self.max_iter)
+                current, steps, bound = descend(
+                    loss, conditioning, current, penalties[i], tol=tol, max_iter=self.max_iter
+                )
             gates[i]._set(*columns.to_units_of_x(current.slopes, current.intercept), steps)
+            gates[i].separates_ = bound or (penalties[i] == 0 and _separated(columns, current, row_weights))
         return gates
 
     def _centre(self, X: Any, row_weights: FloatArray, warm: SoftmaxGate | None) -> None:
@@ -323,6 +334,7 @@ class SoftmaxGate(BaseEstimator):
     def _set(self, coef: FloatArray, intercept: FloatArray, n_iter: int) -> None:
         self.coef_, self.intercept_, self.n_iter_ = coef, intercept, n_iter
         self.n_experts_ = len(intercept)
+        self.separates_ = False
 
     def _penalty(self) -> float:
         return 0.01 if self.penalty == "path" else check_penalty(self.penalty)
@@ -346,6 +358,17 @@ def _relevance(slopes: FloatArray) -> FloatArray:
     """Size (q,) of the slopes (q, K) of each column, in sizes of the largest; never zero, so that none is lost."""
     size = np.linalg.norm(slopes, axis=1)
     return np.maximum(size / size.max(), _LEAST_RELEVANCE)
+
+
+def _separated(columns: StandardisedColumns, found: Coefficients, row_weights: FloatArray) -> bool:
+    """Whether every row belongs to one expert, and not all to the same."""
+    leading: set[int] = set()
+    for rows in row_blocks(columns.n):
+        weights = softmax(columns.logits(found.slopes, found.intercept, rows))[0][row_weights[rows] > 0]
+        if (weights.max(axis=1) < _SEPARATED).any():
+            return False
+        leading |= set(weights.argmax(axis=1).tolist())
+    return len(leading) > 1
 
 
 def check_penalty(penalty: Any) -> float:

@@ -13,17 +13,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from metamix.protocols import FloatArray
 
+#: Smallest rate, as a fraction of the mean of y.
+_SMALLEST_SHARE = 1e-9
+
 
 class Poisson(BaseEstimator):
-    """Counts 0, 1, 2, ... whose rate is the expert's prediction; only the smallest rate is estimated.
+    """Counts 0, 1, 2, ... whose rate is the expert's prediction, or zero where that is negative.
 
     The experts' own predictive standard deviations are ignored, since the rate determines the variance.
 
     Parameters
     ----------
-    floor : float, default 1e-3
+    floor : float, default 1e-9
         Smallest rate, as a fraction of the mean of y. Predictions below it, including negative ones, are
-        replaced by it, so that the log probability is finite.
+        replaced by it, so that the log probability is finite. It is so small that it moves no optimum.
 
     Attributes
     ----------
@@ -42,7 +45,7 @@ class Poisson(BaseEstimator):
     #: `log_prob` is a probability mass, not a density.
     discrete: ClassVar[bool] = True
 
-    def __init__(self, floor: float = 1e-3) -> None:
+    def __init__(self, floor: float = _SMALLEST_SHARE) -> None:
         self.floor = floor
 
     def fit(
@@ -84,6 +87,19 @@ class Poisson(BaseEstimator):
     def stabilised(self, y: FloatArray) -> FloatArray:
         """Anscombe transform 2 √(y + 3/8) of y (n,), whose variance is close to one for any rate (Anscombe 1948)."""
         return 2 * np.sqrt(np.maximum(np.asarray(y, dtype=np.float64), 0.0) + 0.375)
+
+    def admissible(self, predictions: FloatArray) -> FloatArray:
+        """Predictions as rates: those that are negative are replaced by zero; the likelihood need not be fitted."""
+        return np.maximum(predictions, 0.0)
+
+    def deviance(self, y: FloatArray, predictions: FloatArray) -> FloatArray:
+        """Poisson deviance of each row, 2 (y log(y / rate) - y + rate), for arrays that broadcast against each other.
+
+        A rate of zero counts as the smallest rate of the default floor, relative to the mean of y, so that the
+        deviance is finite.
+        """
+        rates = np.maximum(predictions, _SMALLEST_SHARE * (float(np.mean(y)) or 1.0))
+        return np.asarray(2.0 * (xlogy(y, y / rates) - y + rates))
 
     def standard_deviation(self, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> FloatArray:
         """Square root of the rates (n, K); NaN where an expert made no prediction.

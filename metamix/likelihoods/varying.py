@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import GammaRegressor
 
 from metamix.data.columns import ColumnEncoder, giving_arrays
+from metamix.data.row_keys import effective_weights
 from metamix.likelihoods.moments import valid_errors
 from metamix.protocols import FloatArray
 
@@ -134,7 +135,7 @@ class VaryingScale:
 def _regression(Z: FloatArray, errors: FloatArray, weights: FloatArray, counts: NDArray[Any]) -> GammaRegressor | None:
     """Gamma regression of squared standardised errors (n,); None if a constant scale is selected."""
     Z, weights = Z[counts], weights[counts]
-    rows = weights.sum() ** 2 / np.square(weights).sum() if len(weights) else 0.0
+    rows = float(effective_weights(weights, Z, errors[counts]).sum())
     if rows < _MIN_ROWS or not Z.shape[1]:
         return None
     squares, share = np.maximum(np.square(errors[counts]), _SMALLEST_SQUARE), weights / weights.sum()

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from metamix.data.gate_features import StackColumns
 from metamix.fitting.out_of_fold import Failure
 from metamix.recombination import combine, keep_top
-from metamix.training.prediction import Combination
+from metamix.training.calibration import Calibration
+from metamix.training.prediction import Combination, admissible
 from metamix.training.variance import ColumnVariance
 from metamix.training.verdict import Verdict
 
@@ -40,6 +41,7 @@ class TargetBlend:
         What the other candidates of the blend contribute; sums to 1 - gate_share.
     likelihood : fitted likelihood
     variance : ColumnVariance or None
+    calibration : Calibration or None
     predictions, responsibilities : ndarray of shape (n, K) or (n, K, C), and (n, K)
         Out of fold.
     candidates : list of dict
@@ -56,6 +58,7 @@ class TargetBlend:
     constant_weights: Array
     likelihood: Any
     variance: ColumnVariance | None
+    calibration: Calibration | None
     predictions: Array
     responsibilities: Array
     candidates: list[dict[str, Any]]
@@ -99,6 +102,11 @@ class FittedBlend(Combination):
     def likelihoods(self) -> list[Any]:
         """Fitted likelihood of each target."""
         return [target.likelihood for target in self.targets]
+
+    @property
+    def calibrations(self) -> list[Calibration | None]:
+        """Recalibration of the distribution of each target."""
+        return [target.calibration for target in self.targets]
 
     @property
     def n_first_level(self) -> int:
@@ -181,7 +189,8 @@ class FittedBlend(Combination):
                 if target.variance is not None:
                     own = scale[:, :, t] if several else scale
                     own[:] = target.variance(own)
-        return np.concatenate([values, added], axis=1), scale
+        added = admissible(self.likelihoods[0], added)
+        return np.concatenate([admissible(self.likelihoods[0], values), added], axis=1), scale
 
     def _widths(self, needed: NDArray[np.bool_]) -> dict[str, int]:
         stacks = self.targets[0].stacks

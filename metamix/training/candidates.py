@@ -17,14 +17,16 @@ from metamix.fitting import Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.recombination import combine, keep_top, posterior
 from metamix.training.blend import TargetBlend
+from metamix.training.calibration import Calibration, fit_calibration
 from metamix.training.error_correlation import headroom
 from metamix.training.final import FinalChoices
 from metamix.training.gate_fitting import FittedGate, GateFitting, select_gate
-from metamix.training.losses import LogScore, SquaredError
+from metamix.training.losses import Deviance, LogScore, SquaredError
+from metamix.training.prediction import admissible
 from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss
 from metamix.training.stacking import EstimatorStack
 from metamix.training.variance import ColumnVariance, fit_column_variance
-from metamix.training.verdict import CLEAR, NOTHING_LEARNED, ONLY_THE_MIXTURE, Verdict
+from metamix.training.verdict import CLEAR, NOTHING_LEARNED, ONLY_THE_MIXTURE, UNWEIGHTED, Verdict
 
 __all__ = ["CANDIDATES", "JOINT_STACK", "MIXTURE", "CandidateSettings", "fit_candidates"]
 
@@ -205,11 +207,11 @@ class _CandidateFit:
         out_of_fold = np.tile(constant, (self.problem.n, 1))
         share = weights.get("gated", 0.0)
         out_of_fold[:, gate_columns] += share * keep_top(gate.weights, self.settings.top_k)
-        likelihood, responsibilities, variance = self._likelihood(columns, out_of_fold)
+        likelihood, responsibilities, variance, calibration = self._likelihood(columns, out_of_fold)
         made_of = {name: None if name == "gated" else one.weights for name, one in candidates.items()}
         target = TargetBlend(
             columns.stacks, mean, gate.gate, gate_columns, share, made_of, constant, likelihood, variance,
-            columns.values, responsibilities, rows, replace(verdict, not_nested=not_nested),
+            calibration, columns.values, responsibilities, rows, replace(verdict, not_nested=not_nested),
         )  # fmt: skip
         return target, set() if clear else rivals
 
@@ -246,11 +248,12 @@ class _CandidateFit:
         known = np.isfinite(fitted.oof_).reshape(problem.n, -1).all(axis=1)
         predictions = np.asarray(values.mean(axis=1))  # where no fold can fit a stack, the plain average
         predictions[known] = fitted.oof_[known]
+        predictions = admissible(self.settings.likelihood, predictions)
         own = None
         if columns.inside is not None:
             own = [table[:, :width].mean(axis=1) for table in columns.inside]
             for (f, _, _), column in zip(opened, fitted.inside_, strict=True):
-                own[f] = column
+                own[f] = admissible(self.settings.likelihood, column)
         fitted.inside_ = None  # not needed any more
         columns.add(name, predictions, (fitted, width), own)
 
@@ -264,7 +267,7 @@ class _CandidateFit:
         for _, rows, test in self._open():
             means[test] = np.average(target[rows], axis=0, weights=problem.weight[rows])
         if problem.n_classes is not None:  # a fold may lack a class: one row more, shared by all classes
-            smooth = 1 / (1 + problem.weight.sum())
+            smooth = 1 / (1 + problem.counts.sum())
             means, whole = ((1 - smooth) * one + smooth / problem.n_classes for one in (means, whole))
         return means, whole
 
@@ -307,7 +310,7 @@ class _CandidateFit:
         )  # fmt: skip
         if problem.n_classes is not None or settings.objective != "prediction":
             return [fitting]
-        error = SquaredError(problem.y, values)
+        error = self._error(values)
         # The squared error is minimised from the best constant weights, where an expert without weight is hardly
         # found; the likelihood finds it. Both are candidates.
         return [replace(fitting, objective=error), replace(fitting, judge=error)]
@@ -352,11 +355,16 @@ class _CandidateFit:
             None, self.folds, objective, log_prob, self.problem.weight, self.settings.constant, known=known
         )
 
-    def _objective(self, values: Array) -> tuple[LogScore | SquaredError, Array]:
+    def _error(self, values: Array) -> Deviance | SquaredError:
+        """Loss of a weighted sum of predicted numbers (n, P): squared error, for counts the deviance."""
+        counts = hasattr(self.settings.likelihood, "deviance")
+        return (Deviance if counts else SquaredError)(self.problem.y, values)
+
+    def _objective(self, values: Array) -> tuple[Deviance | LogScore | SquaredError, Array]:
         """Loss of a weighted sum of predictions (n, P) or (n, P, C)."""
         problem = self.problem
         if problem.n_classes is None:
-            return SquaredError(problem.y, values), values
+            return self._error(values), values
         log_prob = np.log(np.clip(values[np.arange(problem.n), :, problem.y], SMALLEST_PROBABILITY, 1.0))
         return LogScore(log_prob), log_prob
 
@@ -365,8 +373,9 @@ class _CandidateFit:
         if not problem.weight[fold >= 0].any():
             fold = self.folds.partition
         return HeldOutLoss(
-            problem.y, problem.weight, fold, self.settings.classes, self.settings.scoring, problem.groups
-        )
+            problem.y, problem.weight, fold, self.settings.classes, self.settings.scoring, problem.groups,
+            getattr(self.settings.likelihood, "deviance", None),
+        )  # fmt: skip
 
     def _check_units(self, loss: HeldOutLoss) -> None:
         """ValueError where nothing is known of the noise of a difference: one row, group or fold is judged."""
@@ -463,13 +472,17 @@ class _CandidateFit:
         unseen = int((loss.fold < 0).sum())
         if unseen:
             found.append(f"{unseen} of {len(loss.fold)} rows, which no fold could judge")
+        if loss.weights_refused(self.first_level.values[:, 0]):
+            found.append(UNWEIGHTED.format(loss.measure))
         failed = sorted({one.expert for one in self.first_level.failures} - set(self.first_level.names))
         if failed:
             found.append(f"experts that failed ({', '.join(failed)})")
         return tuple(found)
 
-    def _likelihood(self, columns: _Columns, weights: Array) -> tuple[Any, Array, ColumnVariance | None]:
-        """Likelihood and responsibilities (n, K) of the columns under the out-of-fold weights."""
+    def _likelihood(
+        self, columns: _Columns, weights: Array
+    ) -> tuple[Any, Array, ColumnVariance | None, Calibration | None]:
+        """Likelihood, responsibilities (n, K) of the columns under the out-of-fold weights, and recalibration."""
         problem, values = self.problem, columns.values
         own, scale, variance = self.first_level.scale, None, None
         if own is not None:
@@ -486,7 +499,13 @@ class _CandidateFit:
         responsibilities = posterior(weights, log_prob)[0]
         never = ~self.folds.held_out
         responsibilities[never] = weights[never]
-        return likelihood, responsibilities, variance
+        calibration = None
+        if problem.n_classes is None and hasattr(likelihood, "distribution"):
+            calibration = fit_calibration(
+                problem.y, weights, likelihood.distribution(values, scale=scale, X=problem.X), combine(weights, values),
+                np.where(never, 0.0, problem.weight), problem.groups,
+            )  # fmt: skip
+        return likelihood, responsibilities, variance, calibration
 
     def _fit_likelihood(
         self,

@@ -82,7 +82,7 @@ def _try(session: FitSession, responsibilities: Array, keep: bool) -> _Trial:
     """Every expert fitted to every regime, on as few folds as hold out enough rows."""
     problem, folds = session.problem, session.folds
     K, E = responsibilities.shape[1], len(session.experts)
-    held_out = [np.count_nonzero(problem.weight[test]) for _, test in folds.pairs]
+    held_out = [problem.counts[test].sum() for _, test in folds.pairs]
     enough = np.searchsorted(np.cumsum(held_out), ENOUGH_ROWS * K) + 1
     only = list(range(min(int(enough), len(folds))))
     rows = np.unique(np.concatenate([folds.pairs[f][1] for f in only]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from textwrap import shorten
 from typing import Any
 
@@ -17,6 +18,7 @@ from metamix.training.candidates import JOINT_STACK, CandidateSettings, fit_cand
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts, nest_experts
 from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture
 from metamix.training.mixture_column import MixtureColumn, cross_fit_mixture, nest_mixture
+from metamix.training.prediction import admissible
 from metamix.training.verdict import FAILED, TOO_MANY_FITS, UNSEEN, UNSUITABLE
 
 __all__ = [
@@ -150,6 +152,7 @@ def _combine(
 ) -> tuple[FittedBlend, set[str]]:
     """The same, and the candidates between which nested predictions could decide otherwise."""
     folds = folds.second_level(problem.y, problem.groups)
+    first_level = first_level.mapped(partial(admissible, settings.likelihood))
     base = settings.features.base(problem.X)
     # Stacks of numbers may look at what the gate looks at; those of classes look at predictions only.
     stack_columns = None if problem.n_classes or base is None else StackColumns().fit(base)

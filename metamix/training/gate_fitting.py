@@ -15,14 +15,14 @@ from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
 from metamix.protocols import ContinuedPathGate, PathGate
 from metamix.recombination import keep_top, posterior
-from metamix.training.losses import LogScore, SquaredError
+from metamix.training.losses import Deviance, LogScore, SquaredError
 from metamix.training.selection import simplest
 
 __all__ = ["FittedGate", "GateFitting", "fit_responsibilities", "select_gate"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
-Objective = LogScore | SquaredError
+Objective = Deviance | LogScore | SquaredError
 
 #: Penalties on the slopes of standardised columns, in units of the mean loss of constant weights. From the solution at
 #: the penalty chosen the path goes on, with columns of small slopes penalised more (adaptive ridge), in steps of ten.

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from metamix.fitting import Problem
 
-__all__ = ["LogScore", "SquaredError", "row_losses", "target_units"]
+__all__ = ["Deviance", "LogScore", "SquaredError", "row_losses", "target_units"]
 
 Array = NDArray[np.float64]
 #: Probabilities are clipped to this before the logarithm, as in the categorical likelihood.
 SMALLEST_PROBABILITY = 1e-6
+
+#: Combined rates are not taken to be smaller than this.
+SMALLEST_RATE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,37 @@ class SquaredError:
     def take(self, rows: Any) -> SquaredError:
         """The same objective on some rows."""
         return SquaredError(self.y[rows], self.predictions[rows])
+
+
+@dataclass(frozen=True)
+class Deviance:
+    """Poisson deviance of the combined answer, without the part that does not depend on it: 2 (rate - y log rate).
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Counts.
+    predictions : ndarray of shape (n, K)
+        Rates, not negative.
+
+    Examples
+    --------
+    >>> loss, gradient = Deviance(np.array([1.0]), np.array([[1.0, 3.0]]))(np.array([[0.5, 0.5]]))
+    >>> loss.round(4), gradient
+    (array([2.6137]), array([[1., 3.]]))
+    """
+
+    y: Array
+    predictions: Array
+
+    def __call__(self, weights: Array) -> tuple[Array, Array]:
+        """Loss (n,) and its gradient in the weights (n, K)."""
+        rate = np.maximum(np.einsum("nk,nk->n", weights, self.predictions), SMALLEST_RATE)
+        return 2 * (rate - self.y * np.log(rate)), (2 * (1 - self.y / rate))[:, None] * self.predictions
+
+    def take(self, rows: Any) -> Deviance:
+        """The same objective on some rows."""
+        return Deviance(self.y[rows], self.predictions[rows])
 
 
 @dataclass(frozen=True)

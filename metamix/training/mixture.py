@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from metamix.data.folds import Folds
 from metamix.data.gate_features import GateFeatures
@@ -18,10 +21,11 @@ from metamix.fitting import FitSession, FoldAverage, Problem
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.progress import Event, emit
 from metamix.recombination import combine, keep_top, posterior
+from metamix.training.calibration import Calibration, fit_calibration
 from metamix.training.expert_types import best_single, choose_types
 from metamix.training.gate_fitting import FittedGate, GateFitting, fit_responsibilities, select_gate
 from metamix.training.losses import LogScore, SquaredError, target_units
-from metamix.training.prediction import Combination
+from metamix.training.prediction import Combination, admissible
 from metamix.training.regime_search import (
     SearchSettings,
     capacity_of,
@@ -48,6 +52,11 @@ TOLERANCE = 1e-8
 RANDOM_STARTS, SHORT_RUN = 8, 10
 #: A gate fitted to responsibilities takes none to be smaller than this.
 SMALLEST_RESPONSIBILITY = 1e-3
+#: What is said where maximum likelihood does not exist.
+SEPARABLE = (
+    "the gate's columns separate the regimes, so that its likelihood has no maximum: its slopes are bounded, and with "
+    "them how steep the border is. Give a penalty, as in gate=SoftmaxGate(penalty=0.01), or cv=5, which chooses one."
+)
 
 
 @dataclass(frozen=True)
@@ -108,12 +117,15 @@ class MixtureTarget:
     predictions : ndarray of shape (n, K) or (n, K, C)
         Out of fold.
     responsibilities : ndarray of shape (n, K)
+    calibration : Calibration or None
+        None in sample.
     """
 
     gate: Any
     likelihood: Any
     predictions: Array
     responsibilities: Array
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +156,11 @@ class FittedMixture(Combination):
     def likelihoods(self) -> list[Any]:
         """Fitted likelihood of each target."""
         return [target.likelihood for target in self.targets]
+
+    @property
+    def calibrations(self) -> list[Calibration | None]:
+        """Recalibration of the distribution of each target."""
+        return [target.calibration for target in self.targets]
 
     def _gate_part(self, n: int) -> tuple[Any, NDArray[np.intp], float, Array]:
         K = len(self.names)
@@ -184,6 +201,8 @@ def fit_mixture(session: FitSession, settings: MixtureSettings, initial: Array |
     best, columns = em.refit(best)
     if len(gates[0].weights[0]) != len(best.alive):  # an expert failed on all rows
         gates = em.final_gates(best)
+    if em.in_sample and any(getattr(gate.gate, "separates_", False) for gate in gates):
+        warnings.warn(SEPARABLE, ConvergenceWarning, stacklevel=2)
     failures = list(dict.fromkeys([*failures, *em.failures]))
     return _fitted(session, settings, best, gates, columns, em.history, starts, failures)
 
@@ -222,7 +241,13 @@ def _fitted(
     problem, values = session.problem, best.predictions.values
     several = problem.n_targets is not None
     targets = [
-        MixtureTarget(gate.gate, target.likelihood, values[:, :, t] if several else values, target.responsibilities)
+        MixtureTarget(
+            gate.gate,
+            target.likelihood,
+            values[:, :, t] if several else values,
+            target.responsibilities,
+            _calibration(session, settings, best.predictions, target, gate, t),
+        )
         for t, (target, gate) in enumerate(zip(best.targets, gates, strict=True))
     ]
     return FittedMixture(
@@ -231,28 +256,52 @@ def _fitted(
     )  # fmt: skip
 
 
+def _calibration(
+    session: FitSession,
+    settings: MixtureSettings,
+    predictions: OutOfFold,
+    target: _TargetRound,
+    gate: FittedGate,
+    t: int,
+) -> Calibration | None:
+    """Recalibration of one target by its out-of-fold predictions; none in sample and for classes."""
+    problem = session.problem.target(t)
+    if session.folds.in_sample or problem.n_classes is not None or not hasattr(target.likelihood, "distribution"):
+        return None
+    table = predictions if session.problem.n_targets is None else predictions.target(t)
+    weights = keep_top(gate.weights, settings.top_k)
+    components = target.likelihood.distribution(table.values, scale=table.scale, X=problem.X)
+    judged = np.where(gate.judged, problem.weight, 0.0)
+    return fit_calibration(problem.y, weights, components, combine(weights, table.values), judged, problem.groups)
+
+
 @dataclass(frozen=True)
 class _TargetRound:
     """One target in one round: likelihood, gate, responsibilities.
 
-    `fit_weights` (n, K) are the responsibilities, times the trust of a robust likelihood in each row.
+    `trust` (n, K) is what a robust likelihood makes of each row; it weighs the rows of the experts and of nothing else,
+    since likelihood and gate are fitted to the responsibilities (Lange, Little & Taylor 1989).
     """
 
     likelihood: Any
     gate: FittedGate
     responsibilities: Array
-    fit_weights: Array
+    trust: Array | None
     row_loss: Array
     density: Array
 
 
 @dataclass
 class _Round:
-    """One round: responsibilities that fitted the experts, their predictions, and what followed for each target."""
+    """One round: the responsibilities it began with, the experts' predictions, and what followed for each target.
+
+    `fit_weights` (n, K) fitted the experts: the responsibilities, times the trust of a robust likelihood in each row.
+    """
 
     number: int
     alive: list[int]
     weights: Array
+    fit_weights: Array
     predictions: OutOfFold
     targets: list[_TargetRound]
     row_loss: Array
@@ -270,9 +319,12 @@ class _Round:
         return _mean([target.responsibilities for target in self.targets])
 
     @property
-    def fit_weights(self) -> Array:
-        """What the experts of the next round are fitted with, (n, K)."""
-        return _mean([target.fit_weights for target in self.targets])
+    def trust(self) -> Array:
+        """By how much each row counts for the experts of the next round besides its responsibility, (n, K)."""
+        trusted = [one.responsibilities if one.trust is None else one.responsibilities * one.trust
+                   for one in self.targets]  # fmt: skip
+        total = self.responsibilities
+        return np.divide(_mean(trusted), total, out=np.ones_like(total), where=total > 0)
 
     def mean_loss(self, sample_weight: Array) -> float:
         """Mean loss of judged rows; infinity where none has any weight."""
@@ -316,9 +368,11 @@ class _Alternation:
     def assign(self, initial: Array) -> tuple[list[int], Array, list[Failure]]:
         """The expert behind each component, and the initial responsibilities in their order."""
         search, pool = self.settings.search, self.settings.search.n_experts is not None
+        # Columns of the user's are in the order of the experts; others go to the experts that fit them best.
+        own = not isinstance(search.start, str) or search.start == "uniform"
         if pool:
-            initial = prune(initial, self.problem.weight)
-        if not pool and (self.in_sample or not search.searches or np.ptp(initial) == 0):
+            initial = prune(initial, self.problem.counts)
+        if not pool and (own or np.ptp(initial) == 0):
             return list(range(len(self.session.experts))), initial, []
         initial = _floored(initial)
         components, failures = choose_types(self.session, initial, each_once=not pool, keep=self.keep)
@@ -331,16 +385,20 @@ class _Alternation:
         """Alternate between experts and gate, and return the best round.
 
         Out of fold, the loop ends with the first round whose loss is not lower than the best by more than one
-        standard error. In sample it is EM (Dempster, Laird & Rubin 1977), until the likelihood stands still.
+        standard error. In sample it is EM (Dempster, Laird & Rubin 1977), until the likelihood stands still; a round
+        that lowers the likelihood, as experts and gates do that do not maximise it, is not kept and ends the loop.
         """
         sample_weight = self.problem.weight
-        alive, weights = list(components), initial
+        alive, weights, trust = list(components), initial, np.ones_like(initial)
         best: _Round | None = None
         most = self.settings.max_rounds if max_rounds is None else max_rounds
         for number in range(1, most + 1):
-            this = self._round(number, alive, weights)
+            this = self._round(number, alive, weights, trust)
             if len(this.alive) < len(alive):
                 best = None  # its columns are others
+            if self.in_sample and best is not None and this.log_likelihood < best.log_likelihood:
+                self.history.pop()
+                break
             emit(Event("round", f"round {number}", number, most, self.history[-1]))
             gained = best is None or self.in_sample or self._gained(best, this)
             still = (
@@ -352,16 +410,17 @@ class _Alternation:
                 best = this
             if not gained or still:
                 break
-            alive, weights = this.alive, this.fit_weights
+            alive, weights, trust = this.alive, this.responsibilities, this.trust
             if self.in_sample:
                 continue
             enough = self._components_with_rows(this)
             if len(enough) < len(alive):
-                weights, alive = _without(weights, enough), [alive[j] for j in enough]
+                weights, trust, alive = _without(weights, enough), trust[:, enough], [alive[j] for j in enough]
                 emit(Event("prune", f"{len(enough)} components left", number, most))
                 continue
-            moved = np.average(np.abs(weights - this.weights).sum(axis=1), weights=sample_weight)
-            if moved < SMALLEST_MOVE or (_flat(this.weights) and _flat(weights)):
+            next_weights = weights * trust
+            moved = np.average(np.abs(next_weights - this.fit_weights).sum(axis=1), weights=sample_weight)
+            if moved < SMALLEST_MOVE or (_flat(this.fit_weights) and _flat(next_weights)):
                 break
             weights = _floored(weights)
         assert best is not None
@@ -401,17 +460,23 @@ class _Alternation:
             return best, [best.predictions.models[name, 0] for name in best.predictions.names]
         if not self.settings.refit:
             return best, fold_averages(self.session, best.predictions)
-        fitted, failures = self.session.fit_all(best.alive, None if _flat(best.weights) else best.weights)
+        fitted, failures = self.session.fit_all(best.alive, None if _flat(best.fit_weights) else best.fit_weights)
         self.failures += failures
         if len(fitted) < len(best.alive):
             kept = list(fitted)
-            best = self.judged(
-                _without(best.weights, kept), best.predictions.take(kept), best.number, [best.alive[j] for j in kept]
+            best = replace(
+                self.judged(
+                    _without(best.weights, kept),
+                    best.predictions.take(kept),
+                    best.number,
+                    [best.alive[j] for j in kept],
+                ),
+                fit_weights=best.fit_weights[:, kept],
             )
         return best, list(fitted.values())
 
     def judged(self, weights: Array, predictions: OutOfFold, number: int, alive: list[int]) -> _Round:
-        """A round, given the experts' predictions: likelihood, gate and responsibilities for every target."""
+        """A round, given responsibilities and predictions: likelihood, gate and responsibilities for every target."""
         problem = self.problem
         if problem.n_targets is None:
             targets = [self._target(problem, predictions, weights)]
@@ -425,7 +490,7 @@ class _Alternation:
             unit = unit if self.settings.by_error else np.ones(problem.n_targets)
             loss = np.mean([target.row_loss / unit[t] for t, target in enumerate(targets)], axis=0)
         total = float(sum(problem.weight @ target.density for target in targets))
-        return _Round(number, alive, weights, predictions, targets, loss, total)
+        return _Round(number, alive, weights, weights, predictions, targets, loss, total)
 
     def row_of(self, this: _Round) -> dict[str, Any]:
         """A row of the history."""
@@ -447,28 +512,30 @@ class _Alternation:
         """Clusters and random starts compete on the likelihood itself: in sample a round is cheap."""
         problem, search = self.problem, self.settings.search
         columns = problem.X if self.base is None else self.base
-        target = problem.y.reshape(problem.n, -1)[:, 0].astype(np.float64)
+        target = problem.y.reshape(problem.n, -1)
         names = [("kmeans", 0), ("gmm", 0), *(("random", s) for s in range(RANDOM_STARTS))]
         starts = [
             (name, make_start(name, columns, target, search.n_pool, search.seed + s, problem.weight))
             for name, s in names
         ]
-        components = list(range(search.n_pool))
         scores = []
         for _, start in starts:
             trial = _Alternation(self.session, self.settings)
-            scores.append(-trial.run(components, start, SHORT_RUN).log_likelihood)
+            components, initial, _ = trial.assign(start)
+            scores.append(-trial.run(components, initial, SHORT_RUN).log_likelihood)
         order = np.argsort(scores, kind="stable")
         return starts[order[0]][1], [{"start": starts[i][0], "score": scores[i]} for i in order]
 
-    def _round(self, number: int, alive: list[int], weights: Array) -> _Round:
+    def _round(self, number: int, alive: list[int], weights: Array, trust: Array) -> _Round:
         started = time.perf_counter()
-        uniform = not self.in_sample and _flat(weights)
-        kept, predictions = self.session.cross_fit(alive, None if uniform else weights, keep=self.keep)
+        fit_weights = weights * trust
+        uniform = not self.in_sample and _flat(fit_weights)
+        kept, predictions = self.session.cross_fit(alive, None if uniform else fit_weights, keep=self.keep)
         self.failures += predictions.failures
+        predictions = predictions.mapped(partial(admissible, self.settings.likelihood))
         if len(kept) < len(alive):
-            weights, alive = _without(weights, kept), [alive[j] for j in kept]
-        this = self.judged(weights, predictions, number, alive)
+            weights, fit_weights, alive = _without(weights, kept), fit_weights[:, kept], [alive[j] for j in kept]
+        this = replace(self.judged(weights, predictions, number, alive), fit_weights=fit_weights)
         this.seconds = time.perf_counter() - started
         self.history.append(self.row_of(this))
         return this
@@ -499,12 +566,12 @@ class _Alternation:
         if not rows.all():
             never = np.flatnonzero(~rows)
             responsibilities[never] = gate.gate.predict_proba(take_rows(Z, never))
-        fit_weights = responsibilities
+        trust = None
         if hasattr(likelihood, "trust"):
             trust = likelihood.trust(problem.y, values, scale=scale, X=problem.X)
-            fit_weights = responsibilities * np.where(np.isfinite(trust), trust, 1.0)
+            trust = np.where(np.isfinite(trust), trust, 1.0)
         loss = settings.row_loss(problem.y, values, gate.weights, log_prob)
-        return _TargetRound(likelihood, gate, responsibilities, fit_weights, loss, np.where(rows, density, 0.0))
+        return _TargetRound(likelihood, gate, responsibilities, trust, loss, np.where(rows, density, 0.0))
 
     def _fitting(self, problem: Problem, Z: Any, log_prob: Array) -> GateFitting:
         score = LogScore(log_prob)
@@ -541,10 +608,10 @@ class _Alternation:
 
     def _components_with_rows(self, this: _Round) -> list[int]:
         """Components that explain enough rows, where they may be given up; the largest always does."""
-        mass = (self.problem.weight > 0) @ this.responsibilities
+        mass = self.problem.counts @ this.responsibilities
         if self.settings.search.n_experts is None:
             return list(range(len(mass)))
-        least = min(fewest_rows(int(np.count_nonzero(self.problem.weight))), float(mass.max()))
+        least = min(fewest_rows(float(self.problem.counts.sum())), float(mass.max()))
         return [k for k in range(len(mass)) if mass[k] >= least]
 
     def _gained(self, best: _Round, this: _Round) -> bool:

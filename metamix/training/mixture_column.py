@@ -196,7 +196,7 @@ def _capacity(session: FitSession, experts: CrossFittedExperts, settings: Mixtur
 def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, list[dict[str, Any]]]:
     """A task: initial responsibilities of all rows."""
     found, ranking = initial_responsibilities(inputs.problem, settings.search)
-    return found if settings.search.n_experts is None else prune(found, inputs.problem.weight), ranking
+    return found if settings.search.n_experts is None else prune(found, inputs.problem.counts), ranking
 
 
 def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone:
@@ -210,7 +210,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     whole = problem.take(rows)
     part, present = whole.with_present_classes()
     inner = folds if fold == ALL_ROWS else folds.inside(fold, part.X, part.y, part.groups)
-    few = np.count_nonzero(part.weight) <= FEW_ROWS
+    few = part.counts.sum() <= FEW_ROWS
     inner = inner.merged(MORE_FOLDS if few else INNER_FOLDS, part.weight > 0)
     search = settings.search.take(rows)
     settings = replace(settings, search=search)

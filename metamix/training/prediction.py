@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,26 @@ from numpy.typing import NDArray
 from metamix.data.gate_features import GateFeatures
 from metamix.data.tables import n_rows, take_rows
 from metamix.derivatives import NoGradientError, gate_gradient, gradient, mixture_gradient, top_gradient
-from metamix.recombination import combine, keep_top, spread
+from metamix.distributions import cdf, central_levels, quantile, quantile_by_row, sample
+from metamix.recombination import combine, keep_top, posterior, spread, variance_parts
+from metamix.training.calibration import Calibration, Moments, calibrated_moments
 
-__all__ = ["Combination", "TargetPrediction"]
+__all__ = ["Combination", "TargetPrediction", "admissible"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
+
+
+def admissible(likelihood: Any, predictions: Array) -> Array:
+    """Predictions as means that the likelihood can have: for counts none is negative.
+
+    Examples
+    --------
+    >>> from metamix.likelihoods import Gaussian, Poisson
+    >>> admissible(Gaussian(), np.array([-1.0])), admissible(Poisson(), np.array([-1.0]))
+    (array([-1.]), array([0.]))
+    """
+    return np.asarray(likelihood.admissible(predictions)) if hasattr(likelihood, "admissible") else predictions
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,8 @@ class TargetPrediction:
         The columns' own standard deviations, where any has one and they were asked for.
     likelihood : fitted likelihood
     X : array, sparse matrix or frame, n rows
+    calibration : Calibration or None
+        Recalibrates the distribution of the mixture, whose mean stays the combined prediction.
     """
 
     weights: Array
@@ -41,6 +58,7 @@ class TargetPrediction:
     scale: Array | None
     likelihood: Any
     X: Any
+    calibration: Calibration | None = None
 
     def combined(self) -> Array:
         """Weighted sum of the predictions, (n,) or (n, C)."""
@@ -57,6 +75,60 @@ class TargetPrediction:
     def distribution(self) -> Any:
         """Distribution (n, K) of y under each column."""
         return self.likelihood.distribution(self.values, scale=self.scale, X=self.X)
+
+    def spread(self) -> Array:
+        """Standard deviation (n,) of y."""
+        if self.calibration is None:
+            return spread(self.weights, self.values, self.deviation())
+        return self._moments.deviation
+
+    def variance_parts(self) -> tuple[Array, Array]:
+        """Variance of y within and between the columns, (n,) each; their sum is the square of `spread`."""
+        within, between = variance_parts(self.weights, self.values, self.deviation())
+        if self.calibration is None:
+            return within, between
+        total = within + between
+        ratio = np.divide(np.square(self._moments.deviation), total, out=np.ones_like(total), where=total > 0)
+        return ratio * within, ratio * between
+
+    def quantile(self, q: Any) -> Array:
+        """Quantiles of y, (n,) or (n, m)."""
+        if self.calibration is None:
+            return quantile(self.weights, self.distribution(), q)
+        levels = np.asarray(q, dtype=np.float64)
+        if levels.ndim < 2 and ((levels >= 0) & (levels <= 1)).all():  # others are refused below
+            levels = self.calibration.inverse(np.atleast_1d(levels)).reshape(levels.shape)
+        found = quantile(self.weights, self.distribution(), levels)
+        return np.asarray(found - (self._shift if found.ndim == 1 else self._shift[:, None]))
+
+    def interval(self, coverage: float) -> Array:
+        """Central interval (n, 2) that holds y with some probability."""
+        return self.quantile(central_levels(coverage))
+
+    def sample(self, rng: Any) -> Array:
+        """A draw of y for each row, (n,)."""
+        if self.calibration is None:
+            return sample(self.weights, self.distribution(), rng)
+        levels = self.calibration.inverse(rng.random_sample(len(self.weights)))
+        return np.asarray(quantile_by_row(self.weights, self.distribution(), levels) - self._shift)
+
+    def log_density(self, y: NDArray[Any]) -> Array:
+        """Log density or log probability (n,) of y."""
+        if self.calibration is None:
+            return posterior(self.weights, self.log_prob(y))[1]
+        moved = y + self._shift
+        raw = posterior(self.weights, self.log_prob(moved))[1]
+        return np.asarray(raw + np.log(self.calibration.density(cdf(self.weights, self.distribution(), moved))))
+
+    @cached_property
+    def _moments(self) -> Moments:
+        assert self.calibration is not None
+        return calibrated_moments(self.calibration, self.weights, self.distribution())
+
+    @cached_property
+    def _shift(self) -> Array:
+        """What the recalibrated distribution is moved by, so that its mean is the combined prediction, (n,)."""
+        return self._moments.mean - self.combined()
 
 
 @dataclass(frozen=True)
@@ -86,6 +158,11 @@ class Combination(ABC):
     @abstractmethod
     def likelihoods(self) -> list[Any]:
         """Fitted likelihood of each target."""
+
+    @property
+    def calibrations(self) -> list[Calibration | None]:
+        """Recalibration of the distribution of each target; none by default."""
+        return [None] * self.n_outputs
 
     @abstractmethod
     def _gate_part(self, n: int) -> tuple[Any, NDArray[np.intp], float, Array]:
@@ -153,8 +230,10 @@ class Combination(ABC):
         self, X: Any, weights: list[Array], parts: list[tuple[Array, Array | None]]
     ) -> list[TargetPrediction]:
         return [
-            TargetPrediction(weight, *part, likelihood, X)
-            for weight, part, likelihood in zip(weights, parts, self.likelihoods, strict=True)
+            TargetPrediction(weight, *part, likelihood, X, calibration)
+            for weight, part, likelihood, calibration in zip(
+                weights, parts, self.likelihoods, self.calibrations, strict=True
+            )
         ]
 
     def column_predictions(self, X: Any, *, scaled: bool = False) -> tuple[Array, Array | None]:
@@ -168,7 +247,7 @@ class Combination(ABC):
         mean = self.stack_targets([one.combined() for one in found])
         if not return_std:
             return mean
-        return mean, self.stack_targets([spread(one.weights, one.values, one.deviation()) for one in found])
+        return mean, self.stack_targets([one.spread() for one in found])
 
     def predict_proba(self, X: Any) -> Array:
         """Combined class probabilities (n, C)."""
@@ -220,6 +299,8 @@ class Combination(ABC):
         for k, column in enumerate(self.columns):
             if needed[k] or k < max(widths.values(), default=0):
                 slopes[:, k] = gradient(column.model, X)
+        if hasattr(self.likelihoods[0], "admissible"):  # where a prediction was replaced it does not move
+            slopes[values <= 0] = 0.0
         return self._second_level_gradient(X, values, slopes, widths)
 
     def stack_targets(self, tables: Sequence[Array]) -> Array:
@@ -243,7 +324,7 @@ class Combination(ABC):
             if own is not None:
                 scale = np.full(values.shape, np.nan) if scale is None else scale
                 scale[rows[k], k] = own
-        return values, scale
+        return admissible(self.likelihoods[0], values), scale
 
     def _by_target(self, values: Array, scale: Array | None) -> list[tuple[Array, Array | None]]:
         if self.n_targets is None:

@@ -128,8 +128,10 @@ class HeldOutLoss:
     classes : ndarray of shape (C,) or None
     scoring : None, str or callable
         None is squared error or log-loss, one unit for each row. A scorer judges fold by fold: a unit is a fold. It
-        gets the sample weights if it is given by name and its metric takes them.
+        gets the sample weights, however it was given, unless it refuses them; see `weights_refused`.
     groups : ndarray of shape (n,) or None
+    deviance : callable or None
+        (y, predictions) -> loss of each row, in place of the squared error.
     """
 
     y: NDArray[Any]
@@ -138,6 +140,7 @@ class HeldOutLoss:
     classes: NDArray[Any] | None = None
     scoring: Any = None
     groups: NDArray[Any] | None = None
+    deviance: Any = None
 
     @property
     def weight(self) -> Array:
@@ -169,7 +172,8 @@ class HeldOutLoss:
     def measure(self) -> str:
         """Name of the loss."""
         if self.scoring is None:
-            return "squared error" if self.classes is None else "log-loss"
+            numbers = "squared error" if self.deviance is None else "deviance"
+            return numbers if self.classes is None else "log-loss"
         name = self.scoring if isinstance(self.scoring, str) else getattr(self.scoring, "__name__", "the score")
         return f"minus {name}"
 
@@ -183,9 +187,8 @@ class HeldOutLoss:
         """
         if self.scoring is None:
             return self._by_row(predictions)
-        scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
         try:
-            losses = np.array([self._score(scorer, predictions, self._rows(f)) for f in self._folds()])
+            losses = np.array([self._score(self._scorer, predictions, self._rows(f))[0] for f in self._folds()])
         except Exception as error:  # a scorer may raise anything
             raise ValueError(
                 f"scoring={self.scoring!r} refuses a fold or the predictions for it: {error} "
@@ -194,6 +197,12 @@ class HeldOutLoss:
         if not np.isfinite(losses).all():
             raise ValueError(f"scoring={self.scoring!r} is not defined on these folds; give fewer, or another score.")
         return losses
+
+    def weights_refused(self, predictions: Array) -> bool:
+        """Whether the scorer takes no sample weights, so that rows of different weight count alike within a fold."""
+        if self.scoring is None:
+            return False
+        return not all(self._score(self._scorer, predictions, self._rows(f))[1] for f in self._folds())
 
     def mean(self, units: Array) -> float:
         """Weighted mean of the losses of units."""
@@ -210,12 +219,18 @@ class HeldOutLoss:
     def _by_row(self, predictions: Array) -> Array:
         rows = self.fold >= 0
         loss = np.zeros(len(self.y))
-        if self.classes is None:
+        if self.classes is None and self.deviance is not None:
+            loss[rows] = self.deviance(self.y[rows], predictions[rows])
+        elif self.classes is None:
             loss[rows] = (self.y[rows] - predictions[rows]) ** 2
         else:
             given = predictions[rows, self.y[rows]] / predictions[rows].sum(axis=1)
             loss[rows] = -np.log(np.maximum(given, SMALLEST_PROBABILITY))
         return loss
+
+    @property
+    def _scorer(self) -> Any:
+        return get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
 
     def _folds(self) -> NDArray[np.intp]:
         """Folds that a scorer can judge: of classes, those with more than one, where there are any."""
@@ -228,7 +243,8 @@ class HeldOutLoss:
     def _rows(self, fold: int) -> NDArray[np.bool_]:
         return np.asarray((self.fold == fold) & (self.sample_weight > 0))
 
-    def _score(self, scorer: Any, predictions: Array, rows: NDArray[np.bool_]) -> float:
+    def _score(self, scorer: Any, predictions: Array, rows: NDArray[np.bool_]) -> tuple[float, bool]:
+        """Minus the score of some rows, and whether their weights entered it."""
         given = predictions[rows]
         if self.classes is None:
             model: Any = _KnownNumbers(given)
@@ -236,11 +252,11 @@ class HeldOutLoss:
         else:
             model = _KnownProbabilities(given / given.sum(axis=1, keepdims=True), self.classes)
             y = self.classes[self.y[rows]]
-        weight = self.sample_weight[rows]
-        if isinstance(self.scoring, str) and np.ptp(weight) > 0:
-            with suppress(TypeError):  # a metric that takes no weights
-                return -float(scorer(model, np.empty((len(given), 0)), y, sample_weight=weight))
-        return -float(scorer(model, np.empty((len(given), 0)), y))
+        empty, weight = np.empty((len(given), 0)), self.sample_weight[rows]
+        if np.ptp(weight) > 0:
+            with suppress(TypeError, ValueError):  # a measure that takes no weights, or not in this setting
+                return -float(scorer(model, empty, y, sample_weight=weight)), True
+        return -float(scorer(model, empty, y)), not np.ptp(weight) > 0
 
 
 class _Known(BaseEstimator):

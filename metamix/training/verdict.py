@@ -11,7 +11,7 @@ from metamix.training.wording import compared, short_number, shown_loss
 
 __all__ = [
     "CLEAR", "ELSEWHERE", "FAILED", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_MANY_FITS", "UNSEEN", "UNSUITABLE",
-    "Verdict", "Verdicts",
+    "UNWEIGHTED", "Verdict", "Verdicts",
 ]  # fmt: skip
 
 PHRASES = {
@@ -33,6 +33,8 @@ UNSEEN = "no model behind the out-of-fold predictions has seen the rows that it 
 FAILED = "a fit without the rows of two folds failed"
 UNSUITABLE = "the rows of a fold cannot be divided once more"
 TOO_MANY_FITS = "it would take {} fits of every expert"
+#: Of a scorer that takes no sample weights.
+UNWEIGHTED = "the weights of rows within a fold, which {} does not take"
 ELSEWHERE = "the models were fitted elsewhere; losses of candidates that are learned from predictions are optimistic"
 
 

@@ -5,6 +5,7 @@ import pytest
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.metrics import make_scorer, mean_squared_error
 from sklearn.model_selection import KFold, TimeSeriesSplit
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsRegressor
@@ -12,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from metamix import MixtureClassifier, MixtureRegressor, make_regimes
+from metamix import MixtureClassifier, MixtureRegressor, compare, fit_predictions, make_regimes
 from metamix.gates import SoftmaxGate
 
 RIDGE, TREE = Ridge(), DecisionTreeRegressor(max_depth=3, random_state=0)
@@ -145,6 +146,46 @@ def test_a_mixture_takes_one_of_each_kind():
 def test_weights_that_are_none_are_refused(weight):
     with pytest.raises(ValueError, match="sample_weight"):
         MixtureRegressor([RIDGE, TREE], **settings("auto")).fit(*table(), sample_weight=weight)
+
+
+# --- weights within folds ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("specialize", [False, "auto"])
+def test_the_same_measure_gives_the_same_losses_however_it_is_given(specialize):
+    X, y = table()
+    weight = np.random.default_rng(0).uniform(0.1, 5.0, 120)
+    pool = [("ridge", RIDGE), ("near", KNeighborsRegressor(5))]
+    squared = make_scorer(mean_squared_error, greater_is_better=False)
+    plain = MixtureRegressor(pool, **settings(specialize)).fit(X, y, sample_weight=weight)
+    for scoring in ("neg_mean_squared_error", squared):
+        found = MixtureRegressor(pool, **settings(specialize, scoring=scoring)).fit(X, y, sample_weight=weight)
+        # Candidates without a choice by loss have the very same predictions.
+        fixed = ["mean of y", "average", "convex", "stack", "feature-weighted stack"]
+        one, other = (m.candidates_.set_index("candidate")["loss"][fixed] for m in (found, plain))
+        np.testing.assert_allclose(one, other)
+
+
+def test_predictions_made_elsewhere_are_judged_with_their_weights():
+    X, y = table()
+    weight = np.random.default_rng(0).uniform(0.1, 5.0, 120)
+    given = np.column_stack([X[:, 0], y + X[:, 1]])
+    squared = make_scorer(mean_squared_error, greater_is_better=False)
+    found = fit_predictions(given, X, y, sample_weight=weight, scoring=squared, gate="constant", random_state=0)
+    losses = found.candidates_.set_index("candidate")["loss"]
+    assert losses["best single"] == pytest.approx(np.average((given[:, 1] - y) ** 2, weights=weight))
+
+
+def test_the_verdict_says_that_a_measure_takes_no_weights():
+    X, y = table()
+    weight = np.random.default_rng(0).uniform(0.1, 5.0, 120)
+    mixture = MixtureRegressor([RIDGE, TREE], **settings(False, scoring="neg_max_error"))
+    assert "weights of rows within a fold" in str(mixture.fit(X, y, sample_weight=weight).verdict_)
+    assert "weights of rows within a fold" not in str(mixture.fit(X, y).verdict_)
+    compared = compare(
+        X[:40], y[:40], [RIDGE, TREE], cv=2, scoring="neg_max_error", sample_weight=weight[:40], random_state=0
+    )
+    assert "weights of rows within a fold" in compared.verdict
 
 
 # --- what rows without weight must not decide -----------------------------------------------------------

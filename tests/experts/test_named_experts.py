@@ -13,10 +13,11 @@ import sklearn
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
+from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_dense_data
 
 from metamix import MixtureClassifier, MixtureRegressor
 from metamix.derivatives import gradient
@@ -40,6 +41,76 @@ def make(module: Any, name: str) -> Any:
 
 def seeded(expert: Any) -> Any:
     return expert.set_params(**{name: 0 for name in expert.get_params() if name.endswith("random_state")})
+
+
+# What rows and weights must not decide
+
+MERGED = [(regressors, name) for name in
+          ("linear", "quadratic", "cubic", "ridge", "lasso", "splines", "rbf", "kriging", "svm")]  # fmt: skip
+MERGED += [(classifiers, name) for name in ("logistic", "naive_bayes", "gaussian_process")]
+EVERY = [(module, name) for module in (regressors, classifiers) for name in module.__all__]
+
+
+def by_name(pair: Any) -> str:
+    return f"{pair[0].__name__.rpartition('.')[2]}-{pair[1]}"
+
+
+def drawn(module: Any, n: int = 70) -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(0)
+    X, noise = rng.normal(size=(n, 3)), rng.normal(size=n)
+    y = X[:, 0] + noise if module is regressors else (X[:, 0] + noise > 0).astype(int)
+    return X, y, rng.uniform(0.1, 3, n)
+
+
+def answers(model: Any, X: Any) -> Any:
+    return model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X)
+
+
+@pytest.mark.parametrize("pair", MERGED, ids=by_name)
+def test_a_row_of_weight_two_is_two_rows_by_scikit_learns_check(pair: Any) -> None:
+    check_sample_weight_equivalence_on_dense_data(pair[1], make(*pair))
+
+
+@pytest.mark.parametrize("pair", [*MERGED, (regressors, "ridge-alpha"), (classifiers, "logistic-C")], ids=by_name)
+def test_the_unit_of_weights_does_not_matter_to_penalties(pair: Any) -> None:
+    module, name = pair
+    made = {"ridge-alpha": lambda: regressors.ridge(alpha=30.0), "logistic-C": lambda: classifiers.logistic(C=0.1)}
+    X, y, weight = drawn(module)
+    one, other = (
+        answers(made.get(name, lambda: make(module, name))().fit(X, y, sample_weight=unit * weight), X)
+        for unit in (1.0, 1000.0)
+    )
+    np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("pair", EVERY, ids=by_name)
+def test_neither_unit_of_weights_nor_order_of_rows_matters(pair: Any) -> None:
+    module, _ = pair
+    X, y, weight = drawn(module)
+    order = np.random.default_rng(1).permutation(len(X))
+    takes = takes_weights(make(*pair)) is not None
+    given, other = ({"sample_weight": one} if takes else {} for one in (weight, 1000 * weight[order]))
+    first = answers(seeded(make(*pair)).fit(X, y, **given), X)
+    second = answers(seeded(make(*pair)).fit(X[order], y[order], **other), X)
+    np.testing.assert_allclose(second, first, rtol=1e-4, atol=1e-4)
+
+
+def test_a_pipeline_whose_model_takes_no_weights_refuses_them() -> None:
+    X, y, weight = drawn(regressors)
+    with pytest.raises(TypeError, match="no sample_weight"):
+        regressors.neighbours().fit(X, y, sample_weight=weight)
+
+
+def test_a_penalty_by_name_is_that_of_a_thousand_rows() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(1000, 2)), rng.normal(size=1000)
+    Z = StandardScaler().fit_transform(X)
+    np.testing.assert_allclose(
+        regressors.ridge(alpha=50.0).fit(X, y).predict(X), Ridge(alpha=50.0).fit(Z, y).predict(Z)
+    )
+    expected = LogisticRegression(C=0.1, tol=1e-8).fit(Z, y > 0).predict_proba(Z)
+    np.testing.assert_allclose(classifiers.logistic(C=0.1).fit(X, y > 0).predict_proba(X), expected, atol=1e-4)
 
 
 # Quality

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import sem, ttest_rel
-from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, roc_auc_score
+from sklearn.metrics import log_loss, make_scorer, mean_absolute_error, mean_squared_error, roc_auc_score
 
 from metamix.training.selection import STANDARD_ERRORS, HeldOutLoss, paired, simplest
 
@@ -184,6 +184,52 @@ def test_a_scorer_judges_fold_by_fold():
     difference = loss.difference(loss.units(predictions), np.zeros(4))
     assert difference.standard_error == pytest.approx(sem(expected))
     assert HeldOutLoss(y, weight, fold, scoring="r2", groups=np.arange(40)).unit_groups is None
+
+
+def _own_measure(estimator, X, y, sample_weight=None):
+    return -np.average(np.abs(estimator.predict(X) - y), weights=sample_weight)
+
+
+def _own_measure_without_weights(estimator, X, y):
+    return -np.abs(estimator.predict(X) - y).mean()
+
+
+MEASURES = ["neg_mean_absolute_error", make_scorer(mean_absolute_error, greater_is_better=False), _own_measure]
+
+
+@pytest.mark.parametrize("scoring", MEASURES, ids=["name", "scorer", "callable"])
+def test_weights_enter_a_scorer_however_it_is_given(scoring):
+    y, predictions, weight, fold = _numbers()
+    loss = HeldOutLoss(y, weight, fold, scoring=scoring)
+    expected = [mean_absolute_error(y[fold == f], predictions[fold == f], sample_weight=weight[fold == f])
+                for f in range(4)]  # fmt: skip
+    np.testing.assert_allclose(loss.units(predictions), expected)
+    assert loss.mean(loss.units(predictions)) == pytest.approx(
+        mean_absolute_error(y, predictions, sample_weight=weight)
+    )
+    assert not loss.weights_refused(predictions)
+
+
+@pytest.mark.parametrize("scoring", ["neg_max_error", _own_measure_without_weights], ids=["name", "callable"])
+def test_a_scorer_that_takes_no_weights_is_told(scoring):
+    y, predictions, weight, fold = _numbers()
+    loss = HeldOutLoss(y, weight, fold, scoring=scoring)
+    assert loss.weights_refused(predictions)
+    assert not HeldOutLoss(y, np.ones(40), fold, scoring=scoring).weights_refused(predictions)
+    measure = max if scoring == "neg_max_error" else np.mean
+    expected = [measure(np.abs(y - predictions)[fold == f]) for f in range(4)]
+    np.testing.assert_allclose(loss.units(predictions), expected)
+
+
+def test_weights_that_a_scorer_takes_for_two_classes_only():
+    """One-vs-one ROC AUC takes weights for two classes and refuses them for three."""
+    rng = np.random.default_rng(0)
+    codes, fold = np.arange(60) % 3, np.arange(60) // 30
+    shares = rng.dirichlet([1, 1, 1], 60)
+    loss = HeldOutLoss(codes, rng.uniform(1, 2, 60), fold, np.arange(3), "roc_auc_ovo")
+    assert loss.weights_refused(shares)
+    expected = [-roc_auc_score(codes[fold == f], shares[fold == f], multi_class="ovo") for f in (0, 1)]
+    np.testing.assert_allclose(loss.units(shares), expected)
 
 
 def test_a_scorer_of_classes_sees_labels():

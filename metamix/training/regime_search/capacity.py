@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamix.data.folds import Folds
+from metamix.data.row_keys import distinct_rows, row_keys
 from metamix.data.tables import take_rows
 from metamix.fitting import Problem
 from metamix.training.losses import row_losses, target_units
@@ -62,9 +63,8 @@ def capacity_of(columns: Any, problem: Problem, folds: Folds, rows: NDArray[np.i
     own = np.full(problem.n, np.nan)
     own[rows] = losses
     judged = np.isfinite(own) & (problem.weight > 0)
-    chosen = np.random.default_rng(seed).permutation(np.flatnonzero(problem.weight > 0))[:MOST_ROWS]
-    among = np.zeros(problem.n, dtype=bool)
-    among[chosen] = True
+    chosen = np.random.default_rng(seed).permutation(distinct_rows(problem.weight, columns, problem.y).rows)[:MOST_ROWS]
+    among = np.isin(row_keys(columns, problem.y), row_keys(take_rows(columns, chosen), problem.y[chosen]))
     pairs = [(train[among[train]], test[among[test] & judged[test]]) for train, test in folds.pairs]
     pairs = [(train, test) for train, test in pairs if len(train) and len(test)]
     if not pairs:
@@ -90,8 +90,8 @@ def _losses(columns: Any, chosen: NDArray[np.intp], capacity: int, problem: Prob
         centre, spread = np.zeros(problem.n_classes), np.ones(problem.n_classes)
     else:
         target = problem.y.reshape(problem.n, -1).astype(np.float64)
-        counts = problem.weight > 0
-        centre, spread = target[counts].mean(axis=0), target[counts].std(axis=0) + np.finfo(float).tiny
+        centre = np.average(target, axis=0, weights=problem.weight)
+        spread = np.sqrt(np.average((target - centre) ** 2, axis=0, weights=problem.weight)) + np.finfo(float).tiny
     for train, test in pairs:
         known, asked = (terms(take_rows(columns, p), (target[p] - centre) / spread, weight[p]) for p in (train, test))
         rich = known.bumps is not None

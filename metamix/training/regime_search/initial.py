@@ -13,6 +13,7 @@ from sklearn.mixture import GaussianMixture
 
 from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.data.gate_features import GateFeatures
+from metamix.data.row_keys import content_order, distinct_rows
 from metamix.data.tables import take_rows
 from metamix.fitting import Problem
 from metamix.training.regime_search.proxy_mixture import proxy_responsibilities
@@ -28,6 +29,8 @@ NAMES = ("uniform", "kmeans", "gmm", "joint_gmm", "random")
 CLUSTERS = ("kmeans", "gmm", "joint_gmm")
 #: Share of each row that a start leaves to the other components.
 SOFTNESS = 0.1
+#: Clusterings are tried from so many centres, of which the likeliest stays.
+N_INIT = 4
 
 
 def from_user(start: Any, n: int, K: int | None) -> Array:
@@ -79,8 +82,8 @@ def make_start(name: str, Z: Any, y: Array, K: int, seed: int, weight: Array | N
         One of `NAMES`.
     Z : array or sparse matrix of shape (n, q), or frame
         Columns to cluster; standardised here, so that units do not matter.
-    y : ndarray of shape (n,)
-        Joined to the columns by `joint_gmm`.
+    y : ndarray of shape (n,) or (n, m)
+        Joined to the columns by `joint_gmm`: a column for each target or class.
     K : int
     seed : int
     weight : ndarray of shape (n,), optional
@@ -108,22 +111,26 @@ def make_start(name: str, Z: Any, y: Array, K: int, seed: int, weight: Array | N
     if name == "uniform" or K == 1:
         return np.full((n, K), 1 / K)
     if name == "random":
-        labels = np.random.default_rng(seed).integers(K, size=n)
+        labels = np.random.default_rng(seed).integers(K, size=n)[np.argsort(content_order(Z, y))]
         return np.asarray((1 - SOFTNESS) * np.eye(K)[labels] + SOFTNESS / K)
-    weight = np.ones(n) if weight is None else weight
-    counts = np.flatnonzero(weight > 0)
+    # Distinct rows in an order of their own: neither the order of the rows nor how often one is repeated matters.
+    found = distinct_rows(np.ones(n) if weight is None else weight, Z, y)
+    counts = found.rows
     rows = giving_arrays(ColumnEncoder()).fit(take_rows(Z, counts)).transform(Z)
     if name == "joint_gmm":
-        column = ((y - y[counts].mean()) / (y[counts].std() or 1.0))[:, None]
-        rows = sparse.hstack([rows, column], format="csr") if sparse.issparse(rows) else np.hstack([rows, column])
+        target = y.reshape(n, -1)
+        spread = target[counts].std(axis=0)
+        target = (target - target[counts].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        rows = sparse.hstack([rows, target], format="csr") if sparse.issparse(rows) else np.hstack([rows, target])
     distinct = min(K, len(counts))
     if name == "kmeans":
-        clusters = KMeans(distinct, n_init=4, random_state=seed).fit(rows[counts], sample_weight=weight[counts])
+        clusters = KMeans(distinct, n_init=N_INIT, random_state=seed).fit(rows[counts], sample_weight=found.weight)
         return np.asarray((1 - SOFTNESS) * np.eye(K)[clusters.predict(rows)] + SOFTNESS / K)
     dense = rows.toarray() if sparse.issparse(rows) else rows
     # A full covariance has q² parameters; where rows are too few for that, axes are taken apart.
     kind = "full" if len(counts) > 10 * K * dense.shape[1] else "diag"
-    model = GaussianMixture(distinct, covariance_type=kind, reg_covar=1e-4, random_state=seed).fit(dense[counts])
+    model = GaussianMixture(distinct, covariance_type=kind, reg_covar=1e-4, n_init=N_INIT, random_state=seed)
+    model.fit(dense[counts])
     soft = np.zeros((n, K))
     soft[:, :distinct] = model.predict_proba(dense)
     return np.asarray((1 - SOFTNESS) * soft + SOFTNESS / K)
@@ -218,7 +225,7 @@ def initial_responsibilities(problem: Problem, settings: SearchSettings) -> tupl
         K = settings.n_pool if one_each else found.shape[1]
     name = "uniform" if settings.start == "auto" else settings.start
     ranking = [*ranking, {"start": name, "score": np.nan}]
-    return make_start(name, columns, target[:, 0], K, settings.seed, problem.weight), ranking
+    return make_start(name, columns, target, K, settings.seed, problem.weight), ranking
 
 
 def _target(problem: Problem, likelihood: Any) -> Array:
@@ -238,8 +245,8 @@ def _search(
     problem: Problem, columns: Any, target: Array, settings: SearchSettings, K: int | None
 ) -> tuple[Array, Ranking]:
     def clusters(regimes: int, rows: NDArray[np.intp]) -> dict[str, Array]:
-        part, first, weight = take_rows(columns, rows), target[rows, 0], problem.weight[rows]
-        return {name: make_start(name, part, first, regimes, settings.seed, weight) for name in CLUSTERS}
+        part, weight = take_rows(columns, rows), problem.weight[rows]
+        return {name: make_start(name, part, target[rows], regimes, settings.seed, weight) for name in CLUSTERS}
 
     return proxy_responsibilities(
         columns, target, problem.weight, settings.gate, K, settings.seed,
@@ -248,8 +255,14 @@ def _search(
     )  # fmt: skip
 
 
-def prune(responsibilities: Array, weight: Array) -> Array:
+def prune(responsibilities: Array, counts: Array) -> Array:
     """Responsibilities without regimes of too few rows, which go to the others.
+
+    Parameters
+    ----------
+    responsibilities : ndarray of shape (n, K)
+    counts : ndarray of shape (n,)
+        How much each row adds to the number of rows, as `Problem.counts`.
 
     Examples
     --------
@@ -257,9 +270,9 @@ def prune(responsibilities: Array, weight: Array) -> Array:
     (50, 1)
     """
     while responsibilities.shape[1] > 1:
-        mass = (weight > 0) @ responsibilities
+        mass = counts @ responsibilities
         least = int(mass.argmin())
-        if mass[least] >= fewest_rows(int(np.count_nonzero(weight))):
+        if mass[least] >= fewest_rows(float(counts.sum())):
             break
         responsibilities = np.delete(responsibilities, least, axis=1)
         total = responsibilities.sum(axis=1, keepdims=True)
@@ -268,7 +281,7 @@ def prune(responsibilities: Array, weight: Array) -> Array:
     return responsibilities
 
 
-def fewest_rows(n: int) -> float:
+def fewest_rows(n: float) -> float:
     """Rows that a regime must have: a tenth of n rows, from 3 to 10.
 
     Examples

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from metamix.data.row_keys import distinct_rows
 from metamix.data.tables import take_rows
 from metamix.recombination import posterior
 from metamix.training.regime_search.model_tree import leaves
@@ -158,13 +159,15 @@ def proxy_responsibilities(
     True
     """
     rng = np.random.default_rng(seed)
-    weight = weight / weight[weight > 0].mean()
+    # Distinct rows in an order of their own: neither the order of the rows nor how often one is repeated matters.
+    distinct = distinct_rows(weight, X, Y) if groups is None else distinct_rows(weight, X, Y, groups)
     if not classes:
         Y = Y - np.average(Y, axis=0, weights=weight)
         Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
-    positions = rng.permutation(np.flatnonzero(weight > 0))[: 4 * SEARCH_ROWS // 3]
+    chosen = rng.permutation(len(distinct.rows))[: 4 * SEARCH_ROWS // 3]
+    positions, merged = distinct.rows[chosen], distinct.weight[chosen] / distinct.weight.mean()
     columns = ProxyColumns(take_rows(X, positions), rng, classes, capacity)
-    known = columns(take_rows(X, positions), Y[positions], weight[positions])
+    known = columns(take_rows(X, positions), Y[positions], merged)
     units = None if groups is None else groups[positions]
     searches = _searches(known, gate, rng, units)
     K = _count(searches, max_regimes, by_error and not classes, units) if n_regimes is None else n_regimes
@@ -178,7 +181,7 @@ def proxy_responsibilities(
     responsibilities = np.empty((len(Y), K))
     for begin in range(0, len(Y), BLOCK):
         block = np.arange(begin, min(begin + BLOCK, len(Y)))
-        rows = columns(take_rows(X, block), Y[block], weight[block])
+        rows = columns(take_rows(X, block), Y[block], np.ones(len(block)))
         responsibilities[block] = winner.responsibilities(rows)[0]
     return responsibilities, sorted(search.ranking, key=lambda row: row["score"])
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from metamix.data.row_keys import effective_weights
+
 __all__ = ["BoundedStack", "Stack", "StackData"]
 
 Array = NDArray[np.float64]
@@ -204,7 +206,7 @@ class BoundedStack(Stack):
             return 0.0
         values, predictions = values[judged], data.predictions[judged]
         outside = np.maximum(np.maximum(predictions.min(axis=1) - values, values - predictions.max(axis=1)), 0.0)
-        return _quantile(outside, 1 - OUTLIERS, copies_of(data.weight[judged]))
+        return _quantile(outside, 1 - OUTLIERS, effective_weights(data.weight[judged], predictions, values))
 
     def _bounded(self, values: Array, predictions: Array, bounds: Any) -> Array:
         return np.clip(values, predictions.min(axis=1) - bounds, predictions.max(axis=1) + bounds)
@@ -242,17 +244,6 @@ class BoundedStack(Stack):
         self, predictions: Array, features: Array | None, slopes: Array, features_jacobian: Array | None
     ) -> Array:
         """Gradient (n, d) of the predictions before they are bounded."""
-
-
-def copies_of(weight: Array) -> Array:
-    """Positive weights as numbers of copies of each row; scaled to mean 1 where their mean is smaller.
-
-    Examples
-    --------
-    >>> copies_of(np.array([1.0, 3.0])), copies_of(np.array([0.1, 0.3]))
-    (array([1., 3.]), array([0.5, 1.5]))
-    """
-    return np.asarray(weight / min(1.0, float(weight.mean())))
 
 
 def _quantile(values: Array, q: float, copies: Array) -> float:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from metamix.training.stacking.base import BoundedStack, StackData, copies_of
+from metamix.data.row_keys import distinct_rows
+from metamix.training.stacking.base import BoundedStack, StackData
 
 __all__ = ["LinearStack"]
 
@@ -24,8 +25,8 @@ class LinearStack(BoundedStack):
     """Linear stacking: a ridge regression on the experts' predictions, as `StackingRegressor` has it by default.
 
     Predictions and y are measured in standard deviations of y, so that the penalty does not depend on its unit. The
-    penalty has the smallest leave-one-out error, as in `RidgeCV`; a row of weight 2 is two rows, of which one is left
-    out.
+    penalty has the smallest leave-one-out error, as in `RidgeCV`. Weights have no unit: they are scaled to sum to the
+    effective number of rows; a row of weight 2 is two rows, which are left out together.
 
     Attributes
     ----------
@@ -64,19 +65,22 @@ class LinearStack(BoundedStack):
         share = data.weight / data.weight.sum()
         centre = float(share @ data.y)
         unit = float(np.sqrt(share @ (data.y - centre) ** 2)) or 1.0
-        predictions, y, copies = (data.predictions - centre) / unit, (data.y - centre) / unit, copies_of(data.weight)
+        predictions, y = (data.predictions - centre) / unit, (data.y - centre) / unit
+        found = distinct_rows(data.weight, data.predictions, data.y)
+        predictions, y, share = predictions[found.rows], y[found.rows], found.weight / found.weight.sum()
+        counts = share / np.square(share).sum()
         mean = share @ predictions
-        values, vectors = eigh((predictions - mean).T @ (copies[:, None] * (predictions - mean)))
+        values, vectors = eigh((predictions - mean).T @ (counts[:, None] * (predictions - mean)))
         rotated = (predictions - mean) @ vectors
-        moments = rotated.T @ (copies * y)
+        moments = rotated.T @ (counts * y)
         best, coef = np.inf, np.zeros(len(mean))
         for alpha in ALPHAS:
-            found = moments / (np.maximum(values, 0) + alpha)
-            leverage = 1 / copies.sum() + np.square(rotated) @ (1 / (np.maximum(values, 0) + alpha))
-            left_out = (y - rotated @ found) / np.maximum(1 - np.minimum(copies, 1) * leverage, ROUNDING)
-            loss = float(copies @ np.square(left_out))
+            slopes = moments / (np.maximum(values, 0) + alpha)
+            leverage = 1 / counts.sum() + np.square(rotated) @ (1 / (np.maximum(values, 0) + alpha))
+            left_out = (y - rotated @ slopes) / np.maximum(1 - counts * leverage, ROUNDING)
+            loss = float(counts @ np.square(left_out))
             if loss < best:
-                best, coef = loss, vectors @ found
+                best, coef = loss, vectors @ slopes
         return coef, centre * (1 - float(coef.sum())) - unit * float(mean @ coef)
 
     def _answer(self, model: Any, data: StackData) -> Array:

@@ -1,0 +1,207 @@
+"""Rows by content: equal ones, an order that the order of the rows does not change, and effective numbers of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from metamix.data.frames import frame_columns, is_frame, n_rows, take_rows
+
+__all__ = ["DistinctRows", "content_order", "count_once", "distinct_rows", "effective_weights", "row_keys"]
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+Keys = NDArray[np.uint64]
+
+#: Multipliers that join the keys of columns and tables, and those of the mixing function of Steele, Lea & Flood (2014).
+_COLUMN, _TABLE = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+#: Columns that rows are sorted by; of rows that agree in these the rest decides.
+_SORTED_COLUMNS = 16
+_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
+
+
+def row_keys(*tables: Any) -> Keys:
+    """Keys (n,) of the rows of one or more tables: equal for equal rows, and a function of their content alone.
+
+    Parameters
+    ----------
+    *tables : array of shape (n,), (n, d) or more, sparse matrix or data frame of n rows
+        What is None is left out.
+
+    Returns
+    -------
+    ndarray of uint64, shape (n,)
+        Different for different rows, up to collisions of 64-bit hashes.
+
+    Examples
+    --------
+    >>> keys = row_keys(np.array([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]), np.array(["a", "b", "a"]))
+    >>> bool(keys[0] == keys[2]), bool(keys[0] == keys[1])
+    (True, False)
+    """
+    joined: Any = np.uint64(0)
+    for table in (one for one in tables if one is not None):
+        joined = joined * _TABLE + _keys(table)
+    return np.asarray(joined, dtype=np.uint64)
+
+
+def _keys(table: Any) -> Keys:
+    if sparse.issparse(table):
+        return _sparse_keys(table)
+    found: Any = np.zeros(n_rows(table), dtype=np.uint64)
+    for column in _columns(table):
+        found = found * _COLUMN + _hashed(column)
+    return np.asarray(found, dtype=np.uint64)
+
+
+def _columns(table: Any) -> list[NDArray[Any]]:
+    """Columns (n,) of an array or a frame."""
+    if is_frame(table):
+        return [np.asarray(column) for column in frame_columns(table)]
+    array = np.asarray(table)
+    return list(np.asfortranarray(array.reshape(len(array), int(np.prod(array.shape[1:])))).T)
+
+
+def content_order(X: Any, *more: Any) -> Rows:
+    """Positions of the rows in an order that their content decides.
+
+    They are sorted by the columns of X, and equal rows of X by other tables, and shuffled the same way every time,
+    since many models break ties by position. The order that the rows had, units of numeric columns and the order of
+    the columns of the other tables do not matter.
+
+    Parameters
+    ----------
+    X : array of shape (n, d), sparse matrix or data frame
+    *more : array of shape (n,) or (n, T)
+
+    Examples
+    --------
+    >>> content_order(np.array([[3.0], [1.0], [3.0]]), np.array([2.0, 0.0, 1.0]))
+    array([0, 1, 2])
+    """
+    first = X[:, :_SORTED_COLUMNS].toarray() if sparse.issparse(X) else X
+    columns = [one if one.dtype.kind in "iubf" else _hashed(one) for one in _columns(first)[:_SORTED_COLUMNS]]
+    ranks = [np.sum([np.unique(one, return_inverse=True)[1] for one in _columns(table)], axis=0) for table in more]
+    keys: list[NDArray[Any]] = [row_keys(X), *ranks[::-1], *columns[::-1]]
+    found = np.lexsort(keys)
+    return np.asarray(found[np.random.default_rng(0).permutation(len(found))])
+
+
+def _hashed(column: NDArray[Any]) -> Keys:
+    """Hashes (n,) of the values of a column; both zeros are one value."""
+    if column.dtype.kind in "iubf":
+        return _mixed((np.asarray(column, dtype=np.float64) + 0.0).view(np.uint64))
+    from pandas.util import hash_array
+
+    return np.asarray(hash_array(column.astype(str).astype(object)), dtype=np.uint64)
+
+
+def _mixed(bits: Keys) -> Keys:
+    bits = (bits ^ (bits >> _SHIFTS[0])) * _MIX[0]
+    bits = (bits ^ (bits >> _SHIFTS[1])) * _MIX[1]
+    return np.asarray(bits ^ (bits >> _SHIFTS[2]))
+
+
+def _sparse_keys(table: Any) -> Keys:
+    rows = table.tocsr()
+    entries = _hashed(np.asarray(rows.indices, dtype=np.int64)) * _COLUMN + _hashed(rows.data.astype(np.float64))
+    entries = np.where(rows.data == 0, np.uint64(0), _mixed(entries))
+    total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(entries, dtype=np.uint64)])
+    return np.asarray(total[rows.indptr[1:]] - total[rows.indptr[:-1]])
+
+
+@dataclass(frozen=True)
+class DistinctRows:
+    """Rows with weight, equal ones once, in an order that depends on their content only.
+
+    Parameters
+    ----------
+    rows : ndarray of int, shape (m,)
+        A position of each distinct row.
+    weight : ndarray of shape (m,)
+        Sums of the weights of equal rows.
+    index : ndarray of int, shape (n,)
+        Distinct row of each row; -1 for rows without weight that are equal to none with weight.
+    """
+
+    rows: Rows
+    weight: Array
+    index: Rows
+
+
+def distinct_rows(weight: Array, *tables: Any) -> DistinctRows:
+    """Merge equal rows of tables: a row of weight two is the same as two rows, a row of weight zero is none.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n,)
+    *tables
+        As of `row_keys`.
+
+    Examples
+    --------
+    >>> found = distinct_rows(np.array([1.0, 0.0, 3.0]), np.array([[5.0], [7.0], [5.0]]))
+    >>> found.rows, found.weight, found.index
+    (array([0]), array([4.]), array([ 0, -1,  0]))
+    """
+    found = _merged(weight, *tables)
+    order = content_order(*(take_rows(table, found.rows) for table in tables))
+    place = np.empty(len(order) + 1, dtype=np.intp)
+    place[order], place[-1] = np.arange(len(order)), -1
+    return DistinctRows(found.rows[order], found.weight[order], place[found.index])
+
+
+def _merged(weight: Array, *tables: Any) -> DistinctRows:
+    """`distinct_rows`, in any order."""
+    keys, counts = row_keys(*tables), np.flatnonzero(weight > 0)
+    known, first, inverse = np.unique(keys[counts], return_index=True, return_inverse=True)
+    position = np.minimum(np.searchsorted(known, keys), max(len(known) - 1, 0))
+    index = np.where(known[position] == keys, position, -1) if len(known) else np.full(len(keys), -1)
+    total = np.asarray(np.bincount(inverse, weight[counts], len(known)), dtype=np.float64)
+    return DistinctRows(counts[first], total, index)
+
+
+def count_once(weight: Array, *tables: Any) -> Array:
+    """How much each row adds to the number of distinct rows: 1 over the number of rows with weight equal to it.
+
+    Examples
+    --------
+    >>> count_once(np.array([1.0, 0.0, 3.0, 1.0]), np.array([[5.0], [5.0], [5.0], [6.0]]))
+    array([0.5, 0. , 0.5, 1. ])
+    """
+    positive = np.where(weight > 0, 1.0, 0.0)
+    found = _merged(positive, *tables)
+    return np.where(positive > 0, 1 / np.maximum(found.weight[found.index], 1.0), 0.0) if len(found.rows) else positive
+
+
+def effective_weights(weight: Array, *tables: Any) -> Array:
+    """Weights (n,) scaled to sum to the effective number of rows, (Σ w)² / Σ w², equal rows counted as one.
+
+    The unit of the weights does not matter, and a row of weight two is the same as two rows.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n,)
+        Not negative.
+    *tables
+        As of `row_keys`.
+
+    References
+    ----------
+    Kish (1965), Survey sampling.
+
+    Examples
+    --------
+    >>> effective_weights(np.array([2.0, 2.0]), np.array([0.0, 1.0])).sum()
+    np.float64(2.0)
+    >>> effective_weights(np.array([1.0, 1.0, 2.0]), np.array([0.0, 0.0, 1.0]))
+    array([0.5, 0.5, 1. ])
+    """
+    merged = _merged(weight, *tables).weight
+    squares = float(np.square(merged / merged.max()).sum()) if len(merged) else 0.0
+    return weight * (merged.sum() / merged.max() / squares / merged.max()) if squares > 0 else np.zeros(len(weight))
