@@ -161,6 +161,12 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self._finish(self._raw(self._read(X)), X)
 
+    @property
+    def centre_(self) -> np.ndarray:
+        """What is subtracted from each encoded column before it is multiplied by `factor_`, (D,)."""
+        check_is_fitted(self)
+        return self._centre
+
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the encoded columns.
 

@@ -6,7 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from metamix.data.folds import make_folds, repeatable
 from metamix.data.tables import is_frame, n_rows
 from metamix.engines import current_engine
+from metamix.estimators.coefficients import coefficient_frame
 from metamix.estimators.resolution import (
     DROP,
     check_parameters,
@@ -46,6 +47,9 @@ from metamix.training.fit import fit_blend, fit_single_mixture
 from metamix.training.mixture import FittedMixture
 from metamix.training.prediction import Combination, TargetPrediction
 from metamix.training.verdict import Verdicts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
 
@@ -350,6 +354,35 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         if labels is None:
             return np.array(names, dtype=object)
         return np.array([f"{name}_{label}" for name in names for label in labels], dtype=object)
+
+    def coefficients(self) -> pd.DataFrame:
+        """Coefficients of the linear experts, and of those of the regimes of the mixture, in the units of X and y.
+
+        Returns
+        -------
+        DataFrame
+            A row for each expert ("mixture: ..." for the regimes), target or class where there are several, and
+            column; the last of each is the intercept. A category has a column for each value. For classes, units are
+            those of the log odds, of the second class where there are two. Experts that are not linear are left out.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from metamix import MixtureRegressor
+        >>> x = np.linspace(0, 100, 40)[:, None]
+        >>> mixture = MixtureRegressor(["linear"], specialize=False, gate="constant", random_state=0)
+        >>> mixture.fit(x, 2 * x[:, 0] + 1).coefficients().round(3).to_dict("list")
+        {'expert': ['linear', 'linear'], 'column': ['x0', 'intercept'], 'coefficient': [2.0, 1.0]}
+        """
+        check_is_fitted(self)
+        fitted = self._fitted
+        experts = list(zip(fitted.names, fitted.columns, strict=False))
+        mixture = getattr(fitted, "mixture", None)
+        if mixture is not None:
+            experts.pop()  # its column is the mixture as a whole
+            if isinstance(mixture, FittedMixture):
+                experts += [(f"mixture: {name}", one) for name, one in zip(mixture.names, mixture.columns, strict=True)]
+        return coefficient_frame(experts, getattr(self, "classes_", None))
 
     def assign(self, X: Any) -> NDArray[np.intp]:
         """Index of the column with the largest weight in each row, (n,) or (n, T)."""
