@@ -81,6 +81,8 @@ class MixtureSettings:
     top_k : int or None
     on_gpu : bool
         Whether an expert or a gate runs on a GPU.
+    recalibrate : bool
+        Whether the predictive distribution is to be recalibrated; nobody asks for that of a fold's.
     """
 
     gates: tuple[Any, ...]
@@ -93,6 +95,7 @@ class MixtureSettings:
     refit: bool = True
     top_k: int | None = None
     on_gpu: bool = False
+    recalibrate: bool = True
 
     @property
     def by_error(self) -> bool:
@@ -266,7 +269,8 @@ def _calibration(
 ) -> Calibration | None:
     """Recalibration of one target by its out-of-fold predictions; none in sample and for classes."""
     problem = session.problem.target(t)
-    if session.folds.in_sample or problem.n_classes is not None or not hasattr(target.likelihood, "distribution"):
+    continuous = problem.n_classes is None and hasattr(target.likelihood, "distribution")
+    if session.folds.in_sample or not continuous or not settings.recalibrate:
         return None
     table = predictions if session.problem.n_targets is None else predictions.target(t)
     weights = keep_top(gate.weights, settings.top_k)

@@ -213,7 +213,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     few = part.counts.sum() <= FEW_ROWS
     inner = inner.merged(MORE_FOLDS if few else INNER_FOLDS, part.weight > 0)
     search = settings.search.take(rows)
-    settings = replace(settings, search=search)
+    settings = replace(settings, search=search, recalibrate=job.keep)
     failures: list[Failure] = []
     if part.n_classes == 1:
         fitted = fit_expert(inputs.experts[0], whole, None, None)
