@@ -20,6 +20,7 @@ from metamix.cli.options import (
 from metamix.cli.output import comparison_lines, failures, progress, say
 from metamix.cli.tables import (
     TableData,
+    file_options,
     read_for_prediction,
     reading_options,
     say_lines,
@@ -127,7 +128,7 @@ def fit(table: str, out: str, force: bool, **given: Any) -> None:
 @click.option("--out", metavar="FILE.csv", help="Write predictions to this file, not to standard output.")
 @force_option
 @click.option("--trust", multiple=True, metavar="TYPE", help="Trust this type in FILE, or all; may be repeated.")
-@reading_options
+@file_options
 def predict(file: str, table: str, out: str | None, force: bool, trust: tuple[str, ...], **given: Any) -> None:
     """Predict the rows of TABLE with the mixture in FILE, as CSV.
 

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,33 @@ import click
 
 from metamix.cli.output import column_lines, say
 
-__all__ = ["ReadingOptions", "TableData", "read", "read_for_prediction", "reading_options", "suggestion", "told"]
+__all__ = [
+    "ReadingOptions",
+    "TableData",
+    "file_options",
+    "read",
+    "read_for_prediction",
+    "reading_options",
+    "suggestion",
+    "told",
+]
 
 Command = Callable[..., Any]
 
-OPTIONS = (
+#: How a file is read, which also holds for rows to predict; how columns are read is decided when a mixture is fitted.
+FILE_OPTIONS = (
     click.option("--drop", multiple=True, metavar="COLUMN,…", help="Columns to leave out; may be repeated."),
-    click.option("--types", multiple=True, metavar="COLUMN=KIND,…", help="Kinds of columns: number, date, category, …"),
     click.option("--id", "identifier", metavar="COLUMN", help="Kept out of the fit, written beside predictions."),
-    click.option("--na", multiple=True, metavar="TEXT", help="Text that is a missing value; may be repeated."),
-    click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark of numbers in text."),
-    click.option("--thousands", metavar="MARK", help="Mark between thousands; needs --decimal."),
-    click.option("--date-format", metavar="FORMAT", help="Format of dates, such as %d.%m.%Y."),
+    click.option("--na", multiple=True, metavar="TEXT", help="Value that is missing, as text; may be repeated."),
     click.option("--sep", metavar="MARK", help="Separator of columns; tab is \\t."),
     click.option("--encoding", metavar="NAME", help="Encoding of text files, such as latin-1."),
     click.option("--sheet", metavar="NAME", help="Sheet of a workbook."),
+)
+COLUMN_OPTIONS = (
+    click.option("--types", multiple=True, metavar="COLUMN=KIND,…", help="Kinds of columns: number, date, category, …"),
+    click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark of numbers in text."),
+    click.option("--thousands", metavar="MARK", help="Mark between thousands; needs --decimal."),
+    click.option("--date-format", metavar="FORMAT", help="Format of dates, such as %d.%m.%Y."),
     click.option("--keep-totals", is_flag=True, help="Keep a last row that holds the totals of the others."),
 )
 
@@ -90,15 +102,25 @@ class TableData:
 
 
 def reading_options(command: Command) -> Command:
-    """Add the options that all commands on tables share."""
-    for option in reversed(OPTIONS):
+    """Add the options that commands share which learn from a table."""
+    return _add(command, (*FILE_OPTIONS, *COLUMN_OPTIONS))
+
+
+def file_options(command: Command) -> Command:
+    """Add the options of reading a file, without those of columns."""
+    return _add(command, FILE_OPTIONS)
+
+
+def _add(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
 
 def take_reading_options(given: dict[str, Any]) -> ReadingOptions:
-    """Take the options of `reading_options` out of those of a command."""
-    return ReadingOptions(**{name: given.pop(name) for name in ReadingOptions.__dataclass_fields__})
+    """Take the options of `reading_options` or `file_options` out of those of a command."""
+    names = [name for name in ReadingOptions.__dataclass_fields__ if name in given]
+    return ReadingOptions(**{name: given.pop(name) for name in names})
 
 
 def read(
@@ -133,7 +155,7 @@ def read(
             raise click.UsageError(f"--types {name!r} is not a column of the table{suggestion(name, frame.columns)}")
     X, y = split_target(frame, target)
     with told(lines):
-        y = _one(y, reading, decimal)
+        y = _typed(y, reading, decimal)
         frame, y, left_out = leave_out_rows(X, y)
     if left_out:
         lines.append(f"{left_out} of {len(X)} rows have no {target}, and are left out.")
@@ -147,12 +169,15 @@ def read(
     weight = others["--weights"]
     if weight is not None:
         with told(lines):
-            weight = _one(weight, reading, decimal)
+            weight = _typed(weight, reading, decimal)
         if column_kind(weight) != "number":
             raise TableError(f"--weights {weights!r} is not a numeric column")
         weight = weight.to_numpy(dtype=float)
         if (weight < 0).any() or not np.isfinite(weight).all() or not weight.any():
             raise TableError(f"--weights {weights!r} must be finite and not negative, and not zero everywhere")
+    group = others["--groups"]
+    if group is not None:
+        group = _typed(group, reading, decimal, "category").to_numpy(dtype=object)
     cleaner = reading.cleaner(list(X.columns), decimal)
     about = f"{Path(table).name}: {len(X)} rows, {task} of {target}"
     about += f" ({y.nunique()} classes)." if task == "classification" else "."
@@ -161,13 +186,14 @@ def read(
         leaks = suspicious_columns(readings.transform(X), y.to_numpy(), classes=task == "classification")
     lines = [about, *column_lines(readings.report(X)), *lines, *readings.notes_, *leaks]
     constant = y.iloc[0] if y.nunique() == 1 and task == "regression" else None
-    group = others["--groups"]
-    return TableData(X, y, task, None if group is None else group.to_numpy(), weight, constant, cleaner, lines)
+    return TableData(X, y, task, group, weight, constant, cleaner, lines)
 
 
 def read_for_prediction(table: str, reading: ReadingOptions) -> tuple[Any, Any, list[str]]:
-    """Columns of a table as they are written, those of --id, and what was noticed."""
-    frame, _, lines = _read_file(table, reading)
+    """Columns of a table as they are written, those of --id, and what was noticed; no row is left out."""
+    frame, _, lines = _read_file(table, replace(reading, keep_totals=True))
+    if reading.na:
+        frame = frame.mask(frame.astype(str).isin(list(reading.na)))
     return frame, _column(frame, "--id", reading.identifier), lines
 
 
@@ -227,11 +253,13 @@ def _read_file(table: str, reading: ReadingOptions) -> tuple[Any, str, list[str]
     return frame, found.decimal, lines
 
 
-def _one(column: Any, reading: ReadingOptions, decimal: str) -> Any:
+def _typed(column: Any, reading: ReadingOptions, decimal: str, kind: str | None = None) -> Any:
     """One column with its type; one that counts the rows or identifies them is what it was asked for."""
     from metamix.data.cleaning import LEFT_OUT, fit_cleaner
 
     cleaner = reading.cleaner([str(column.name)], decimal)
+    if kind is not None:
+        cleaner.set_params(kinds={str(column.name): kind})
     found = cleaner.fit(column.to_frame()).readings_[0]
     if found.kind in LEFT_OUT:
         is_number = found.format is not None or column.dtype.kind in "iuf"

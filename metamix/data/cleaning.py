@@ -15,14 +15,15 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.cells import column_kind, dates_of, is_pandas
-from metamix.data.date_text import DateFormat, find_date_format
+from metamix.data.date_text import ISO, DateFormat, find_date_format
 from metamix.data.frames import TableError, frame_columns, is_frame, listed
-from metamix.data.number_text import NumberFormat, find_number_format, looks_like_code
+from metamix.data.number_text import DECIMALS, THOUSANDS, NumberFormat, find_number_format, looks_like_code
 
 __all__ = ["KINDS", "ColumnReading", "TableCleaner", "TableWarning", "describe", "fit_cleaner"]
 
-#: What a column can be. Identifiers and the index are left out.
-KINDS = ("number", "date", "duration", "boolean", "category", "text", "identifier", "index", "empty")
+#: What a column can be told to be; it may also be found to be a duration, an index or empty.
+KINDS = ("number", "date", "boolean", "category", "text", "identifier")
+#: Identifiers and an index are left out.
 LEFT_OUT = ("identifier", "index")
 WORDY = ("category", "text", "identifier")
 #: A column of text is numbers or dates if at least so much of it is; below, and above one half, that is said.
@@ -36,6 +37,8 @@ MOST_LEVELS = 10_000
 
 _UNNAMED = re.compile(r"^(Unnamed: \d+|level_\d+|index)?$", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"(^|[_\s-])(id|uuid|guid|key)$", re.IGNORECASE)
+#: Numbers as they are usually written; others, such as 007 or 1E5, may be codes, and reading them as numbers is said.
+_USUAL = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]\d+)?")
 _TRUTH = {"true": True, "false": False}
 
 
@@ -77,7 +80,13 @@ class _Text:
     @classmethod
     def of(cls, column: Any, missing: frozenset[str]) -> _Text:
         cells = column if isinstance(column, np.ndarray) or is_pandas(column, "Series") else column.to_list()
-        codes, found = pd.factorize(np.asarray(cells, dtype=object))  # missing cells have code -1
+        try:
+            codes, found = pd.factorize(pd.Series(cells, dtype=object).to_numpy())  # missing cells have code -1
+        except TypeError:
+            raise TableError(
+                f"column {str(getattr(column, 'name', ''))!r} holds lists or other objects: one number, date or text "
+                "in each cell would do"
+            ) from None
         stripped = pd.Series([_as_text(cell) for cell in found], dtype=object)
         again, texts = pd.factorize(stripped.mask(stripped.isin({"", *missing})))
         return cls([str(text) for text in texts], np.append(again, -1)[codes])
@@ -113,7 +122,7 @@ class TableCleaner(BaseEstimator):
     date_format : str, optional
         Format of dates in text, as of `strptime`; without it the values of a column decide.
     missing : sequence of str, default ()
-        Texts that are missing values in every column, besides the empty one.
+        Values that are missing in every column, as text; besides the empty one.
 
     Attributes
     ----------
@@ -158,7 +167,7 @@ class TableCleaner(BaseEstimator):
             If `kinds` names a column that is not there or a kind that is none.
         """
         names, columns = _named(X)
-        self._check(names)
+        self._check_parameters(names)
         known = dict(self.kinds or {})
         self.readings_ = [
             self._reading(name, column, known.get(name)) for name, column in zip(names, columns, strict=True)
@@ -171,12 +180,12 @@ class TableCleaner(BaseEstimator):
         Parameters
         ----------
         X : data frame of shape (m, d)
-            With the columns of training, in any order; those that are left out may be absent.
+            With the columns of training, in any order. Absent ones are absent in the result, others stay as they are.
 
         Raises
         ------
         TableError
-            If a column is absent, or holds another kind of values than in training.
+            If a column holds another kind of values than in training.
         """
         check_is_fitted(self)
         names, columns = _named(X)
@@ -215,14 +224,16 @@ class TableCleaner(BaseEstimator):
         check_is_fitted(self)
         columns = dict(zip(*_named(X), strict=True))
         rows = []
-        for one in self.readings_:
+        for one in (reading for reading in self.readings_ if reading.name in columns):
             text = _Text.of(columns[one.name], frozenset(self.missing))
             missing, distinct = int((text.codes < 0).sum()), len(text.texts)
             converted = "" if one.format is None else str(one.format)
             rows.append((one.name, one.kind, missing, distinct, converted, one.kind in LEFT_OUT, " ".join(one.notes)))
         return pd.DataFrame(rows, columns=["column", "kind", "missing", "distinct", "converted", "left_out", "note"])
 
-    def _check(self, names: Sequence[str]) -> None:
+    def _check_parameters(self, names: Sequence[str]) -> None:
+        if not isinstance(self.kinds, Mapping | None):
+            raise TableError(f"kinds={self.kinds!r}: a mapping such as {{'zip': 'category'}} would do")
         for name, kind in (self.kinds or {}).items():
             if name not in names:
                 raise TableError(
@@ -230,19 +241,37 @@ class TableCleaner(BaseEstimator):
                 )
             if kind not in KINDS:
                 raise TableError(f"kinds={{{name!r}: {kind!r}}}: one of {listed(KINDS)} would do")
+        if isinstance(self.missing, str):
+            raise TableError(f"missing={self.missing!r}: a list such as [{self.missing!r}] would do")
+        if self.decimal not in (None, *DECIMALS):
+            raise TableError(f"decimal={self.decimal!r}: '.' or ',' would do")
+        if self.thousands is not None and (self.thousands not in THOUSANDS or self.decimal in (None, self.thousands)):
+            raise TableError(
+                f"thousands={self.thousands!r}, decimal={self.decimal!r}: two different marks would do, such as "
+                "thousands='.', decimal=','"
+            )
 
     def _reading(self, name: str, column: Any, wanted: str | None) -> ColumnReading:
         kind = column_kind(column)
-        if kind == "text":
-            return self._decide(name, _Text.of(column, frozenset(self.missing)), wanted)
+        if kind == "text" or (wanted in ("number", "date") and kind not in (wanted, "boolean", "empty")):
+            return self._decide(name, self._text(column), wanted)
         if (wanted or kind) in WORDY:
-            return ColumnReading(name, wanted or kind, levels=_Text.of(column, frozenset()).levels)
+            return ColumnReading(name, wanted or kind, levels=self._text(column).levels)
         if kind != "number" or wanted is not None:
             return ColumnReading(name, wanted or kind)
+        values = self._numbers(column)
+        left_out = _kind_left_out(name, values)
+        notes = _infinite(name, values) if left_out is None else [_left_out(name, left_out)]
+        return ColumnReading(name, left_out or kind, notes=tuple(notes))
+
+    def _text(self, column: Any) -> _Text:
+        return _Text.of(column, frozenset(self.missing))
+
+    def _numbers(self, column: Any) -> NDArray[np.float64]:
+        """Numbers of a numeric column, with NaN for what is missing."""
         values = numbers_as_they_are(column)
-        kind = _counted(name, values) or kind
-        notes = [_left_out(name, kind)] if kind in LEFT_OUT else _infinite(name, values)
-        return ColumnReading(name, kind, notes=tuple(notes))
+        tokens = [float(token) for token in self.missing if _is_float(token)]
+        return np.where(np.isin(values, tokens), np.nan, values) if tokens else values
 
     def _decide(self, name: str, text: _Text, wanted: str | None) -> ColumnReading:
         """What a column of text is."""
@@ -258,7 +287,9 @@ class TableCleaner(BaseEstimator):
         values = number.read(texts)
         share = float(np.isfinite(values) @ counts) / total
         if wanted == "number" or (wanted is None and share >= SHARE and not looks_like_code(texts)):
-            kind = None if wanted else _counted(name, text.spread(values, np.nan))
+            if not np.isfinite(values).any():
+                raise _none_of_kind(name, texts, "number")
+            kind = None if wanted else _kind_left_out(name, text.spread(values, np.nan))
             if kind is not None:
                 return ColumnReading(name, kind, number, notes=(_left_out(name, kind),))
             notes = _odd(name, texts, counts, np.isfinite(values), "numbers")
@@ -271,9 +302,13 @@ class TableCleaner(BaseEstimator):
         dates = date.read(texts)
         date_share = float(~np.isnat(dates) @ counts) / total
         if wanted == "date" or (wanted is None and date_share >= SHARE):
+            if np.isnat(dates).all():
+                raise _none_of_kind(name, texts, "date")
             notes = _odd(name, texts, counts, ~np.isnat(dates), "dates")
             if other_date is not None:
                 notes += [_ambiguous(name, texts, date, other_date, "date_format")]
+            else:
+                notes += _dated(name, texts, dates, date)
             return ColumnReading(name, "date", date, notes=tuple(notes))
         return self._words(name, text, max((share, "numbers"), (date_share, "dates")))
 
@@ -294,32 +329,37 @@ class TableCleaner(BaseEstimator):
         return ColumnReading(name, kind, levels=text.levels, notes=tuple(notes))
 
     def _read(self, one: ColumnReading, column: Any) -> tuple[Any, list[str]]:
-        """New values (m,) of a column, None where it stays as it is, and what to say."""
+        """New values (m,) of a column, None where it stays as it is, and what to say.
+
+        Every cell is read by itself, whatever the others are.
+        """
         kind = column_kind(column)
         if kind == "empty" or one.kind == "empty":
-            return (None, []) if kind == one.kind else (np.full(len(column), np.nan), [])
-        text = _Text.of(column, frozenset(self.missing)) if kind == "text" else None
+            return (None if kind == one.kind else _missing(one.kind, len(column))), []
         if one.kind in ("category", "text"):
-            return self._read_words(one, column, kind, text)
-        if text is None:
+            return self._read_words(one, column, kind)
+        as_text = kind == "text" or (one.format is not None and kind != one.kind)
+        if not as_text:
             if kind != one.kind and {kind, one.kind} != {"number", "boolean"}:
-                raise _another_kind(one, kind)
+                raise _another_kind(one, f"{kind}s")
             return self._read_native(one, column, kind)
-        if not text.texts:
-            return np.full(len(column), np.nan), []
-        missing: Any = np.nan
+        text = self._text(column)
         if one.kind == "boolean":
             values: Any = np.array([_TRUTH.get(item.lower()) for item in text.texts], dtype=object)
-            fine, missing = np.array([value is not None for value in values]), None
+            fine = np.array([value is not None for value in values], dtype=bool)
         elif one.kind == "date":
-            values = (one.format or find_date_format(text.texts, text.counts, self.date_format)[0]).read(text.texts)
-            fine, missing = ~np.isnat(values), np.datetime64("NaT", "us")
-        else:
-            values = (one.format or NumberFormat(self.decimal or ".", self.thousands or "")).read(text.texts)
+            values = (one.format or DateFormat(ISO)).read(text.texts)
+            fine = ~np.isnat(values)
+        elif isinstance(one.format, NumberFormat) and kind != "number":
+            values = one.format.read(text.texts)
             fine = np.isfinite(values)
-        if not fine.any():
-            raise _another_kind(one, f"{kind} such as {text.texts[0]!r}")
-        return text.spread(values, missing), _odd(one.name, text.texts, text.counts, fine, f"{one.kind}s")
+        else:
+            values = NumberFormat().read(text.texts)
+            fine = np.isfinite(values)
+        if not text.texts:
+            return _missing(one.kind, len(column)), []
+        odd = _odd(one.name, text.texts, text.counts, fine, f"{one.kind}s")
+        return text.spread(values, _missing(one.kind, 1)[0]), odd
 
     def _read_native(self, one: ColumnReading, column: Any, kind: str) -> tuple[Any, list[str]]:
         if kind == "date":
@@ -327,25 +367,34 @@ class TableCleaner(BaseEstimator):
             return (_utc(column) if aware else None), []
         if kind != "number":
             return None, []
-        values = numbers_as_they_are(column)
+        values = self._numbers(column)
         notes = _infinite(one.name, values)
-        return (np.where(np.isinf(values), np.nan, values) if notes else None), notes
+        if notes or self.missing:
+            return np.where(np.isinf(values), np.nan, values), notes
+        return None, []
 
-    def _read_words(self, one: ColumnReading, column: Any, kind: str, text: _Text | None) -> tuple[Any, list[str]]:
+    def _read_words(self, one: ColumnReading, column: Any, kind: str) -> tuple[Any, list[str]]:
         if kind == "category":
             return None, []
-        changed = text is None
-        text = _Text.of(column, frozenset(self.missing)) if text is None else text
-        if text.texts and len(one.levels) < MOST_LEVELS and set(one.levels).isdisjoint(text.texts):
-            if kind not in ("text", "category"):
-                raise _another_kind(one, f"{kind}s such as {text.texts[0]!r}")
-            if _all_numbers(text.texts) and not _all_numbers(list(one.levels)):
-                raise _another_kind(one, f"numbers such as {text.texts[0]!r}")
+        text = self._text(column)
+        unseen = np.array([item not in set(one.levels) for item in text.texts], dtype=bool)
+        if len(one.levels) < MOST_LEVELS and unseen.any() and not _any_number(one.levels):
+            strange = [item for item, new in zip(text.texts, unseen, strict=True) if new]
+            if kind != "text":
+                raise _another_kind(one, f"{kind}s such as {strange[0]!r}")
+            numbers = [item for item in strange if _any_number([item])]
+            if numbers:
+                raise _another_kind(one, f"numbers such as {numbers[0]!r}")
         values = text.spread(np.array([*text.texts], dtype=object), None)
-        if not changed:  # a column without blanks around its texts stays as it is
+        if kind == "text":  # a column without blanks around its texts stays as it is
             cells = column if isinstance(column, np.ndarray) or is_pandas(column, "Series") else column.to_list()
-            changed = bool((np.asarray(cells, dtype=object) != values).any())
-        return values if changed else None, []
+            if not bool((np.asarray(cells, dtype=object) != values).any()):
+                return None, []
+        return values, []
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Fit and transform."""
+        return self.fit(X).transform(X)
 
 
 def describe(X: Any) -> pd.DataFrame:
@@ -409,7 +458,7 @@ def _named(X: Any) -> tuple[list[str], list[Any]]:
     return names, columns
 
 
-def _counted(name: str, values: NDArray[np.float64] | None) -> str | None:
+def _kind_left_out(name: str, values: NDArray[np.float64] | None) -> str | None:
     """Return "index" for a column that counts the rows, "identifier" for whole numbers that differ, by their names."""
     if values is None or len(values) < 2 or not np.isfinite(values).all():
         return None
@@ -451,7 +500,7 @@ def _ambiguous(name: str, texts: Sequence[str], taken: Any, other: Any, option: 
 def _converted(name: str, texts: Sequence[str], values: NDArray[np.float64], taken: NumberFormat) -> list[str]:
     """What to say of numbers that are written otherwise than in Python; nothing where none is."""
     for text, value in zip(texts, values, strict=True):
-        if np.isfinite(value) and not _is_float(text):
+        if np.isfinite(value) and not _USUAL.fullmatch(text):
             return [f"{name}: numbers with {taken}; {text!r} is read as {_plain(value)}."]
     return []
 
@@ -467,8 +516,29 @@ def _plain(value: Any) -> str:
     return str(value)[:10] if isinstance(value, np.datetime64) else f"{value:.12g}"
 
 
-def _all_numbers(texts: Sequence[str]) -> bool:
-    return bool(np.isfinite(NumberFormat().read(texts)).all())
+def _any_number(texts: Sequence[str]) -> bool:
+    return bool(np.isfinite(NumberFormat().read(list(texts))).any())
+
+
+def _missing(kind: str, n: int) -> NDArray[Any]:
+    """Missing values (n,) of a column of this kind."""
+    if kind == "date":
+        return np.full(n, np.datetime64("NaT", "us"))
+    return np.full(n, np.nan) if kind in ("number", "duration", "empty") else np.full(n, None, dtype=object)
+
+
+def _none_of_kind(name: str, texts: Sequence[str], kind: str) -> TableError:
+    return TableError(
+        f"kinds={{{name!r}: {kind!r}}}: column {name!r} has none, but {_shown(texts)}: leave it out of kinds"
+    )
+
+
+def _dated(name: str, texts: Sequence[str], dates: NDArray[Any], taken: DateFormat) -> list[str]:
+    """What to say of dates that are not written as year, month and day."""
+    for text, value in zip(texts, dates, strict=True):
+        if not np.isnat(value) and (taken.pattern != ISO or len(text) < len("2000-01-01")):
+            return [f"{name}: dates as {taken}; {text!r} is read as {_plain(value)}."]
+    return []
 
 
 def _as_text(cell: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["NumberFormat", "find_number_format", "looks_like_code"]
+__all__ = ["DECIMALS", "THOUSANDS", "NumberFormat", "find_number_format", "looks_like_code"]
 
 Array = NDArray[np.float64]
 
