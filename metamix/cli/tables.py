@@ -141,6 +141,7 @@ def read(
     import numpy as np
 
     from metamix.data.cells import column_kind
+    from metamix.data.cleaning import LEFT_OUT
     from metamix.data.frames import TableError
     from metamix.data.leaks import suspicious_columns
     from metamix.data.tables import check_classes, leave_out_rows, recognise_task, split_target
@@ -181,7 +182,14 @@ def read(
     cleaner = reading.cleaner(list(X.columns), decimal)
     about = f"{Path(table).name}: {len(X)} rows, {task} of {target}"
     about += f" ({y.nunique()} classes)." if task == "classification" else "."
-    readings = cleaner.fit(X)
+    try:
+        readings = cleaner.fit(X)
+    except TableError as error:
+        raise TableError(_as_options(str(error))) from None
+    if all(one.kind in LEFT_OUT for one in readings.readings_):
+        raise TableError(
+            f"{table} has no column left to predict {target!r} from: {' '.join(map(_as_options, readings.notes_))}"
+        )
     with told([]):
         leaks = suspicious_columns(readings.transform(X), y.to_numpy(), classes=task == "classification")
     lines = [about, *column_lines(readings.report(X)), *lines, *readings.notes_, *leaks]

@@ -35,8 +35,8 @@ WORDS = 4
 #: Levels of a category that are remembered, to tell unseen ones.
 MOST_LEVELS = 10_000
 
-_UNNAMED = re.compile(r"^(Unnamed: \d+|level_\d+|index)?$", re.IGNORECASE)
-_IDENTIFIER = re.compile(r"(^|[_\s-])(id|uuid|guid|key)$", re.IGNORECASE)
+_UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)?|column\.\d+|level_\d+|\.\.\.\d+|X|[Ii]ndex)?")
+_IDENTIFIER = re.compile(r"(^|[_\s-])(?i:id|uuid|guid)$|[a-z](Id|ID)$")
 #: Numbers as they are usually written; others, such as 007 or 1E5, may be codes, and reading them as numbers is said.
 _USUAL = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]\d+)?")
 _TRUTH = {"true": True, "false": False}
@@ -245,6 +245,11 @@ class TableCleaner(BaseEstimator):
             raise TableError(f"missing={self.missing!r}: a list such as [{self.missing!r}] would do")
         if self.decimal not in (None, *DECIMALS):
             raise TableError(f"decimal={self.decimal!r}: '.' or ',' would do")
+        if self.date_format is not None:
+            try:
+                pd.to_datetime(pd.Series(["2000-01-01"]), format=self.date_format, errors="coerce")
+            except (TypeError, ValueError) as error:
+                raise TableError(f"date_format={self.date_format!r}: {error}; '%d.%m.%Y' would do") from None
         if self.thousands is not None and (self.thousands not in THOUSANDS or self.decimal in (None, self.thousands)):
             raise TableError(
                 f"thousands={self.thousands!r}, decimal={self.decimal!r}: two different marks would do, such as "
@@ -286,7 +291,7 @@ class TableCleaner(BaseEstimator):
         number, other_number = find_number_format(texts, counts, self.decimal, self.thousands)
         values = number.read(texts)
         share = float(np.isfinite(values) @ counts) / total
-        if wanted == "number" or (wanted is None and share >= SHARE and not looks_like_code(texts)):
+        if wanted == "number" or (wanted is None and share >= SHARE and not looks_like_code(texts, counts)):
             if not np.isfinite(values).any():
                 raise _none_of_kind(name, texts, "number")
             kind = None if wanted else _kind_left_out(name, text.spread(values, np.nan))
@@ -315,7 +320,7 @@ class TableCleaner(BaseEstimator):
     def _words(self, name: str, text: _Text, partly: tuple[float, str]) -> ColumnReading:
         texts, counts = text.texts, text.counts
         notes = []
-        if partly[0] >= HALF and not looks_like_code(texts):
+        if partly[0] >= HALF and not looks_like_code(texts, counts):
             kind = partly[1].rstrip("s")
             notes.append(
                 f"{name}: {100 * partly[0]:.0f} % of the values are {partly[1]}, too few to take the others as "
@@ -324,7 +329,7 @@ class TableCleaner(BaseEstimator):
         words = float(np.array([one.count(" ") + 1 for one in texts]) @ counts) / counts.sum()
         distinct = len(texts) == counts.sum() >= FEWEST_IDENTIFIERS
         if distinct and words == 1 and (text.codes >= 0).all():
-            return ColumnReading(name, "identifier", notes=(_left_out(name, "identifier"),))
+            return ColumnReading(name, "identifier", notes=(_left_out(name, "identifier", is_number=False),))
         kind = "text" if words >= WORDS and len(texts) > HALF * counts.sum() else "category"
         return ColumnReading(name, kind, levels=text.levels, notes=tuple(notes))
 
@@ -363,8 +368,7 @@ class TableCleaner(BaseEstimator):
 
     def _read_native(self, one: ColumnReading, column: Any, kind: str) -> tuple[Any, list[str]]:
         if kind == "date":
-            aware = getattr(column.dtype, "tz", None) or getattr(column.dtype, "time_zone", None)
-            return (_utc(column) if aware else None), []
+            return _utc(column), []
         if kind != "number":
             return None, []
         values = self._numbers(column)
@@ -374,23 +378,24 @@ class TableCleaner(BaseEstimator):
         return None, []
 
     def _read_words(self, one: ColumnReading, column: Any, kind: str) -> tuple[Any, list[str]]:
-        if kind == "category":
-            return None, []
         text = self._text(column)
         unseen = np.array([item not in set(one.levels) for item in text.texts], dtype=bool)
         if len(one.levels) < MOST_LEVELS and unseen.any() and not _any_number(one.levels):
             strange = [item for item, new in zip(text.texts, unseen, strict=True) if new]
-            if kind != "text":
+            if kind not in ("text", "category"):
                 raise _another_kind(one, f"{kind}s such as {strange[0]!r}")
             numbers = [item for item in strange if _any_number([item])]
             if numbers:
                 raise _another_kind(one, f"numbers such as {numbers[0]!r}")
+        notes = _unseen(one, text, unseen) if one.kind == "category" else []
+        if kind == "category":
+            return None, notes
         values = text.spread(np.array([*text.texts], dtype=object), None)
         if kind == "text":  # a column without blanks around its texts stays as it is
             cells = column if isinstance(column, np.ndarray) or is_pandas(column, "Series") else column.to_list()
             if not bool((np.asarray(cells, dtype=object) != values).any()):
-                return None, []
-        return values, []
+                return None, notes
+        return values, notes
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Fit and transform."""
@@ -462,15 +467,16 @@ def _kind_left_out(name: str, values: NDArray[np.float64] | None) -> str | None:
     """Return "index" for a column that counts the rows, "identifier" for whole numbers that differ, by their names."""
     if values is None or len(values) < 2 or not np.isfinite(values).all():
         return None
-    if _UNNAMED.match(name) and (np.diff(values) == 1).all() and values[0] in (0, 1):
+    if _UNNAMED.fullmatch(name) and (np.diff(values) == 1).all() and values[0] in (0, 1):
         return "index"
     whole = len(values) >= FEWEST_IDENTIFIERS and (values % 1 == 0).all() and len(np.unique(values)) == len(values)
     return "identifier" if whole and _IDENTIFIER.search(name) else None
 
 
-def _left_out(name: str, kind: str) -> str:
+def _left_out(name: str, kind: str, *, is_number: bool = True) -> str:
     why = "counts the rows" if kind == "index" else "has another value in every row"
-    return f"{name or 'the column without a name'}: {why}; it is left out. kinds={{{name!r}: 'number'}} keeps numbers."
+    keep = "number" if is_number else "category"
+    return f"{name or 'the column without a name'}: {why}; it is left out. kinds={{{name!r}: {keep!r}}} keeps it."
 
 
 def _shown(texts: Sequence[str], most: int = 3) -> str:
@@ -550,7 +556,10 @@ def _as_text(cell: Any) -> str:
 def numbers_as_they_are(column: Any) -> NDArray[np.float64]:
     """Numbers (n,) of a numeric column, infinite ones too; missing as NaN."""
     if is_pandas(column, "Series"):
-        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        try:
+            return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        except OverflowError:
+            raise TableError(f"column {str(column.name)!r} holds numbers too large for 64 bits") from None
     import narwhals as nw
 
     return np.asarray(column.cast(nw.Float64).to_numpy())
@@ -571,9 +580,29 @@ def _another_kind(one: ColumnReading, found: str) -> TableError:
     )
 
 
-def _utc(column: Any) -> Any:
-    values = column.dt.tz_convert("UTC") if is_pandas(column, "Series") else column.dt.convert_time_zone("UTC")
-    return dates_of(values)
+def _utc(column: Any) -> NDArray[Any] | None:
+    """Dates with a time zone in UTC, (n,); None where no date has one."""
+    if not is_pandas(column, "Series"):
+        aware = getattr(column.dtype, "time_zone", None)
+        return dates_of(column.dt.convert_time_zone("UTC")) if aware else None
+    if (
+        str(getattr(column.dtype, "kind", "")) == "M"
+        and getattr(column.dtype, "tz", None) is None
+        and not hasattr(column.dtype, "pyarrow_dtype")
+    ):
+        return None
+    return np.asarray(pd.to_datetime(column, utc=True).dt.tz_localize(None).to_numpy().astype("M8[us]"))
+
+
+def _unseen(one: ColumnReading, text: _Text, unseen: NDArray[np.bool_]) -> list[str]:
+    """What to say of values that training did not have."""
+    if not unseen.any() or len(one.levels) >= MOST_LEVELS:
+        return []
+    count, total = int(text.counts[unseen].sum()), int(text.counts.sum())
+    new = [item for item, is_new in zip(text.texts, unseen, strict=True) if is_new]
+    return [
+        f"{one.name}: {count} of {total} values {'was' if count == 1 else 'were'} not seen in training ({_shown(new)})."
+    ]
 
 
 def _with_columns(X: Any, columns: Mapping[str, Any]) -> Any:

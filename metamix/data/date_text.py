@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -14,12 +13,16 @@ from numpy.typing import NDArray
 __all__ = ["ISO", "DateFormat", "find_date_format"]
 
 ISO = "ISO8601"
-DAYS = ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%y", "%m/%d/%y",
-        "%d/%m/%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%d-%b-%Y", "%d-%b-%y")  # fmt: skip
+DAYS = (
+    "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%y", "%m/%d/%y",
+    "%d/%m/%y", "%y/%m/%d", "%d-%m-%y", "%y-%m-%d", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y",
+    "%d-%b-%Y", "%d-%b-%y", "%d%b%Y", "%Y-%b-%d", "%d. %B %Y", "%b-%y", "%m/%Y",
+)  # fmt: skip
 TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S %z", " %H:%M %z")
 #: Formats are first tried on so many values.
-FIRST = 20
-_MAY_BE_DATE = re.compile(r"\d[^\d]{1,10}\d|[A-Za-z]{3}.*\d")
+FIRST = 40
+#: Lengths of texts that may be dates.
+SHORTEST, LONGEST = 6, 40
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,11 @@ def find_date_format(
     """
     if pattern is not None:
         return DateFormat(pattern), None
-    if not any(map(_MAY_BE_DATE.search, texts[:FIRST])):
+    some = [texts[i] for i in np.linspace(0, len(texts) - 1, min(FIRST, len(texts))).astype(int)]
+    if not any(map(_may_be_date, some)):
         return DateFormat(ISO), None
     patterns = [ISO, *(day + time for time, day in product(TIMES, DAYS))]
-    tried = [one for one in map(DateFormat, patterns) if not np.isnat(one.read(texts[:FIRST])).all()]
+    tried = [one for one in map(DateFormat, patterns) if not np.isnat(one.read(some)).all()]
     if not tried:
         return DateFormat(ISO), None
     values = [one.read(texts) for one in tried]
@@ -91,3 +95,7 @@ def find_date_format(
     known = ~np.isnat(values[best])
     rivals = [i for i in np.flatnonzero(read == read[best]) if (values[i][known] != values[best][known]).any()]
     return tried[best], tried[rivals[0]] if rivals else None
+
+
+def _may_be_date(text: str) -> bool:
+    return SHORTEST <= len(text.strip()) <= LONGEST and sum(c.isdigit() for c in text) > 1

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import os
 import sys
 from collections import Counter
@@ -36,6 +37,8 @@ BOMS = {
 }  # fmt: skip
 #: More control characters than this share are no text.
 RUBBISH = 0.01
+#: With more zeros than this share of its first bytes a file is UTF-16.
+ZEROS = 0.3
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def _typed(path: str, content: bytes, ending: str, sheet: str | None) -> pd.Data
             return pd.read_feather(data)
         if ending == ".xlsx":
             return pd.read_excel(data, sheet_name=0 if sheet is None else sheet, keep_default_na=False, na_values=[""])
-        return pd.DataFrame([json.loads(line) for line in content.decode("utf-8-sig").splitlines() if line.strip()])
+        return pd.DataFrame([json.loads(line) for line in content.decode("utf-8-sig").split("\n") if line.strip()])
     except ImportError as error:
         needed = "openpyxl" if ending == ".xlsx" else "pyarrow"
         raise TableError(f"reading {path} needs {needed}: pip install {needed}") from error
@@ -160,19 +163,27 @@ def _from_text(path: str, content: bytes, separator: str | None, encoding: str |
     if first.lower().startswith("sep=") and len(first) == 5:
         separator, text, started = separator or first[4], rest, 1
     try:
-        separator, skipped, header = _layout(text, separator)
+        layout = _layout(text, separator)
     except csv.Error as error:
         raise TableError(f"{path} is not a table ({_first_line(error)})") from None
+    separator, skipped = layout.separator, layout.skipped
+    if len(layout.names) > 1 and all(map(_is_number, layout.names)):
+        raise TableError(
+            f"{path} has no header: its columns would be called {listed(layout.names)}. A first line with the names of "
+            "the columns is needed; if it has one, give the separator"
+        )
     if skipped:
         shown = text.split("\n", 1)[0].strip()
         notes.append(f"{skipped} line(s) before the header were left out, the first of which is {shown[:60]!r}.")
-    names, renamed = _distinct(header)
+    names, renamed = _distinct(layout.names)
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     rows: list[list[str]] = []
     try:
         for record in reader:
             if not record or reader.line_num <= skipped:
                 continue
+            if len(record) > len(names) and not any(record[len(names) :]):
+                record = record[: len(names)]
             if len(record) != len(names) and rows:
                 fields = f"{len(record)} fields, the header has {len(names)}"
                 raise TableError(f"{path} is not a table: line {reader.line_num + started} has {fields}")
@@ -187,17 +198,22 @@ def _decode(path: str, content: bytes, encoding: str | None) -> tuple[str, list[
     """The text of a file, and what was noticed."""
     notes: list[str] = []
     found = encoding or next((name for bom, name in BOMS.items() if content.startswith(bom)), None)
+    if found is None and content[:200].count(0) > ZEROS * len(
+        content[:200]
+    ):  # of Latin letters every other byte is zero
+        found = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
     try:
         text = content.decode(found or "utf-8")
         if found not in (None, encoding, "utf-8-sig"):
             notes.append(f"The file is in {found.upper()}.")
-    except LookupError:
-        raise TableError(f"there is no encoding {encoding!r}: utf-8, utf-16 and latin-1 are some") from None
-    except UnicodeDecodeError as error:
+    except (LookupError, ValueError) as error:
+        if not isinstance(error, UnicodeDecodeError):
+            raise TableError(f"there is no encoding {encoding!r}: utf-8, utf-16 and latin-1 are some") from None
         if found is not None:
             raise TableError(f"{path} is not text in {found} ({error.reason} at byte {error.start})") from None
         text = content.decode("cp1252", errors="replace")
         notes.append("The file is not UTF-8 and was read as Latin-1 (Windows-1252); another encoding can be given.")
+    text = text.lstrip("\ufeff").rstrip("\x1a")  # a mark of the encoding; the end of a file, as DOS wrote it
     sample = text[:100_000]
     odd = sum(1 for c in sample if (c < " " and c not in "\t\n\r\f\v") or c in "\ufffd\x7f")
     if odd > RUBBISH * len(sample):
@@ -205,12 +221,23 @@ def _decode(path: str, content: bytes, encoding: str | None) -> tuple[str, list[
     return text.replace("\r\n", "\n").replace("\r", "\n"), notes
 
 
-def _layout(text: str, separator: str | None) -> tuple[str, int, list[str]]:
-    """Separator, number of lines before the header, and the header.
+@dataclass(frozen=True)
+class _Layout:
+    """How a text file is laid out: its separator, the lines before the header, and the names in the header."""
+
+    share: float
+    fields: int
+    separator: str
+    skipped: int
+    names: list[str]
+
+
+def _layout(text: str, separator: str | None) -> _Layout:
+    """The layout that most of the first records have.
 
     Of a table most records have as many fields as the header; lines before it have fewer.
     """
-    best: tuple[float, int, str, int, list[str]] | None = None
+    best: _Layout | None = None
     for one in SEPARATORS if separator is None else [separator]:
         reader = csv.reader(io.StringIO(text), delimiter=one, skipinitialspace=True)
         lines, records = [], []
@@ -221,18 +248,49 @@ def _layout(text: str, separator: str | None) -> tuple[str, int, list[str]]:
         if not counts:
             continue
         fields, times = max(counts.items(), key=lambda item: (item[1], item[0]))
-        header = next(i for i, record in enumerate(records) if len(record) == fields)
-        names = records[header]
-        if header and fields > 2 and len(records[header - 1]) == fields - 1:  # row names have no name, as R writes them
-            header -= 1
-            names = ["", *records[header]]
-        skipped = lines[header - 1] if header else 0
-        found = (times / sum(counts.values()) if fields > 1 else 0.0, fields, one, skipped, names)
-        if best is None or found[:2] > best[:2]:
+        share = times / sum(counts.values()) if fields > 1 else 0.0
+        header, names = _header(records, fields)
+        found = _Layout(share, fields, one, lines[header - 1] if header else 0, names)
+        if best is None or (found.share, found.fields) > (best.share, best.fields):
             best = found
     if best is None:
         raise csv.Error("it has no lines")
-    return best[2], best[3], best[4]
+    return best
+
+
+def _header(records: list[list[str]], fields: int) -> tuple[int, list[str]]:
+    """Position of the header, and the names in it, of which there may be fewer than `fields`."""
+    body = [record for record in records if len(record) == fields]
+    position = next(i for i, record in enumerate(records) if len(record) == fields)
+    while position + 1 < len(records) and len(records[position + 1]) == fields and _is_title(records[position]):
+        position += 1
+    empty = next((j for j in range(fields) if any(record[-1 - j] for record in body)), fields)  # columns at the end
+    for i, record in enumerate(records[:position]):
+        names = [] if _is_title(record) else _without_end(record)
+        if 1 < len(names) == fields - empty:  # separators at the end of rows, or of the header
+            return i, names
+        if 1 < len(names) == fields - 1 and i == position - 1 and _are_row_names([one[0] for one in body]):
+            return i, ["", *names]  # row names have no name, as R writes them
+    return position, records[position]
+
+
+def _is_title(record: list[str]) -> bool:
+    """Whether a line has as many fields as the table, and is not the header: a comment, or nearly empty."""
+    named = sum(1 for name in record if name)
+    return not named or record[0].startswith("#") or (len(record) > 2 and named <= len(record) / 2)
+
+
+def _without_end(record: list[str]) -> list[str]:
+    """A record without empty fields at its end."""
+    while record and not record[-1]:
+        record = record[:-1]
+    return record
+
+
+def _are_row_names(texts: list[str]) -> bool:
+    """Whether texts are no numbers, or count the rows."""
+    numbers = [text for text in texts if text.isdigit()]
+    return not numbers or [int(text) for text in numbers] == list(range(int(numbers[0]), int(numbers[0]) + len(texts)))
 
 
 def _distinct(header: list[Any]) -> tuple[list[str], list[str]]:
@@ -252,6 +310,13 @@ def _distinct(header: list[Any]) -> tuple[list[str], list[str]]:
 def _clean_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     names, notes = _distinct(list(frame.columns))
     return frame.set_axis(names, axis=1).reset_index(drop=True), tuple(notes)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(math.isfinite(float(text)))
+    except ValueError:
+        return False
 
 
 def _near_file(path: Path) -> str:

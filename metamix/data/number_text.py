@@ -21,16 +21,20 @@ DECIMALS = (".", ",")
 THOUSANDS = ("", ",", ".", " ", "'")
 #: A unit in letters, such as km, is one if at least so much of the column has it.
 SHARE_WITH_UNIT = 0.95
+#: With zeros in front of so many whole numbers a column holds codes.
+SHARE_OF_CODES = 0.02
+#: Units of one letter; others have two letters at least, so that 12B is none.
+SHORT_UNITS = {"m", "g", "s", "h", "l"}
 #: So many distinct values with a mark before three digits are no coincidence.
 FEWEST_GROUPED = 5
 
 _PARTS = re.compile(
-    r"""(?P<open>\()?\s*(?P<sign>[+-]?)\s*(?P<before>[^\d\s().,+-]{0,4}?)\s*(?P<inner>[+-]?)
+    r"""(?P<open>\()?\s*(?P<sign>[+-]?)\s*(?P<before>[^\d\s().,+-]{0,4}?)(?P<gap>\s*)(?P<inner>[+-]?)
         (?P<digits>[.,]?\d[\d.,'\ ]*(?:[eE][+-]?\d+)?)
         \s*(?P<after>[^\d().,+-]{0,12}?)\s*(?P<close>\))?$""",
     re.VERBOSE,
 )
-_CODE = re.compile(r"0\d{2,}")
+_CODE = re.compile(r"0\d+")
 _DIGIT = re.compile(r"(?<!\d)[1-9]|(?<=[\d.,])\d")
 
 
@@ -90,6 +94,8 @@ class NumberFormat:
             return np.nan
         plain = digits.replace(self.thousands, "") if self.thousands else digits
         value = float(plain.replace(self.decimal, "."))
+        if not np.isfinite(value):  # too large
+            return np.nan
         negative = parts["open"] is not None or "-" in parts["sign"] + parts["inner"]
         return (-value if negative else value) / (100 if self.unit == "%" else 1)
 
@@ -172,16 +178,18 @@ def _looks_grouped(digits: Sequence[tuple[str, int]]) -> bool:
     return bool(whole) and max(map(len, whole)) <= 3 and marked >= FEWEST_GROUPED
 
 
-def looks_like_code(texts: Sequence[str]) -> bool:
-    """Whether digits are a code, such as a postal code: of one length, some with zeros in front.
+def looks_like_code(texts: Sequence[str], counts: NDArray[np.intp]) -> bool:
+    """Whether most values are digits, and not few of these have zeros in front, as postal codes have.
 
     Examples
     --------
-    >>> looks_like_code(["01234", "56789"]), looks_like_code(["0.5", "10"])
+    >>> two = np.ones(2, dtype=int)
+    >>> looks_like_code(["01234", "56789"], two), looks_like_code(["0.5", "10"], two)
     (True, False)
     """
-    digits = all(text.isdigit() for text in texts)
-    return digits and len({len(text) for text in texts}) == 1 and any(map(_CODE.match, texts))
+    digits = np.array([text.isdigit() for text in texts]) @ counts
+    codes = np.array([bool(_CODE.fullmatch(text)) for text in texts]) @ counts
+    return bool(2 * digits > counts.sum() and codes >= SHARE_OF_CODES * digits)
 
 
 def _parts(text: str) -> re.Match[str] | None:
@@ -209,10 +217,16 @@ def _common_unit(parts: Sequence[re.Match[str] | None], counts: NDArray[np.intp]
     if not named:
         return ""
     unit = max(named, key=lambda one: (named[one], one))
-    symbol = unit == "%" or any(unicodedata.category(c) == "Sc" for c in unit)
-    return unit if symbol or named[unit] >= SHARE_WITH_UNIT * counts.sum() else ""
+    return unit if unit == "%" or _is_symbol(unit) or named[unit] >= SHARE_WITH_UNIT * counts.sum() else ""
 
 
 def _may_be_unit(parts: re.Match[str]) -> bool:
-    before = parts["before"]
-    return not before or any(unicodedata.category(c) == "Sc" for c in before) or bool(re.fullmatch("[A-Z]{3}", before))
+    before, after = parts["before"], parts["after"].strip()
+    if before:  # SKU1234 is no amount of a currency SKU
+        return _is_symbol(before) or bool(re.fullmatch("[A-Z]{3}", before) and parts["gap"])
+    return not after or after == "%" or _is_symbol(after) or len(after) > 1 or after in SHORT_UNITS
+
+
+def _is_symbol(unit: str) -> bool:
+    """Whether a unit has the symbol of a currency."""
+    return any(unicodedata.category(c) == "Sc" for c in unit)

@@ -22,8 +22,8 @@ from sklearn.utils.validation import has_fit_parameter
 
 from metamix.data.row_keys import content_order
 from metamix.data.tables import take_rows
-from metamix.fitting.calibration import calibrate
 from metamix.fitting.class_labels import Fit, align_classes, fit_to_labels, is_frozen
+from metamix.fitting.decision_calibration import calibrate
 from metamix.fitting.device_placement import Placement, move_to_cpu
 from metamix.fitting.early_stopping import stop_early, without_wrappers
 from metamix.fitting.fitted import FittedExpert, PerTarget

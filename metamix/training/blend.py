@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from metamix.data.gate_features import StackColumns
 from metamix.fitting.out_of_fold import Failure
 from metamix.recombination import combine, keep_top
-from metamix.training.calibration import Calibration
 from metamix.training.prediction import Combination, admissible
+from metamix.training.recalibration import Calibration
 from metamix.training.variance import ColumnVariance
 from metamix.training.verdict import Verdict
 

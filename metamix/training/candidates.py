@@ -17,12 +17,12 @@ from metamix.fitting import Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.recombination import combine, keep_top, posterior
 from metamix.training.blend import TargetBlend
-from metamix.training.calibration import Calibration, fit_calibration
 from metamix.training.error_correlation import headroom
 from metamix.training.final import FinalChoices
 from metamix.training.gate_fitting import FittedGate, GateFitting, select_gate
 from metamix.training.losses import Deviance, LogScore, SquaredError
 from metamix.training.prediction import admissible
+from metamix.training.recalibration import Calibration, fit_calibration
 from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss
 from metamix.training.stacking import EstimatorStack
 from metamix.training.variance import ColumnVariance, fit_column_variance

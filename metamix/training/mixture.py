@@ -21,11 +21,11 @@ from metamix.fitting import FitSession, FoldAverage, Problem
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.progress import Event, emit
 from metamix.recombination import combine, keep_top, posterior
-from metamix.training.calibration import Calibration, fit_calibration
 from metamix.training.expert_types import best_single, choose_types
 from metamix.training.gate_fitting import FittedGate, GateFitting, fit_responsibilities, select_gate
 from metamix.training.losses import LogScore, SquaredError, target_units
 from metamix.training.prediction import Combination, admissible
+from metamix.training.recalibration import Calibration, fit_calibration
 from metamix.training.regime_search import (
     SearchSettings,
     capacity_of,

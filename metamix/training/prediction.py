@@ -16,7 +16,7 @@ from metamix.data.tables import n_rows, take_rows
 from metamix.derivatives import NoGradientError, gate_gradient, gradient, mixture_gradient, top_gradient
 from metamix.distributions import cdf, central_levels, quantile, quantile_by_row, sample
 from metamix.recombination import combine, keep_top, posterior, spread, variance_parts
-from metamix.training.calibration import Calibration, Moments, calibrated_moments
+from metamix.training.recalibration import Calibration, Moments, calibrated_moments
 
 __all__ = ["Combination", "TargetPrediction", "admissible"]
 

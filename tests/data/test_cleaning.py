@@ -143,6 +143,35 @@ def test_the_value_of_a_row_does_not_depend_on_the_rows_beside_it(cells, row):
     np.testing.assert_array_equal(together.iloc[row], alone.iloc[0])
 
 
+def test_values_that_training_did_not_have_are_counted():
+    cleaner = TableCleaner().fit(pd.DataFrame({"city": ["Rome", "Oslo"] * 5}))
+    for column in (["Bern", "Rome", "Bern"], pd.Categorical(["Bern", "Rome", "Bern"])):
+        with pytest.warns(TableWarning, match=r"2 of 3 values were not seen in training \('Bern'\)"):
+            cleaner.transform(pd.DataFrame({"city": column}))
+    with pytest.raises(TableError, match="numbers such as '1'"):
+        cleaner.transform(pd.DataFrame({"city": pd.Categorical([1, 0])}))
+
+
+def test_postal_codes_with_odd_cells_are_categories():
+    codes = ["01234", "56789", "99999"] * 20
+    for odd in (["?", "?"], ["K1A 0B1"], ["01234-5678"], ["1234"]):
+        assert TableCleaner().fit(pd.DataFrame({"zip": codes + odd})).readings_[0].kind == "category"
+
+
+@pytest.mark.parametrize("texts", [["SKU1234", "SKU77"], ["1a", "2a"], ["12B", "13B"], ["47.37 N", "1.5 N"]])
+def test_codes_with_letters_are_no_numbers_with_a_unit(texts):
+    assert TableCleaner().fit(pd.DataFrame({"code": texts * 9})).readings_[0].kind == "category"
+
+
+def test_numbers_that_overflow_are_missing():
+    frame = pd.DataFrame({"a": ["1e400", *map(str, range(20))]})
+    cleaner = TableCleaner().fit(frame)
+    assert np.flatnonzero(cleaner.transform(frame)["a"].isna()).tolist() == [0]
+    assert "'1e400'" in cleaner.notes_[0]
+    with pytest.raises(TableError, match="'a' holds numbers too large"):
+        TableCleaner().fit(pd.DataFrame({"a": [10**400, 1]}))
+
+
 def test_columns_that_are_left_out_may_be_absent_later():
     frame = pd.DataFrame({"Unnamed: 0": range(30), "id": [f"x{i}" for i in range(30)], "area": np.arange(30.0)})
     cleaner = TableCleaner().fit(frame)
@@ -211,11 +240,15 @@ def test_missing_values_are_missing_in_columns_of_numbers_too():
 
 
 def test_what_may_be_a_code_is_said_where_it_is_read_as_a_number_or_a_date():
-    frame = pd.DataFrame({"part": ["2001-11", "2002-07"] * 9, "code": ["1E5", "2E7"] * 9, "room": ["007", "12"] * 9})
+    frame = pd.DataFrame(
+        {"part": ["2001-11", "2002-07"] * 9, "code": ["1E5", "2E7"] * 9, "room": ["007", *map(str, range(100, 117))]}
+    )
     notes = " ".join(TableCleaner().fit(frame).notes_)
     assert "part: dates as ISO8601; '2001-11' is read as 2001-11-01." in notes
     assert "'1E5' is read as 100000." in notes
-    assert "'007' is read as 7." in notes
+    assert "'007'" not in notes, "rooms are codes"
+    few = pd.DataFrame({"room": ["007", *map(str, range(100, 200))]})
+    assert "'007' is read as 7." in TableCleaner().fit(few).notes_[0]
     usual = pd.DataFrame({"a": ["1.5", "-2e-07", "3e+10", "0.5", "0"], "d": ["2020-01-01"] * 5})
     assert TableCleaner().fit(usual).notes_ == []
 
@@ -263,8 +296,11 @@ def test_dates_with_a_time_zone_are_instants():
     cleaner = TableCleaner().fit(frame)
     expected = berlin.tz_convert("UTC").tz_localize(None)
     for zone in ("Europe/Berlin", "UTC", "Asia/Tokyo"):
-        found = cleaner.transform(pd.DataFrame({"sold": berlin.tz_convert(zone)}))["sold"]
-        np.testing.assert_array_equal(found.to_numpy("M8[us]"), expected.to_numpy("M8[us]"))
+        there = berlin.tz_convert(zone)
+        arrow = pd.Series(there.as_unit("us")).astype(pd.ArrowDtype(pa.timestamp("us", tz=zone)))
+        for column in (there, pd.Series(there, dtype=object), pd.Series(there.to_pydatetime(), dtype=object), arrow):
+            found = cleaner.transform(pd.DataFrame({"sold": column}))["sold"]
+            np.testing.assert_array_equal(found.to_numpy("M8[us]"), expected.to_numpy("M8[us]"))
 
 
 def test_columns_without_surprises_stay_as_they_are():

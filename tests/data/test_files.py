@@ -139,3 +139,35 @@ def test_row_names_without_a_name_in_the_header_are_a_column(tmp_path):
     table = read_file(written(tmp_path / "a.csv", 'area,price\n"1",5,6\n"2",7,8\n"3",9,9\n'))
     assert list(table.frame.columns) == ["", "area", "price"]
     assert table.frame["area"].tolist() == ["5", "7", "9"]
+
+
+HOUSES = {"area": ["5", "7", "9"], "price": ["6", "8", "4"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "area,price\n5,6,\n7,8,\n9,4,\n",  # a separator at the end of rows
+        "area,price,\n5,6\n7,8\n9,4\n",  # or of the header
+        "area,price,,\n5,6,,\n7,8,,\n9,4,,\n",
+        ",,\narea,price,\n5,6,\n7,8,\n9,4,\n",
+        "# units: m, EUR\narea,price\n5,6\n7,8\n9,4\n",  # a comment with as many fields
+        "\ufeffarea,price\n5,6\n7,8\n9,4\n",
+        "area,price\n5,6\n7,8\n9,4\n\x1a",
+    ],
+)
+def test_the_header_is_found_and_no_column_is_shifted(tmp_path, text):
+    frame = read_file(written(tmp_path / "a.csv", text), encoding="utf-8").frame
+    assert {name: column for name, column in frame.to_dict("list").items() if any(column)} == HOUSES
+
+
+def test_utf_16_without_a_mark_is_recognised(tmp_path):
+    for encoding in ("utf-16-le", "utf-16-be"):
+        table = read_file(written(tmp_path / "a.csv", "area,price\n5,6\n7,8\n9,4\n", encoding))
+        assert table.frame.to_dict("list") == HOUSES
+
+
+@pytest.mark.parametrize("text", ["1.5,2\n3,4\n5,6\n", "a\n0,5\n1,5\n2,25\n", "a,b\n1,5,2\n2,5,3\n7,5,4\n"])
+def test_a_file_whose_rows_do_not_fit_its_header_is_refused(tmp_path, text):
+    with pytest.raises(TableError, match=r"has no header|is not a table"):
+        read_file(written(tmp_path / "a.csv", text))

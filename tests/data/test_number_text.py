@@ -78,10 +78,12 @@ def test_units_in_letters_are_units_only_if_nearly_all_values_have_them():
     assert np.isnan(read(["$5", "$6", "7 €"])[2]), "a second currency is no number"
 
 
-def test_codes_have_zeros_in_front_and_one_length():
-    assert looks_like_code(["01067", "80331"])
-    assert not looks_like_code(["1067", "80331"])
-    assert not looks_like_code(["0.5", "1.5"])
+def test_codes_have_zeros_in_front():
+    ones = np.ones(2, dtype=int)
+    assert looks_like_code(["01067", "80331"], ones)
+    assert not looks_like_code(["1067", "80331"], ones)
+    assert not looks_like_code(["0.5", "1.5"], ones)
+    assert not looks_like_code(["007", "12"], np.array([1, 999]))
 
 
 @given(

@@ -8,7 +8,7 @@ from sklearn.linear_model import LinearRegression
 
 from metamix import MixtureRegressor
 from metamix.gates import SoftmaxGate
-from metamix.training.calibration import Calibration, calibrated_moments, fit_calibration
+from metamix.training.recalibration import Calibration, calibrated_moments, fit_calibration
 
 FAST = {"gate": SoftmaxGate(penalty=0.1), "random_state": 0, "cv": 3}
 
