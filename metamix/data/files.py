@@ -262,11 +262,11 @@ def _header(records: list[list[str]], fields: int) -> tuple[int, list[str]]:
     """Position of the header, and the names in it, of which there may be fewer than `fields`."""
     body = [record for record in records if len(record) == fields]
     position = next(i for i, record in enumerate(records) if len(record) == fields)
-    while position + 1 < len(records) and len(records[position + 1]) == fields and _is_title(records[position]):
+    while position + 1 < len(records) and _is_title(records[position], records[position + 1]):
         position += 1
     empty = next((j for j in range(fields) if any(record[-1 - j] for record in body)), fields)  # columns at the end
     for i, record in enumerate(records[:position]):
-        names = [] if _is_title(record) else _without_end(record)
+        names = [] if _is_title(record, records[i + 1]) else _without_end(record)
         if 1 < len(names) == fields - empty:  # separators at the end of rows, or of the header
             return i, names
         if 1 < len(names) == fields - 1 and i == position - 1 and _are_row_names([one[0] for one in body]):
@@ -274,10 +274,10 @@ def _header(records: list[list[str]], fields: int) -> tuple[int, list[str]]:
     return position, records[position]
 
 
-def _is_title(record: list[str]) -> bool:
-    """Whether a line has as many fields as the table, and is not the header: a comment, or nearly empty."""
-    named = sum(1 for name in record if name)
-    return not named or record[0].startswith("#") or (len(record) > 2 and named <= len(record) / 2)
+def _is_title(record: list[str], following: list[str]) -> bool:
+    """Whether a line is a comment, or has far fewer fields that are not empty than it could, and than the next one."""
+    named, then = (sum(1 for field in one if field) for one in (record, following))
+    return (bool(record) and record[0].startswith("#")) or (named < then and 2 * named <= len(record))
 
 
 def _without_end(record: list[str]) -> list[str]:

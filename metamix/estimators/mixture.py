@@ -15,7 +15,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.folds import make_folds, repeatable
-from metamix.data.tables import is_frame, n_rows
+from metamix.data.tables import n_rows
 from metamix.engines import current_engine
 from metamix.estimators.coefficients import coefficient_frame
 from metamix.estimators.resolution import (
@@ -36,6 +36,7 @@ from metamix.estimators.validation import (
     check_rows,
     check_weights,
     check_X,
+    clean_X,
     warn_of_failures,
     warn_of_lost_regimes,
 )
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
+
+
+#: What a mixture knows of the X that it was fitted to.
+OF_INPUT = ("n_features_in_", "feature_names_in_", "_input_tags", "_array_of_numbers", "cleaner_")
 
 
 class Mixture(TransformerMixin, BaseEstimator, ABC):
@@ -188,7 +193,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         Parameters
         ----------
         X : array, sparse matrix or data frame of shape (n, d)
-            Reaches each expert untouched, but for columns of text that are numbers or dates; see `columns`.
+            Reaches each expert as it is, but for what `columns` says: text that is numbers or dates is converted, an
+            index and identifiers are left out.
         y : array-like of shape (n,); numbers also (n, T), one gate per target over shared experts
         sample_weight : array-like of shape (n,), optional
         groups : array-like of shape (n,), optional
@@ -209,7 +215,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         n_stacks = sum(stack is not None for stack in self._likelihood_and_stacks()[1:])
         check_top_k(self.top_k, most_gate_columns(self, len(named), n_stacks))
         self._input_tags = input_tags([expert for _, expert in named], gates, self.gate_features)
-        X = check_X(self, self._clean(X, reset=True), reset=True)
+        X = check_X(self, clean_X(self, X, reset=True), reset=True)
         target, n_classes = self._check_target(y)
         groups = check_rows(X, target, groups)
         classes = None if n_classes is None else self.classes_
@@ -299,14 +305,10 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     def _face(self, fitted: FittedMixture) -> Mixture:
         """An estimator around a mixture that is fitted already."""
-        face = type(self)(**{**self.get_params(deep=False), "specialize": True})
-        for name in ("n_features_in_", "feature_names_in_", "_input_tags", "cleaner_"):
-            if hasattr(self, name):
-                setattr(face, name, getattr(self, name))
+        classes = None
         if fitted.n_classes is not None:
-            face.classes_ = self.classes_ if fitted.present is None else self.classes_[fitted.present]
-        face._store(fitted, fitted.fold_of_row)
-        return face
+            classes = self.classes_ if fitted.present is None else self.classes_[fitted.present]
+        return around(self, fitted, classes, fitted.fold_of_row, specialize=True)
 
     def __getstate__(self) -> dict[str, Any]:
         self.cv = repeatable(self.cv)
@@ -411,19 +413,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     def _check_new(self, X: Any) -> Any:
         check_is_fitted(self)
-        return check_X(self, self._clean(X), reset=False)
-
-    def _clean(self, X: Any, *, reset: bool = False) -> Any:
-        """A frame whose columns are read as `columns` says; anything else as it is."""
-        if not is_frame(X):
-            if reset:
-                self.cleaner_ = None
-            return X
-        if reset:
-            from metamix.data.cleaning import fit_cleaner  # needs pandas, which arrays do not
-
-            self.cleaner_ = fit_cleaner(self.columns, X)
-        return X if self.cleaner_ is None else self.cleaner_.transform(X)
+        return check_X(self, clean_X(self, X, reset=False), reset=False)
 
     def _predictions(self, X: Any, *, scaled: bool = False) -> list[TargetPrediction]:
         """Weights and predictions for each target; experts predict only the rows where they have weight."""
@@ -458,10 +448,12 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         return tags
 
 
-def around(template: Mixture, fitted: Combination, classes: Any, fold_of_row: NDArray[np.intp]) -> Mixture:
+def around(
+    template: Mixture, fitted: Combination, classes: Any, fold_of_row: NDArray[np.intp], **parameters: Any
+) -> Mixture:
     """An estimator with the parameters and columns of another, around something that is fitted already."""
-    face = type(template)(**template.get_params(deep=False))
-    for name in ("n_features_in_", "feature_names_in_", "_input_tags", "cleaner_"):
+    face = type(template)(**{**template.get_params(deep=False), **parameters})
+    for name in OF_INPUT:
         if hasattr(template, name):
             setattr(face, name, getattr(template, name))
     if classes is not None:

@@ -38,6 +38,7 @@ from metamix.estimators.validation import (
     check_rows,
     check_weights,
     check_X,
+    clean_X,
 )
 from metamix.fitting import Problem, prepare
 from metamix.fitting.out_of_fold import OutOfFold
@@ -107,6 +108,7 @@ class MixtureOfPredictions(BaseEstimator):
         top_k: int | None = None,
         cv: Any = 5,
         scoring: Any = None,
+        columns: Any = None,
         random_state: Any = None,
     ) -> None:
         self.names = names
@@ -120,6 +122,7 @@ class MixtureOfPredictions(BaseEstimator):
         self.top_k = top_k
         self.cv = cv
         self.scoring = scoring
+        self.columns = columns
         self.random_state = random_state
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -292,7 +295,7 @@ class MixtureOfPredictions(BaseEstimator):
             if isinstance(self.gate_features, str) and self.gate_features == "predictions":
                 return None
             raise ValueError("X is None; give the rows' features, or set gate_features='predictions'.")
-        X = check_X(self, X, reset=reset)
+        X = check_X(self, clean_X(self, X, reset=reset), reset=reset)
         if n is not None and n_rows(X) != n:
             what = "y has" if reset else "the predictions have"
             raise ValueError(f"X has {n_rows(X)} rows, {what} {n}; give the same rows in the same order.")
@@ -350,6 +353,7 @@ def fit_predictions(
     top_k: int | None = None,
     cv: Any = 5,
     scoring: Any = None,
+    columns: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     random_state: Any = None,
@@ -373,7 +377,7 @@ def fit_predictions(
         Of an array's columns, "model-1" and so on by default; of a frame or mapping, which ones to take.
     task : {"auto", "regression", "classification"}
         Recognised from y by default.
-    gate, gate_features, likelihood, objective, final, final_estimator, top_k, scoring
+    gate, gate_features, likelihood, objective, final, final_estimator, top_k, scoring, columns
         As in `MixtureRegressor`.
     cv : int, splitter or list of (train, test), default 5
         Folds for gate and stack. Those that the answers came from are best, where they are known.
@@ -415,6 +419,7 @@ def fit_predictions(
     """
     mixture = MixtureOfPredictions(
         names, task=task, gate=gate, gate_features=gate_features, likelihood=likelihood, objective=objective,
-        final=final, final_estimator=final_estimator, top_k=top_k, cv=cv, scoring=scoring, random_state=random_state,
+        final=final, final_estimator=final_estimator, top_k=top_k, cv=cv, scoring=scoring, columns=columns,
+        random_state=random_state,
     )  # fmt: skip
     return mixture.fit(X, y, predictions, sample_weight=sample_weight, groups=groups)

@@ -31,9 +31,33 @@ __all__ = [
     "check_numbers",
     "check_rows",
     "check_weights",
+    "clean_X",
     "warn_of_failures",
     "warn_of_lost_regimes",
 ]
+
+
+def clean_X(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """A frame whose columns are read as the parameter `columns` says; anything else as it is.
+
+    Sets `cleaner_` where `reset`; it is None where X is no frame.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from metamix import MixtureRegressor
+    >>> clean_X(MixtureRegressor(), pd.DataFrame({"a": [1, 2]}), reset=True)["a"].tolist()
+    [1, 2]
+    """
+    if reset:
+        estimator.cleaner_ = None
+    if not is_frame(X):
+        return X
+    if reset:
+        from metamix.data.cleaning import fit_cleaner  # needs pandas, which arrays do not
+
+        estimator.cleaner_ = fit_cleaner(estimator.columns, X)
+    return X if estimator.cleaner_ is None else estimator.cleaner_.transform(X)
 
 
 def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -52,8 +76,9 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
         _check_readable(X)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         check_size(estimator, X)
-        if reset or not getattr(estimator, "_array_of_numbers", False):
+        if reset:
             estimator._array_of_numbers = False
+        if not getattr(estimator, "_array_of_numbers", False):
             return X
         X = X.to_numpy()
     tags = estimator.__sklearn_tags__().input_tags

@@ -1,6 +1,7 @@
 """fit_predictions: candidates and blend over predictions of models that were fitted elsewhere."""
 
 import pickle
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold, TimeSeriesSplit, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from metamix import MixtureClassifier, MixtureOfPredictions, MixtureRegressor, fit_predictions, make_regimes
+from metamix import (
+    MixtureClassifier,
+    MixtureOfPredictions,
+    MixtureRegressor,
+    TableWarning,
+    fit_predictions,
+    make_regimes,
+)
 from metamix.gates import SoftmaxGate
 
 RIDGE, TREE = ("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))
@@ -405,3 +413,23 @@ def test_predict_resolves_no_names():
     mixture.set_params(gate="no such gate", likelihood="no such likelihood", gate_features=["no such column"])
     np.testing.assert_array_equal(mixture.predict(X, GIVEN), before[0])
     np.testing.assert_array_equal(mixture.gate_weights(X, GIVEN), before[1])
+
+
+def test_columns_of_frames_are_read_as_mixtures_read_them():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=60)
+    X = pd.DataFrame({"user_id": np.arange(60) * 7, "x": y, "price": [f"${1000 + v:,.2f}" for v in 100 * y]})
+    given = y[:, None] + rng.normal(size=(60, 2))
+    with pytest.warns(TableWarning) as caught:
+        mixture = fit_predictions(given, X, y, random_state=0)
+    said = [str(one.message) for one in caught]
+    assert len(said) == 2
+    assert said[0].startswith("user_id: has another value in every row; it is left out.")
+    assert said[1].startswith("price: numbers with")
+    assert list(mixture.feature_names_in_) == ["x", "price"]
+    numbers = X.assign(price=np.round(1000 + 100 * y, 2))
+    np.testing.assert_allclose(mixture.gate_weights(numbers, given), mixture.gate_weights(X, given))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept = fit_predictions(given, X, y, columns={"user_id": "number"}, random_state=0)
+    assert list(kept.feature_names_in_) == ["user_id", "x", "price"]
