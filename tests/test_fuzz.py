@@ -41,3 +41,10 @@ def test_what_scikit_learn_and_metamix_say_is_none():
         with pytest.raises(ValueError, match=r".") as caught:
             MixtureRegressor(["ridge"]).fit(*arguments)
         assert fuzz.fault(caught.value) == ""
+
+
+def test_random_files_are_read_as_they_were_meant_or_refused_aloud(tmp_path):
+    tables = pytest.importorskip("tables_fuzz")
+    outcomes = [tables.check(seed, str(tmp_path)) for seed in range(5000, 5100)]
+    assert set(outcomes) <= {"read", "said", "refused"}, [one for one in outcomes if len(one) > 7]
+    assert outcomes.count("read") > 50
