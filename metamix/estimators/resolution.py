@@ -167,7 +167,8 @@ def _check_expert(name: str, part: Any, classifier: bool) -> None:
     """ValueError where a part cannot be an expert for numbers or for classes."""
     if isinstance(part, type):
         raise ValueError(f"expert {name!r} is the class {part.__name__}; give an object of it, {part.__name__}().")
-    if not all(hasattr(part, method) for method in ("fit", "predict", "get_params")):
+    predicts = hasattr(part, "predict") or (classifier and hasattr(part, "predict_proba"))
+    if not (predicts and hasattr(part, "fit") and hasattr(part, "get_params")):
         raise ValueError(
             f"expert {name!r} is {part!r}, which is no estimator; it needs fit, predict and get_params, "
             "as scikit-learn's estimators have."

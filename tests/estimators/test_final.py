@@ -41,7 +41,7 @@ def blended(column, winner, **parameters):
     X, y = planted(winner)
     mixture = MixtureRegressor(
         [("zero", column(0)), ("one", column(1))], specialize=False, gate=SoftmaxGate(penalty=0.01), cv=3,
-        random_state=0, **parameters,
+        random_state=1, **parameters,
     )  # fmt: skip
     return mixture.fit(X, y), X, y
 
@@ -131,7 +131,7 @@ def test_classes_are_predicted_by_the_chosen_candidate(final):
     X = rng.standard_normal((150, 2))
     y = rng.permutation(np.arange(150) % 2)
     pool = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
-    mixture = MixtureClassifier(pool, specialize=False, gate="constant", final=final, cv=3, random_state=0).fit(X, y)
+    mixture = MixtureClassifier(pool, specialize=False, gate="constant", final=final, cv=3, random_state=1).fit(X, y)
     assert (mixture.verdict_.winner, mixture.verdict_.best) == ("mean of y",) * 2, "labels are noise"
     np.testing.assert_allclose(mixture.predict_proba(X), 0.5, atol=1e-12)
 
@@ -150,6 +150,25 @@ def nested_table(pool, X, y, folds, f):
 # --- the table of candidates ----------------------------------------------------------------------------
 
 
+def standardised_ridge(predictions, y):
+    """RidgeCV in standard deviations of y, as a function of predictions."""
+    centre, unit = y.mean(), y.std()
+    model = RidgeCV().fit((predictions - centre) / unit, (y - centre) / unit)
+    return lambda new: centre + unit * model.predict((new - centre) / unit)
+
+
+def nested_bounds(fit, inside, y, folds, f, predictions):
+    """Lowest and highest predictions of a stack in fold f: the range of the experts, and a margin of nested ones."""
+    rows, raw = folds[f][0], np.full(len(y), np.nan)
+    for g, (others, test) in enumerate(folds):
+        if g != f:
+            both, judged = np.intersect1d(rows, others), np.intersect1d(rows, test)
+            raw[judged] = fit(inside[both], y[both])(inside[judged])
+    low, high = inside.min(axis=1), inside.max(axis=1)
+    margin = np.quantile(np.maximum(np.maximum(low - raw, raw - high), 0)[rows], 0.99)
+    return predictions.min(axis=1) - margin, predictions.max(axis=1) + margin
+
+
 def test_losses_are_those_of_out_of_fold_predictions():
     """Each candidate's loss made again from the experts' nested out-of-fold predictions, with other code."""
     X, y = make_regimes(150, 4, random_state=1)
@@ -159,14 +178,12 @@ def test_losses_are_those_of_out_of_fold_predictions():
     table = mixture.oof_predictions_[:, :2]
     convex, stack, mean = np.empty(150), np.empty(150), np.empty(150)
     for f, (rows, test) in enumerate(folds):
-        inside = nested_table(pool, X, y, folds, f)[rows]
+        nested = nested_table(pool, X, y, folds, f)
+        inside = nested[rows]
         convex[test] = table[test] @ convex_weights(inside, y[rows])
-        unit = y[rows].std()
-        ridge = RidgeCV().fit((inside - y[rows].mean()) / unit, (y[rows] - y[rows].mean()) / unit)
-        stack[test] = unit * ridge.predict((table[test] - y[rows].mean()) / unit) + y[rows].mean()
+        bounds = nested_bounds(standardised_ridge, nested, y, folds, f, table[test])
+        stack[test] = np.clip(standardised_ridge(inside, y[rows])(table[test]), *bounds)
         mean[test] = y[rows].mean()
-    margin = mixture.named_experts_["stack"].margin_
-    stack = np.clip(stack, table.min(axis=1) - margin, table.max(axis=1) + margin)
     singles = ((table - y[:, None]) ** 2).mean(axis=0)
     loss = mixture.candidates_.set_index("candidate")["loss"]
     error = lambda predictions: ((predictions - y) ** 2).mean()  # noqa: E731
@@ -245,10 +262,10 @@ def test_a_final_estimator_is_fitted_to_out_of_fold_predictions():
     np.testing.assert_allclose(stack.fitted_.model.coef_, expected.coef_)
     folds = [(np.flatnonzero(mixture.fold_of_row_ != f), np.flatnonzero(mixture.fold_of_row_ == f)) for f in range(3)]
     for f, (rows, test) in enumerate(folds):
-        inside = nested_table(pool, X, y, folds, f)[rows]
-        raw = LinearRegression().fit(inside, y[rows]).predict(table[test, :2])
-        low, high = table[test, :2].min(axis=1) - stack.margin_, table[test, :2].max(axis=1) + stack.margin_
-        np.testing.assert_allclose(table[test, 2], np.clip(raw, low, high))
+        nested = nested_table(pool, X, y, folds, f)
+        fit = lambda predictions, target: LinearRegression().fit(predictions, target).predict  # noqa: E731
+        bounds = nested_bounds(fit, nested, y, folds, f, table[test, :2])
+        np.testing.assert_allclose(table[test, 2], np.clip(fit(nested[rows], y[rows])(table[test, :2]), *bounds))
 
 
 def test_a_final_estimator_of_classes_sees_probabilities():
@@ -287,9 +304,9 @@ def test_stacks_stay_within_the_margin_of_the_experts(column, seed, wild):
         rounding = 1e-12 * np.abs(values).max(axis=1)
         assert (stacked >= low - margin - rounding).all()
         assert (stacked <= high + margin + rounding).all()
-        out_of_fold = mixture.oof_predictions_[:, names.index(name)]
-        assert (out_of_fold >= oof_low - margin - 1e-9).all()
-        assert (out_of_fold <= oof_high + margin + 1e-9).all()
+        out_of_fold = mixture.oof_predictions_[:, names.index(name)]  # each fold has a margin of its own
+        assert (out_of_fold >= oof_low - 5 * y.std()).all()
+        assert (out_of_fold <= oof_high + 5 * y.std()).all()
         assert ((stacked < low) | (stacked > high)).any(), "free signs leave the range of the experts"
 
 
