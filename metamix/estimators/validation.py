@@ -175,7 +175,7 @@ def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp
     """
     check_present(estimator, y)
     check_mask(y, "y")
-    shape = np.shape(_no_sparse(y))
+    shape = np.asarray(_no_sparse(y), dtype=object).shape
     if len(shape) == 2 and shape[1] > 1:
         raise ValueError(
             f"y has shape {shape}, {shape[1]} labels for each row; a mixture of classifiers takes one. Fit one for "
