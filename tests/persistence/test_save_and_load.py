@@ -24,7 +24,7 @@ from metamix.persistence import ModelFileError, UntrustedTypesError, load, save,
 @pytest.fixture(scope="module")
 def flats():
     X, price = load_example("mixed")
-    return X[:120], price[:120]
+    return X[:200], price[:200]
 
 
 @pytest.mark.parametrize("specialize", [True, "auto"])

@@ -177,6 +177,7 @@ def test_the_likelihood_never_falls_with_counts():
     assert len(_never_falls(mixture)) > 3
 
 
+@pytest.mark.filterwarnings("ignore:the gate's columns separate the regimes")
 def test_the_likelihood_never_falls_with_classes():
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, (150, 2))
