@@ -71,7 +71,7 @@ def total_row(frame: pd.DataFrame, decimal: str = ".") -> str:
     Examples
     --------
     >>> import pandas as pd
-    >>> total_row(pd.DataFrame({"city": ["Rome", "Oslo", "Total"], "price": ["2", "3", "5"]}))
+    >>> total_row(pd.DataFrame({"city": ["Rome", "Oslo", "Bern", "Total"], "price": ["2", "3", "4", "9"]}))
     "'Total' in city"
     """
     from metamix.data.cleaning import TableCleaner, numbers_as_they_are
