@@ -91,7 +91,6 @@ def read_table(table: str, options: Options, reading: ReadingOptions) -> TableDa
         raise click.UsageError("--experts names none: give names, such as --experts ridge,boosting; see metamix parts")
     check_device_option(options.device)
     data = read(table, reading, options.target, options.task, options.groups, options.weights)
-    _check_task(options, data.y)
     say_lines(data.lines)
     return data
 
@@ -104,22 +103,6 @@ def check_device_option(device: str) -> None:
         check_device(device)
     except ValueError:
         raise click.UsageError(f"--device {device} is unknown: give auto, cpu, cuda or cuda:N with N from 0") from None
-
-
-def _check_task(options: Options, y: Any) -> None:
-    """Raise an error if the target cannot be that of the task that was given."""
-    from metamix.data.tables import TableError, recognise_task
-
-    if options.task is None:
-        return
-    is_text = not hasattr(y, "dtype") or y.dtype.kind not in "iufb"
-    if options.task == "regression" and is_text:
-        raise TableError(f"--task regression needs numbers, and the target {options.target!r} has none: leave it out")
-    fractions = not is_text and y.dtype.kind == "f" and bool((y % 1 != 0).any())
-    if options.task == "classification" and fractions and recognise_task(y) == "regression":
-        raise TableError(
-            f"--task classification needs classes, and the target {options.target!r} has fractions: leave it out"
-        )
 
 
 def expert_names(given: Sequence[str]) -> list[str] | None:

@@ -164,6 +164,7 @@ def read(
     X = frame.drop(columns=[name for name in given if name != target])
     if not X.shape[1]:
         raise TableError(f"{table} has no column left to predict {target!r} from")
+    _check_task(task, target, y)
     task = task or recognise_task(y)
     if task == "classification":
         lines += check_classes(y, target)
@@ -225,6 +226,21 @@ def say_lines(lines: Sequence[str], *, err: bool = False) -> None:
             click.echo(line, err=err)
         else:
             say(line, err=err)
+
+
+def _check_task(task: str | None, target: str, y: Any) -> None:
+    """Raise an error if the target cannot be that of the task that was given."""
+    from metamix.data.frames import TableError
+    from metamix.data.tables import recognise_task
+
+    if task is None:
+        return
+    is_text = not hasattr(y, "dtype") or y.dtype.kind not in "iufb"
+    if task == "regression" and is_text:
+        raise TableError(f"--task regression needs numbers, and the target {target!r} has none: leave it out")
+    fractions = not is_text and y.dtype.kind == "f" and bool((y % 1 != 0).any())
+    if task == "classification" and fractions and recognise_task(y) == "regression":
+        raise TableError(f"--task classification needs classes, and the target {target!r} has fractions: leave it out")
 
 
 def _as_options(line: str) -> str:
