@@ -17,12 +17,8 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 Keys = NDArray[np.uint64]
 
-#: Multipliers that join the keys of columns and tables, and those of the mixing function of Steele, Lea & Flood (2014).
-_COLUMN, _TABLE = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
-_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 #: Columns that rows are sorted by; of rows that agree in these the rest decides.
 _SORTED_COLUMNS = 16
-_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 
 
 def row_keys(*tables: Any) -> Keys:
@@ -44,23 +40,23 @@ def row_keys(*tables: Any) -> Keys:
     >>> bool(keys[0] == keys[2]), bool(keys[0] == keys[1])
     (True, False)
     """
-    joined: Any = np.uint64(0)
-    for table in (one for one in tables if one is not None):
-        joined = joined * _TABLE + _keys(table)
-    return np.asarray(joined, dtype=np.uint64)
+    from pandas import DataFrame
+    from pandas.util import hash_pandas_object
 
-
-def _keys(table: Any) -> Keys:
-    if sparse.issparse(table):
-        return _sparse_keys(table)
-    found: Any = np.zeros(n_rows(table), dtype=np.uint64)
-    for column in _columns(table):
-        found = found * _COLUMN + _hashed(column)
-    return np.asarray(found, dtype=np.uint64)
+    columns = [_hashed(column) for table in tables if table is not None for column in _columns(table)]
+    if not columns:
+        return np.zeros(n_rows(tables[0]), dtype=np.uint64)
+    return np.asarray(hash_pandas_object(DataFrame(dict(enumerate(columns))), index=False), dtype=np.uint64)
 
 
 def _columns(table: Any) -> list[NDArray[Any]]:
-    """Columns (n,) of an array or a frame."""
+    """Columns (n,) of an array or a frame; of a sparse matrix a single one, of the entries of each row."""
+    if sparse.issparse(table):
+        rows = table.tocsr().sorted_indices()
+        rows.eliminate_zeros()
+        entries = rows.data.astype(np.float64) + 0.0
+        pairs = zip(np.split(rows.indices, rows.indptr[1:-1]), np.split(entries, rows.indptr[1:-1]), strict=True)
+        return [np.array([(j.tobytes() + v.tobytes()).hex() for j, v in pairs], dtype=object)]
     if is_frame(table):
         return [np.asarray(column) for column in frame_columns(table)]
     array = np.asarray(table)
@@ -93,26 +89,11 @@ def content_order(X: Any, *more: Any) -> Rows:
 
 
 def _hashed(column: NDArray[Any]) -> Keys:
-    """Hashes (n,) of the values of a column; both zeros are one value."""
-    if column.dtype.kind in "iubf":
-        return _mixed((np.asarray(column, dtype=np.float64) + 0.0).view(np.uint64))
+    """Hashes (n,) of the values of a column; both zeros are one value, and so are a whole number and a float."""
     from pandas.util import hash_array
 
-    return np.asarray(hash_array(column.astype(str).astype(object)), dtype=np.uint64)
-
-
-def _mixed(bits: Keys) -> Keys:
-    bits = (bits ^ (bits >> _SHIFTS[0])) * _MIX[0]
-    bits = (bits ^ (bits >> _SHIFTS[1])) * _MIX[1]
-    return np.asarray(bits ^ (bits >> _SHIFTS[2]))
-
-
-def _sparse_keys(table: Any) -> Keys:
-    rows = table.tocsr()
-    entries = _hashed(np.asarray(rows.indices, dtype=np.int64)) * _COLUMN + _hashed(rows.data.astype(np.float64))
-    entries = np.where(rows.data == 0, np.uint64(0), _mixed(entries))
-    total = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(entries, dtype=np.uint64)])
-    return np.asarray(total[rows.indptr[1:]] - total[rows.indptr[:-1]])
+    values = column.astype(np.float64) + 0.0 if column.dtype.kind in "iubf" else column.astype(str).astype(object)
+    return np.asarray(hash_array(values), dtype=np.uint64)
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def nested_bounds(fit, inside, y, folds, f, predictions):
             both, judged = np.intersect1d(rows, others), np.intersect1d(rows, test)
             raw[judged] = fit(inside[both], y[both])(inside[judged])
     low, high = inside.min(axis=1), inside.max(axis=1)
-    margin = np.quantile(np.maximum(np.maximum(low - raw, raw - high), 0)[rows], 0.99)
+    margin = np.quantile(np.maximum(np.maximum(low - raw, raw - high), 0)[rows], 0.99, method="inverted_cdf")
     return predictions.min(axis=1) - margin, predictions.max(axis=1) + margin
 
 

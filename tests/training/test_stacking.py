@@ -49,7 +49,7 @@ def test_the_linear_stack_is_a_ridge_regression_of_standardised_predictions():
         raw[test] = _standardised_ridge(predictions[train], y[train])(predictions[test])
     low, high = predictions.min(axis=1), predictions.max(axis=1)
     outside = np.maximum(np.maximum(low - raw, raw - high), 0)
-    assert stack.margin_ == pytest.approx(np.quantile(outside, 0.99))
+    assert stack.margin_ == pytest.approx(np.quantile(outside, 0.99, method="inverted_cdf"))
     np.testing.assert_allclose(stack.oof_, np.clip(raw, low - stack.margin_, high + stack.margin_))
     final = _standardised_ridge(predictions, y)(predictions)
     np.testing.assert_allclose(predictions @ stack.coef_ + stack.intercept_, final)
@@ -122,7 +122,7 @@ def test_a_nested_stack_learns_from_other_predictions_than_it_is_judged_by(stack
         expected = _without_bounds(alone, predictions[test])
         if not is_pool:
             low, high = inside[f].min(axis=1), inside[f].max(axis=1)
-            margin = np.quantile(np.maximum(np.maximum(low - raw, raw - high), 0)[train], 0.99)
+            margin = np.quantile(np.maximum(np.maximum(low - raw, raw - high), 0)[train], 0.99, method="inverted_cdf")
             raw = np.clip(raw, low - margin, high + margin)
             expected = np.clip(expected, predictions[test].min(axis=1) - margin, predictions[test].max(axis=1) + margin)
         np.testing.assert_allclose(fitted.inside_[f][train], raw[train])

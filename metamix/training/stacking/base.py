@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.data.row_keys import effective_weights
-
 __all__ = ["BoundedStack", "Stack", "StackData"]
 
 Array = NDArray[np.float64]
@@ -206,7 +204,7 @@ class BoundedStack(Stack):
             return 0.0
         values, predictions = values[judged], data.predictions[judged]
         outside = np.maximum(np.maximum(predictions.min(axis=1) - values, values - predictions.max(axis=1)), 0.0)
-        return _quantile(outside, 1 - OUTLIERS, effective_weights(data.weight[judged], predictions, values))
+        return np.quantile(outside, 1 - OUTLIERS, weights=data.weight[judged], method="inverted_cdf")
 
     def _bounded(self, values: Array, predictions: Array, bounds: Any) -> Array:
         return np.clip(values, predictions.min(axis=1) - bounds, predictions.max(axis=1) + bounds)
@@ -244,13 +242,3 @@ class BoundedStack(Stack):
         self, predictions: Array, features: Array | None, slopes: Array, features_jacobian: Array | None
     ) -> Array:
         """Gradient (n, d) of the predictions before they are bounded."""
-
-
-def _quantile(values: Array, q: float, copies: Array) -> float:
-    """Quantile, as `numpy.quantile` has it where each value is repeated."""
-    order = np.argsort(values)
-    total = np.cumsum(copies[order])
-    position = q * (total[-1] - 1)
-    below = np.floor(position)
-    low, high = values[order][np.minimum(np.searchsorted(total, [below, below + 1], side="right"), len(values) - 1)]
-    return float(low + (position - below) * (high - low))

@@ -66,7 +66,8 @@ class LinearStack(BoundedStack):
         centre = float(share @ data.y)
         unit = float(np.sqrt(share @ (data.y - centre) ** 2)) or 1.0
         predictions, y = (data.predictions - centre) / unit, (data.y - centre) / unit
-        found = distinct_rows(data.weight, data.predictions, data.y)
+        # Copies of a row are one row that is left out, even if the last digits of their predictions differ.
+        found = distinct_rows(data.weight, np.float32(data.predictions), data.y)
         predictions, y, share = predictions[found.rows], y[found.rows], found.weight / found.weight.sum()
         counts = share / np.square(share).sum()
         mean = share @ predictions
