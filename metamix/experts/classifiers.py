@@ -8,7 +8,6 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.model_selection import StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
@@ -18,6 +17,7 @@ from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.experts.curves import DenseColumns
 from metamix.experts.labels import ProcessClassifier
 from metamix.experts.models import EncodedLabels
+from metamix.experts.neighbours import NeighboursClassifier
 from metamix.experts.pipelines import MergedPipeline, OrderedPipeline, PenalisedLogistic
 
 __all__ = [
@@ -70,7 +70,7 @@ def neighbours(**parameters: Any) -> Pipeline:
     array([[0., 1.]])
     """
     # Uniform weights: with distance weights, a row equal to a training row would get probability one.
-    return _scaled_pipeline(KNeighborsClassifier(**{"n_neighbors": 15, "n_jobs": 1} | parameters))
+    return _scaled_pipeline(NeighboursClassifier(**{"n_neighbors": 15, "n_jobs": 1} | parameters))
 
 
 def svm(**parameters: Any) -> Pipeline:

@@ -8,7 +8,7 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack
 from scipy.optimize import minimize, minimize_scalar
 from scipy.spatial.distance import cdist
 
-from metamix.experts.weighting import DistinctRows
+from metamix.experts.weighting import MergedRows
 
 __all__ = ["FAMILIES", "LEAST_NOISE", "best_noise", "correlation", "negative_likelihood", "search"]
 
@@ -63,7 +63,7 @@ def correlation(family: str, squares: Array) -> tuple[Array, Array]:
     return (1.0 + distance + distance**2 / 3.0) * fall, -5.0 / 6.0 * (1.0 + distance) * fall
 
 
-def negative_likelihood(family: str, rows: DistinctRows, logs: Array) -> tuple[float, Array]:
+def negative_likelihood(family: str, rows: MergedRows, logs: Array) -> tuple[float, Array]:
     """Negative log restricted likelihood, with the mean integrated out and the amplitude at its optimum.
 
     A row of weight w counts as w equal rows: the noise variance of their mean is noise / w. Rasmussen & Williams
@@ -72,7 +72,7 @@ def negative_likelihood(family: str, rows: DistinctRows, logs: Array) -> tuple[f
     Parameters
     ----------
     family : str
-    rows : DistinctRows
+    rows : MergedRows
     logs : ndarray of shape (d + 1,)
         Logarithms of the length scales, and of the noise variance relative to that of the process.
 
@@ -120,14 +120,14 @@ def negative_likelihood(family: str, rows: DistinctRows, logs: Array) -> tuple[f
 
 
 def search(
-    family: str, rows: DistinctRows, start: Array | None = None, tied: bool = False, least_noise: float = LEAST_NOISE
+    family: str, rows: MergedRows, start: Array | None = None, tied: bool = False, least_noise: float = LEAST_NOISE
 ) -> tuple[Array, float]:
     """Maximise the posterior density of length scales and noise.
 
     Parameters
     ----------
     family : str
-    rows : DistinctRows
+    rows : MergedRows
     start : ndarray of shape (d + 1,), optional
         Initial value; by default the best of a grid with one length scale for all columns.
     tied : bool

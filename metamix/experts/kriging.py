@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from metamix.experts.covariance import FAMILIES, JITTER, LEAST_NOISE, best_noise, correlation, search
-from metamix.experts.weighting import DistinctRows, checked_weights, merge_equal_rows, standardise
+from metamix.experts.weighting import MergedRows, checked_weights, merge_equal_rows, standardise
 
 __all__ = ["Kriging"]
 
@@ -193,12 +193,12 @@ class Kriging(RegressorMixin, BaseEstimator):
             variance[at : at + BLOCK] = self._variance(k)[0]
         return np.clip(checked_weights(sample_weight, len(Z)) * self._weight_scale * variance / self._noise, 0.0, 1.0)
 
-    def _select_kernel(self, rows: DistinctRows) -> tuple[str, Array]:
+    def _select_kernel(self, rows: MergedRows) -> tuple[str, Array]:
         """Select the kernel; also return the logarithms of length scales and noise (d + 1,)."""
         varied = self._y_scale > 0
         if not varied.any() or len(rows.X) < 2 or rows.count <= 2:
             return FAMILIES[1], np.append(np.full(rows.X.shape[1], np.log(2.0)), 0.0)
-        rows = DistinctRows(rows.X, rows.Y[:, varied], rows.weight, rows.within[varied], rows.count, rows.index)
+        rows = MergedRows(rows.X, rows.Y[:, varied], rows.weight, rows.within[varied], rows.count, rows.index)
         sample = self._sample_rows(rows, self.search_rows)
         families = FAMILIES if self.kernel == "auto" else (self.kernel,)
         small_sample = self._sample_rows(rows, FAMILY_ROWS)
@@ -208,7 +208,7 @@ class Kriging(RegressorMixin, BaseEstimator):
         logs = found[best][0]
         return best, logs if small_sample is rows else search(best, sample, logs, tied, self.least_noise)[0]
 
-    def _sample_rows(self, rows: DistinctRows, max_rows: int) -> DistinctRows:
+    def _sample_rows(self, rows: MergedRows, max_rows: int) -> MergedRows:
         """Sample at most `max_rows` rows in proportion to their weights; a row drawn twice has weight two."""
         if len(rows.X) <= max_rows:
             return rows
@@ -220,11 +220,11 @@ class Kriging(RegressorMixin, BaseEstimator):
         at, times = np.unique(drawn, return_counts=True)
         # The within-row sum of squares is scaled to the size of the sample.
         share = float(max_rows / rows.count)
-        return DistinctRows(
+        return MergedRows(
             rows.X[order[at]], rows.Y[order[at]], times.astype(float), rows.within * share, float(max_rows), rows.index
         )
 
-    def _solve(self, rows: DistinctRows) -> None:
+    def _solve(self, rows: MergedRows) -> None:
         """Exact inference: R = correlation + noise / weight, mean by generalised least squares."""
         Z, n = rows.X / self._lengths, len(rows.X)
         R, _ = correlation(self.kernel_, cdist(Z, Z, "sqeuclidean"))
@@ -245,7 +245,7 @@ class Kriging(RegressorMixin, BaseEstimator):
             except LinAlgError:
                 self._noise *= 10.0
 
-    def _project(self, rows: DistinctRows) -> None:
+    def _project(self, rows: MergedRows) -> None:
         """Projected process on the centres, with the noise re-estimated on all rows."""
         self._centres = self._select_centres(rows.X / self._lengths, rows.weight)
         m = len(self._centres)

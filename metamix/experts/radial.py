@@ -14,7 +14,7 @@ from sklearn.cluster import kmeans_plusplus
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from metamix.experts.weighting import DistinctRows, checked_weights, merge_equal_rows, standardise
+from metamix.experts.weighting import MergedRows, checked_weights, merge_equal_rows, standardise
 
 __all__ = ["RadialBasis"]
 
@@ -143,13 +143,13 @@ class RadialBasis(RegressorMixin, BaseEstimator):
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return (X - self._units.x_mean) / self._units.x_scale
 
-    def _select_centres(self, rows: DistinctRows) -> Array:
+    def _select_centres(self, rows: MergedRows) -> Array:
         seeds = np.random.RandomState(self.random_state)
         number = min(self.n_centres, len(rows.X))
         centres, _ = kmeans_plusplus(rows.X, number, sample_weight=rows.weight, random_state=seeds)
         return np.unique(centres, axis=0)
 
-    def _solve(self, rows: DistinctRows, kernel: str) -> _Solution:
+    def _solve(self, rows: MergedRows, kernel: str) -> _Solution:
         P = _terms(self._centres, 1 + POWERS[kernel][1] * rows.X.shape[1])
         if kernel == "cubic" and 1 + rows.X.shape[1] > MAX_TAIL_SHARE * rows.count:
             kernel, P = "linear", P[:, :1]
@@ -177,7 +177,7 @@ def _kernel(kernel: str, Z: Array, centres: Array) -> Array:
     return distance**3 if kernel == "cubic" else -distance
 
 
-def _interpolate(rows: DistinctRows, kernel: str, P: Array, span: Array) -> _Solution:
+def _interpolate(rows: MergedRows, kernel: str, P: Array, span: Array) -> _Solution:
     """Centres at all rows: (K + smoothing / weight) c + P b = y with P'c = 0 (Wahba 1990, section 1.3)."""
     root = np.sqrt(rows.weight)[:, None]
     K = _kernel(kernel, rows.X, rows.X)
@@ -201,7 +201,7 @@ def _interpolate(rows: DistinctRows, kernel: str, P: Array, span: Array) -> _Sol
     return _Solution(kernel, c, span @ b, score, smoothing)
 
 
-def _regress(rows: DistinctRows, kernel: str, centres: Array, P: Array, span: Array) -> _Solution:
+def _regress(rows: MergedRows, kernel: str, centres: Array, P: Array, span: Array) -> _Solution:
     """Centres at some rows: least squares with the penalty c'Kc (Wood 2003 for thin plate splines)."""
     m, width, p = len(centres), P.shape[1], span.shape[1]
     null = qr(P @ span)[0][:, p:]  # of coefficients orthogonal to the tail

@@ -8,7 +8,6 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import LassoCV, LinearRegression
 from sklearn.model_selection import KFold
-from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +18,7 @@ from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.experts.curves import DenseColumns, NaturalSplines, PolynomialColumns
 from metamix.experts.kriging import Kriging
 from metamix.experts.models import RidgeByGcv, ScaledTarget
+from metamix.experts.neighbours import NeighboursRegressor
 from metamix.experts.pipelines import MergedPipeline, OrderedPipeline, PenalisedRidge
 from metamix.experts.radial import RadialBasis
 
@@ -155,7 +155,7 @@ def neighbours(**parameters: Any) -> Pipeline:
     >>> neighbours(n_neighbors=1).fit([[0.0], [1.0]], [5.0, 7.0]).predict([[0.9]])
     array([7.])
     """
-    return _scaled_pipeline(KNeighborsRegressor(**{"n_neighbors": 8, "weights": "distance", "n_jobs": 1} | parameters))
+    return _scaled_pipeline(NeighboursRegressor(**{"n_neighbors": 8, "weights": "distance", "n_jobs": 1} | parameters))
 
 
 def svm(**parameters: Any) -> Pipeline:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DistinctRows", "Units", "checked_weights", "merge_equal_rows", "standardise"]
+from metamix.data.vectors import as_weights
+
+__all__ = ["MergedRows", "Units", "checked_weights", "merge_equal_rows", "standardise"]
 
 Array = NDArray[np.float64]
 
@@ -26,16 +28,11 @@ def checked_weights(sample_weight: Any, n: int) -> Array:
     >>> checked_weights(None, 2), checked_weights([1, 0], 2)
     (array([1., 1.]), array([1., 0.]))
     """
-    weight = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any():
-        raise ValueError(f"sample_weight must have shape ({n},) and contain finite, non-negative numbers.")
-    if not weight.sum() > 0:
-        raise ValueError("Every sample weight is zero; at least one row needs a positive weight.")
-    return weight
+    return np.ones(n) if sample_weight is None else as_weights(sample_weight, (n,))
 
 
 @dataclass(frozen=True)
-class DistinctRows:
+class MergedRows:
     """Distinct rows with the statistics of the equal rows merged into each: a weight of two equals a repeated row.
 
     Attributes
@@ -61,7 +58,7 @@ class DistinctRows:
     index: NDArray[np.intp]
 
 
-def merge_equal_rows(X: Array, Y: Array, weight: Array) -> DistinctRows:
+def merge_equal_rows(X: Array, Y: Array, weight: Array) -> MergedRows:
     """Merge equal rows of X (N, d), with targets Y (N, T) and positive weights (N,).
 
     Examples
@@ -78,7 +75,7 @@ def merge_equal_rows(X: Array, Y: Array, weight: Array) -> DistinctRows:
     within = weight @ (Y - means[index]) ** 2
     # Weights with a sum of at most 2 are taken as relative and scaled to a mean of one.
     scale = 1.0 if weight.sum() > 2 else len(weight) / weight.sum()
-    return DistinctRows(unique, means, total * scale, within * scale, float(weight.sum() * scale), index)
+    return MergedRows(unique, means, total * scale, within * scale, float(weight.sum() * scale), index)
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class Units:
     y_scale: Array
 
 
-def standardise(rows: DistinctRows) -> tuple[DistinctRows, Units]:
+def standardise(rows: MergedRows) -> tuple[MergedRows, Units]:
     """Standardise columns and targets to weighted mean zero and standard deviation one; also return the units.
 
     Examples
@@ -107,7 +104,7 @@ def standardise(rows: DistinctRows) -> tuple[DistinctRows, Units]:
     unit = np.where(y_scale > 0, y_scale, 1.0)
     Y = np.where(y_scale > 0, (rows.Y - y_mean) / unit, 0.0)
     within = np.where(y_scale > 0, rows.within / unit**2, 0.0)
-    standard = DistinctRows((rows.X - x_mean) / x_scale, Y, rows.weight, within, rows.count, rows.index)
+    standard = MergedRows((rows.X - x_mean) / x_scale, Y, rows.weight, within, rows.count, rows.index)
     return standard, Units(x_mean, x_scale, y_mean, y_scale)
 
 

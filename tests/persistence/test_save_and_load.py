@@ -30,7 +30,7 @@ def flats():
 @pytest.mark.parametrize("specialize", [True, "auto"])
 def test_a_loaded_regressor_gives_identical_results(tmp_path, flats, specialize):
     X, y = flats
-    experts = ["ridge", ("trees", make_pipeline(ColumnEncoder(), ExtraTreesRegressor(5))), "svm"]
+    experts = ["ridge", ("trees", make_pipeline(ColumnEncoder(), ExtraTreesRegressor(5))), "neighbours"]
     mixture = MixtureRegressor(experts, specialize=specialize, cv=2, random_state=0)
     save(mixture.fit(X, y), tmp_path / "a.mix")
     same = load(tmp_path / "a.mix")
