@@ -15,6 +15,8 @@ __all__ = [
     "column_kind",
     "date_part",
     "dates_of",
+    "floats_of",
+    "has_zone",
     "is_missing",
     "is_pandas",
     "numbers_of",
@@ -180,13 +182,43 @@ def numbers_of(column: Any, name: str = "") -> np.ndarray:
     >>> numbers_of(np.array([True, None], dtype=object)).tolist()
     [1.0, nan]
     """
-    try:
-        values = _floats(column)
-    except (TypeError, ValueError):
-        raise _not_now(column, name, "numbers") from None
+    values = floats_of(column, name)
     if np.isinf(values).any():
         raise ValueError(f"column {name} contains infinity: finite numbers or missing values would do")
     return values
+
+
+def floats_of(column: Any, name: str = "") -> np.ndarray:
+    """Convert numbers, booleans or durations (to seconds) to floats, infinite ones too.
+
+    Parameters
+    ----------
+    column : array, pandas Series or narwhals Series
+        (n,).
+    name : str
+        Name of the column for error messages.
+
+    Returns
+    -------
+    ndarray
+        (n,) float64, missing as NaN.
+
+    Raises
+    ------
+    ValueError
+        The column contains something else, or numbers too large for 64 bits.
+
+    Examples
+    --------
+    >>> floats_of(np.array([np.inf, None], dtype=object)).tolist()
+    [inf, nan]
+    """
+    try:
+        return _floats(column)
+    except OverflowError:
+        raise ValueError(f"column {name} holds numbers too large for 64 bits") from None
+    except (TypeError, ValueError):
+        raise _not_now(column, name, "numbers") from None
 
 
 def _floats(column: Any) -> np.ndarray:
@@ -214,7 +246,7 @@ def _floats(column: Any) -> np.ndarray:
 
 
 def dates_of(column: Any, name: str = "") -> np.ndarray:
-    """Convert dates to datetime64 in local time; time zones are dropped.
+    """Convert dates to datetime64; those with a time zone are in UTC, so that an instant is one in every zone.
 
     Parameters
     ----------
@@ -243,18 +275,39 @@ def dates_of(column: Any, name: str = "") -> np.ndarray:
         return np.full(len(column), np.datetime64("NaT", "us"))
     if kind != "date":
         raise _not_now(column, name, "dates")
-    if getattr(column.dtype, "tz", None) is not None:
-        column = column.dt.tz_localize(None)
+    if is_pandas(column, "Series") and has_zone(column):
+        import pandas as pd
+
+        column = pd.to_datetime(column, utc=True).dt.tz_localize(None)
     elif getattr(column.dtype, "time_zone", None) is not None:
-        column = column.dt.replace_time_zone(None)
+        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     values = column if isinstance(column, np.ndarray) else column.to_numpy()
     if values.dtype.kind == "O":
         values = np.array([None if is_missing(v) else _naive(v) for v in values.tolist()], dtype="M8[us]")
     return values.astype("M8[us]")
 
 
+def has_zone(column: Any) -> bool:
+    """Whether dates have a time zone, or some of them where they are Python objects.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> has_zone(pd.Series(pd.date_range("2024", periods=1, tz="UTC"))), has_zone(np.array(["2024"], dtype="M8[us]"))
+    (True, False)
+    """
+    dtype = column.dtype
+    if getattr(dtype, "kind", "") == "O" and (isinstance(column, np.ndarray) or is_pandas(column, "Series")):
+        return any(getattr(value, "tzinfo", None) is not None for value in column.tolist())
+    arrow = getattr(dtype, "pyarrow_dtype", None)
+    return any(getattr(one, name, None) is not None for one in (dtype, arrow) for name in ("tz", "time_zone"))
+
+
 def _naive(value: Any) -> Any:
-    return value.replace(tzinfo=None) if getattr(value, "tzinfo", None) is not None else value
+    import datetime
+
+    aware = getattr(value, "tzinfo", None) is not None
+    return value.astimezone(datetime.UTC).replace(tzinfo=None) if aware else value
 
 
 def date_part(dates: np.ndarray, part: str) -> np.ndarray:

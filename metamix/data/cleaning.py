@@ -14,10 +14,17 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.data.cells import column_kind, dates_of, is_pandas
+from metamix.data.cells import column_kind, dates_of, floats_of, has_zone, is_pandas
 from metamix.data.date_text import ISO, DateFormat, find_date_format
 from metamix.data.frames import TableError, frame_columns, is_frame, listed
-from metamix.data.number_text import DECIMALS, THOUSANDS, NumberFormat, find_number_format, looks_like_code
+from metamix.data.number_text import (
+    DECIMALS,
+    THOUSANDS,
+    NumberFormat,
+    find_number_format,
+    is_plain_number,
+    looks_like_code,
+)
 
 __all__ = ["KINDS", "ColumnReading", "TableCleaner", "TableWarning", "describe", "fit_cleaner"]
 
@@ -274,8 +281,8 @@ class TableCleaner(BaseEstimator):
 
     def _numbers(self, column: Any) -> NDArray[np.float64]:
         """Numbers of a numeric column, with NaN for what is missing."""
-        values = numbers_as_they_are(column)
-        tokens = [float(token) for token in self.missing if _is_float(token)]
+        values = floats_of(column, repr(str(column.name)))
+        tokens = [float(token) for token in self.missing if is_plain_number(token)]
         return np.where(np.isin(values, tokens), np.nan, values) if tokens else values
 
     def _decide(self, name: str, text: _Text, wanted: str | None) -> ColumnReading:
@@ -368,7 +375,7 @@ class TableCleaner(BaseEstimator):
 
     def _read_native(self, one: ColumnReading, column: Any, kind: str) -> tuple[Any, list[str]]:
         if kind == "date":
-            return _utc(column), []
+            return (dates_of(column) if has_zone(column) else None), []
         if kind != "number":
             return None, []
         values = self._numbers(column)
@@ -511,13 +518,6 @@ def _converted(name: str, texts: Sequence[str], values: NDArray[np.float64], tak
     return []
 
 
-def _is_float(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
-
-
 def _plain(value: Any) -> str:
     return str(value)[:10] if isinstance(value, np.datetime64) else f"{value:.12g}"
 
@@ -553,18 +553,6 @@ def _as_text(cell: Any) -> str:
     return str(int(cell) if whole else cell).strip()
 
 
-def numbers_as_they_are(column: Any) -> NDArray[np.float64]:
-    """Numbers (n,) of a numeric column, infinite ones too; missing as NaN."""
-    if is_pandas(column, "Series"):
-        try:
-            return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-        except OverflowError:
-            raise TableError(f"column {str(column.name)!r} holds numbers too large for 64 bits") from None
-    import narwhals as nw
-
-    return np.asarray(column.cast(nw.Float64).to_numpy())
-
-
 def _infinite(name: str, values: NDArray[np.float64]) -> list[str]:
     count = int(np.isinf(values).sum())
     return [f"{name}: {count} of {len(values)} values {'is' if count == 1 else 'are'} infinite, taken as missing."] * (
@@ -578,20 +566,6 @@ def _another_kind(one: ColumnReading, found: str) -> TableError:
     return TableError(
         f"column {one.name!r} held {held}{such} in training, and holds {found} now: write them as in training"
     )
-
-
-def _utc(column: Any) -> NDArray[Any] | None:
-    """Dates with a time zone in UTC, (n,); None where no date has one."""
-    if not is_pandas(column, "Series"):
-        aware = getattr(column.dtype, "time_zone", None)
-        return dates_of(column.dt.convert_time_zone("UTC")) if aware else None
-    if (
-        str(getattr(column.dtype, "kind", "")) == "M"
-        and getattr(column.dtype, "tz", None) is None
-        and not hasattr(column.dtype, "pyarrow_dtype")
-    ):
-        return None
-    return np.asarray(pd.to_datetime(column, utc=True).dt.tz_localize(None).to_numpy().astype("M8[us]"))
 
 
 def _unseen(one: ColumnReading, text: _Text, unseen: NDArray[np.bool_]) -> list[str]:

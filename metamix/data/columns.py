@@ -54,7 +54,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
     """Encode numbers, booleans, dates, text and categories as numbers.
 
     Numbers are imputed by their median and standardised; booleans become 0 and 1; dates become seconds
-    (since 1970 in local time) and month, weekday and hour where these vary; text and
+    (since 1970; with a time zone in UTC) and month, weekday and hour where these vary; text and
     categories become a 0/1 column for each frequent value, or its rank. A numeric column that was constant
     in training is 0 when scaled, a column without any value is 0, whatever they hold later. A sparse X
     stays sparse: it is divided by its standard deviation, not centred, and missing entries become 0.

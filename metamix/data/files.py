@@ -7,7 +7,6 @@ import csv
 import gzip
 import io
 import json
-import math
 import os
 import sys
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from metamix.data.frames import TableError, listed
+from metamix.data.number_text import is_plain_number
 
 __all__ = ["FileTable", "read_file"]
 
@@ -167,7 +167,7 @@ def _from_text(path: str, content: bytes, separator: str | None, encoding: str |
     except csv.Error as error:
         raise TableError(f"{path} is not a table ({_first_line(error)})") from None
     separator, skipped = layout.separator, layout.skipped
-    if len(layout.names) > 1 and all(map(_is_number, layout.names)):
+    if len(layout.names) > 1 and all(map(is_plain_number, layout.names)):
         raise TableError(
             f"{path} has no header: its columns would be called {listed(layout.names)}. A first line with the names of "
             "the columns is needed; if it has one, give the separator"
@@ -310,13 +310,6 @@ def _distinct(header: list[Any]) -> tuple[list[str], list[str]]:
 def _clean_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
     names, notes = _distinct(list(frame.columns))
     return frame.set_axis(names, axis=1).reset_index(drop=True), tuple(notes)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return bool(math.isfinite(float(text)))
-    except ValueError:
-        return False
 
 
 def _near_file(path: Path) -> str:

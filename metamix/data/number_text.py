@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["DECIMALS", "THOUSANDS", "NumberFormat", "find_number_format", "looks_like_code"]
+__all__ = ["DECIMALS", "THOUSANDS", "NumberFormat", "find_number_format", "is_plain_number", "looks_like_code"]
 
 Array = NDArray[np.float64]
 
@@ -190,6 +190,20 @@ def looks_like_code(texts: Sequence[str], counts: NDArray[np.intp]) -> bool:
     digits = np.array([text.isdigit() for text in texts]) @ counts
     codes = np.array([bool(_CODE.fullmatch(text)) for text in texts]) @ counts
     return bool(2 * digits > counts.sum() and codes >= SHARE_OF_CODES * digits)
+
+
+def is_plain_number(text: str) -> bool:
+    """Whether Python itself reads a text as a finite number.
+
+    Examples
+    --------
+    >>> is_plain_number("1.5"), is_plain_number("1,5"), is_plain_number("inf")
+    (True, False, False)
+    """
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
 
 
 def _parts(text: str) -> re.Match[str] | None:

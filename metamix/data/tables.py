@@ -74,7 +74,8 @@ def total_row(frame: pd.DataFrame, decimal: str = ".") -> str:
     >>> total_row(pd.DataFrame({"city": ["Rome", "Oslo", "Bern", "Total"], "price": ["2", "3", "4", "9"]}))
     "'Total' in city"
     """
-    from metamix.data.cleaning import TableCleaner, numbers_as_they_are
+    from metamix.data.cells import floats_of
+    from metamix.data.cleaning import TableCleaner
 
     if len(frame) < MIN_TOTALLED:
         return ""
@@ -88,7 +89,7 @@ def total_row(frame: pd.DataFrame, decimal: str = ".") -> str:
         clean = cleaner.transform(frame)
     for one in cleaner.readings_:
         if one.kind == "number":
-            values = numbers_as_they_are(clean[one.name])
+            values = floats_of(clean[one.name])
             if np.isclose(values[-1], np.nansum(values[:-1]), rtol=1e-9, atol=0):
                 return f"{str(last[word]).strip()!r} in {word or 'the column without a name'}"
     return ""
