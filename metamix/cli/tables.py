@@ -141,7 +141,7 @@ def read(
     import numpy as np
 
     from metamix.data.cells import column_kind
-    from metamix.data.cleaning import LEFT_OUT
+    from metamix.data.column_reading import LEFT_OUT
     from metamix.data.frames import TableError
     from metamix.data.leaks import suspicious_columns
     from metamix.data.tables import check_classes, leave_out_rows, recognise_task, split_target
@@ -279,7 +279,8 @@ def _read_file(table: str, reading: ReadingOptions) -> tuple[Any, str, list[str]
 
 def _typed(column: Any, reading: ReadingOptions, decimal: str, kind: str | None = None) -> Any:
     """One column with its type; one that counts the rows or identifies them is what it was asked for."""
-    from metamix.data.cleaning import LEFT_OUT, fit_cleaner
+    from metamix.data.cleaning import fit_cleaner
+    from metamix.data.column_reading import LEFT_OUT
 
     cleaner = reading.cleaner([str(column.name)], decimal)
     if kind is not None:

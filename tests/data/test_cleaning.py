@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 from metamix import TableCleaner, TableWarning, describe
-from metamix.data.cleaning import KINDS, fit_cleaner
+from metamix.data.cleaning import fit_cleaner
+from metamix.data.column_reading import KINDS
 from metamix.data.files import read_file
 from metamix.data.frames import TableError
 from metamix.data.tables import total_row
