@@ -18,16 +18,8 @@ from metamix.cli.options import (
     read_table,
 )
 from metamix.cli.output import comparison_lines, failures, progress, say
-from metamix.cli.tables import (
-    TableData,
-    file_options,
-    read_for_prediction,
-    reading_options,
-    say_lines,
-    suggestion,
-    take_reading_options,
-    told,
-)
+from metamix.cli.reading import comma_separated, file_options, reading_options, take_reading_options
+from metamix.cli.tables import TableData, read_for_prediction, say_lines, suggestion, table_warnings
 
 LEGEND = (
     "Smaller losses are better; ± is the standard error of the paired difference to scikit-learn's stacking, in "
@@ -136,10 +128,10 @@ def predict(file: str, table: str, out: str | None, force: bool, trust: tuple[st
     classification the output has the most probable class and the probability of each class.
     """
     output = None if out is None else output_file(out, force, file, table)
-    mixture = _load(file, table, [name.strip() for one in trust for name in one.split(",") if name.strip()])
+    mixture = _load(file, table, comma_separated(trust))
     rows, identifiers, lines = read_for_prediction(table, take_reading_options(given))
     X = _training_columns(table, rows, mixture)
-    with told(lines):
+    with table_warnings(lines):
         frame = _predictions(mixture, X)
     say_lines(lines, err=True)
     if identifiers is not None:

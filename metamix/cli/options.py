@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from metamix.cli.tables import ReadingOptions, TableData, read, say_lines, suggestion
+from metamix.cli.reading import ReadingOptions, comma_separated
+from metamix.cli.tables import TableData, read, say_lines, suggestion
 
 Command = Callable[..., Any]
 
@@ -113,7 +114,7 @@ def expert_names(given: Sequence[str]) -> list[str] | None:
     >>> expert_names(["ridge, boosting", "svm"]), expert_names([])
     (['ridge', 'boosting', 'svm'], None)
     """
-    return [name.strip() for text in given for name in text.split(",") if name.strip()] if given else None
+    return comma_separated(given) if given else None
 
 
 def _check_scorer(name: str) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metamix.cli.tables import ReadingOptions, read
+from metamix.cli.reading import ReadingOptions
+from metamix.cli.tables import read
 from metamix.data.frames import TableError
 
 FAULTS = Path(__file__).parents[3] / "shared" / "acceptance" / "faults"

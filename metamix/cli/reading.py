@@ -1,0 +1,102 @@
+"""Options of how a table is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+__all__ = ["ReadingOptions", "comma_separated", "file_options", "reading_options", "take_reading_options"]
+
+Command = Callable[..., Any]
+
+#: How a file is read, which also holds for rows to predict; how columns are read is decided when a mixture is fitted.
+FILE_OPTIONS = (
+    click.option("--drop", multiple=True, metavar="COLUMN,…", help="Columns to leave out; may be repeated."),
+    click.option("--id", "identifier", metavar="COLUMN", help="Kept out of the fit, written beside predictions."),
+    click.option("--na", multiple=True, metavar="TEXT", help="Value that is missing, as text; may be repeated."),
+    click.option("--sep", metavar="MARK", help="Separator of columns; tab is \\t."),
+    click.option("--encoding", metavar="NAME", help="Encoding of text files, such as latin-1."),
+    click.option("--sheet", metavar="NAME", help="Sheet of a workbook."),
+)
+COLUMN_OPTIONS = (
+    click.option("--types", multiple=True, metavar="COLUMN=KIND,…", help="Kinds of columns: number, date, category, …"),
+    click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark of numbers in text."),
+    click.option("--thousands", metavar="MARK", help="Mark between thousands; needs --decimal."),
+    click.option("--date-format", metavar="FORMAT", help="Format of dates, such as %d.%m.%Y."),
+    click.option("--keep-totals", is_flag=True, help="Keep a last row that holds the totals of the others."),
+)
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """Values of the options added by `reading_options`."""
+
+    drop: Sequence[str] = ()
+    types: Sequence[str] = ()
+    identifier: str | None = None
+    na: Sequence[str] = ()
+    decimal: str | None = None
+    thousands: str | None = None
+    date_format: str | None = None
+    sep: str | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+    keep_totals: bool = False
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kinds of columns by name."""
+        found = {}
+        for item in comma_separated(self.types):
+            name, separator, kind = item.rpartition("=")
+            if not separator:
+                raise click.UsageError(f"--types {item!r}: COLUMN=KIND would do, such as zip=category")
+            found[name.strip()] = kind.strip()
+        return found
+
+    def cleaner(self, names: Sequence[str], decimal: str) -> Any:
+        """The cleaner for some columns of a file; `decimal` is the mark that goes with the separator of the file."""
+        from metamix.data.cleaning import TableCleaner
+
+        if self.thousands is not None and self.decimal is None:
+            raise click.UsageError("--thousands needs --decimal")
+        return TableCleaner(
+            {name: kind for name, kind in self.kinds.items() if name in names}, decimal=self.decimal or decimal,
+            thousands=self.thousands, date_format=self.date_format, missing=tuple(self.na),
+        )  # fmt: skip
+
+
+def reading_options(command: Command) -> Command:
+    """Add the options that commands share which learn from a table."""
+    return _add(command, (*FILE_OPTIONS, *COLUMN_OPTIONS))
+
+
+def file_options(command: Command) -> Command:
+    """Add the options of reading a file, without those of columns."""
+    return _add(command, FILE_OPTIONS)
+
+
+def _add(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def take_reading_options(given: dict[str, Any]) -> ReadingOptions:
+    """Take the options of `reading_options` or `file_options` out of those of a command."""
+    names = [name for name in ReadingOptions.__dataclass_fields__ if name in given]
+    return ReadingOptions(**{name: given.pop(name) for name in names})
+
+
+def comma_separated(given: Sequence[str]) -> list[str]:
+    """Words of an option that may be given more than once.
+
+    Examples
+    --------
+    >>> comma_separated(["ridge, boosting", "svm"])
+    ['ridge', 'boosting', 'svm']
+    """
+    return [word.strip() for text in given for word in text.split(",") if word.strip()]
