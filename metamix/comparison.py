@@ -18,7 +18,8 @@ from metamix.data.tables import n_rows, recognise_task, take_rows
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.mixture import around
-from metamix.estimators.resolution import ResolvedGates, check_parameters, input_tags, resolve_gates
+from metamix.estimators.parameters import check_parameters
+from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gates
 from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, clean_X

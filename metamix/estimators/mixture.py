@@ -18,12 +18,10 @@ from metamix.data.folds import make_folds, repeatable
 from metamix.data.tables import n_rows
 from metamix.engines import current_engine
 from metamix.estimators.coefficients import coefficient_frame
+from metamix.estimators.parameters import check_parameters, check_top_k, most_gate_columns
 from metamix.estimators.resolution import (
     DROP,
-    check_parameters,
-    check_top_k,
     input_tags,
-    most_gate_columns,
     name_experts,
     resolve_experts,
     resolve_gates,

@@ -17,11 +17,9 @@ from metamix import registry
 from metamix.data.folds import Folds, make_folds, repeatable
 from metamix.data.scalars import check_seed
 from metamix.data.tables import n_rows, recognise_task
+from metamix.estimators.parameters import check_count, check_final, check_top_k
 from metamix.estimators.precomputed_input import check_answers, known_rows, read_answers, warn_of_hits
 from metamix.estimators.resolution import (
-    check_count,
-    check_final,
-    check_top_k,
     constant_gate,
     gate_features,
     input_tags,
