@@ -167,7 +167,8 @@ def _from_text(path: str, content: bytes, separator: str | None, encoding: str |
     except csv.Error as error:
         raise TableError(f"{path} is not a table ({_first_line(error)})") from None
     separator, skipped = layout.separator, layout.skipped
-    if len(layout.names) > 1 and all(map(is_plain_number, layout.names)):
+    counted = [str(j) for j in range(len(layout.names))]  # as pandas names the columns of an array
+    if layout.names != counted and len(counted) > 1 and all(map(is_plain_number, layout.names)):
         raise TableError(
             f"{path} has no header: its columns would be called {listed(layout.names)}. A first line with the names of "
             "the columns is needed; if it has one, give the separator"

@@ -21,6 +21,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from metamix.data.row_keys import effective_weights
+from metamix.experts.weighting import checked_weights
 
 __all__ = ["EncodedLabels", "RidgeByGcv", "ScaledTarget", "small_leaves"]
 
@@ -64,10 +65,8 @@ class RidgeByGcv(RegressorMixin, BaseEstimator):
         X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, y_numeric=True, dtype=np.float64)
         single = y.ndim == 1
         Y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        weight = np.ones(len(Y)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        weight = checked_weights(sample_weight, len(Y))
         total = weight.sum()
-        if not total > 0:
-            raise ValueError("Every sample weight is zero; at least one row needs a positive weight.")
         x_mean, y_mean = np.asarray(weight @ X).ravel() / total, weight @ Y / total
         root = np.sqrt(weight)[:, None]
         basis, eigenvalues, moments = _decompose(X, x_mean, root, root * (Y - y_mean))

@@ -110,8 +110,8 @@ class ForestGate(BaseEstimator):
         encoder = ColumnEncoder(categories="ordinal", missing="keep")
         columns = giving_arrays(Pipeline([("encode", encoder), ("bound", BoundedColumns())]))
         self.n_experts_ = labels.shape[1]
-        rows = content_order(X, labels)  # rows are drawn by their place
-        rows = rows[weight[rows] > 0]  # rows without weight would be drawn, too
+        kept = np.flatnonzero(weight > 0)  # rows without weight would be drawn, too
+        rows = kept[content_order(take_rows(X, kept), labels[kept])]  # rows are drawn by their place
         target = labels[rows, 0] if self.n_experts_ == 1 else labels[rows]
         # Fitted one after the other: a pipeline hands weights on in two ways, as metadata routing is on or off.
         forest.fit(columns.fit_transform(take_rows(X, rows)), target, sample_weight=weight[rows])

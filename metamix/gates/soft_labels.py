@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from metamix.data.vectors import as_weights
 from metamix.protocols import FloatArray
 
 
@@ -61,11 +62,7 @@ def check_row_weights(sample_weight: ArrayLike | None, n: int) -> FloatArray:
         raise ValueError("A gate needs at least one row; X has none.")
     if sample_weight is None:
         return np.full(n, 1.0 / n)
-    weight = np.asarray(sample_weight, dtype=np.float64)
-    if weight.shape != (n,):
-        raise ValueError(f"sample_weight has shape {weight.shape}; X has {n} rows, so ({n},) is needed.")
-    if not np.isfinite(weight).all() or (weight < 0).any() or not (weight > 0).any():
-        raise ValueError("sample_weight must be finite and non-negative, with at least one positive entry.")
+    weight = as_weights(sample_weight, (n,))
     weight = weight / weight.max()
     return weight / weight.sum()
 

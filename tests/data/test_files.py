@@ -167,6 +167,11 @@ def test_utf_16_without_a_mark_is_recognised(tmp_path):
         assert table.frame.to_dict("list") == HOUSES
 
 
+def test_columns_of_an_array_are_named_by_number_as_pandas_writes_them(tmp_path):
+    written(tmp_path / "a.csv", "0,1\n5,6\n7,8\n9,4\n")
+    assert list(read_file(str(tmp_path / "a.csv")).frame) == ["0", "1"]
+
+
 @pytest.mark.parametrize("text", ["1.5,2\n3,4\n5,6\n", "a\n0,5\n1,5\n2,25\n", "a,b\n1,5,2\n2,5,3\n7,5,4\n"])
 def test_a_file_whose_rows_do_not_fit_its_header_is_refused(tmp_path, text):
     with pytest.raises(TableError, match=r"has no header|is not a table"):

@@ -109,7 +109,7 @@ def test_the_blend_is_the_weighted_sum_of_the_candidates(column, winner):
     np.testing.assert_allclose(mixture.predict(X), total, rtol=0, atol=1e-4)
     table = mixture.candidates_.set_index("candidate")
     own, winner = table.loc["blend"], table.loc[mixture.verdict_.winner]
-    assert own["loss"] <= winner["loss"] + 3 * winner["standard_error"] + 0.05 * winner["loss"]
+    assert own["loss"] <= 1.1 * winner["loss"] + 3 * own["standard_error"], "chosen once more without each fold"
 
 
 def test_planted_regimes_are_predicted_by_the_mixture():

@@ -9,7 +9,7 @@ from metamix import MixtureClassifier, MixtureRegressor
 from metamix.gates import SoftmaxGate
 
 # On sparse rows Ridge is iterative, to four digits only by default; the check of weights compares seven.
-NUMBERS = [("ridge", Ridge(tol=1e-12)), ("steep", Ridge(10.0, tol=1e-12))]
+NUMBERS = [("ridge", Ridge(tol=1e-14)), ("steep", Ridge(10.0, tol=1e-12))]
 CLASSES = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
 
 

@@ -111,3 +111,13 @@ def test_the_identity_of_a_calibrated_fit_is_near():
     found = Calibration(nodes / np.hypot(1, 0.2), 0.2)
     u = np.linspace(0.01, 0.99, 50)
     np.testing.assert_allclose(found(u), u, atol=0.01)
+
+
+def test_no_map_where_two_rows_beyond_a_border_would_widen_or_narrow_all_others():
+    """A hundred rows hit exactly where 1 % error was expected, and two that lie on the other side of a step."""
+    weights = np.tile([1 - 1e-4, 1e-4], (100, 1))
+    components = stats.norm(np.tile([-5.0, 5.0], (100, 1)), 0.01)
+    y = np.full(100, -5.0)
+    assert fit_calibration(y, weights, components, weights @ [-5.0, 5.0], np.ones(100)) is not None
+    y[[3, 50]] = 5.0
+    assert fit_calibration(y, weights, components, weights @ [-5.0, 5.0], np.ones(100)) is None
