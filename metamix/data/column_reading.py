@@ -26,6 +26,7 @@ from metamix.data.column_notes import (
 from metamix.data.date_text import ISO, DateFormat, find_date_format
 from metamix.data.frames import TableError
 from metamix.data.number_text import NumberFormat, find_number_format, is_plain_number, looks_like_code
+from metamix.data.text_vectors import holds_prose
 
 __all__ = ["KINDS", "LEFT_OUT", "ColumnReader", "ColumnReading", "ColumnText"]
 
@@ -39,8 +40,6 @@ WITH_LEVELS = ("category", "text", "identifier")
 SHARE, HALF = 0.9, 0.5
 #: Fewer distinct values are no sign of an identifier.
 FEWEST_IDENTIFIERS = 20
-#: Text of so many words in the mean, of which most values differ, is prose, not a category.
-WORDS = 4
 #: Levels of a category that are remembered, to tell unseen ones.
 MOST_LEVELS = 10_000
 
@@ -220,7 +219,7 @@ class ColumnReader:
         distinct = len(text.texts) == len(text.codes) >= FEWEST_IDENTIFIERS
         if distinct and words == 1:
             return ColumnReading(name, "identifier", notes=(left_out(name, "identifier", is_number=False),))
-        kind = "text" if words >= WORDS and len(text.texts) > HALF * counts.sum() else "category"
+        kind = "text" if holds_prose(text.texts, counts) else "category"
         return ColumnReading(name, kind, levels=text.levels, notes=tuple(notes))
 
     def read(self, one: ColumnReading, column: Any) -> tuple[Any, list[str]]:

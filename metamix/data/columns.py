@@ -83,8 +83,6 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         (d,) type of each column in training, see `metamix.data.cells.column_kind`.
     categories_ : list
         (d,) for text and categories the list of separate values, else None.
-    factor_ : ndarray
-        (D,) factors by which centred encoded columns are multiplied.
     n_features_in_, feature_names_in_
         d, and (d,) the names of a frame whose names are all text.
 
@@ -165,7 +163,13 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
     def centre_(self) -> np.ndarray:
         """What is subtracted from each encoded column before it is multiplied by `factor_`, (D,)."""
         check_is_fitted(self)
-        return self._centre
+        return np.append(self._centre, np.zeros(len(self._indicators)))
+
+    @property
+    def factor_(self) -> np.ndarray:
+        """Factors by which centred encoded columns are multiplied, (D,)."""
+        check_is_fitted(self)
+        return np.append(self._factor, np.ones(len(self._indicators)))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the encoded columns.
@@ -335,7 +339,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         kinds = [kind for kind, ends in zip(self.kinds_, self._ends, strict=True) for _ in ends]
         first = [i == 0 for ends in self._ends for i in range(len(ends))]  # not the parts of a date
         D, indicate = raw.shape[1], self.missing_indicator and self.missing == "impute"
-        self._fill, self._centre, self.factor_ = np.zeros(D), np.zeros(D), np.ones(D)
+        self._fill, self._centre, self._factor = np.zeros(D), np.zeros(D), np.ones(D)
         self._indicators: list[int] = []
         self._numeric = np.array([i for i, kind in enumerate(kinds) if kind not in _CODED], dtype=np.intp)
         finite = _surely_finite(raw)
@@ -346,7 +350,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
             if indicate and first[i] and len(values) < len(raw):
                 self._indicators.append(i)
             if not len(values):  # for example dates that are all NaT: always 0
-                self.factor_[i] = 0.0
+                self._factor[i] = 0.0
             elif kind == "boolean":
                 self._fill[i] = float(values.mean() >= 0.5)
             else:
@@ -354,7 +358,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
                 if self.scale:
                     full = self.missing == "keep" or len(values) == len(raw)
                     values = values if full else np.where(np.isnan(raw[:, i]), self._fill[i], raw[:, i])
-                    self._centre[i], self.factor_[i] = _standard(values)
+                    self._centre[i], self._factor[i] = _standard(values)
 
     def _learn_sparse(self, read: Any) -> Any:
         d = self.n_features_in_
@@ -362,9 +366,9 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         self._parts, self._has_rare, self._has_missing = [[] for _ in range(d)], [False] * d, [False] * d
         self._plain, self._indicators, self._ends, self._numeric = True, [], [[""]] * d, np.arange(d)
         raw = self._raw(read)
-        self._fill, self._centre, self.factor_ = np.zeros(d), np.zeros(d), np.ones(d)
+        self._fill, self._centre, self._factor = np.zeros(d), np.zeros(d), np.ones(d)
         if self.scale:
-            self.factor_ = 1.0 / StandardScaler(with_mean=False).fit(raw).scale_
+            self._factor = 1.0 / StandardScaler(with_mean=False).fit(raw).scale_
         return raw
 
     def _finish(self, raw: Any, X: Any) -> Any:
@@ -384,9 +388,9 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         missing = np.isnan(block) if impute else None
         if self.scale:
             block -= self._centre[some]
-            block *= self.factor_[some]
+            block *= self._factor[some]
         if missing is not None:
-            np.copyto(block, ((self._fill - self._centre) * self.factor_)[some], where=missing)
+            np.copyto(block, ((self._fill - self._centre) * self._factor)[some], where=missing)
             out[:, D:] = missing[:, np.searchsorted(some, marks)]
         if len(some) < D:
             out[:, some] = block
@@ -399,7 +403,7 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         out = raw.copy()
         if self.missing == "impute":
             out.data[missing] = 0.0
-        out.data *= self.factor_[out.indices]
+        out.data *= self._factor[out.indices]
         return out
 
     def _endings(self) -> list[list[str]]:

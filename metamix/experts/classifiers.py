@@ -13,7 +13,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from metamix.data.columns import ColumnEncoder, giving_arrays
+from metamix.data.columns import giving_arrays
+from metamix.data.feature_encoder import FeatureEncoder
 from metamix.experts.curves import DenseColumns
 from metamix.experts.labels import ProcessClassifier
 from metamix.experts.models import EncodedLabels
@@ -230,11 +231,11 @@ def mlp(**parameters: Any) -> Pipeline:
 def _scaled_pipeline(model: Any, step: Any = None, kind: type[Pipeline] = MergedPipeline) -> Any:
     """One-hot encoded and standardised columns, an optional dense step, and the model."""
     steps = [] if step is None else [("dense", step)]
-    return giving_arrays(kind([("columns", ColumnEncoder()), *steps, ("model", model)]))
+    return giving_arrays(kind([("columns", FeatureEncoder(classes=True)), *steps, ("model", model)]))
 
 
 def _ordinal_pipeline(model: Any, step: Any = None) -> Any:
     """Ordinally encoded, unscaled columns with missing values, for trees; an optional dense step; the model."""
-    columns = ColumnEncoder(categories="ordinal", scale=False, missing="keep")
+    columns = FeatureEncoder(classes=True, categories="ordinal", scale=False, missing="keep")
     steps = [] if step is None else [("dense", step)]
     return giving_arrays(OrderedPipeline([("columns", columns), *steps, ("model", model)]))

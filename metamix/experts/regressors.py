@@ -14,7 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 from sklearn.utils.validation import has_fit_parameter
 
-from metamix.data.columns import ColumnEncoder, giving_arrays
+from metamix.data.columns import giving_arrays
+from metamix.data.feature_encoder import FeatureEncoder
 from metamix.experts.curves import DenseColumns, NaturalSplines, PolynomialColumns
 from metamix.experts.kriging import Kriging
 from metamix.experts.models import RidgeByGcv, ScaledTarget
@@ -310,11 +311,11 @@ def _scaled_pipeline(model: Any, terms: Any = None, kind: type[Pipeline] = Merge
     """One-hot encoded and standardised columns, optional terms made of them, and the model."""
     name = "dense" if isinstance(terms, DenseColumns) else "terms"
     steps = [] if terms is None else [(name, terms)]
-    return giving_arrays(kind([("columns", ColumnEncoder()), *steps, ("model", model)]))
+    return giving_arrays(kind([("columns", FeatureEncoder()), *steps, ("model", model)]))
 
 
 def _ordinal_pipeline(model: Any, step: Any = None) -> Any:
     """Ordinally encoded, unscaled columns with missing values, for trees; an optional dense step; the model."""
-    columns = ColumnEncoder(categories="ordinal", scale=False, missing="keep")
+    columns = FeatureEncoder(categories="ordinal", scale=False, missing="keep")
     steps = [] if step is None else [("dense", step)]
     return giving_arrays(OrderedPipeline([("columns", columns), *steps, ("model", model)]))
