@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.utils import check_random_state
 
 from metamix.data.folds import Folds, make_folds
+from metamix.data.leaks import suspicious_columns
 from metamix.data.scalars import check_seed
 from metamix.data.tables import n_rows, recognise_task, take_rows
 from metamix.engines import Engine, current_engine
@@ -52,7 +53,7 @@ class Comparison:
     rows : list of dict
         One for each expert and combination.
     verdict : str
-        One sentence.
+        The simplest combination that does as well as the best, and columns that may not be known beforehand.
     failures : list of Failure
     measure : str
         What the loss is.
@@ -337,7 +338,10 @@ class _OuterFolds:
         unweighted = loss.weights_refused(self.predictions[complete[0]])
         name, times = Counter(self.best or [self.named[0][0]]).most_common(1)[0]  # of equals the first
         single = name if times >= len(self.best) else f"chosen in each fold; {name} in {times} of {len(self.best)}"
-        return Comparison(rows, _sentence(loss, units, single, unweighted), self.failures, loss.measure, self.mixtures)
+        problem = self.problem
+        leaks = suspicious_columns(problem.X, problem.y, classes=problem.n_classes is not None)
+        verdict = " ".join([_sentence(loss, units, single, unweighted), *leaks])
+        return Comparison(rows, verdict, self.failures, loss.measure, self.mixtures)
 
 
 def _sklearn_stack(part: Problem, inner: Folds, known: Array, values: Array) -> Array:

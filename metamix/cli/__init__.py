@@ -37,7 +37,8 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="Begin with: metamix demo, or metamix compare TABLE --target COLUMN",
+    epilog="Begin with: metamix demo, or metamix compare TABLE --target COLUMN. Exit codes: 0 done, 1 failed while "
+    "working, 2 wrong use or unreadable input, 130 stopped.",
 )
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks and warnings (METAMIX_DEBUG=1).")
@@ -50,7 +51,9 @@ for _command in (demo, compare, fit, predict, parts, check):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with a code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+    """Run the command line and exit with a code.
+
+    0: done; 1: failed while working; 2: wrong usage, or input that cannot be read or used; 130: Ctrl-C.
 
     Parameters
     ----------
@@ -97,7 +100,7 @@ def _run(words: list[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        return _report(_message(error), 1)
+        return _report(_message(error), 2 if _is_of_input(error) else 1)
 
 
 def _discard_output() -> None:
@@ -123,6 +126,14 @@ def _message(error: Exception) -> str:
             _discard_output()
             return f"standard output: {error.strerror}"
     return f"{type(error).__name__}: {error} (add --debug for the traceback)"
+
+
+def _is_of_input(error: Exception) -> bool:
+    """Whether a table or a model file cannot be read or used."""
+    from metamix.data.frames import TableError
+    from metamix.persistence.errors import ModelFileError
+
+    return isinstance(error, TableError | ModelFileError)
 
 
 def _raised_in_metamix(error: Exception) -> bool:

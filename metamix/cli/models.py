@@ -46,9 +46,6 @@ def compare(table: str, out: str | None, force: bool, **given: Any) -> None:
     options = Options(**given)
     output = None if out is None else output_file(out, force, table)
     data = read_table(table, options, reading)
-    if data.constant is not None:
-        say(_constant(data, options) + " There is nothing to compare.")
-        return
     comparison = run_comparison(data, options, Path(table).name)
     show(comparison)
     if output is not None:
@@ -91,8 +88,6 @@ def fit(table: str, out: str, force: bool, **given: Any) -> None:
     options = Options(**given)
     output_file(out, force, table)
     data = read_table(table, options, reading)
-    if data.constant is not None:
-        say(_constant(data, options))
     from metamix.estimators import MixtureClassifier, MixtureRegressor
     from metamix.persistence import save, untrusted_types
 
@@ -196,10 +191,6 @@ def _training_columns(table: str, frame: Any, mixture: Any) -> Any:
 def _write_csv(frame: Any, output: Any) -> None:
     with output.open() as stream:
         frame.to_csv(stream, index=False, lineterminator="\n")
-
-
-def _constant(data: TableData, options: Options) -> str:
-    return f"The target {options.target!r} is constant, {data.constant} in every row: any model predicts this value."
 
 
 def _size(path: Path) -> str:

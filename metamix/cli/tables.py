@@ -30,7 +30,6 @@ class TableData:
     task: str
     groups: Any = None
     weights: Any = None
-    constant: Any = None
     cleaner: Any = None
     lines: Sequence[str] = ()
 
@@ -52,7 +51,6 @@ def read(
     """
     from metamix.data.column_reading import LEFT_OUT
     from metamix.data.frames import TableError
-    from metamix.data.leaks import suspicious_columns
     from metamix.data.tables import check_classes, leave_out_rows, recognise_task, split_target
 
     frame, decimal, notes = _read_file(table, reading)
@@ -68,6 +66,8 @@ def read(
     if group is not None:
         group = _typed(group, reading, decimal, "category").to_numpy(dtype=object)
     X = frame.drop(columns=[name for name in by_option.values() if name not in (None, target)])
+    if y.nunique() == 1:
+        raise TableError(f"the target {target!r} is {y.iloc[0]} in every row: there is nothing to learn")
     _check_task(task, target, y)
     task = task or recognise_task(y)
     about = f"{Path(table).name}: {len(X)} rows, {task} of {target}"
@@ -77,11 +77,8 @@ def read(
     cleaner = reading.cleaner(list(X.columns), decimal).fit(X)
     if all(one.kind in LEFT_OUT for one in cleaner.readings_):
         raise TableError(" ".join([f"{table} has no column left to predict {target!r} from.", *cleaner.notes_]))
-    with table_warnings([]):
-        leaks = suspicious_columns(cleaner.transform(X), y.to_numpy(), classes=task == "classification")
-    lines = [f"{about}.", *column_lines(cleaner.report(X)), *notes, *cleaner.notes_, *leaks]
-    constant = y.iloc[0] if y.nunique() == 1 and task == "regression" else None
-    return TableData(X, y, task, group, weight, constant, cleaner, lines)
+    lines = [f"{about}.", *column_lines(cleaner.report(X)), *notes, *cleaner.notes_]
+    return TableData(X, y, task, group, weight, cleaner, lines)
 
 
 def _check_names(by_option: dict[str, str | None], reading: ReadingOptions, frame: Any) -> None:

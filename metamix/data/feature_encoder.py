@@ -22,9 +22,9 @@ class FeatureEncoder(ColumnEncoder):
     """Encode mixed columns as `ColumnEncoder` does, large categories by means of y too, and texts by vectors.
 
     A category whose values are too many for a column each (`max_categories`) has rare values merged by `ColumnEncoder`;
-    here the mean of y for each value is a column besides, or the shares of the classes. In `fit_transform` the mean of a
-    row is learned without its fold; `transform` uses the means of all training rows. Texts, such as titles and reviews,
-    get up to 30 columns of letter frequencies in their principal directions.
+    here the mean of y for each value is a column besides, or the shares of the classes. In `fit_transform` the mean of
+    a row is learned without its fold; `transform` uses the means of all training rows. Texts, such as titles and
+    reviews, get up to 30 columns of letter frequencies in their principal directions.
 
     Parameters
     ----------

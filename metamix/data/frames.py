@@ -54,6 +54,11 @@ def is_frame(X: Any) -> bool:
     -------
     bool
 
+    Raises
+    ------
+    TableError
+        For a lazy frame, with the remedy.
+
     Examples
     --------
     >>> import numpy as np, pandas as pd
@@ -66,6 +71,11 @@ def is_frame(X: Any) -> bool:
         return True
     import narwhals as nw
 
+    if isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
+        raise TableError(
+            f"A {type(X).__module__.split('.')[0]} {type(X).__name__} has no rows before it is computed; give "
+            "X.collect(), or X.compute() with dask."
+        )
     return isinstance(X, nw.DataFrame) or bool(nw.dependencies.is_into_dataframe(X))
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import cross_val_predict
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from metamix.data.cells import codes_of, column_kind, date_part, dates_of, numbers_of
-from metamix.data.frames import frame_columns
+from metamix.data.frames import frame_columns, is_frame
 
 __all__ = ["suspicious_columns"]
 
@@ -29,22 +28,28 @@ def suspicious_columns(X: Any, y: NDArray[Any], *, classes: bool) -> list[str]:
     Parameters
     ----------
     X : data frame of shape (n, d)
-        Cleaned.
+        Cleaned. Columns of arrays have no names that anybody could look up, and nothing is said of them.
     y : ndarray of shape (n,)
     classes : bool
         Whether y holds classes.
 
+    Returns
+    -------
+    list of str
+        Empty for few rows or columns.
+
     Examples
     --------
+    >>> import pandas as pd
     >>> rng = np.random.default_rng(0)
     >>> X = pd.DataFrame(rng.normal(size=(200, 3)), columns=["a", "b", "c"])
     >>> suspicious_columns(X.assign(booking=np.arange(200.0)), np.arange(200.0) ** 2, classes=False)
     ["Column 'booking' alone explains 100 % of the target: is it known beforehand?"]
     """
-    columns = frame_columns(X)
+    columns = frame_columns(X) if is_frame(X) else []
     if len(y) < FEWEST_ROWS or len(columns) < FEWEST_COLUMNS:
         return []
-    target = pd.factorize(np.asarray(y))[0] if classes else np.asarray(y, dtype=np.float64)
+    target: NDArray[Any] = np.unique(y, return_inverse=True)[1] if classes else np.asarray(y, dtype=np.float64)
     found = []
     for column in columns:
         values = _as_numbers(column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,6 +124,13 @@ class FittedBlend(Combination):
         verdicts = [replace(one.verdict, not_nested=one.verdict.not_nested or why) for one in self.targets]
         targets = [replace(one, verdict=verdict) for one, verdict in zip(self.targets, verdicts, strict=True)]
         return replace(self, targets=targets)
+
+    def with_leaks(self, leaks: Sequence[Sequence[str]]) -> FittedBlend:
+        """The same, with sentences for each target about columns that may not be known beforehand."""
+        pairs = zip(self.targets, leaks, strict=True)
+        return replace(
+            self, targets=[replace(one, verdict=replace(one.verdict, leaks=(*said,))) for one, said in pairs]
+        )
 
     def candidate_predictions(self, X: Any) -> dict[str, Array]:
         """Predictions (n,) or (n, C) of every candidate and of the blend, for a single target."""

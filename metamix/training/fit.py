@@ -10,6 +10,7 @@ from typing import Any
 
 from metamix.data.folds import Folds
 from metamix.data.gate_features import StackColumns
+from metamix.data.leaks import suspicious_columns
 from metamix.engines import Engine
 from metamix.fitting import FitSession, NamedExpert, NestedFitError, Problem
 from metamix.fitting.out_of_fold import OutOfFold
@@ -62,7 +63,9 @@ def fit_blend(
     """
     with FitSession(experts, problem, folds, engine, on_error, NEGLIGIBLE) as session:
         cross_fitted = cross_fit_experts(session, refit=refit)
-        return blend_predictions(session, cross_fitted, candidates, mixture, refit=refit)
+        fitted = blend_predictions(session, cross_fitted, candidates, mixture, refit=refit)
+    targets = [problem.target(t) for t in range(fitted.n_outputs)]
+    return fitted.with_leaks([suspicious_columns(one.X, one.y, classes=one.n_classes is not None) for one in targets])
 
 
 def blend_predictions(

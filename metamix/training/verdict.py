@@ -70,6 +70,8 @@ class Verdict:
         the rows; empty if it was judged without.
     headroom : Headroom, optional
         What a choice between the experts could gain at all.
+    leaks : tuple of str
+        Sentences about columns that may not be known beforehand.
 
     Examples
     --------
@@ -93,9 +95,10 @@ below the stack.
     not_measured: tuple[str, ...] = field(default=())
     not_nested: str = ""
     headroom: Headroom | None = None
+    leaks: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
-        return " ".join([*self._sentences(), *(f"Not measured: {what}." for what in self.not_measured)])
+        return " ".join([*self._sentences(), *(f"Not measured: {what}." for what in self.not_measured), *self.leaks])
 
     def _sentences(self) -> list[str]:
         single = f"{PHRASES['best single']} ({self.best_single})"

@@ -199,7 +199,7 @@ BAD = {
     "broken.parquet": (b"PAR1 nothing", "cannot be read as .parquet"),
     "gaps.csv": (b"a,y\n1,\n2,\n3,\n", "missing in every row"),
     "labels.csv": (b"a,y\n" + b"".join(b"%d,l%d\n" % (i, i) for i in range(60)), "60 classes in 60 rows"),
-    "one.csv": (b"a,y\n" + b"".join(b"%d,yes\n" % i for i in range(30)), "nothing to tell apart"),
+    "one.csv": (b"a,y\n" + b"".join(b"%d,yes\n" % i for i in range(30)), "nothing to learn"),
     "lonely.csv": (b"y\n1\n2\n", "no column but the target"),
 }
 
@@ -253,12 +253,32 @@ def test_a_missing_table_or_model_gives_one_line(rejected, run, flats, tmp_path)
     rejected(run("conpare", flats), "conpare")
 
 
-def test_a_constant_target_is_reported_and_can_be_fitted(run, tmp_path):
-    table, model = tmp_path / "flat.csv", tmp_path / "m.mix"
-    pd.DataFrame({"a": np.arange(40.0), "y": 2.5}).to_csv(table, index=False)
-    code, out, err = run("compare", table, "--target", "y")
-    assert (code, err) == (0, "")
-    assert "constant, 2.5 in every row" in out
-    assert run("fit", table, "--target", "y", *FAST, "--out", model)[0] == 0
-    answers = pd.read_csv(io.StringIO(run("predict", model, table)[1]))
-    np.testing.assert_allclose(answers["prediction"], 2.5)
+@pytest.mark.parametrize("values", [[2.5] * 30, ["yes"] * 30], ids=["number", "class"])
+def test_a_constant_target_is_refused(values, rejected, run, tmp_path):
+    path, out = tmp_path / "t.csv", tmp_path / "m.mix"
+    pd.DataFrame({"a": np.arange(30.0) % 7, "y": values}).to_csv(path, index=False)
+    for words in (("compare", path, "--target", "y"), ("fit", path, "--target", "y", "--out", out)):
+        done = run(*words)
+        rejected(done, f"{values[0]} in every row")
+        assert done[0] == 2
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"a,b,y\n", "no rows"),
+        (b"y\n1\n2\n3\n", "no column but the target"),
+        (b"a,y\n1,2\n1,2,3\n4,5\n", "line 3 has 3 fields"),
+        (bytes(range(256)) * 9, "is not text"),
+        (b"a,b\n1,2\n3,5\n", "'y'"),
+    ],
+)
+def test_input_that_cannot_be_used_ends_with_code_2_and_writes_nothing(content, said, rejected, run, tmp_path):
+    path, out = tmp_path / "t.csv", tmp_path / "m.mix"
+    path.write_bytes(content)
+    done = run("fit", path, "--target", "y", "--out", out)
+    rejected(done, said)
+    assert done[0] == 2
+    assert not out.exists()

@@ -12,8 +12,29 @@ from metamix.data.columns import ColumnEncoder
 from metamix.data.feature_encoder import FeatureEncoder
 from metamix.data.text_vectors import TextVectors, holds_prose
 
-GOOD, BAD = "excellent wonderful charming superb".split(), "awful boring dreadful tedious".split()
-NEUTRAL = "the film was a story about some people who went to town and came back with old friends".split()
+WORDS = {"good": ("excellent", "wonderful", "charming"), "bad": ("awful", "boring", "dreadful")}
+NEUTRAL = tuple(
+    [
+        "the",
+        "film",
+        "was",
+        "a",
+        "story",
+        "about",
+        "some",
+        "people",
+        "who",
+        "went",
+        "to",
+        "town",
+        "and",
+        "came",
+        "back",
+        "with",
+        "old",
+        "friends",
+    ]
+)
 
 
 def cities(n=4000, levels=800, seed=0):
@@ -25,10 +46,11 @@ def cities(n=4000, levels=800, seed=0):
 
 
 def reviews(n=900, seed=0):
+    """Texts of ten words, two of which tell how much the film was liked."""
     rng = np.random.default_rng(seed)
     liked = rng.random(n)
-    texts = [" ".join([*rng.choice(NEUTRAL, 8), *rng.choice(np.where(rng.random(3) < p, *np.array([GOOD[:3], BAD[:3]])), 2)])
-             for p in liked]  # fmt: skip
+    judged = [rng.choice(WORDS["good" if rng.random() < share else "bad"], 2) for share in liked]
+    texts = [" ".join([*rng.choice(NEUTRAL, 8), *words]) for words in judged]
     return pd.DataFrame({"review": texts, "size": rng.normal(size=n)}), liked
 
 

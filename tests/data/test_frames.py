@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from metamix import MixtureRegressor, describe
 from metamix.data.frames import TableError, column_names, find_columns, is_frame, n_rows, take_rows
 
 KINDS = {
@@ -68,8 +69,10 @@ def test_invalid_rows_and_tables_are_rejected():
         take_rows(np.zeros((3, 1)), [3])
     with pytest.raises(IndexError, match="mask of 2"):
         take_rows(np.zeros((3, 1)), np.array([True, False]))
-    with pytest.raises(TableError, match="collect"):
-        n_rows(pl.LazyFrame({"a": [1]}))
+    lazy = pl.LazyFrame({"a": [1.0]})
+    for use in (n_rows, describe, lambda X: MixtureRegressor(["ridge"]).fit(X, [1.0])):
+        with pytest.raises(TableError, match=r"LazyFrame has no rows.*collect"):
+            use(lazy)
     with pytest.raises(TableError, match="rows cannot be taken from a dict"):
         take_rows({"a": [1]}, [0])
 

@@ -5,7 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from metamix import load_example
+from metamix import MixtureRegressor, compare, load_example
 from metamix.data.leaks import suspicious_columns
 
 RNG = np.random.default_rng(0)
@@ -47,3 +47,16 @@ def test_ordinary_columns_are_not(name):
 def test_nothing_is_said_of_few_rows_or_of_a_single_column():
     assert suspicious_columns(X.assign(late=Y)[:40], Y[:40], classes=False) == []
     assert suspicious_columns(pd.DataFrame({"late": Y}), Y, classes=False) == []
+
+
+def test_the_verdict_says_so():
+    frame = X.assign(late=Y**3)
+    mixture = MixtureRegressor(["ridge", "extra_trees"], specialize=False, cv=2, random_state=0).fit(frame, Y)
+    (said,) = mixture.verdict_.leaks
+    assert "'late' alone explains" in said
+    assert said in str(mixture.verdict_)
+    both = MixtureRegressor(["ridge"], specialize=False, cv=2).fit(frame, np.column_stack([Y, np.roll(frame["a"], 7)]))
+    assert [len(verdict.leaks) for verdict in both.verdict_] == [1, 0]
+    assert said in str(compare(frame, Y, ["ridge"], cv=2, random_state=0))
+    unnamed = MixtureRegressor(["ridge"], specialize=False, cv=2).fit(frame.to_numpy(), Y)
+    assert unnamed.verdict_.leaks == ()
