@@ -135,3 +135,12 @@ def test_gpu_ends_with_a_message_where_there_is_none():
         pytest.skip("there is a GPU here")
     (line,) = run("gpu", "--quick").splitlines()
     assert line.startswith("Nothing to time: device='cuda' is not available")
+
+
+@pytest.mark.heavy
+def test_shares():
+    pytest.importorskip("xgboost")
+    pytest.importorskip("lightgbm")
+    text = run("shares", "--quick", "--tables", "two_regimes")
+    parts = re.search(r"^two_regimes +200 +\S+ +(\S+) +(\S+) +(\S+)", text, re.M).groups()
+    assert all(0 < float(part) < 1 for part in parts)
