@@ -19,7 +19,9 @@ from scipy.optimize import elementwise
 from metamix.data.scalars import is_number
 from metamix.protocols import FloatArray
 
-__all__ = ["Chosen", "cdf", "central_levels", "choose", "interval", "quantile", "quantile_by_row", "sample"]
+__all__ = [
+    "Chosen", "cdf", "central_levels", "check_levels", "choose", "interval", "quantile", "quantile_by_row", "sample",
+]  # fmt: skip
 
 #: Entries (rows × quantiles × experts) processed at a time, to bound the memory of temporary arrays.
 _BLOCK = 2**19
@@ -151,12 +153,7 @@ def quantile(weights: ArrayLike, components: Any, q: ArrayLike) -> FloatArray:
     >>> quantile([[0.5, 0.5]], stats.norm([[-1.0, 1.0]], 1.0), [0.5, 0.9]).round(3)
     array([[0.   , 1.849]])
     """
-    try:
-        levels = np.asarray(q, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"q={q!r} must be a probability between 0 and 1, or a list of them.") from None
-    if levels.ndim > 1 or not ((levels >= 0) & (levels <= 1)).all():
-        raise ValueError(f"q={q!r} must be a probability between 0 and 1, or a list of them.")
+    levels = check_levels(q)
     shares, flat = _shares(weights), np.atleast_1d(levels)
     n, K = shares.shape
     result = np.empty((n, len(flat)))
@@ -166,6 +163,28 @@ def quantile(weights: ArrayLike, components: Any, q: ArrayLike) -> FloatArray:
         found = _mixture_quantile(shares[at], choose(components, at, (n, K)), wanted)
         result[rows] = found.reshape(len(result[rows]), len(flat))
     return result if levels.ndim else result[:, 0]
+
+
+def check_levels(q: Any) -> FloatArray:
+    """Probabilities as floats, () or (m,).
+
+    Raises
+    ------
+    ValueError
+        If they are not numbers in [0, 1], or have more than one axis.
+
+    Examples
+    --------
+    >>> check_levels([0.1, 0.9])
+    array([0.1, 0.9])
+    """
+    try:
+        levels = np.asarray(q, dtype=np.float64)
+    except (TypeError, ValueError):
+        levels = np.full((), np.nan)
+    if levels.ndim > 1 or not ((levels >= 0) & (levels <= 1)).all():
+        raise ValueError(f"q={q!r} must be a probability between 0 and 1, or a list of them.")
+    return levels
 
 
 def interval(weights: ArrayLike, components: Any, coverage: float) -> FloatArray:

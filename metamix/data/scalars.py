@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_seed", "is_number", "is_whole"]
+#: More workers than any machine has cores.
+MOST_JOBS = 100_000
+__all__ = ["check_jobs", "check_seed", "is_number", "is_whole"]
 
 
 def is_number(value: Any) -> bool:
@@ -49,3 +51,19 @@ def check_seed(random_state: Any) -> None:
             f"random_state={random_state!r} is no seed; give a whole number from 0 to {2**32 - 1}, a numpy "
             "RandomState, or None."
         )
+
+
+def check_jobs(n_jobs: Any) -> None:
+    """ValueError where `n_jobs` is no number of jobs.
+
+    Examples
+    --------
+    >>> check_jobs("2")
+    Traceback (most recent call last):
+    ...
+    ValueError: n_jobs='2' is no number of jobs; give 1, 2, ..., -1 for all cores, or None.
+    """
+    whole = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
+    if n_jobs is None or (whole and 0 < abs(int(n_jobs)) <= MOST_JOBS):
+        return
+    raise ValueError(f"n_jobs={n_jobs!r} is no number of jobs; give 1, 2, ..., -1 for all cores, or None.")

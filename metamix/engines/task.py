@@ -19,6 +19,7 @@ import joblib
 import sklearn
 from threadpoolctl import ThreadpoolController
 
+from metamix.data.scalars import check_jobs
 from metamix.engines.contract import Engine, Function, Outcome
 from metamix.progress import mute
 
@@ -108,8 +109,7 @@ def count_workers(n_jobs: int | None) -> int:
     cores = int(joblib.cpu_count())
     if n_jobs is None:
         return cores
-    if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool) or n_jobs == 0:
-        raise ValueError(f"n_jobs={n_jobs!r} is invalid; give 1 or more, or -1 for all cores")
+    check_jobs(n_jobs)
     return int(n_jobs) if n_jobs > 0 else max(1, cores + 1 + int(n_jobs))
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from sklearn.base import is_classifier
 
-from metamix.data.scalars import check_seed, is_whole
+from metamix.data.scalars import check_jobs, check_seed, is_whole
 from metamix.devices import check_device
 from metamix.estimators.scoring import check_scoring
 from metamix.training.regime_search.initial import NAMES
 
-__all__ = ["check_count", "check_final", "check_jobs", "check_parameters", "check_top_k", "most_gate_columns"]
+__all__ = ["check_count", "check_final", "check_parameters", "check_top_k", "most_gate_columns"]
 
 
 def check_parameters(mixture: Any) -> None:
@@ -95,21 +95,6 @@ def check_final(final: Any, *, classifier: bool) -> None:
     if is_classifier(final) != classifier:
         kind = "classifier" if classifier else "regressor"
         raise ValueError(f"final_estimator={final!r} is no {kind}; give one, or None.")
-
-
-def check_jobs(n_jobs: Any) -> None:
-    """ValueError where `n_jobs` is no number of jobs.
-
-    Examples
-    --------
-    >>> check_jobs("2")
-    Traceback (most recent call last):
-    ...
-    ValueError: n_jobs='2' is no number of jobs; give 1, 2, ..., -1 for all cores, or None.
-    """
-    if n_jobs is None or (isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool) and n_jobs != 0):
-        return
-    raise ValueError(f"n_jobs={n_jobs!r} is no number of jobs; give 1, 2, ..., -1 for all cores, or None.")
 
 
 def check_top_k(top_k: int | None, most: int) -> None:

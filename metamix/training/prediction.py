@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from metamix.data.gate_features import GateFeatures
 from metamix.data.tables import n_rows, take_rows
 from metamix.derivatives import NoGradientError, gate_gradient, gradient, mixture_gradient, top_gradient
-from metamix.distributions import cdf, central_levels, quantile, quantile_by_row, sample
+from metamix.distributions import cdf, central_levels, check_levels, quantile, quantile_by_row, sample
 from metamix.recombination import combine, keep_top, posterior, spread, variance_parts
 from metamix.training.recalibration import Calibration, Moments, calibrated_moments
 
@@ -95,9 +95,8 @@ class TargetPrediction:
         """Quantiles of y, (n,) or (n, m)."""
         if self.calibration is None:
             return quantile(self.weights, self.distribution(), q)
-        levels = np.asarray(q, dtype=np.float64)
-        if levels.ndim < 2 and ((levels >= 0) & (levels <= 1)).all():  # others are refused below
-            levels = self.calibration.inverse(np.atleast_1d(levels)).reshape(levels.shape)
+        levels = check_levels(q)
+        levels = self.calibration.inverse(np.atleast_1d(levels)).reshape(levels.shape)
         found = quantile(self.weights, self.distribution(), levels)
         return np.asarray(found - (self._shift if found.ndim == 1 else self._shift[:, None]))
 
