@@ -23,8 +23,8 @@ def table():
     return X, X @ [[1.0], [-2.0]] + 0.1 * rng.standard_normal((200, 1)), mass
 
 
-def _rows(X, Y, capacity=LINEAR, classes=False):
-    return ProxyColumns(X, np.random.default_rng(0), classes, capacity)(X, Y, np.ones(len(X)))
+def _rows(X, Y, capacity=LINEAR, n_classes=None):
+    return ProxyColumns(X, np.random.default_rng(0), n_classes, capacity)(X, Y, np.ones(len(X)))
 
 
 def test_numbers_have_weighted_ridge_experts(table):
@@ -45,15 +45,15 @@ def test_classes_have_logistic_experts(table):
     X, _, mass = table
     rng = np.random.default_rng(1)
     y = (X[:, 0] + X[:, 1] + 0.5 * rng.logistic(size=200) > 0).astype(int)
-    rows = _rows(X, np.eye(2)[y], classes=True)
+    rows = _rows(X, np.eye(2)[y], n_classes=2)
     coefficients = None
     for _ in range(30):
         coefficients, scale = fit_proxies(rows, rows.plain, mass, coefficients)
     assert scale is None
-    found = class_probabilities(rows.plain @ coefficients[0])[:, 1]
+    found = class_probabilities(rows.plain @ coefficients[0], 2)[:, 1]
     model = LogisticRegression(C=1e3).fit(rows.plain[:, 1:], y, mass[:, 0])
     np.testing.assert_allclose(found, model.predict_proba(rows.plain[:, 1:])[:, 1], atol=0.03)
-    given = proxy_log_prob(rows.plain, rows.Y, coefficients, None)[:, 0]
+    given = proxy_log_prob(rows.plain, rows.Y, coefficients, None, 2)[:, 0]
     np.testing.assert_allclose(given, np.log(np.maximum(np.where(y, found, 1 - found), 0.01)))
 
 
