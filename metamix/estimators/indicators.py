@@ -75,7 +75,7 @@ def _check_values(given: NDArray[Any]) -> None:
     cells = given.ravel().tolist()
     missing = sum(is_missing(cell) for cell in cells)
     if missing:
-        raise ValueError(f"y has {missing} missing values (None or NaN); give 0 or 1 there, or drop those rows.")
+        raise ValueError(f"y is missing in {missing} of {len(cells)} places; give 0 or 1 there, or drop those rows.")
     odd = [cell for cell in cells if isinstance(cell, str | bytes) or cell not in (0, 1)]
     if odd:
         raise ValueError(

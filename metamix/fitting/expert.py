@@ -23,7 +23,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from metamix.data.row_keys import content_order
 from metamix.data.tables import take_rows
-from metamix.fitting.class_labels import Fit, align_classes, align_labels, fit_to_labels, is_frozen
+from metamix.fitting.class_labels import ClassParameterError, Fit, align_classes, align_labels, fit_to_labels, is_frozen
 from metamix.fitting.decision_calibration import calibrate
 from metamix.fitting.device_placement import Placement, move_to_cpu
 from metamix.fitting.early_stopping import stop_early, without_wrappers
@@ -234,12 +234,7 @@ def fit_expert(
     if isinstance(expert.estimator, Unprepared):
         expert.estimator.fit(problem.X, problem.y)
     if problem.several_labels and not _takes_labels(expert.estimator):
-        if is_frozen(expert.estimator):
-            raise ValueError(f"{expert.name} is fitted to one label, and y has {problem.n_targets}")
-        each = [fit_expert(expert, problem.target(t), rows, weight, negligible) for t in range(problem.n_targets or 0)]
-        classes: Any = tuple(one.classes for one in each)
-        model = PerLabel([one.model for one in each])
-        return replace(each[0], model=model, classes=classes, n_targets=problem.n_targets)
+        return _fit_each_label(expert, problem, rows, weight, negligible)
     given = problem.sample_weight
     total = given if given is None or rows is None else given[rows]
     positive = used = None if total is None else total > 0
@@ -258,6 +253,24 @@ def fit_expert(
         return fitted
     every = np.arange(problem.n) if rows is None else rows
     return calibrate(fitted, partial(_fit_rows, expert, problem), problem, every, total, expert.seed)
+
+
+def _fit_each_label(
+    expert: NamedExpert, problem: Problem, rows: NDArray[np.intp] | None, weight: Array | None, negligible: float
+) -> FittedExpert:
+    """Fit a clone of one expert to each label, as to the classes of a single target."""
+    if is_frozen(expert.estimator):
+        raise ValueError(f"{expert.name} is fitted to one label, and y has {problem.n_targets}")
+    fitted: list[FittedExpert] = []
+    for t in range(problem.n_targets or 0):
+        try:
+            fitted.append(fit_expert(expert, problem.target(t), rows, weight, negligible))
+        except ClassParameterError:
+            raise
+        except Exception as error:  # a foreign fit may raise anything
+            raise ValueError(f"label {t}: {error}") from error
+    classes: Any = tuple(one.classes for one in fitted)
+    return replace(fitted[0], model=PerLabel([one.model for one in fitted]), classes=classes, n_targets=len(fitted))
 
 
 def _takes_labels(estimator: Any) -> bool:

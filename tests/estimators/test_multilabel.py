@@ -286,11 +286,14 @@ def test_in_sample_groups_and_scores():
 
 def test_what_is_refused_says_what_would_do():
     X, Y = _table(60)
+    rare = np.column_stack([Y[:, 0], np.arange(60) < 2])
+    with pytest.raises(ValueError, match=r"label 1: LinearSVC has no predict_proba, and 30 rows are too few"):
+        MixtureClassifier([LINE, ("margin", LinearSVC())], on_error="raise", **FAST).fit(X, rare)
     mixture = MixtureClassifier([LINE, TREE], specialize=False, **FAST)
     for y, reason in [
         (Y + 1, r"shape \(60, 2\), 2 labels for each row, and values other than 0 and 1.*MultiOutputClassifier"),
         (np.where(Y, "yes", "no"), "such as '(yes|no)'"),
-        (np.where(np.arange(60)[:, None] < 3, np.nan, Y), "6 missing values"),
+        (np.where(np.arange(60)[:, None] < 3, np.nan, Y), "missing in 6 of 120 places"),
         (np.zeros((60, 2)), "same value in all rows"),
         (np.zeros((0, 2)), "0 sample"),
     ]:
