@@ -146,6 +146,18 @@ def variance_parts(weights: ArrayLike, predictions: ArrayLike, scale: ArrayLike)
     return np.einsum("nk,nk->n", weights, own**2), np.einsum("nk,nk->n", weights, away**2)
 
 
+def both_classes(proba: FloatArray) -> FloatArray:
+    """Probabilities of 0 and 1 along a new last axis, from those of 1.
+
+    Examples
+    --------
+    >>> both_classes(np.array([0.25, 1.0]))
+    array([[0.75, 0.25],
+           [0.  , 1.  ]])
+    """
+    return np.stack([1 - proba, proba], axis=-1)
+
+
 def posterior(weights: ArrayLike, log_prob: ArrayLike, floor: float = 0.0) -> tuple[FloatArray, FloatArray]:
     """Who explained each row: responsibilities proportional to weights x density, in logs (the E-step).
 

@@ -139,9 +139,15 @@ def predict(file: str, table: str, out: str | None, force: bool, trust: tuple[st
 
 
 def _predictions(mixture: Any, X: Any) -> Any:
-    """Predictions (n,) or (n, T), or classes and probabilities (n, C), as a frame."""
+    """Predictions (n,) or (n, T), or classes and probabilities (n, C), or labels and theirs (n, L), as a frame."""
     import pandas as pd
 
+    if hasattr(mixture, "label_names_"):
+        probabilities = mixture.predict_proba(X)
+        frame = pd.DataFrame(mixture.predict(X), columns=mixture.label_names_)
+        for label, probability in zip(mixture.label_names_, probabilities.T, strict=True):
+            frame[f"probability_{label}"] = probability
+        return frame
     if hasattr(mixture, "classes_"):
         probabilities = mixture.predict_proba(X)
         frame = pd.DataFrame({"class": mixture.classes_[probabilities.argmax(axis=1)]})

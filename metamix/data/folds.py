@@ -254,12 +254,12 @@ def make_folds(
         the rows, stratified for classes, and grouped if `groups` are given.
     X : array or frame, n rows
         Passed to the splitter.
-    y : ndarray of shape (n,)
-        Target; integer codes if `stratify` is set.
+    y : ndarray of shape (n,) or (n, T)
+        Target; integer codes if `stratify` is set, of which several columns are labels.
     groups : array-like of shape (n,), optional
         Rows of a group are kept in the same fold.
     stratify : bool
-        Whether to preserve the proportions of the classes.
+        Whether to preserve the proportions of the classes; for several labels, those of the sets of labels that occur.
     random_state : int, optional
         Seed of shuffled splitters without one of their own.
 
@@ -286,7 +286,8 @@ def make_folds(
         everything = np.arange(n)
         return Folds(n, ((everything, everything),), in_sample=True)
     if isinstance(cv, Integral) and not isinstance(cv, bool):
-        splitter = _splitter(int(cv), n, y, groups, stratify, random_state)
+        strata = np.unique(y, axis=0, return_inverse=True)[1].reshape(n) if stratify and y.ndim == 2 else y
+        splitter = _splitter(int(cv), n, strata, groups, stratify, random_state)
     elif hasattr(cv, "split") and not isinstance(cv, str | bytes):
         # A copy, since splitting may advance the user's random state.
         splitter = copy.deepcopy(cv)
@@ -305,13 +306,18 @@ def make_folds(
     order = None
     if isinstance(cv, Integral):  # shuffled anyway: by content, so that the order of the rows does not matter
         order = content_order(X, y) if groups is None else content_order(X, y, groups)
-        X, y, groups = np.empty((n, 0)), y[order], None if groups is None else np.asarray(groups)[order]
+        X, y, groups = np.empty((n, 0)), strata[order], None if groups is None else np.asarray(groups)[order]
     with warnings.catch_warnings():
         # A class with fewer rows than folds is missing from some folds; predictions are aligned by class.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         try:
             found = list(splitter.split(X, y, groups))
-        except ValueError:
+        except ValueError as error:
+            if stratify and y.ndim == 2:
+                raise ValueError(
+                    f"cv={cv!r} cannot divide rows of several labels ({error}); give a number of folds, which are "
+                    "stratified by the sets of labels, or a splitter that takes y of shape (n, L)."
+                ) from error
             raise
         except Exception as error:  # a foreign splitter may raise anything
             raise ValueError(f"cv={cv!r} cannot divide these rows ({type(error).__name__}: {error}).") from error

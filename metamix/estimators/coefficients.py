@@ -134,14 +134,18 @@ def _averaged(parts: list[LinearTerms | None]) -> LinearTerms | None:
     return LinearTerms(known[0].columns, slopes, intercept)
 
 
-def coefficient_frame(experts: Iterable[tuple[str, Any]], classes: NDArray[Any] | None) -> pd.DataFrame:
-    """A row for each linear expert, target or class, and column; the last of each is the intercept.
+def coefficient_frame(
+    experts: Iterable[tuple[str, Any]], classes: NDArray[Any] | None, targets: list[Any] | None = None
+) -> pd.DataFrame:
+    """A row for each linear expert, target, label or class, and column; the last of each is the intercept.
 
     Parameters
     ----------
     experts : iterable of (name, FittedExpert or FoldAverage)
     classes : ndarray of shape (C,) or None
         Labels of the classes.
+    targets : list of T names, optional
+        Of several targets or labels; None for one.
     """
     import pandas as pd
 
@@ -150,7 +154,7 @@ def coefficient_frame(experts: Iterable[tuple[str, Any]], classes: NDArray[Any] 
         terms = linear_terms(expert if isinstance(expert, FoldAverage) else expert.model)
         if terms is None:
             continue
-        labels: list[Any] = [None] if len(terms.slopes) == 1 else list(range(len(terms.slopes)))
+        labels: list[Any] = [None] if targets is None else targets
         key = "target"
         if classes is not None:
             known, key = list(classes[expert.classes]), "class"

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-#: What a mixture knows of the X that it was fitted to.
-OF_INPUT = ("n_features_in_", "feature_names_in_", "_input_tags", "_array_of_numbers", "cleaner_")
+#: What a mixture knows of the X that it was fitted to, and of several labels their names.
+OF_INPUT = ("n_features_in_", "feature_names_in_", "_input_tags", "_array_of_numbers", "cleaner_", "label_names_")
 
 
 class Mixture(TransformerMixin, BaseEstimator, ABC):
@@ -126,7 +126,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _check_target(self, y: Any) -> tuple[NDArray[Any], int | None]:
-        """Y as the experts see it, and the number of classes; sets `classes_`."""
+        """Y as the experts see it, and the number of classes, 2 of several labels; sets `classes_`."""
 
     @abstractmethod
     def _check_known_target(self, y: Any) -> NDArray[Any]:
@@ -193,7 +193,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         X : array, sparse matrix or data frame of shape (n, d)
             Reaches each expert as it is, but for what `columns` says: text that is numbers or dates is converted, an
             index and identifiers are left out.
-        y : array-like of shape (n,); numbers also (n, T), one gate per target over shared experts
+        y : array-like of shape (n,); numbers also (n, T), and zeros and ones (n, L)
+            One gate per target or label over shared experts.
         sample_weight : array-like of shape (n,), optional
         groups : array-like of shape (n,), optional
             Rows of one group are never split between folds.
@@ -216,7 +217,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         X = check_X(self, clean_X(self, X, reset=True), reset=True)
         target, n_classes = self._check_target(y)
         groups = check_rows(X, target, groups)
-        classes = None if n_classes is None else self.classes_
+        classes = None if n_classes is None else np.arange(2) if target.ndim == 2 else self.classes_
         problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
         seeds = draw_seeds(self.random_state, named)
         stratify = n_classes is not None
@@ -251,7 +252,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
         assert isinstance(fitted, FittedBlend | FittedMixture)
         self._fitted = fitted
-        self.oof_predictions_ = fitted.stack_targets([target.predictions for target in fitted.targets])
+        self.oof_predictions_ = fitted.stack_predictions([target.predictions for target in fitted.targets])
         self.responsibilities_ = fitted.stack_targets([target.responsibilities for target in fitted.targets])
         self.fold_of_row_ = fold_of_row
         self.devices_ = dict.fromkeys(fitted.names, "cpu") | {
@@ -262,15 +263,17 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.starts_ = pd.DataFrame(fitted.starts, columns=["start", "score"])
         self.candidates_ = self.verdict_ = None
         if isinstance(fitted, FittedBlend):
-            several = fitted.n_targets is not None
-            rows = [
-                {"target": t, **row} if several else row
-                for t, target in enumerate(fitted.targets)
-                for row in target.candidates
-            ]
-            self.candidates_ = pd.DataFrame(rows)
+            names = self._target_names
+            self.candidates_ = pd.DataFrame(
+                [
+                    row if names is None else {"target": names[t], **row}
+                    for t, target in enumerate(fitted.targets)
+                    for row in target.candidates
+                ]
+            )
             verdicts = [target.verdict for target in fitted.targets]
-            self.verdict_ = Verdicts(verdicts) if several else verdicts[0]
+            labels = names if fitted.several_labels else None
+            self.verdict_ = verdicts[0] if names is None else Verdicts(verdicts, labels)
         self._show()
 
     def _show(self) -> None:
@@ -301,6 +304,13 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             self.experts_.append(means if several else means[0])
         self.named_experts_ = Bunch(**dict(zip(fitted.names, self.experts_, strict=True)))
 
+    @property
+    def _target_names(self) -> list[Any] | None:
+        """Names of the labels, or numbers of the targets; None for a single target."""
+        if self._fitted.n_targets is None:
+            return None
+        return list(getattr(self, "label_names_", range(self._fitted.n_targets)))
+
     def _face(self, fitted: FittedMixture) -> Mixture:
         """An estimator around a mixture that is fitted already."""
         classes = None
@@ -326,7 +336,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
         Returns
         -------
-        ndarray of shape (n, K), or (n, K, T) with several targets
+        ndarray of shape (n, K), or (n, K, T) with several targets, (n, K, L) with several labels
             Rows sum to one over K. Columns are those of `experts_`: experts, mixture, stack, feature-weighted stack,
             stack with mixture, mean; with ``specialize=True`` the components.
         """
@@ -334,23 +344,21 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         return self._fitted.stack_targets(self._fitted.weights(X))
 
     def predict_experts(self, X: Any) -> Array:
-        """Predictions of every column for every row: (n, K), probabilities (n, K, C), or (n, K, T)."""
+        """Predictions of every column for every row: (n, K) or (n, K, T), probabilities (n, K, C) or (n, K, L)."""
         X = self._check_new(X)
         return self._fitted.column_predictions(X)[0]
 
     def transform(self, X: Any) -> Array:
-        """Predictions of every column, flattened over classes or targets to (n, p)."""
+        """Predictions of every column, flattened over classes, targets or labels to (n, p)."""
         found = self.predict_experts(X)
         return found.reshape(len(found), -1)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of `transform`."""
         check_is_fitted(self)
-        names, fitted = self._fitted.names, self._fitted
-        inner = getattr(self, "classes_", None)
-        labels = (
-            list(range(fitted.n_targets)) if fitted.n_targets is not None else None if inner is None else list(inner)
-        )
+        names, labels = self._fitted.names, self._target_names
+        if labels is None and hasattr(self, "classes_"):
+            labels = list(self.classes_)
         if labels is None:
             return np.array(names, dtype=object)
         return np.array([f"{name}_{label}" for name in names for label in labels], dtype=object)
@@ -361,7 +369,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         Returns
         -------
         DataFrame
-            A row for each expert ("mixture: ..." for the regimes), target or class where there are several, and
+            A row for each expert ("mixture: ..." for the regimes), target, label or class where there are several, and
             column; the last of each is the intercept. A category has a column for each value. For classes, units are
             those of the log odds, of the second class where there are two. Experts that are not linear are left out.
 
@@ -382,19 +390,20 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             experts.pop()  # its column is the mixture as a whole
             if isinstance(mixture, FittedMixture):
                 experts += [(f"mixture: {name}", one) for name, one in zip(mixture.names, mixture.columns, strict=True)]
-        return coefficient_frame(experts, getattr(self, "classes_", None))
+        classes = None if fitted.several_labels else getattr(self, "classes_", None)
+        return coefficient_frame(experts, classes, self._target_names)
 
     def assign(self, X: Any) -> NDArray[np.intp]:
-        """Index of the column with the largest weight in each row, (n,) or (n, T)."""
+        """Index of the column with the largest weight in each row, (n,), (n, T) or (n, L)."""
         return np.asarray(self.gate_weights(X).argmax(axis=1))
 
     def responsibilities(self, X: Any, y: Any) -> Array:
-        """Posterior probabilities of the columns given y, (n, K) or (n, K, T); the E-step of training."""
+        """Posterior probabilities of the columns given y, (n, K), (n, K, T) or (n, K, L); the E-step of training."""
         found = [posterior(one.weights, one.log_prob(known))[0] for one, known in self._with_known(X, y)]
         return self._fitted.stack_targets(found)
 
     def log_prob(self, X: Any, y: Any) -> Array:
-        """Log density, or log probability of the class, of y given each row, (n,) or (n, T)."""
+        """Log density, or log probability of the class, of y given each row, (n,), (n, T) or (n, L)."""
         found = [one.log_density(known) for one, known in self._with_known(X, y)]
         return self._fitted.stack_targets(found)
 

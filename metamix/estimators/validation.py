@@ -178,9 +178,8 @@ def check_classes(estimator: Any, y: Any) -> tuple[NDArray[Any], NDArray[np.intp
     shape = np.asarray(_no_sparse(y), dtype=object).shape
     if len(shape) == 2 and shape[1] > 1:
         raise ValueError(
-            f"y has shape {shape}, {shape[1]} labels for each row; a mixture of classifiers takes one. Fit one for "
-            "each label: sklearn.multioutput.MultiOutputClassifier(mixture).fit(X, y), or ClassifierChain(mixture) "
-            "where labels depend on each other."
+            f"y has shape {shape}, {shape[1]} labels for each row, where one is expected. Give one column, such as "
+            "y[:, 0], and take the labels in turn; MixtureClassifier takes several labels of zeros and ones at once."
         )
     check_labels(y)
     y = column_or_1d(_no_sparse(y), warn=True)

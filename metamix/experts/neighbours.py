@@ -42,18 +42,18 @@ class NeighboursClassifier(KNeighborsClassifier):
     """
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit to X (n, d) and labels y (n,)."""
+        """Fit to X (n, d) and labels y (n,) or (n, L)."""
         super().fit(X, y)
         self.few_ = _with_all_rows(self, X, y)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Predict the labels (n,) of the rows of X (n, d)."""
+        """Predict the labels (n,) or (n, L) of the rows of X (n, d)."""
         return np.asarray(super().predict(X) if self.few_ is None else self.few_.predict(X))
 
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Predict probabilities (n, C), in the order of `classes_`."""
-        return np.asarray(super().predict_proba(X) if self.few_ is None else self.few_.predict_proba(X))
+    def predict_proba(self, X: Any) -> Any:
+        """Predict probabilities (n, C), in the order of `classes_`; of several labels, a list of such arrays."""
+        return super().predict_proba(X) if self.few_ is None else self.few_.predict_proba(X)
 
 
 def _with_all_rows(model: Any, X: Any, y: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-__all__ = ["ClassParameterError", "Fit", "align_classes", "fit_to_labels", "is_frozen"]
+__all__ = ["ClassParameterError", "Fit", "align_classes", "align_labels", "fit_to_labels", "is_frozen"]
 
 Codes = NDArray[np.intp]
 
@@ -136,15 +136,52 @@ def align_classes(model: Any, labels: NDArray[Any], present: Codes, by_code: boo
     own = getattr(model, "classes_", None)
     if own is None:
         return present
+    found = _places(model, own, range(len(present)) if by_code else labels.tolist(), labels)
+    return np.where(found < 0, -1, present[found]) if by_code else found
+
+
+def align_labels(model: Any, y: Codes) -> tuple[Codes, ...]:
+    """For each label, the code 0 or 1 behind each column of its table of probabilities.
+
+    Parameters
+    ----------
+    model : fitted classifier
+        Of several labels at once. One without a list of `classes_` is taken to know, of each label, what it was fitted
+        to.
+    y : ndarray of shape (n, L)
+        What it was fitted to.
+
+    Raises
+    ------
+    ValueError
+        If it has another number of labels, or knows neither 0 nor 1 of one.
+
+    Examples
+    --------
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> y = np.array([[0, 1], [1, 1]])
+    >>> align_labels(DecisionTreeClassifier().fit([[0.0], [1.0]], y), y)
+    (array([0, 1]), array([1]))
+    """
+    own = getattr(model, "classes_", None)
+    if not isinstance(own, list):
+        return tuple(np.unique(column) for column in y.T)
+    if len(own) != y.shape[1]:
+        raise ValueError(f"{type(model).__name__} is fitted to {len(own)} labels, and y has {y.shape[1]}")
+    return tuple(_places(model, one, [0, 1], np.arange(2)) for one in own)
+
+
+def _places(model: Any, own: Any, known: Iterable[Any], labels: NDArray[Any]) -> Codes:
+    """Positions in `known` of a model's own classes; -1 for a class that is none of them."""
     own = np.asarray(own).tolist()
-    place = {one: i for i, one in enumerate(range(len(present)) if by_code else labels.tolist())}
+    place = {one: i for i, one in enumerate(known)}
     found = np.array([place.get(one, -1) for one in own], dtype=np.intp)
     if (found < 0).all():
         raise ValueError(
             f"{type(model).__name__} predicts the classes {_listed(own)}, and y has {_listed(labels.tolist())}; "
             "fit it to the labels of y."
         )
-    return np.where(found < 0, -1, present[found]) if by_code else found
+    return found
 
 
 def _listed(labels: list[Any]) -> str:

@@ -65,6 +65,7 @@ def validation_rows(y: NDArray[Any], groups: NDArray[Any] | None, classify: bool
         If there are too few rows.
     """
     groups = None if groups is None or len(np.unique(groups)) < 2 else groups
+    classify = classify and y.ndim == 1  # rows of several labels are drawn as they come
     k = min(VALIDATION_FOLDS, len(y) if groups is None else len(np.unique(groups)))
     held_out = np.zeros(len(y), dtype=bool)
     if k >= 2:

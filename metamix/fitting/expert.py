@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -22,11 +23,11 @@ from sklearn.utils.validation import has_fit_parameter
 
 from metamix.data.row_keys import content_order
 from metamix.data.tables import take_rows
-from metamix.fitting.class_labels import Fit, align_classes, fit_to_labels, is_frozen
+from metamix.fitting.class_labels import ClassParameterError, Fit, align_classes, align_labels, fit_to_labels, is_frozen
 from metamix.fitting.decision_calibration import calibrate
 from metamix.fitting.device_placement import Placement, move_to_cpu
 from metamix.fitting.early_stopping import stop_early, without_wrappers
-from metamix.fitting.fitted import FittedExpert, PerTarget
+from metamix.fitting.fitted import FittedExpert, PerLabel, PerTarget
 from metamix.fitting.groups import group_arguments, resamples_rows, split_by_group
 from metamix.fitting.problem import NamedExpert, Problem
 
@@ -204,7 +205,8 @@ def fit_expert(
     """Fit a clone of one expert on some rows.
 
     Experts get the groups where they split their rows once more; a classifier without `predict_proba` is calibrated on
-    rows that are held out; XGBoost, LightGBM and CatBoost stop early on such rows where they are to.
+    rows that are held out, and one that knows one label only is fitted to each of several; XGBoost, LightGBM and
+    CatBoost stop early on such rows where they are to.
 
     Parameters
     ----------
@@ -231,6 +233,8 @@ def fit_expert(
     """
     if isinstance(expert.estimator, Unprepared):
         expert.estimator.fit(problem.X, problem.y)
+    if problem.several_labels and not _takes_labels(expert.estimator):
+        return _fit_each_label(expert, problem, rows, weight, negligible)
     given = problem.sample_weight
     total = given if given is None or rows is None else given[rows]
     positive = used = None if total is None else total > 0
@@ -251,6 +255,33 @@ def fit_expert(
     return calibrate(fitted, partial(_fit_rows, expert, problem), problem, every, total, expert.seed)
 
 
+def _fit_each_label(
+    expert: NamedExpert, problem: Problem, rows: NDArray[np.intp] | None, weight: Array | None, negligible: float
+) -> FittedExpert:
+    """Fit a clone of one expert to each label, as to the classes of a single target."""
+    if is_frozen(expert.estimator):
+        raise ValueError(f"{expert.name} is fitted to one label, and y has {problem.n_targets}")
+    fitted: list[FittedExpert] = []
+    for t in range(problem.n_targets or 0):
+        try:
+            fitted.append(fit_expert(expert, problem.target(t), rows, weight, negligible))
+        except ClassParameterError:
+            raise
+        except Exception as error:  # a foreign fit may raise anything
+            raise ValueError(f"label {t}: {error}") from error
+    classes: Any = tuple(one.classes for one in fitted)
+    return replace(fitted[0], model=PerLabel([one.model for one in fitted]), classes=classes, n_targets=len(fitted))
+
+
+def _takes_labels(estimator: Any) -> bool:
+    """Whether a classifier is fitted to several labels at once, and gives probabilities of each."""
+    if not hasattr(estimator, "__sklearn_tags__"):
+        return False
+    tags = get_tags(estimator)
+    several = tags.target_tags.multi_output or (tags.classifier_tags is not None and tags.classifier_tags.multi_label)
+    return several and hasattr(estimator, "predict_proba")
+
+
 def _fit_rows(
     expert: NamedExpert, problem: Problem, rows: NDArray[np.intp] | None, weight: Array | None
 ) -> FittedExpert:
@@ -267,13 +298,18 @@ def _fit_rows(
             arguments = weight_arguments
     part = problem if rows is None else problem.take(rows)
     X, y = part.X, part.y
-    labels = None if part.n_classes is None else part.class_labels[y]
+    labels = None if part.n_classes is None or part.several_labels else part.class_labels[y]
     splitters = {}
     if part.groups is not None:
         splitters = split_by_group(model, X, y if labels is None else labels, part.groups)
         arguments |= group_arguments(model, part.groups)
     model, early = stop_early(model, part.groups, expert.seed)
     fit: Fit = partial(_fit, X=X, arguments=arguments)
+    if part.several_labels:
+        model = _on_cpu(_restored(fit(model, y=y), splitters, early), expert)
+        return FittedExpert(
+            expert.name, model, part.n_classes, align_labels(model, y), n_targets=part.n_targets, device=expert.device
+        )
     if labels is None:
         if y.ndim == 2 and not get_tags(model).target_tags.multi_output:
             if is_frozen(model):

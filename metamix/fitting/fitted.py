@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from sklearn.pipeline import Pipeline
 from metamix.data.tables import n_rows
 from metamix.fitting.device_placement import join_devices
 from metamix.fitting.out_of_fold import Failure
+from metamix.recombination import both_classes
 
-__all__ = ["LARGEST", "FittedExpert", "FoldAverage", "PerTarget", "offers_scale"]
+__all__ = ["LARGEST", "FittedExpert", "FoldAverage", "PerLabel", "PerTarget", "offers_scale"]
 
 Array = NDArray[np.float64]
 #: Numbers above this cannot be squared and added.
@@ -31,20 +32,21 @@ class FittedExpert:
     """A fitted expert and what it answers about.
 
     `classes` holds the codes behind the columns of its predict_proba: a fold, or a weight, may lack some. A model
-    that was fitted elsewhere may know further classes, coded -1; the others share their probability.
+    that was fitted elsewhere may know further classes, coded -1; the others share their probability. With several
+    labels `classes` holds such codes for each of them.
     `seconds` is what fitting took, `device` where that was.
     """
 
     name: str
     model: Any
     n_classes: int | None = None
-    classes: NDArray[np.intp] | None = None
+    classes: NDArray[np.intp] | tuple[NDArray[np.intp], ...] | None = None
     seconds: float = 0.0
     n_targets: int | None = None
     device: str = "cpu"
 
     def predict(self, X: Any) -> Array:
-        """Predictions (n,) or (n, T), or probabilities over all C classes (n, C).
+        """Predictions (n,) or (n, T), probabilities over all C classes (n, C), or of each label (n, L).
 
         Raises
         ------
@@ -74,6 +76,8 @@ class FittedExpert:
             return Failure(self.name, fold, f"{type(error).__name__}: {error}")
 
     def _shaped(self, given: Any, n: int) -> Array:
+        if self.n_classes is not None and self.n_targets is not None:
+            return self._by_label(given, n)
         values = np.asarray(given, dtype=np.float64)
         if len(values) != n:
             raise ValueError(f"answered {len(values)} of {n} rows")
@@ -99,9 +103,24 @@ class FittedExpert:
             raise ValueError(f"answered negative probabilities, or none at all, for {bad} of {len(values)} rows")
         return values if np.allclose(total, 1, rtol=0, atol=ROUNDING) else values / total
 
+    def _by_label(self, given: Any, n: int) -> Array:
+        """Probabilities (n, L) of the labels, from one array of them or a table of classes for each label."""
+        L, classes = self.n_targets, self.classes
+        assert L is not None
+        if not isinstance(given, list | tuple):
+            values = np.asarray(given, dtype=np.float64)
+            if values.ndim != 2 or values.shape[1] != L:
+                raise ValueError(f"predict_proba answered an array of shape {values.shape}, for {L} labels")
+            given, classes = [both_classes(column) for column in values.T], (np.arange(2),) * L
+        assert isinstance(classes, tuple)
+        if len(given) != L:
+            raise ValueError(f"predict_proba answered {len(given)} tables, for {L} labels")
+        labels = [replace(self, n_targets=None, classes=one) for one in classes]
+        return np.column_stack([one._shaped(table, n)[:, 1] for one, table in zip(labels, given, strict=True)])
+
     def _by_class(self, values: Array) -> Array:
         """Columns (n, C), in the order of all classes."""
-        assert self.classes is not None
+        assert isinstance(self.classes, np.ndarray)
         assert self.n_classes is not None
         if values.ndim != 2 or values.shape[1] != len(self.classes):
             raise ValueError(
@@ -136,7 +155,7 @@ class FoldAverage:
         return join_devices(member.device for member in self.members)
 
     def predict(self, X: Any) -> Array:
-        """Mean prediction (n,) or (n, T), or mean probabilities (n, C)."""
+        """Mean prediction (n,) or (n, T), or mean probabilities (n, C) or (n, L)."""
         return np.asarray(np.mean([member.predict(X) for member in self.members], axis=0))
 
     def predict_with_scale(self, X: Any) -> tuple[Array, Array | None]:
@@ -164,6 +183,24 @@ class PerTarget(BaseEstimator):
             return np.column_stack([model.predict(X) for model in self.models])
         pairs = [model.predict(X, return_std=True) for model in self.models]
         return np.column_stack([mean for mean, _ in pairs]), np.column_stack([std for _, std in pairs])
+
+
+class PerLabel(PerTarget):
+    """One fitted classifier for each label, for learners that know one label only.
+
+    Parameters
+    ----------
+    models : list of L fitted classifiers
+    """
+
+    @property
+    def classes_(self) -> list[NDArray[Any]]:
+        """The classes that each classifier knows."""
+        return [model.classes_ for model in self.models]
+
+    def predict_proba(self, X: Any) -> list[Array]:
+        """Probabilities of the classes of each label, L arrays (n, C)."""
+        return [model.predict_proba(X) for model in self.models]
 
 
 def offers_scale(model: Any) -> bool:

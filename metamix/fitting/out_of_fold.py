@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metamix.recombination import both_classes
+
 __all__ = ["Failure", "OutOfFold"]
 
 
@@ -28,8 +30,9 @@ class OutOfFold:
     Parameters
     ----------
     names : list of str, length K
-    values : ndarray of shape (n, K), (n, K, C) or (n, K, T)
-        Predictions, or probabilities of C classes, averaged over repeats; NaN for rows that were never held out.
+    values : ndarray of shape (n, K), (n, K, C), (n, K, T) or (n, K, L)
+        Predictions, or probabilities of C classes, or of each of L labels, averaged over repeats; NaN for rows that
+        were never held out.
     fit_seconds, predict_seconds : ndarray of shape (K,)
         Seconds, summed over folds.
     failures : list of Failure
@@ -76,13 +79,14 @@ class OutOfFold:
             None if self.inside is None else tuple(table.take(columns) for table in self.inside),
         )
 
-    def target(self, t: int) -> OutOfFold:
-        """Return the table of target t alone, if there are several targets."""
+    def target(self, t: int, *, label: bool = False) -> OutOfFold:
+        """Return the table of target t alone, if there are several; of a `label` the probabilities of 0 and 1."""
+        values = self.values[:, :, t]
         return replace(
             self,
-            values=self.values[:, :, t],
+            values=both_classes(values) if label else values,
             scale=None if self.scale is None else self.scale[:, :, t],
-            inside=None if self.inside is None else tuple(table.target(t) for table in self.inside),
+            inside=None if self.inside is None else tuple(table.target(t, label=label) for table in self.inside),
         )
 
     def mapped(self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> OutOfFold:

@@ -25,12 +25,12 @@ class Problem:
     ----------
     X : array, sparse matrix or frame, n rows
         Handed to the experts as it is.
-    y : ndarray of shape (n,) or (n, T)
-        Target, or several; integer codes 0 … C-1 for classes.
+    y : ndarray of shape (n,), (n, T) or (n, L)
+        Target, or several; integer codes 0 … C-1 for classes, 0 and 1 in a column for each label.
     sample_weight : ndarray of shape (n,) or None
     groups : ndarray of shape (n,) or None
     n_classes : int or None
-        C, or None for regression.
+        C, 2 with several labels, or None for regression.
     labels : ndarray of shape (C,) or None
         The classes as the user names them; None if they are called by their codes.
     """
@@ -49,11 +49,21 @@ class Problem:
 
     @property
     def n_targets(self) -> int | None:
-        """T, or None for a single target, whose arrays lack that axis."""
+        """T, or L labels, or None for a single target, whose arrays lack that axis."""
         return self.y.shape[1] if self.y.ndim == 2 else None
 
+    @property
+    def several_labels(self) -> bool:
+        """Whether y has a column of zeros and ones for each label; tables hold the probabilities of 1, (n, K, L)."""
+        return self.n_classes is not None and self.y.ndim == 2
+
+    @property
+    def depth(self) -> int | None:
+        """Length of the last axis of a table of predictions: T, L or C; None where there is none."""
+        return self.n_targets or self.n_classes
+
     def target(self, t: int) -> Problem:
-        """The same rows with target t alone."""
+        """The same rows with target t alone; of several labels each is a problem of two classes."""
         return self if self.y.ndim == 1 else replace(self, y=self.y[:, t])
 
     def take(self, rows: NDArray[np.intp]) -> Problem:
@@ -65,7 +75,7 @@ class Problem:
 
     def with_present_classes(self) -> tuple[Problem, NDArray[np.intp] | None]:
         """The same rows with their own classes as codes 0 … C'-1, and which of the C classes those are."""
-        if self.n_classes is None:
+        if self.n_classes is None or self.several_labels:  # a label is 0 or 1 even where all rows agree
             return self, None
         present, codes = np.unique(self.y, return_inverse=True)
         return replace(self, y=codes, n_classes=len(present), labels=self.class_labels[present]), present

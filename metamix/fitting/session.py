@@ -173,7 +173,7 @@ class FitSession:
         """
         which = list(range(len(self.experts))) if which is None else list(which)
         only = range(len(self.folds)) if only is None else only
-        n, depth = self.problem.n, self.problem.n_classes or self.problem.n_targets
+        n, depth = self.problem.n, self.problem.depth
         values = np.zeros((n, len(which)) if depth is None else (n, len(which), depth))
         scale: Array | None = None
         known: Array | None = None  # how often each scale was given

@@ -186,11 +186,11 @@ class FittedBlend(Combination):
             for t, target in enumerate(self.targets):
                 stack, width = target.stacks[name]
                 if several:
-                    added[rows, k, t] = stack.predict(values[rows, :width, t], some)
+                    found = stack.predict(self._of_target(values[rows, :width], t), some)
+                    added[rows, k, t] = found[:, 1] if self.several_labels else found
                 else:
                     added[rows, k] = stack.predict(values[rows, :width], some)
-        means = [target.mean for target in self.targets]
-        added[:, -1] = means if several else means[0]
+        added[:, -1] = self.stack_predictions([np.asarray(target.mean) for target in self.targets])
         if scale is not None:
             scale = np.concatenate([scale, np.full(added.shape, np.nan)], axis=1)
             for t, target in enumerate(self.targets):

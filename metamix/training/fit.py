@@ -164,7 +164,8 @@ def _combine(
     found = [
         fit_candidates(
             problem.target(t), folds, base, stack_features,
-            first_level if problem.n_targets is None else first_level.target(t), n_experts, mixture.n_regimes, settings,
+            first_level if problem.n_targets is None else first_level.target(t, label=problem.several_labels),
+            n_experts, mixture.n_regimes, settings,
         )
         for t in range(problem.n_targets or 1)
     ]  # fmt: skip

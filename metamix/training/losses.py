@@ -120,22 +120,22 @@ class LogScore:
 
 
 def target_units(data: Problem) -> Array:
-    """Standard deviation (T,) of each target, 1 where it is constant; (1,) for a single one, losses keep its unit.
+    """Standard deviation (T,) of each target, 1 where it is constant; a single one, and labels, keep their unit.
 
     Examples
     --------
     >>> target_units(Problem(None, np.array([[1.0, 10.0], [3.0, 30.0]])))
     array([ 1., 10.])
     """
-    if data.n_targets is None:
-        return np.ones(1)
+    if data.n_targets is None or data.n_classes is not None:
+        return np.ones(data.n_targets or 1)
     centre = np.average(data.y, axis=0, weights=data.weight)
     spread = np.sqrt(np.average((data.y - centre) ** 2, axis=0, weights=data.weight))
     return np.where(spread > 0, spread, 1.0)
 
 
 def row_losses(data: Problem, values: Array, units: Array) -> Array:
-    """Loss (n, K) of each answer: squared error, averaged over targets in their units (T,), or clipped log-loss.
+    """Loss (n, K) of each answer: squared error in units (T,), or clipped log-loss; averaged over targets or labels.
 
     Examples
     --------
@@ -143,6 +143,9 @@ def row_losses(data: Problem, values: Array, units: Array) -> Array:
     array([[0.],
            [4.]])
     """
+    if data.several_labels:
+        truth = data.y[:, None].astype(bool)
+        return np.asarray(-np.log(np.clip(np.where(truth, values, 1 - values), SMALLEST_PROBABILITY, 1)).mean(axis=2))
     if data.n_classes is not None:
         return np.asarray(-np.log(np.clip(values[np.arange(data.n), :, data.y], SMALLEST_PROBABILITY, 1)))
     if data.n_targets is None:

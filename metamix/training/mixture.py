@@ -241,13 +241,12 @@ def _fitted(
     starts: list[dict[str, Any]],
     failures: list[Failure],
 ) -> FittedMixture:
-    problem, values = session.problem, best.predictions.values
-    several = problem.n_targets is not None
+    problem = session.problem
     targets = [
         MixtureTarget(
             gate.gate,
             target.likelihood,
-            values[:, :, t] if several else values,
+            _of_target(problem, best.predictions, t).values,
             target.responsibilities,
             _calibration(session, settings, best.predictions, target, gate, t),
         )
@@ -272,7 +271,7 @@ def _calibration(
     continuous = problem.n_classes is None and hasattr(target.likelihood, "distribution")
     if session.folds.in_sample or not continuous or not settings.recalibrate:
         return None
-    table = predictions if session.problem.n_targets is None else predictions.target(t)
+    table = _of_target(session.problem, predictions, t)
     weights = keep_top(gate.weights, settings.top_k)
     components = target.likelihood.distribution(table.values, scale=table.scale, X=problem.X)
     judged = np.where(gate.judged, problem.weight, 0.0)
@@ -447,13 +446,9 @@ class _Alternation:
         """The gate of each target: the simplest of all candidates within one and a half standard errors of the best."""
         if self.in_sample:
             return [target.gate for target in best.targets]
-        several = self.problem.n_targets is not None
         return [
             self._final_gate(
-                self.problem.target(t),
-                best.predictions.target(t) if several else best.predictions,
-                target,
-                best.weights,
+                self.problem.target(t), _of_target(self.problem, best.predictions, t), target, best.weights
             )
             for t, target in enumerate(best.targets)
         ]
@@ -487,9 +482,10 @@ class _Alternation:
             loss = targets[0].row_loss
         else:
             targets = [
-                self._target(problem.target(t), predictions.target(t), weights) for t in range(problem.n_targets)
+                self._target(problem.target(t), _of_target(problem, predictions, t), weights)
+                for t in range(problem.n_targets)
             ]
-            # Squared errors of different targets have different units; log densities have none.
+            # Squared errors of different targets have different units; log densities have none, nor have labels.
             unit = np.maximum(target_units(problem) ** 2, np.finfo(float).tiny)
             unit = unit if self.settings.by_error else np.ones(problem.n_targets)
             loss = np.mean([target.row_loss / unit[t] for t, target in enumerate(targets)], axis=0)
@@ -628,6 +624,11 @@ class _Alternation:
         groups = None if self.problem.groups is None else self.problem.groups[rows]
         weight = np.where(judged, self.problem.weight[rows], 0.0)
         return simplest(np.column_stack([simple, rich]), weight, groups)
+
+
+def _of_target(problem: Problem, predictions: OutOfFold, t: int) -> OutOfFold:
+    """The predictions for one target, as `Problem.target` has it."""
+    return predictions if problem.n_targets is None else predictions.target(t, label=problem.several_labels)
 
 
 def fold_averages(session: FitSession, predictions: OutOfFold) -> list[Any]:

@@ -234,7 +234,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
 
 def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -> OutOfFold:
     """Predictions of the folds in one table, averaged where a row is held out more than once."""
-    depth = problem.n_classes or problem.n_targets
+    depth = problem.depth
     values = np.zeros((problem.n, 1) if depth is None else (problem.n, 1, depth))
     scale = None if results[0].scale is None else np.zeros(values.shape)
     times = np.zeros(problem.n)

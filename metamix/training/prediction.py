@@ -15,7 +15,7 @@ from metamix.data.gate_features import GateFeatures
 from metamix.data.tables import n_rows, take_rows
 from metamix.derivatives import NoGradientError, gate_gradient, gradient, mixture_gradient, top_gradient
 from metamix.distributions import cdf, central_levels, check_levels, quantile, quantile_by_row, sample
-from metamix.recombination import combine, keep_top, posterior, spread, variance_parts
+from metamix.recombination import both_classes, combine, keep_top, posterior, spread, variance_parts
 from metamix.training.recalibration import Calibration, Moments, calibrated_moments
 
 __all__ = ["Combination", "TargetPrediction", "admissible"]
@@ -189,8 +189,13 @@ class Combination(ABC):
 
     @property
     def n_outputs(self) -> int:
-        """Number of targets, 1 where y has no such axis."""
+        """Number of targets or labels, 1 where y has no such axis."""
         return self.n_targets or 1
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether there are labels of which tables hold the probabilities, (n, K, L); each is predicted as classes."""
+        return self.n_targets is not None and self.n_classes is not None
 
     def weights(self, X: Any) -> list[Array]:
         """Weights (n, K) for each target."""
@@ -219,7 +224,7 @@ class Combination(ABC):
         return self._of_targets(X, weights, self._by_target(*self._second_level(X, *asked)))
 
     def combine(self, X: Any, values: Array, scale: Array | None = None) -> list[TargetPrediction]:
-        """As `predictions`, from the predictions of the first level, (n, E), (n, E, C) or (n, E, T)."""
+        """As `predictions`, from the predictions of the first level, (n, E), (n, E, C), (n, E, T) or (n, E, L)."""
         parts = self._by_target(*self._second_level(X, values, scale))
         base = self.features.base(X)
         weights = [self._weights(base, t, part[0]) for t, part in enumerate(parts)]
@@ -236,7 +241,7 @@ class Combination(ABC):
         ]
 
     def column_predictions(self, X: Any, *, scaled: bool = False) -> tuple[Array, Array | None]:
-        """Predictions of every column for every row, (n, K), (n, K, C) or (n, K, T); and scales alike."""
+        """Predictions of every column for every row, (n, K), (n, K, C), (n, K, T) or (n, K, L); and scales alike."""
         every = np.arange(n_rows(X))
         return self._second_level(X, *self._ask(X, [every] * len(self.columns), scaled))
 
@@ -249,9 +254,9 @@ class Combination(ABC):
         return mean, self.stack_targets([one.spread() for one in found])
 
     def predict_proba(self, X: Any) -> Array:
-        """Combined class probabilities (n, C)."""
-        mixed = self.predictions(X)[0].combined()
-        return np.asarray(mixed / mixed.sum(axis=1, keepdims=True))
+        """Combined class probabilities (n, C), or those of each label (n, L)."""
+        mixed = [one.combined() for one in self.predictions(X)]
+        return self.stack_predictions([one / one.sum(axis=1, keepdims=True) for one in mixed])
 
     def predict_gradient(self, X: Any) -> Array:
         """Gradient (n, d) of the combined prediction in x, by the chain rule.
@@ -306,10 +311,14 @@ class Combination(ABC):
         """One table, or the tables of all targets along a last axis."""
         return tables[0] if self.n_targets is None else np.stack(tables, axis=-1)
 
+    def stack_predictions(self, tables: Sequence[Array]) -> Array:
+        """The same for predictions: of each label, the probability of 1 instead of those of both classes."""
+        return self.stack_targets([table[..., 1] for table in tables] if self.several_labels else tables)
+
     def _ask(self, X: Any, rows: Sequence[Rows], scaled: bool) -> tuple[Array, Array | None]:
         """Predictions of each column of the first level for its rows, NaN elsewhere."""
         n, E = n_rows(X), len(self.columns)
-        depth = self.n_classes or self.n_targets
+        depth = self.n_targets or self.n_classes
         values = np.full((n, E) if depth is None else (n, E, depth), np.nan)
         scale: Array | None = None
         for k, column in enumerate(self.columns):
@@ -328,4 +337,8 @@ class Combination(ABC):
     def _by_target(self, values: Array, scale: Array | None) -> list[tuple[Array, Array | None]]:
         if self.n_targets is None:
             return [(values, scale)]
-        return [(values[:, :, t], None if scale is None else scale[:, :, t]) for t in range(values.shape[2])]
+        return [(self._of_target(values, t), None if scale is None else scale[:, :, t]) for t in range(values.shape[2])]
+
+    def _of_target(self, values: Array, t: int) -> Array:
+        """The predictions (n, K) for one of several targets, or the probabilities (n, K, 2) of a label."""
+        return both_classes(values[:, :, t]) if self.several_labels else values[:, :, t]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from metamix.training.error_correlation import Headroom
 from metamix.training.selection import Paired
@@ -132,7 +133,13 @@ below the stack.
 
 @dataclass(frozen=True)
 class Verdicts:
-    """One verdict for each target; prints a line for each.
+    """One verdict for each target or label; prints a line for each.
+
+    Parameters
+    ----------
+    each : sequence of Verdict
+    labels : sequence of names, optional
+        Of labels; targets are numbered.
 
     Examples
     --------
@@ -142,6 +149,7 @@ class Verdicts:
     """
 
     each: Sequence[Verdict]
+    labels: Sequence[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.each)
@@ -150,4 +158,7 @@ class Verdicts:
         return self.each[t]
 
     def __str__(self) -> str:
-        return "\n".join(f"Target {t}: {verdict}" for t, verdict in enumerate(self.each))
+        names = [f"Target {t}" for t in range(len(self.each))]
+        if self.labels is not None:
+            names = [f"Label {name}" for name in self.labels]
+        return "\n".join(f"{name}: {verdict}" for name, verdict in zip(names, self.each, strict=True))

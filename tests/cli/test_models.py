@@ -99,6 +99,19 @@ def test_predict_has_a_column_for_each_target(run, tmp_path):
     np.testing.assert_allclose(answers[["prediction_0", "prediction_1"]], mixture.predict(X))
 
 
+def test_predict_has_columns_for_each_label(run, tmp_path):
+    X = np.random.default_rng(0).standard_normal((60, 2))
+    frame = pd.DataFrame({"warm": X[:, 0] > 0, "dry": X[:, 1] > 0})
+    mixture = MixtureClassifier(["tree", "logistic"], specialize=False, cv=2).fit(X, frame)
+    save(mixture, tmp_path / "labels.mix")
+    pd.DataFrame(X).to_csv(tmp_path / "new.csv", index=False)
+    run("predict", str(tmp_path / "labels.mix"), str(tmp_path / "new.csv"), "--out", str(tmp_path / "out.csv"))
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert list(found) == ["warm", "dry", "probability_warm", "probability_dry"]
+    np.testing.assert_array_equal(found[["warm", "dry"]], mixture.predict(X))
+    np.testing.assert_allclose(found[["probability_warm", "probability_dry"]], mixture.predict_proba(X))
+
+
 def test_experts_of_several_options_are_joined(run, tmp_path):
     X = np.random.default_rng(0).normal(size=(60, 2))
     pd.DataFrame(X, columns=["a", "y"]).to_csv(tmp_path / "rows.csv", index=False)

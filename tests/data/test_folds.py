@@ -56,6 +56,14 @@ def test_stratified_folds_keep_the_class_proportions():
         assert np.bincount(codes[test]).tolist() == [20, 5]
 
 
+def test_stratified_folds_keep_the_proportions_of_sets_of_labels_whatever_their_order():
+    labels = np.repeat([[0, 0, 1], [1, 0, 0], [1, 1, 0]], [40, 40, 20], axis=0)
+    found = make_folds(4, *_rows(100)[:1], labels, stratify=True, random_state=0)
+    for _, test in found.pairs:
+        assert labels[test].sum(axis=0).tolist() == [15, 5, 10]
+    assert _equal(found, make_folds(4, *_rows(100)[:1], labels[:, [2, 0, 1]], stratify=True, random_state=0))
+
+
 def test_classes_with_fewer_rows_than_folds():
     codes = np.repeat([0, 1, 2], [20, 20, 2])
     folds = make_folds(5, np.zeros((42, 1)), codes, stratify=True, random_state=0)

@@ -178,15 +178,10 @@ def test_parameters_that_name_classes_end_the_fit_where_only_codes_are_taken(spe
     assert not len(MixtureClassifier(pool, **{**settings, "specialize": False}).fit(X, y).failures_)
 
 
-def test_several_labels_for_each_row_are_fitted_one_by_one():
+def test_wrappers_fit_several_labels_one_by_one():
     X, y = _table([0, 1])
     several = np.column_stack([y, X[:, 1] > 0]).astype(int)
     mixture = MixtureClassifier([("line", LogisticRegression()), ("tree", TREE)], specialize=False, **FAST)
-    for fit in (mixture.fit, lambda X, y: fit_predictions(several / 2, X, y, task="classification")):
-        with pytest.raises(
-            ValueError, match=r"shape \(60, 2\), 2 labels for each row.*MultiOutputClassifier\(mixture\)"
-        ):
-            fit(X, several)
     found = MultiOutputClassifier(mixture).fit(X, several).predict_proba(X)
     for t in range(2):
         np.testing.assert_allclose(found[t], clone(mixture).fit(X, several[:, t]).predict_proba(X))

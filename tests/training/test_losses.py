@@ -49,6 +49,16 @@ def test_row_losses_of_numbers_and_of_classes_are_scikit_learns():
         assert losses[:, k].mean() == pytest.approx(log_loss(codes, shares[:, k], labels=[0, 1, 2]))
 
 
+def test_the_loss_of_several_labels_is_the_mean_of_theirs():
+    rng = np.random.default_rng(0)
+    y, values = rng.integers(2, size=(20, 3)), rng.uniform(size=(20, 2, 3))
+    problem = Problem(None, y, n_classes=2)
+    losses = row_losses(problem, values, target_units(problem))
+    for k in range(2):
+        each = [log_loss(y[:, label], values[:, k, label], labels=[0, 1]) for label in range(3)]
+        assert losses[:, k].mean() == pytest.approx(np.mean(each))
+
+
 def test_several_targets_count_in_their_standard_deviations():
     """The mean over rows is then 1 - R², averaged over targets, whatever their units."""
     rng = np.random.default_rng(0)

@@ -82,12 +82,12 @@ def capacity_of(columns: Any, problem: Problem, folds: Folds, rows: NDArray[np.i
 
 def _losses(columns: Any, chosen: NDArray[np.intp], capacity: int, problem: Problem, pairs: Pairs, seed: int) -> Array:
     """Out-of-fold losses (n,) of a single proxy model, averaged over repeats; 0 where a row is not held out."""
-    terms = ProxyColumns(take_rows(columns, chosen), np.random.default_rng(seed), bool(problem.n_classes), capacity)
+    terms = ProxyColumns(take_rows(columns, chosen), np.random.default_rng(seed), problem.n_classes, capacity)
     losses, times = np.zeros(problem.n), np.zeros(problem.n)
     weight = problem.weight / problem.weight[problem.weight > 0].mean()
     if problem.n_classes:
-        target = np.eye(problem.n_classes)[problem.y]
-        centre, spread = np.zeros(problem.n_classes), np.ones(problem.n_classes)
+        target = np.eye(problem.n_classes)[problem.y].reshape(problem.n, -1)
+        centre, spread = np.zeros(target.shape[1]), np.ones(target.shape[1])
     else:
         target = problem.y.reshape(problem.n, -1).astype(np.float64)
         centre = np.average(target, axis=0, weights=problem.weight)
@@ -101,7 +101,8 @@ def _losses(columns: Any, chosen: NDArray[np.intp], capacity: int, problem: Prob
         assert coefficients is not None
         values = asked.basis(rich) @ coefficients[0]
         if problem.n_classes:
-            values = class_probabilities(values)[:, None]
+            values = class_probabilities(values, problem.n_classes)[:, None]
+            values = values[:, :, 1::2] if problem.several_labels else values
         else:
             values = centre + spread * values
             values = values if problem.n_targets is None else values[:, None]

@@ -229,9 +229,9 @@ def initial_responsibilities(problem: Problem, settings: SearchSettings) -> tupl
 
 
 def _target(problem: Problem, likelihood: Any) -> Array:
-    """The target (n, m) as proxy mixtures see it: one column for each class or number."""
+    """The target (n, m) as proxy mixtures see it: one column for each number, or class, of each label two."""
     if problem.n_classes:
-        return np.asarray(np.eye(problem.n_classes)[problem.y])
+        return np.eye(problem.n_classes)[problem.y].reshape(problem.n, -1)
     target = problem.y.reshape(problem.n, -1).astype(np.float64)
     if not hasattr(likelihood, "stabilised"):
         return target
@@ -250,7 +250,7 @@ def _search(
 
     return proxy_responsibilities(
         columns, target, problem.weight, settings.gate, K, settings.seed,
-        starts=clusters if settings.start == "auto" else None, classes=bool(problem.n_classes),
+        starts=clusters if settings.start == "auto" else None, n_classes=problem.n_classes,
         by_error=settings.by_error, capacity=settings.capacity, max_regimes=settings.max_regimes, groups=problem.groups,
     )  # fmt: skip
 

@@ -73,7 +73,7 @@ class ProxyMixture:
 
     def log_prob(self, rows: ProxyRows) -> Array:
         """Log density (n, K) of the target under each expert."""
-        return proxy_log_prob(rows.basis(self.rich), rows.Y, self.coefficients, self.scale)
+        return proxy_log_prob(rows.basis(self.rich), rows.Y, self.coefficients, self.scale, rows.n_classes)
 
     def weights(self, rows: ProxyRows) -> Array:
         """Weights (n, K) of the gate."""
@@ -88,7 +88,7 @@ class ProxyMixture:
     def errors(self, rows: ProxyRows) -> Array:
         """Squared error (n,) of the combined prediction, summed over targets or classes."""
         values = rows.basis(self.rich) @ self.coefficients
-        values = class_probabilities(values) if rows.classes else values
+        values = values if rows.n_classes is None else class_probabilities(values, rows.n_classes)
         combined = np.einsum("nk,knm->nm", self.weights(rows), values)
         return np.asarray(np.square(rows.Y - combined).sum(axis=1))
 
@@ -101,7 +101,7 @@ def proxy_responsibilities(
     n_regimes: int | None,
     seed: int,
     starts: Starts | None = None,
-    classes: bool = False,
+    n_classes: int | None = None,
     by_error: bool = True,
     capacity: int = FREE,
     max_regimes: int = 8,
@@ -118,7 +118,8 @@ def proxy_responsibilities(
     X : array, sparse matrix or frame, n rows
         Columns; encoded and standardised here.
     Y : ndarray of shape (n, m)
-        Target, standardised here; for classes one column of zeros and ones each.
+        Target, standardised here; for classes one column of zeros and ones each, of several labels one after the
+        other.
     weight : ndarray of shape (n,)
     gate : gate
         Unfitted; fitted to responsibilities.
@@ -128,8 +129,8 @@ def proxy_responsibilities(
     starts : callable, optional
         (K, positions) -> other initial responsibilities by name, each (len(positions), K), which go through EM as
         well and are ranked with the random ones.
-    classes : bool
-        Whether the columns of Y are classes, for which the experts are logistic.
+    n_classes : int, optional
+        Of each label, where the columns of Y are classes, for which the experts are logistic.
     by_error : bool
         Count regimes by the squared error of the combined prediction too; else, and for classes, by the log density
         alone.
@@ -161,16 +162,16 @@ def proxy_responsibilities(
     rng = np.random.default_rng(seed)
     # Distinct rows in an order of their own: neither the order of the rows nor how often one is repeated matters.
     distinct = distinct_rows(weight, X, Y) if groups is None else distinct_rows(weight, X, Y, groups)
-    if not classes:
+    if n_classes is None:
         Y = Y - np.average(Y, axis=0, weights=weight)
         Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
     chosen = rng.permutation(len(distinct.rows))[: 4 * SEARCH_ROWS // 3]
     positions, merged = distinct.rows[chosen], distinct.weight[chosen] / distinct.weight.mean()
-    columns = ProxyColumns(take_rows(X, positions), rng, classes, capacity)
+    columns = ProxyColumns(take_rows(X, positions), rng, n_classes, capacity)
     known = columns(take_rows(X, positions), Y[positions], merged)
     units = None if groups is None else groups[positions]
     searches = _searches(known, gate, rng, units)
-    K = _count(searches, max_regimes, by_error and not classes, units) if n_regimes is None else n_regimes
+    K = _count(searches, max_regimes, by_error and n_classes is None, units) if n_regimes is None else n_regimes
     # Where every quarter is held out in turn, quarters differ in difficulty: the gain over one regime is compared.
     gains = [one.score(one.mixture(K)) - (one.score(one.mixture(1)) if len(searches) > 1 else 0.0) for one in searches]
     search = searches[int(np.argmax(gains))]
@@ -258,7 +259,7 @@ class _Search:
     @property
     def bends(self) -> bool:
         """Whether experts that bend along every column are among the proxies."""
-        return self.train.bumps is not None and not self.train.classes
+        return self.train.bumps is not None and self.train.n_classes is None
 
     def mixture(self, K: int) -> ProxyMixture:
         """The best mixture of K regimes by held-out log density."""
@@ -298,7 +299,7 @@ class _Search:
         """Rounds of EM under a gate with a weak penalty, where it has one."""
         if not hasattr(self.gate, "penalty"):
             return mixture
-        classes, gate = self.train.classes, self.gate
+        classes, gate = self.train.n_classes is not None, self.gate
         self.gate = clone(gate).set_params(penalty=CLASS_SHARP_PENALTY if classes else SHARP_PENALTY)
         sharp = self.refined(mixture, mixture.rich, START_ROUNDS if classes else SHARP_ROUNDS)
         self.gate = gate
@@ -308,7 +309,7 @@ class _Search:
         ones = np.ones((len(self.train.Y), 1))
         plain = _fit(self.train, ones, self.gate)
         bent = _fit(self.train, ones, self.gate, rich=True)
-        if self.train.classes:  # logistic experts take a few steps at a time
+        if self.train.n_classes is not None:  # logistic experts take a few steps at a time
             for _ in range(START_ROUNDS):
                 plain = _fit(self.train, ones, self.gate, start=plain.coefficients)
                 bent = _fit(self.train, ones, self.gate, rich=True, start=bent.coefficients)
@@ -319,7 +320,7 @@ class _Search:
         if self.bends:
             best = self.better(best, self.refined(best, rich=True))
         best = self.enter(f"proxy, {K} regimes", self.better(best, self.sharpened(best)))
-        if self.train.classes:
+        if self.train.n_classes is not None:
             return best
         for name, labels in self._leaves(K).items():
             found = self.sharpened(_fit(self.train, _floored(np.eye(K)[labels]), self.gate))
@@ -371,9 +372,9 @@ def _random_starts(rows: ProxyRows, gate: Any, K: int, rng: np.random.Generator)
         for _ in range(REALLOCATIONS):
             experts = fit_proxies(few, terms, responsibilities * few.weight[:, None], experts[0])
             shares = np.broadcast_to(responsibilities.mean(axis=0), responsibilities.shape)
-            responsibilities = posterior(shares, proxy_log_prob(terms, few.Y, *experts), floor=1e-3)[0]
+            responsibilities = posterior(shares, proxy_log_prob(terms, few.Y, *experts, few.n_classes), floor=1e-3)[0]
         mixture = _fit(few, responsibilities, gate)
-        for _ in range(CLASS_ROUNDS if rows.classes else 0):
+        for _ in range(0 if rows.n_classes is None else CLASS_ROUNDS):
             mixture = _fit(few, _floored(mixture.responsibilities(few)[0]), gate, start=mixture.coefficients)
         found.append((float(few.weight @ mixture.responsibilities(few)[1]), mixture))
     found.sort(key=lambda entry: -entry[0])

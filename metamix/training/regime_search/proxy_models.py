@@ -40,19 +40,22 @@ NEWTON, LOGISTIC_RIDGE, LEAST_CURVATURE, LEAST_PROBABILITY = 2, 3e-3, 0.02, 0.01
 
 @dataclass(frozen=True)
 class ProxyRows:
-    """Rows as proxy models see them: gate columns (n, q), two bases, target (n, m) and weight (n,)."""
+    """Rows as proxy models see them: gate columns (n, q), two bases, target (n, m) and weight (n,).
+
+    With `n_classes` the target has so many columns of zeros and ones, or several times as many, for several labels.
+    """
 
     Z: Array
     plain: Array
     bumps: Array | None
     Y: Array
     weight: Array
-    classes: bool = False
+    n_classes: int | None = None
 
     def take(self, rows: Any) -> ProxyRows:
         """Some of the rows."""
         bumps = None if self.bumps is None else self.bumps[rows]
-        return ProxyRows(self.Z[rows], self.plain[rows], bumps, self.Y[rows], self.weight[rows], self.classes)
+        return ProxyRows(self.Z[rows], self.plain[rows], bumps, self.Y[rows], self.weight[rows], self.n_classes)
 
     def gate_columns(self, rich: bool) -> Array:
         """Columns of the gate: those of X, or with squares and products where the experts bend."""
@@ -66,8 +69,8 @@ class ProxyRows:
 class ProxyColumns:
     """From rows of X to standardised gate columns (n, q) and terms (n, p) of the experts."""
 
-    def __init__(self, X: Any, rng: np.random.Generator, classes: bool, capacity: int = FREE) -> None:
-        self.classes = classes
+    def __init__(self, X: Any, rng: np.random.Generator, n_classes: int | None, capacity: int = FREE) -> None:
+        self.n_classes = n_classes
         self.encoder = giving_arrays(ColumnEncoder()).fit(X)
         Z = self.encoder.transform(X)
         self.projection: Array | None = None
@@ -95,39 +98,50 @@ class ProxyColumns:
         if self.centres is not None:
             away = (Z[:, None, :] - self.centres) / self.widths
             bent = np.exp(-0.5 * np.square(away)).reshape(len(Z), -1)
-        if self.classes:  # a class carries little information: several regimes have linear logits, one may bend
+        if self.n_classes:  # a class carries little information: several regimes have linear logits, one may bend
             q = Z.shape[1] + 1
             plain, bent = plain[:, :q], plain[:, q:] if bent is None else np.hstack([plain[:, q:], bent])
-        return ProxyRows(Z, plain, bent, Y, weight, self.classes)
+        return ProxyRows(Z, plain, bent, Y, weight, self.n_classes)
 
 
-def proxy_log_prob(basis: Array, Y: Array, coefficients: Array, scale: Array | None) -> Array:
-    """Log density (n, K) of the target (n, m) under each expert, given the terms (n, p)."""
-    if scale is None:
-        given = (class_probabilities(basis @ coefficients) * Y).sum(axis=2)
-        return np.asarray(np.log(np.clip(given, LEAST_PROBABILITY, 1.0)).T)
+def proxy_log_prob(
+    basis: Array, Y: Array, coefficients: Array, scale: Array | None, n_classes: int | None = None
+) -> Array:
+    """Log density (n, K) of the target (n, m) under each expert, given the terms (n, p); summed over labels."""
+    if n_classes is not None:
+        given = _by_label(class_probabilities(basis @ coefficients, n_classes) * Y, n_classes).sum(axis=3)
+        return np.asarray(np.log(np.clip(given, LEAST_PROBABILITY, 1.0)).sum(axis=2).T)
+    assert scale is not None
     errors = Y[None] - basis @ coefficients
     return np.asarray((-0.5 * np.square(errors / scale[:, None]) - np.log(scale)[:, None]).sum(axis=2).T)
 
 
-def class_probabilities(logits: Array) -> Array:
-    """Softmax over the last axis."""
+def class_probabilities(logits: Array, n_classes: int) -> Array:
+    """Softmax over the classes of each label, which lie one label after the other on the last axis."""
+    logits = _by_label(logits, n_classes)
     exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(exponent / exponent.sum(axis=-1, keepdims=True))
+    given = exponent / exponent.sum(axis=-1, keepdims=True)
+    return np.asarray(given.reshape(*given.shape[:-2], -1))
+
+
+def _by_label(table: Array, n_classes: int) -> Array:
+    """The last axis as two: labels and their classes."""
+    return table.reshape(*table.shape[:-1], -1, n_classes)
 
 
 def fit_proxies(rows: ProxyRows, terms: Array, mass: Array, start: Array | None) -> tuple[Array, Array | None]:
     """Experts from mass (n, K): ridge, or for classes a few steps of logistic regression from `start`."""
-    if not rows.classes:
+    C = rows.n_classes
+    if C is None:
         return _ridge(terms, rows.Y, mass, RICH_RIDGE if terms.shape[1] > rows.plain.shape[1] else RIDGE)
-    p, C = terms.shape[1], rows.Y.shape[1]
-    coefficients = np.zeros((mass.shape[1], p, C)) if start is None else start.copy()
+    p = terms.shape[1]
+    coefficients = np.zeros((mass.shape[1], p, rows.Y.shape[1])) if start is None else start.copy()
     for k in range(mass.shape[1]):
         penalty = LOGISTIC_RIDGE * max(float(mass[:, k].sum()), 1e-9) + 1e-9
         for _ in range(NEWTON):
-            given = class_probabilities(terms @ coefficients[k])
+            given = class_probabilities(terms @ coefficients[k], C)
             slope = terms.T @ (mass[:, [k]] * (rows.Y - given)) - penalty * coefficients[k]
-            # One curvature for all classes, the largest: with one of its own each class would step too far.
+            # One curvature for all classes and labels, the largest: with one of its own each class would step too far.
             curved = mass[:, k] * np.maximum((given * (1 - given)).max(axis=1), LEAST_CURVATURE)
             hessian = terms.T @ (terms * curved[:, None])
             hessian[np.diag_indices(p)] += penalty

@@ -84,7 +84,7 @@ def test_regimes_of_classes_are_found(agreement):
     regime = (X[:, 0] > 0.2).astype(int)
     logit = np.where(regime, 4 * X[:, 1], -4 * X[:, 1] + 2 * X[:, 2])
     labels = np.eye(2)[(logit + 0.3 * rng.logistic(size=1500) > 0).astype(int)]
-    assert agreement(_found(X, labels, 2, classes=True), regime) > 0.95
+    assert agreement(_found(X, labels, 2, n_classes=2), regime) > 0.95
 
 
 def test_other_starts_are_ranked_with_the_random_ones(two_lines, agreement):

@@ -23,8 +23,8 @@ def table():
     return X, X @ [[1.0], [-2.0]] + 0.1 * rng.standard_normal((200, 1)), mass
 
 
-def _rows(X, Y, capacity=LINEAR, classes=False):
-    return ProxyColumns(X, np.random.default_rng(0), classes, capacity)(X, Y, np.ones(len(X)))
+def _rows(X, Y, capacity=LINEAR, n_classes=None):
+    return ProxyColumns(X, np.random.default_rng(0), n_classes, capacity)(X, Y, np.ones(len(X)))
 
 
 def test_numbers_have_weighted_ridge_experts(table):
@@ -45,16 +45,36 @@ def test_classes_have_logistic_experts(table):
     X, _, mass = table
     rng = np.random.default_rng(1)
     y = (X[:, 0] + X[:, 1] + 0.5 * rng.logistic(size=200) > 0).astype(int)
-    rows = _rows(X, np.eye(2)[y], classes=True)
+    rows = _rows(X, np.eye(2)[y], n_classes=2)
     coefficients = None
     for _ in range(30):
         coefficients, scale = fit_proxies(rows, rows.plain, mass, coefficients)
     assert scale is None
-    found = class_probabilities(rows.plain @ coefficients[0])[:, 1]
+    found = class_probabilities(rows.plain @ coefficients[0], 2)[:, 1]
     model = LogisticRegression(C=1e3).fit(rows.plain[:, 1:], y, mass[:, 0])
     np.testing.assert_allclose(found, model.predict_proba(rows.plain[:, 1:])[:, 1], atol=0.03)
-    given = proxy_log_prob(rows.plain, rows.Y, coefficients, None)[:, 0]
+    given = proxy_log_prob(rows.plain, rows.Y, coefficients, None, 2)[:, 0]
     np.testing.assert_allclose(given, np.log(np.maximum(np.where(y, found, 1 - found), 0.01)))
+
+
+def test_labels_have_logistic_experts_each(table):
+    X, _, mass = table
+    rng = np.random.default_rng(1)
+    odds = np.column_stack([3 * X[:, 0], 2 * X[:, 1] - 1])
+    y = (odds + rng.logistic(size=(200, 2)) > 0).astype(int)
+    both, alone = _rows(X, np.eye(2)[y].reshape(200, 4), n_classes=2), _rows(X, np.eye(2)[y[:, 0]], n_classes=2)
+    coefficients = first = None
+    for _ in range(60):
+        coefficients, _ = fit_proxies(both, both.plain, mass, coefficients)
+        first, _ = fit_proxies(alone, alone.plain, mass, first)
+    np.testing.assert_allclose(coefficients[:, :, :2], first, atol=1e-3)
+    proba = class_probabilities(both.plain @ coefficients[0], 2)
+    for label in range(2):
+        model = LogisticRegression(C=1e3).fit(both.plain[:, 1:], y[:, label], mass[:, 0])
+        np.testing.assert_allclose(proba[:, 2 * label + 1], model.predict_proba(both.plain[:, 1:])[:, 1], atol=0.03)
+    given = proxy_log_prob(both.plain, both.Y, coefficients, None, 2)[:, 0]
+    chosen = np.maximum(np.where(y == 1, proba[:, 1::2], proba[:, ::2]), 0.01)
+    np.testing.assert_allclose(given, np.log(chosen).sum(axis=1))
 
 
 def test_terms_follow_the_capacity(table):
