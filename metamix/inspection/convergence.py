@@ -111,7 +111,9 @@ class ConvergenceDisplay:
             self.starts_ax_.scatter(starts["score"], places, color=MUTED)
             self.starts_ax_.set_yticks(places, names_in_pictures(starts["start"].tolist(), 36))
             more = len(self.starts) - len(starts)
-            self.starts_ax_.set_xlabel(f"score of the start, {f'the best {MOST_STARTS}; ' if more else ''}left is better")
+            self.starts_ax_.set_xlabel(
+                f"score of the start, {f'the best {MOST_STARTS}; ' if more else ''}left is better"
+            )
             self.starts_ax_.grid(axis="y", color="0.9")
             self.starts_ax_.set_axisbelow(True)
         for one in (self.ax_, self.starts_ax_):

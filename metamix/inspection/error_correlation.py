@@ -6,8 +6,8 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Self
 
 from metamix.drawing import grid, names_in_pictures, new_axes
-from metamix.inspection.inputs import InspectedRows, check_mixture
 from metamix.estimators.validation import check_target_number
+from metamix.inspection.inputs import InspectedRows, check_mixture
 from metamix.training.error_correlation import Headroom, headroom
 
 if TYPE_CHECKING:
@@ -97,4 +97,3 @@ class ErrorCorrelationDisplay:
 
     def __str__(self) -> str:
         return str(self.headroom)
-

@@ -116,15 +116,20 @@ class InspectedRows:
         return np.asarray(values[..., self.target] if mixture._fitted.n_targets is not None else values)
 
     def losses(self, predictions: Array) -> Array:
-        """Loss (n, K) of each column in each row: squared error, deviance or log-loss; NaN where never held out."""
+        """Loss (n, K) of each column in each row; NaN where a prediction is missing."""
         known = np.isfinite(predictions).reshape(len(predictions), -1).all(axis=1)
-        classes = getattr(self.mixture, "classes_", None)
+        found = np.full(predictions.shape[:2], np.nan)
+        for k in range(predictions.shape[1]):
+            found[known, k] = self.row_losses(self.truth[known], predictions[known, k])
+        return found
+
+    def row_losses(self, truth: NDArray[Any], predictions: Array) -> Array:
+        """Loss (m,) of predictions (m,) or (m, C): squared error, deviance or log-loss."""
         loss = HeldOutLoss(
-            self.truth, np.ones(len(known)), np.where(known, 0, -1), classes,
+            truth, np.ones(len(truth)), np.zeros(len(truth), dtype=np.intp), getattr(self.mixture, "classes_", None),
             deviance=getattr(self.likelihood, "deviance", None),
         )  # fmt: skip
-        columns = [loss.units(predictions[:, k]) for k in range(predictions.shape[1])]
-        return np.where(known[:, None], np.column_stack(columns), np.nan)
+        return loss.units(predictions)
 
     @property
     def measure(self) -> str:
