@@ -59,10 +59,8 @@ class Rule:
 
     def __str__(self) -> str:
         where = f"where {' and '.join(self.conditions)}" if self.conditions else "everywhere"
-        right = short_number(100 * self.accuracy)
-        return (
-            f"{self.leader} leads {where}: {short_number(100 * self.share)} % of the rows, {right} % of them rightly."
-        )
+        share, right = short_number(100 * self.share), short_number(100 * self.accuracy)
+        return f"{self.leader} leads {where} ({share} % of the rows, right for {right} % of them when held out)."
 
 
 @dataclass(frozen=True)
@@ -143,8 +141,8 @@ def find_rules(
     --------
     >>> x = np.linspace(0, 1, 100)[:, None]
     >>> print(*find_rules(x, (x[:, 0] > 0.3).astype(int), ["left", "right"]).rules, sep="\n")
-    left leads where x0 ≤ 0.3: 30 % of the rows, 100 % of them rightly.
-    right leads where x0 > 0.3: 70 % of the rows, 100 % of them rightly.
+    left leads where x0 ≤ 0.3 (30 % of the rows, right for 100 % of them when held out).
+    right leads where x0 > 0.3 (70 % of the rows, right for 100 % of them when held out).
     """
     n, features = n_rows(X), feature_names(X)
     if n < FEWEST_ROWS:
@@ -189,8 +187,8 @@ def find_rules(
             for name, mine in zip(features, columns, strict=True)
         ]
     return RegionRules(
-        [rule for _, rule in found], float(1 - errors[:, best].mean()), chance, float(p_value), importances, encoder, tree,
-        {leaf: position for position, (leaf, _) in enumerate(found)},
+        [rule for _, rule in found], float(1 - errors[:, best].mean()), chance, float(p_value), importances, encoder,
+        tree, {leaf: position for position, (leaf, _) in enumerate(found)},
     )  # fmt: skip
 
 

@@ -27,8 +27,8 @@ FEWEST_ROWS = 20
 class CalibrationDisplay:
     """Coverage of central intervals, or the reliability of class probabilities, in the rows given.
 
-    Give rows that were not fitted to: of those of `fit`, intervals cover more and probabilities are more extreme than of
-    new ones. Make one with `from_estimator`.
+    Give rows that were not fitted to: in those of `fit`, intervals cover more and probabilities are more extreme than
+    in new ones. Make one with `from_estimator`.
 
     Parameters
     ----------

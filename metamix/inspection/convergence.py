@@ -66,8 +66,8 @@ class ConvergenceDisplay:
         shares = [name for name in history if name.startswith("share_")]
         same = np.ones(len(history), dtype=bool)
         if set(names) <= set(shares):  # rounds with other components were followed by these
-            same = history[names].notna().all(axis=1).to_numpy()
-            same &= history[[name for name in shares if name not in names]].isna().all(axis=1).to_numpy()
+            others = [name for name in shares if name not in names]
+            same = (history[names].notna().all(axis=1) & history[others].isna().all(axis=1)).to_numpy()
         fold = history["fold"].to_numpy() if "fold" in history else np.zeros(len(history), dtype=int)
         in_sample = mixture.cv is None
         chosen = np.zeros(len(history), dtype=bool)

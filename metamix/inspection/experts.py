@@ -104,7 +104,7 @@ class ExpertsDisplay:
         others = [name for name, one in zip(names, terms, strict=True) if one is None]
         if others and y is None:
             raise ValueError(
-                f"y is None, and {', '.join(others)} is not linear, so that the importance of columns is needed; give y."
+                f"y is None, and not linear, so that importance needs y: {', '.join(others)}; give y, as for fit."
             )
         classes = getattr(regimes, "classes_", None)
         leading = rows.weights(regimes).argmax(axis=1) if regimes is not rows.mixture or not _blends(regimes) else None

@@ -71,7 +71,9 @@ def in_bins(column: Any, name: str, most: int) -> Bins:
     if kind in ("number", "date", "duration"):
         values = date_part(dates_of(column), "seconds") if kind == "date" else floats_of(column)
         known = np.isfinite(values)
-        edges = np.unique(np.quantile(values[known], np.linspace(0, 1, most + 1))) if known.any() else np.zeros(1)
+        edges: Array = np.zeros(1)
+        if known.any():
+            edges = np.unique(np.quantile(values[known], np.linspace(0, 1, most + 1))).astype(np.float64)
         if len(edges) == 1:  # one value
             edges = np.array([edges[0] - 0.5, edges[0] + 0.5])
         index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
@@ -173,18 +175,14 @@ class GateDisplay:
         """Draw stacked weights, or the map of two columns; the more opaque, the larger the leader's weight."""
         self.ax_ = new_axes(ax, 7.5, 4.2)
         self.figure_ = self.ax_.figure
-        if len(self.bins) == 1:
-            self._plot_weights()
-        else:
-            self._plot_map()
+        handles = self._plot_weights() if len(self.bins) == 1 else self._plot_map()
         for axis, one in zip((self.ax_.xaxis, self.ax_.yaxis), self.bins, strict=False):
             _label(axis, one)
-        handles, labels = self.ax_.get_legend_handles_labels()
-        self.ax_.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        self.ax_.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         self.ax_.spines[["top", "right"]].set_visible(False)
         return self
 
-    def _plot_weights(self) -> None:
+    def _plot_weights(self) -> list[Any]:
         (bins,) = self.bins
         below = np.zeros(len(bins))
         shown = [k for k in range(len(self.names)) if np.nanmax(self.weights[:, k]) >= NEGLIGIBLE]
@@ -197,8 +195,9 @@ class GateDisplay:
                 self.ax_.fill_between(bins.edges, *ends, step="post", label=name, **area_style(k))
             below = above
         self.ax_.set(ylim=(0, 1), ylabel="mean weight", xlim=(bins.edges[0], bins.edges[-1]))
+        return list(self.ax_.get_legend_handles_labels()[0][::-1])  # from top to bottom, as the areas
 
-    def _plot_map(self) -> None:
+    def _plot_map(self) -> list[Any]:
         from matplotlib.colors import to_rgb
         from matplotlib.patches import Patch
 
@@ -212,12 +211,12 @@ class GateDisplay:
         # Colours are repeated from the ninth on, which are told apart by numbers.
         numbered = bool(leaders.max() > 7)
         names = names_in_pictures([self.names[k] for k in leaders])
-        for k, name in zip(leaders, names, strict=True):
-            self.ax_.add_patch(Patch(facecolor=colour(k), label=f"{k}: {name}" if numbered else name, visible=False))
         if numbered:
             middles = [(bins.edges[1:] + bins.edges[:-1]) / 2 for bins in self.bins]
             for i, j in zip(*np.nonzero(self.counts), strict=True):
                 self.ax_.text(middles[0][i], middles[1][j], str(leading[i, j]), ha="center", va="center")
+        labels = [f"{k}: {name}" if numbered else name for k, name in zip(leaders, names, strict=True)]
+        return [Patch(facecolor=colour(k), label=label) for k, label in zip(leaders, labels, strict=True)]
 
 
 def _means(bins: list[Bins], weights: Array) -> tuple[Array, NDArray[np.intp]]:
