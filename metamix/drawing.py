@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -31,6 +32,8 @@ MARKERS = ("o", "s", "^", "D")
 MUTED = "0.55"
 #: Names in pictures have so many characters at most.
 LONGEST_NAME = 24
+#: Of text in ten points, about.
+CHARACTERS_PER_INCH = 11
 
 
 def colour(k: int) -> str:
@@ -139,6 +142,13 @@ def panels(ax: Any, widths: Sequence[float], height: float) -> list[Any]:
         return [ax.inset_axes([left[i], 0, 0.8 * width / sum(widths), 1]) for i, width in enumerate(widths)]
     inside = GridSpecFromSubplotSpec(1, len(widths), subplot_spec=where, width_ratios=widths, wspace=0.4)
     return [ax.figure.add_subplot(inside[0, i]) for i in range(len(widths))]
+
+
+def caption(ax: Any, lines: Sequence[str]) -> None:
+    """Write lines above the axes, broken where they would be wider; axes still lose width to their labels."""
+    width = max(28, int(0.75 * CHARACTERS_PER_INCH * ax.get_window_extent().width / ax.figure.dpi))
+    text = "\n".join(textwrap.fill(line, width) for line in lines)
+    ax.set_title(text, fontsize=10, loc="left", x=0)
 
 
 def grid(ax: Any, colours: Array, texts: Sequence[Sequence[str]], rows: Sequence[str], columns: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamix.data.tables import n_rows, take_rows
-from metamix.drawing import MUTED, area_style, colour, names_in_pictures, new_axes, readable
+from metamix.drawing import area_style, colour, names_in_pictures, new_axes, readable
 from metamix.explanation.border import Border, nearest_border
 from metamix.explanation.rules import FEWEST_ROWS, RegionRules, find_rules
 from metamix.training.mixture import FittedMixture
@@ -212,7 +212,7 @@ class RowExplanation:
         ax = new_axes(ax, 6.4, 1.4 + 0.35 * (len(order) + 1))
         names = names_in_pictures([self.names[k] for k in order])
         ax.barh(range(1, len(order) + 1), self.contributions[order], color=[colour(k) for k in order])
-        ax.barh(0, self.prediction, color=MUTED)
+        ax.barh(0, self.prediction, facecolor="white", edgecolor="black")
         label = "prediction" if self.label is None else f"probability of {names_in_pictures([self.label])[0]}"
         weights = [f"{name} (weight {readable(self.weights[k])})" for name, k in zip(names, order, strict=True)]
         ax.set_yticks(range(len(order) + 1), ["sum", *weights])

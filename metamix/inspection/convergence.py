@@ -101,8 +101,10 @@ class ConvergenceDisplay:
                 np.asarray(place)[kept], rows[self.measure][kept], "o", markersize=12, fillstyle="none", color="black",
                 label="kept" if k == 0 else None,
             )  # fmt: skip
-        self.ax_.xaxis.get_major_locator().set_params(integer=True)
-        self.ax_.margins(x=0.1, y=0.15)
+        last = int(table.groupby("fold")["round"].size().max())
+        self.ax_.set_xticks(range(1, last + 1, 1 + last // 12))
+        self.ax_.set_xlim(0.5, last + 0.5)
+        self.ax_.margins(y=0.15)
         out_of_fold = "log-likelihood" if self.measure == "log_likelihood" else "out-of-fold loss"
         self.ax_.set(xlabel="round", ylabel=out_of_fold)
         self.ax_.legend(frameon=False)

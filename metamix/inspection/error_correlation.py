@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any, Self
 
-from metamix.drawing import grid, names_in_pictures, new_axes
+from metamix.drawing import caption, grid, names_in_pictures, new_axes
 from metamix.estimators.validation import check_target_number
 from metamix.inspection.inputs import InspectedRows, check_mixture
 from metamix.training.error_correlation import Headroom, headroom
@@ -91,8 +90,7 @@ class ErrorCorrelationDisplay:
         texts = [[f"{value:.2f}".replace("-0.00", "0.00") for value in line] for line in correlation]
         names = names_in_pictures(self.names)
         grid(self.ax_, colours, texts, names, names)
-        width = max(36, round(9.0 * self.ax_.figure.get_size_inches()[0]))
-        self.ax_.set_title(textwrap.fill(str(self.headroom), width), fontsize=10, loc="left", x=0)
+        caption(self.ax_, [str(self.headroom)])
         return self
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.data.features import feature_values, replace_feature
 from metamix.data.tables import n_rows, take_rows
-from metamix.drawing import grid, names_in_pictures, new_axes, readable
+from metamix.drawing import caption, grid, names_in_pictures, new_axes, readable
 from metamix.estimators.coefficients import LinearTerms, linear_terms
 from metamix.estimators.mixture import Mixture
 from metamix.fitting import FoldAverage, NamedExpert, Problem, fit_expert
@@ -167,7 +167,7 @@ class ExpertsDisplay:
             said.append(f"coefficients{of} in units of X and y; colour: per standard deviation")
         if IMPORTANCE in kinds.values():
             said.append(f"importance: rise of the {self.measure} when shuffled (grey)")
-        self.ax_.set_title("\n".join(said), fontsize=10, loc="left", x=0)
+        caption(self.ax_, said)
         return self
 
 

@@ -49,7 +49,7 @@ class Bins:
 
     name: str
     labels: list[str]
-    edges: Array
+    edges: NDArray[np.floating[Any]]
     index: NDArray[np.intp]
     dates: bool = False
 
@@ -71,9 +71,9 @@ def in_bins(column: Any, name: str, most: int) -> Bins:
     if kind in ("number", "date", "duration"):
         values = date_part(dates_of(column), "seconds") if kind == "date" else floats_of(column)
         known = np.isfinite(values)
-        edges: Array = np.zeros(1)
+        edges: NDArray[np.floating[Any]] = np.zeros(1)
         if known.any():
-            edges = np.unique(np.quantile(values[known], np.linspace(0, 1, most + 1))).astype(np.float64)
+            edges = np.unique(np.quantile(values[known], np.linspace(0, 1, most + 1)))
         if len(edges) == 1:  # one value
             edges = np.array([edges[0] - 0.5, edges[0] + 0.5])
         index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)

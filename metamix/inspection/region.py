@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from metamix.data.frames import listed
 from metamix.drawing import MUTED, area_style, colour, names_in_pictures, panels
 from metamix.explanation import RegionRules, find_rules
 from metamix.inspection.inputs import InspectedRows, regimes_of
@@ -132,11 +133,16 @@ class RegionDisplay:
             f"The rules name the leader of {short_number(100 * found.accuracy)} % of the rows held out "
             f"(the most frequent one leads {short_number(100 * found.chance)} %{p_value})."
         )
-        return "\n".join([*self.rules(), whole])
+        named = {rule.leader for rule in found.rules}
+        nowhere = self.table["regime"][(self.table["share"] > 0) & ~self.table["regime"].isin(named)].tolist()
+        more = [f"No conditions were found for {listed(nowhere)}."] if nowhere else []
+        return "\n".join([*self.rules(), *more, whole])
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw shares, and with y the losses inside and outside."""
-        table, K = self.table, len(self.table)
+        """Draw the shares of the regimes that lead somewhere, and with y their losses inside and outside."""
+        table = self.table
+        drawn = np.flatnonzero(table["share"] > 0)
+        K = len(drawn)
         losses = "loss_inside" in table
         if losses:
             self.ax_, self.losses_ax_ = panels(ax, [4.0, 4.5], 1.7 + 0.36 * K)
@@ -144,21 +150,20 @@ class RegionDisplay:
             (self.ax_,), self.losses_ax_ = panels(ax, [5.5], 1.4 + 0.36 * K), None
         self.figure_ = self.ax_.figure
         places = np.arange(K)[::-1]
-        for k in range(K):
+        for place, k in zip(places, drawn, strict=True):
             share = float(table["share"].iloc[k])
-            self.ax_.barh(places[k], share, height=0.7, **area_style(k))
-            self.ax_.annotate(
-                f"{100 * share:.0f} %", (share, places[k]), (4, 0), textcoords="offset points", va="center"
-            )
+            self.ax_.barh(place, share, height=0.7, **area_style(int(k)))
+            self.ax_.annotate(f"{100 * share:.0f} %", (share, place), (4, 0), textcoords="offset points", va="center")
+        table = table.iloc[drawn]
         self.ax_.set_yticks(places, names_in_pictures(table["regime"].tolist()))
         self.ax_.set(xlim=(0, max(0.1, 1.25 * table["share"].max())), xlabel="share of the rows that it leads")
         self.ax_.spines[["top", "right"]].set_visible(False)
         if self.losses_ax_ is not None:
-            self._plot_losses(places)
+            self._plot_losses(table, places)
         return self
 
-    def _plot_losses(self, places: NDArray[np.intp]) -> None:
-        ax, table = self.losses_ax_, self.table
+    def _plot_losses(self, table: pd.DataFrame, places: NDArray[np.intp]) -> None:
+        ax = self.losses_ax_
         kinds = (
             ("loss_inside", "inside", {"marker": "o", "color": colour(0)}),
             ("other_inside", "the best other there", {"marker": "o", "facecolor": "none", "edgecolor": colour(0)}),
