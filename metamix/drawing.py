@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 __all__ = [
     "MUTED",
     "area_style",
+    "caption",
     "colour",
     "grid",
+    "log_axis",
     "names_in_pictures",
     "new_axes",
     "panels",
@@ -142,6 +144,16 @@ def panels(ax: Any, widths: Sequence[float], height: float) -> list[Any]:
         return [ax.inset_axes([left[i], 0, 0.8 * width / sum(widths), 1]) for i, width in enumerate(widths)]
     inside = GridSpecFromSubplotSpec(1, len(widths), subplot_spec=where, width_ratios=widths, wspace=0.4)
     return [ax.figure.add_subplot(inside[0, i]) for i in range(len(widths))]
+
+
+def log_axis(axis: Any, low: float, high: float) -> None:
+    """Make an axis logarithmic, with labels that do not overlap, for positive values from low to high."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 3) if high < 100 * low else (1,), numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def caption(ax: Any, lines: Sequence[str]) -> None:

@@ -216,7 +216,7 @@ class RowExplanation:
         label = "prediction" if self.label is None else f"probability of {names_in_pictures([self.label])[0]}"
         weights = [f"{name} (weight {readable(self.weights[k])})" for name, k in zip(names, order, strict=True)]
         ax.set_yticks(range(len(order) + 1), ["sum", *weights])
-        ax.set_xlabel(f"contribution to the {label}")
+        ax.set_xlabel(f"contribution to the {label}", loc="right")
         ax.axvline(0, color="black", linewidth=0.8)
         for y, value in enumerate([self.prediction, *self.contributions[order]]):
             side = 3 if value >= 0 else -3

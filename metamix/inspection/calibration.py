@@ -88,7 +88,7 @@ class CalibrationDisplay:
         """Draw what was observed against what was predicted; the diagonal is right."""
         key = "regime" if self.kind == "coverage" else "class"
         across = "nominal" if self.kind == "coverage" else "predicted"
-        self.ax_ = new_axes(ax, 6.8, 4.6)
+        self.ax_ = new_axes(ax, 7.6, 4.6)
         self.figure_ = self.ax_.figure
         self.ax_.plot([0, 1], [0, 1], color="0.8", linewidth=1, zorder=0)
         groups = [(name, part) for name, part in self.table.groupby(key, sort=False)]
@@ -105,7 +105,7 @@ class CalibrationDisplay:
             "coverage": ("nominal coverage of central intervals", "coverage observed"),
             "reliability": ("mean predicted probability", "share of the rows of the class"),
         }[self.kind]
-        self.ax_.set(xlabel=words[0], ylabel=words[1], xlim=(0, 1), ylim=(-0.02, 1.02), aspect="equal")
+        self.ax_.set(xlabel=words[0], ylabel=words[1], xlim=(0, 1), ylim=(-0.02, 1.02))
         self.ax_.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
         if self.of_fit:
             self.ax_.set_title("rows of fit: better than on new rows", fontsize=10, loc="left", color=colour(3))

@@ -215,14 +215,17 @@ def _coefficients(
     lines = [rows.target] if several else range(len(labels))
     found = []
     for i, line in enumerate(lines):
+        # The weights of the fit itself are those of a round before: only deviations from a fit with these are used.
         again = [_line(one, line) for one in drawn]
+        centre = again.pop(0) if again else {}
         for column, value in _line(terms, line).items():
             one = {"column": column, "kind": COEFFICIENT, "value": float(value)}
             if labels[i] is not None:
                 one["class"] = labels[i]
-            values = [each[column] for each in again if column in each]
-            if values:
-                one["low"], one["high"] = np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+            moved = [each[column] - centre[column] for each in again if column in each and column in centre]
+            if moved:
+                ends = np.quantile(moved, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+                one["low"], one["high"] = float(value + ends[0]), float(value + ends[1])
             found.append(one)
     return found
 
@@ -239,11 +242,12 @@ def _codes(expert: Any) -> NDArray[np.intp]:
 
 
 def _bootstrap(rows: InspectedRows, regimes: Mixture, k: int, expert: Any, times: int, rng: Any) -> list[LinearTerms]:
-    """Terms of a linear expert, fitted again to rows drawn with replacement."""
+    """Terms of a linear expert, fitted again to all rows and to rows drawn with replacement."""
     n = n_rows(rows.table)
     weight = np.ones(n)
     if not _blends(regimes):
-        weight = regimes.responsibilities(rows.X, _as_given(rows))[:, k]
+        known = regimes.responsibilities_ if rows.of_fit else regimes.responsibilities(rows.X, _as_given(rows))
+        weight = known[:, k]
         weight = weight.mean(axis=1) if weight.ndim == 2 else weight
     model = expert.members[0].model if isinstance(expert, FoldAverage) else expert.model
     model = model.models[0] if isinstance(model, PerTarget) else model
@@ -252,8 +256,8 @@ def _bootstrap(rows: InspectedRows, regimes: Mixture, k: int, expert: Any, times
     problem = Problem(rows.table, rows.y, n_classes=fitted.n_classes, labels=classes)
     named = NamedExpert(expert.name, clone(model))
     found = []
-    for _ in range(times):
-        drawn = weight * np.bincount(rng.integers(n, size=n), minlength=n)
+    for i in range(times + 1):
+        drawn = weight * (np.bincount(rng.integers(n, size=n), minlength=n) if i else 1)
         terms = linear_terms(fit_expert(named, problem, None, drawn).model) if drawn.any() else None
         if terms is not None:
             found.append(terms)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamix.data.frames import listed
-from metamix.drawing import MUTED, area_style, colour, names_in_pictures, panels
+from metamix.drawing import MUTED, area_style, colour, log_axis, names_in_pictures, panels
 from metamix.explanation import RegionRules, find_rules
 from metamix.inspection.inputs import InspectedRows, regimes_of
 from metamix.training.wording import short_number
@@ -174,7 +174,7 @@ class RegionDisplay:
         drawn = table[[name for name, _, _ in kinds]].to_numpy(dtype=float)
         drawn = drawn[np.isfinite(drawn)]
         if len(drawn) and drawn.min() > 0 and drawn.max() > WIDE * drawn.min():
-            ax.set_xscale("log")
+            log_axis(ax.xaxis, drawn.min(), drawn.max())
         ax.hlines(places, *ax.get_xlim(), color="0.92", zorder=0)
         ax.set(yticks=[], ylim=self.ax_.get_ylim())
         ax.set_xlabel(f"{self.measure}{', out of fold' if self.out_of_fold else ''}")
