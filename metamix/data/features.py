@@ -13,7 +13,7 @@ from metamix.data.cells import is_pandas
 from metamix.data.frames import column_names, frame_columns, is_frame, listed
 from metamix.data.scalars import is_whole
 
-__all__ = ["feature_names", "feature_values", "find_feature", "replace_feature"]
+__all__ = ["feature_names", "feature_values", "find_feature", "replace_feature", "shuffle_feature"]
 
 
 def feature_names(X: Any) -> list[str]:
@@ -67,6 +67,26 @@ def feature_values(X: Any, j: int) -> Any:
     if sparse.issparse(X):
         return X[:, [j]].toarray()[:, 0]
     return np.asarray(X)[:, j]
+
+
+def shuffle_feature(X: Any, j: int, order: NDArray[np.intp]) -> Any:
+    """A copy of X with the values of one column in another order (n,); of any type.
+
+    Examples
+    --------
+    >>> shuffle_feature(np.array([[1, "a"], [2, "b"]], dtype=object), 1, np.array([1, 0])).tolist()
+    [[1, 'b'], [2, 'a']]
+    """
+    if is_pandas(X):
+        X = X.copy()
+        X.isetitem(j, X.iloc[order, j].array)  # a series would be brought back into order by its index
+        return X
+    if is_frame(X):
+        import narwhals as nw
+
+        frame = nw.from_native(X, eager_only=True)
+        return frame.with_columns(frame[frame.columns[j]][order]).to_native()
+    return replace_feature(X, j, feature_values(X, j)[order])
 
 
 def replace_feature(X: Any, j: int, values: NDArray[Any]) -> Any:

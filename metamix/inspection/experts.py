@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
 from metamix.data.columns import ColumnEncoder, giving_arrays
-from metamix.data.features import feature_values, replace_feature
+from metamix.data.features import shuffle_feature
 from metamix.data.tables import n_rows, take_rows
 from metamix.drawing import caption, grid, names_in_pictures, new_axes, readable
 from metamix.estimators.coefficients import LinearTerms, linear_terms
@@ -197,10 +197,7 @@ def _importances(rows: InspectedRows, expert: Any, inside: NDArray[np.intp], rng
 
     before = loss(X)
     for j, one in enumerate(missing):
-        column = feature_values(X, j)
-        shuffled = [
-            loss(replace_feature(X, j, take_rows(column, rng.permutation(len(inside))))) for _ in range(REPEATS)
-        ]
+        shuffled = [loss(shuffle_feature(X, j, rng.permutation(len(inside)))) for _ in range(REPEATS)]
         one["value"] = float(np.mean(shuffled)) - before
     return missing
 

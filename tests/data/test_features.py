@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from metamix.data.features import feature_names, feature_values, find_feature, replace_feature
+from metamix.data.features import feature_names, feature_values, find_feature, replace_feature, shuffle_feature
 
 TABLE = {"a": [1, 2, 3], "b": [4, 5, 6]}
 
@@ -28,6 +28,24 @@ def test_a_column_is_replaced_in_a_copy(position):
     assert np.asarray(feature_values(new, 1)).tolist() == [0.5, 1.5, 2.5]
     assert np.asarray(feature_values(new, 0)).tolist() == [1, 2, 3]
     assert np.asarray(feature_values(X, 1)).tolist() == [4, 5, 6]
+
+
+@pytest.mark.parametrize("position", range(4))
+def test_a_column_is_shuffled_in_a_copy(position):
+    X = list(tables())[position]
+    new = shuffle_feature(X, 1, np.array([2, 0, 1]))
+    assert type(new) is type(X)
+    assert np.asarray(feature_values(new, 1)).tolist() == [6, 4, 5]
+    assert np.asarray(feature_values(new, 0)).tolist() == [1, 2, 3]
+    assert np.asarray(feature_values(X, 1)).tolist() == [4, 5, 6]
+
+
+def test_text_and_categories_are_shuffled_too():
+    for dtype in ("str", "category"):
+        X = pd.DataFrame({"a": pd.Series(["x", "y", "z"], dtype=dtype)}, index=[7, 8, 9])
+        new = shuffle_feature(X, 0, np.array([2, 0, 1]))
+        assert new["a"].tolist() == ["z", "x", "y"]
+        assert new["a"].dtype == X["a"].dtype
 
 
 @pytest.mark.parametrize("asked", ["c", 2, -3, 1.0, None])

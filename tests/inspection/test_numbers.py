@@ -134,6 +134,20 @@ def test_importance_is_that_of_the_column_that_matters(twelve):
         ExpertsDisplay.from_estimator(mixture, X)
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_importance_in_frames_is_that_of_the_column_that_matters(kind):
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.uniform(size=150), "city": rng.choice(["Rome", "Oslo"], 150)})
+    y = np.where(X["city"] == "Rome", 1.0, -1.0) + 0.1 * rng.standard_normal(150)
+    X = X if kind == "pandas" else pytest.importorskip("polars").from_pandas(X)
+    mixture = MixtureRegressor(["extra_trees"], specialize=False, gate="constant", cv=3, random_state=0).fit(X, y)
+    table = ExpertsDisplay.from_estimator(mixture, X, y).frame().set_index("column")
+    assert table.loc["city", "value"] > 1
+    assert abs(table.loc["a", "value"]) < 0.1
+
+
 def test_the_round_that_was_kept_is_marked(two_regimes, step):
     mixture = two_regimes[0]
     table = ConvergenceDisplay.from_estimator(mixture).frame()
