@@ -42,7 +42,7 @@ def test_a_column_is_shuffled_in_a_copy(position):
 
 def test_text_and_categories_are_shuffled_too():
     for dtype in ("str", "category"):
-        X = pd.DataFrame({"a": pd.Series(["x", "y", "z"], dtype=dtype)}, index=[7, 8, 9])
+        X = pd.DataFrame({"a": pd.Series(["x", "y", "z"], dtype=dtype, index=[7, 8, 9])})
         new = shuffle_feature(X, 0, np.array([2, 0, 1]))
         assert new["a"].tolist() == ["z", "x", "y"]
         assert new["a"].dtype == X["a"].dtype
