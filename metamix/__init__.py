@@ -45,6 +45,7 @@ _ROOMS = (
     "estimators",
     "experts",
     "gates",
+    "inspection",
     "likelihoods",
     "persistence",
     "registry",

@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "metamix"
 # From the ground up; a room may import from its own floor and those below.
 FLOORS = [
     {"protocols", "registry", "progress", "devices", "recombination", "distributions", "derivatives", "datasets",
-     "data", "engines"},
+     "data", "engines", "drawing"},
     {"fitting"},
     {"experts", "gates", "likelihoods"},
-    {"training"},
+    {"training", "explanation"},
     {"estimators"},
     {"comparison"},
     {"persistence", "testing", "inspection"},

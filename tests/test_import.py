@@ -50,7 +50,7 @@ def test_public_names_import_no_expert_library():
     assert brought.isdisjoint(["torch", "xgboost", "lightgbm", "catboost", "matplotlib"])
 
 
-@pytest.mark.parametrize("name", [*metamix.__all__, "registry", "gates", "testing"])
+@pytest.mark.parametrize("name", [*metamix.__all__, "registry", "gates", "inspection", "testing"])
 def test_every_public_name_can_be_imported(name):
     assert getattr(metamix, name) is getattr(metamix, name)
     assert name in dir(metamix)
@@ -82,3 +82,7 @@ def test_without_torch_or_skorch_the_error_names_the_extra(absent, line):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "pip install metamix[torch]" in done.stderr.splitlines()[-1]
+
+
+def test_displays_import_matplotlib_only_to_draw():
+    assert "matplotlib" not in modules_after("from metamix.inspection import RegionDisplay, GateDisplay")

@@ -171,6 +171,13 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return np.append(self._factor, np.ones(len(self._indicators)))
 
+    @property
+    def source_(self) -> np.ndarray:
+        """Position of the column of X that each encoded column is made of, (D,)."""
+        check_is_fitted(self)
+        source = np.repeat(np.arange(self.n_features_in_), [len(ends) for ends in self._ends])
+        return np.concatenate([source, source[self._indicators]])
+
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the encoded columns.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import sparse
 
 from metamix.data.frames import frame_columns, is_frame, n_rows, take_rows
 
-__all__ = ["DistinctRows", "content_order", "count_once", "distinct_rows", "effective_weights", "row_keys"]
+__all__ = ["DistinctRows", "content_order", "count_once", "distinct_rows", "effective_weights", "row_keys", "table_key"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -47,6 +48,17 @@ def row_keys(*tables: Any) -> Keys:
     if not columns:
         return np.zeros(n_rows(tables[0]), dtype=np.uint64)
     return np.asarray(hash_pandas_object(DataFrame(dict(enumerate(columns))), index=False), dtype=np.uint64)
+
+
+def table_key(*tables: Any) -> str:
+    """A key of tables of n rows: equal for equal rows in the same order.
+
+    Examples
+    --------
+    >>> table_key(np.ones((2, 1))) == table_key(np.ones((2, 1))), table_key(np.ones(2)) == table_key(np.zeros(2))
+    (True, False)
+    """
+    return sha256(row_keys(*tables).tobytes()).hexdigest()
 
 
 def _columns(table: Any) -> list[NDArray[Any]]:

@@ -15,6 +15,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.folds import make_folds, repeatable
+from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.engines import current_engine
 from metamix.estimators.coefficients import coefficient_frame
@@ -32,12 +33,14 @@ from metamix.estimators.state import packed, unpacked
 from metamix.estimators.validation import (
     check_folds,
     check_rows,
+    check_target_number,
     check_weights,
     check_X,
     clean_X,
     warn_of_failures,
     warn_of_lost_regimes,
 )
+from metamix.explanation import Explanation, explain_rows
 from metamix.fitting import Problem, find_placements, join_devices
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior
@@ -54,7 +57,10 @@ Array = NDArray[np.float64]
 
 
 #: What a mixture knows of the X that it was fitted to, and of several labels their names.
-OF_INPUT = ("n_features_in_", "feature_names_in_", "_input_tags", "_array_of_numbers", "cleaner_", "label_names_")
+OF_INPUT = (
+    "n_features_in_", "feature_names_in_", "_input_tags", "_array_of_numbers", "cleaner_", "label_names_",
+    "_key_of_fit",
+)  # fmt: skip
 
 
 class Mixture(TransformerMixin, BaseEstimator, ABC):
@@ -238,6 +244,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                 fitted = fit_blend(
                     parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error
                 )
+        self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
         self._store(fitted, folds.fold_of_row)
         # An expert that failed within a fold of the mixture only is still a column.
         if self.specialize is not False and (isinstance(fitted, FittedMixture) or fitted.mixture is not None):
@@ -392,6 +399,38 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                 experts += [(f"mixture: {name}", one) for name, one in zip(mixture.names, mixture.columns, strict=True)]
         classes = None if fitted.several_labels else getattr(self, "classes_", None)
         return coefficient_frame(experts, classes, self._target_names)
+
+    def explain(self, X: Any, background: Any = None, target: int = 0) -> Explanation:
+        """What the predictions are made of, and who leads where.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame of shape (n, d)
+        background : table of shape (m, d), optional
+            Rows, such as those of `fit`, on which the conditions of the regimes and their borders are found; X by
+            default. From fewer than 20 rows no conditions are found.
+        target : int
+            Which one, where y had several.
+
+        Returns
+        -------
+        Explanation
+            Of n rows: weights, contributions that add up to the prediction, the leading regime. An item of it explains
+            one row, with the conditions and the nearest border. Both have `frame`, `plot` and print as sentences.
+
+        Examples
+        --------
+        >>> from metamix import MixtureRegressor, make_regimes
+        >>> X, y = make_regimes(200, random_state=0)
+        >>> mixture = MixtureRegressor(["ridge", "neighbours"], specialize=False, random_state=0).fit(X, y)
+        >>> found = mixture.explain(X[:3], background=X)
+        >>> bool(np.allclose(found.contributions.sum(axis=1), mixture.predict(X[:3])))
+        True
+        """
+        X = self._check_new(X)
+        background = None if background is None else self._check_new(background)
+        check_target_number(target, self._fitted.n_targets)
+        return explain_rows(self._fitted, X, background, target, getattr(self, "classes_", None))
 
     def assign(self, X: Any) -> NDArray[np.intp]:
         """Index of the column with the largest weight in each row, (n,), (n, T) or (n, L)."""

@@ -17,6 +17,7 @@ from sklearn.utils.validation import validate_data
 
 from metamix.data.folds import Folds
 from metamix.data.frames import check_size, is_frame, n_rows
+from metamix.data.scalars import is_whole
 from metamix.data.vectors import as_groups, as_weights, check_labels, check_mask, check_present
 from metamix.fitting.fitted import LARGEST
 from metamix.fitting.out_of_fold import Failure
@@ -30,6 +31,7 @@ __all__ = [
     "check_new_labels",
     "check_numbers",
     "check_rows",
+    "check_target_number",
     "check_weights",
     "clean_X",
     "warn_of_failures",
@@ -326,6 +328,21 @@ def warn_of_lost_regimes(asked: Any, left: int, n_rows: float, some_failed: bool
         UserWarning,
         stacklevel=3,
     )
+
+
+def check_target_number(target: Any, n_targets: int | None) -> int:
+    """The number of a target; ValueError where there is none such.
+
+    Examples
+    --------
+    >>> check_target_number(1, 2)
+    1
+    """
+    n = n_targets or 1
+    if not is_whole(target, 0) or target >= n:
+        given = f"y had {n} targets; give a number from 0 to {n - 1}" if n > 1 else "y had one target; leave it out"
+        raise ValueError(f"target={target!r}, but {given}.")
+    return int(target)
 
 
 def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:
