@@ -334,6 +334,9 @@ def array_of_lists(X: Any) -> Any:
     >>> array_of_lists([[1, "a"]]).tolist()
     [[1, 'a']]
     """
-    values = np.asarray(X) if not any(map(sparse.issparse, X)) else X
+    try:
+        values = np.asarray(X) if not any(map(sparse.issparse, X)) else X
+    except ValueError:
+        raise TableError("X is a list of rows that differ in length: one value for each column would do") from None
     # numpy would turn the numbers of [[1, "a"]] into text.
     return np.array(X, dtype=object) if values.dtype.kind in "US" else values

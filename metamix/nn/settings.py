@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 #: With fewer rows no validation rows are held out for early stopping.
 MIN_ROWS_HOLDOUT = 20
 
+#: The largest count, such as of experts.
+LARGEST = 2**31 - 1
+
 
 def check_parameters(learner: Any) -> None:
     """Validate the numeric parameters of an estimator.
@@ -52,9 +55,10 @@ def check_parameters(learner: Any) -> None:
         value = getattr(learner, name)
         if word is not None and isinstance(value, str) and value == word:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= LARGEST:
             alternative = "" if word is None else f", or {word!r}"
-            raise ValueError(f"{name}={value!r} is invalid; give an integer of at least 1{alternative}.")
+            bound = "" if not isinstance(value, int) or value <= LARGEST else f" and at most {LARGEST}"
+            raise ValueError(f"{name}={value!r} is invalid; give an integer of at least 1{bound}{alternative}.")
     for name in ("learning_rate", "weight_decay", "warm_epochs"):
         value = getattr(learner, name, 0)
         number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
@@ -65,6 +69,8 @@ def check_parameters(learner: Any) -> None:
         ("gate_options", Mapping, "a mapping from options of the gate to values"),
         ("gate", str | nn.Module, "a name or a torch module"),
         ("objective", str, "the name of an objective"),
+        ("likelihood", str, "the name of a likelihood"),
+        ("top_k", int | np.integer, "a whole number of at least 1, or None"),
         ("schedule", str, "the name of a schedule, or None"),
         ("early_stopping", bool | np.bool_, "True or False"),
     ):
