@@ -210,7 +210,7 @@ def test_valid_settings_near_the_limits_are_taken():
     pool = [("a", Ridge()), ("b", Ridge(2.0))]
     for more in ({"top_k": 4}, {"scoring": "neg_mean_poisson_deviance"}, {"random_state": np.random.RandomState(0)},
                  {"random_state": np.int64(3)}, {"n_jobs": np.int64(1)}):  # fmt: skip
-        y = np.abs(Y) + 1 if "scoring" in more else Y
+        y = np.abs(Y) + 10 if "scoring" in more else Y  # every prediction positive, as deviances need it
         assert MixtureRegressor(pool, **settings, **more).fit(np.abs(X), y).predict(X).shape == (40,)
     groups = np.repeat(np.arange(20), 2)[:, None]
     one = MixtureRegressor(pool, **settings, random_state=0).fit(X, Y, groups=groups)
