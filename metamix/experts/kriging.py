@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 
 # With more columns than this, or than half the number of rows, all columns share one length scale.
 MAX_LENGTHS = 50
-# Largest number of rows on which kernels are compared.
-FAMILY_ROWS = 100
+# Largest number of rows on which the search for length scales begins.
+START_ROWS = 100
 # Largest number of rows from which centres are selected.
 CENTRE_ROWS = 5000
 # Added to the diagonal of the covariance of the centres.
@@ -201,12 +201,15 @@ class Kriging(RegressorMixin, BaseEstimator):
         rows = MergedRows(rows.X, rows.Y[:, varied], rows.weight, rows.within[varied], rows.count, rows.index)
         sample = self._sample_rows(rows, self.search_rows)
         families = FAMILIES if self.kernel == "auto" else (self.kernel,)
-        small_sample = self._sample_rows(rows, FAMILY_ROWS)
+        small_sample = self._sample_rows(rows, START_ROWS)
         tied = rows.X.shape[1] > max(min(MAX_LENGTHS, len(rows.X) / 2), 1)
-        found = {family: search(family, small_sample, None, tied, self.least_noise) for family in families}
+        found = {}
+        for family in families:
+            found[family] = search(family, small_sample, None, tied, self.least_noise)
+            if small_sample is not rows:  # which kernel is best is not to be seen on so few
+                found[family] = search(family, sample, found[family][0], tied, self.least_noise)
         best = min(found, key=lambda family: found[family][1])
-        logs = found[best][0]
-        return best, logs if small_sample is rows else search(best, sample, logs, tied, self.least_noise)[0]
+        return best, found[best][0]
 
     def _sample_rows(self, rows: MergedRows, max_rows: int) -> MergedRows:
         """Sample at most `max_rows` rows in proportion to their weights; a row drawn twice has weight two."""

@@ -40,8 +40,8 @@ def capacity_of(columns: Any, problem: Problem, folds: Folds, rows: NDArray[np.i
     """The capacity of proxy models that count the regimes which the user's experts need.
 
     A curve is one regime for experts that bend, and several for linear ones. The best of the user's experts has the
-    capacity of the proxy that loses as much as it does; where there is none, or where it loses less than any proxy, the
-    proxies bend freely.
+    capacity of the proxy that loses as much as it does, of several that one whose losses follow its own from row to
+    row; where there is none, or where it loses less than any proxy, the proxies bend freely.
 
     Parameters
     ----------
@@ -71,13 +71,16 @@ def capacity_of(columns: Any, problem: Problem, folds: Folds, rows: NDArray[np.i
         return FREE
     held = np.unique(np.concatenate([test for _, test in pairs]))
     weight, groups = problem.weight[held], None if problem.groups is None else problem.groups[held]
+    alike: dict[int, float] = {}
     for capacity in (FREE, QUADRATIC, LINEAR):
         proxy = _losses(columns, chosen, capacity, problem, pairs, seed)[held]
         excess = paired(own[held] - proxy, weight, groups)
-        alike = max(STANDARD_ERRORS * excess.standard_error, ALIKE * float(np.average(own[held], weights=weight)))
-        if abs(excess.mean) <= alike or (capacity == FREE and excess.mean < 0):
-            return capacity
-    return FREE
+        enough = max(STANDARD_ERRORS * excess.standard_error, ALIKE * float(np.average(own[held], weights=weight)))
+        if capacity == FREE and excess.mean < -enough:
+            return FREE
+        if abs(excess.mean) <= enough:
+            alike[capacity] = excess.standard_error
+    return min(alike, key=alike.__getitem__, default=FREE)
 
 
 def _losses(columns: Any, chosen: NDArray[np.intp], capacity: int, problem: Problem, pairs: Pairs, seed: int) -> Array:

@@ -17,6 +17,7 @@ from metamix.recombination import posterior
 from metamix.training.regime_search.model_tree import leaves
 from metamix.training.regime_search.proxy_models import (
     FREE,
+    LINEAR,
     ProxyColumns,
     ProxyRows,
     class_probabilities,
@@ -167,14 +168,18 @@ def proxy_responsibilities(
         Y = Y / (np.sqrt(np.average(Y**2, axis=0, weights=weight)) + np.finfo(float).tiny)
     chosen = rng.permutation(len(distinct.rows))[: 4 * SEARCH_ROWS // 3]
     positions, merged = distinct.rows[chosen], distinct.weight[chosen] / distinct.weight.mean()
-    columns = ProxyColumns(take_rows(X, positions), rng, n_classes, capacity)
-    known = columns(take_rows(X, positions), Y[positions], merged)
     units = None if groups is None else groups[positions]
-    searches = _searches(known, gate, rng, units)
-    K = _count(searches, max_regimes, by_error and n_classes is None, units) if n_regimes is None else n_regimes
-    # Where every quarter is held out in turn, quarters differ in difficulty: the gain over one regime is compared.
-    gains = [one.score(one.mixture(K)) - (one.score(one.mixture(1)) if len(searches) > 1 else 0.0) for one in searches]
-    search = searches[int(np.argmax(gains))]
+    found: list[tuple[int, _Proxies]] = []
+    # A curve is one regime of proxies that bend, and several of straight ones; straight laws that change from place to
+    # place are found with few rows by straight ones only.
+    for bend in dict.fromkeys([capacity, LINEAR]):
+        columns = ProxyColumns(take_rows(X, positions), rng, n_classes, bend)
+        searches = _searches(columns(take_rows(X, positions), Y[positions], merged), gate, rng, units)
+        proxies = _Proxies(columns, searches, by_error and n_classes is None, units)
+        found.append((proxies.count(max_regimes) if n_regimes is None else n_regimes, proxies))
+    found.sort(key=lambda one: one[0])
+    K, proxies = found[found[0][1].simplest([one.losses(k) for k, one in found])]
+    columns, search = proxies.columns, proxies.search(K)
     winner = search.mixture(K)
     if starts is not None and K > 1:
         for name, first in starts(K, positions[search.fitted_rows]).items():
@@ -185,6 +190,53 @@ def proxy_responsibilities(
         rows = columns(take_rows(X, block), Y[block], np.ones(len(block)))
         responsibilities[block] = winner.responsibilities(rows)[0]
     return responsibilities, sorted(search.ranking, key=lambda row: row["score"])
+
+
+@dataclass(frozen=True)
+class _Proxies:
+    """Searches with proxies of one capacity, which hold out different rows."""
+
+    columns: ProxyColumns
+    searches: list[_Search]
+    by_error: bool
+    groups: NDArray[Any] | None
+
+    def count(self, max_regimes: int) -> int:
+        """The smallest number of regimes that does as well as the best; counting ends where the losses only grow."""
+        train = self.searches[0].train
+        n, terms = len(train.Y), min(train.plain.shape[1], 10)
+        weight = np.concatenate([one.held.weight for one in self.searches])
+        losses: list[list[Array]] = []
+        for K in range(1, max_regimes + 1):
+            best = [int(np.argmin([weight @ loss for loss in one])) for one in zip(*losses, strict=True)]
+            if K > 1 and (n < 3 * K * terms or K - 2 - max(best) >= PATIENCE):
+                break
+            losses.append(self.losses(K))
+        return 1 + self.simplest(losses)
+
+    def losses(self, K: int) -> list[Array]:
+        """Minus the log density of the rows that the searches hold out, and with `by_error` their squared errors."""
+        pairs = [(one, one.mixture(K)) for one in self.searches]
+        density = np.concatenate([one.density_loss(mixture) for one, mixture in pairs])
+        if not self.by_error:
+            return [density]
+        return [density, np.concatenate([mixture.errors(one.held) for one, mixture in pairs])]
+
+    def simplest(self, losses: list[list[Array]]) -> int:
+        """Position of the simplest of several candidates within one and a half standard errors of the best.
+
+        By the log density alone, noise whose scale depends on x is counted as regimes; by the error alone, more regimes
+        than there are make up for the blurred border between two. Where errors judge, both must say so.
+        """
+        weight = np.concatenate([one.held.weight for one in self.searches])
+        groups = None if self.groups is None else np.concatenate([self.groups[one.held_rows] for one in self.searches])
+        return min(simplest(np.column_stack(one), weight, groups) for one in zip(*losses, strict=True))
+
+    def search(self, K: int) -> _Search:
+        """The best search; where every quarter is held out, which differ in difficulty, by the gain over K = 1."""
+        several = len(self.searches) > 1
+        gains = [one.score(one.mixture(K)) - (one.score(one.mixture(1)) if several else 0.0) for one in self.searches]
+        return self.searches[int(np.argmax(gains))]
 
 
 def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator, groups: NDArray[Any] | None) -> list[_Search]:
@@ -217,27 +269,6 @@ def _quarters(n: int, groups: NDArray[Any] | None) -> list[NDArray[np.intp]]:
     before[order] = np.cumsum(sizes[order]) - sizes[order]
     part = (4 * before // n)[codes]
     return [np.flatnonzero(part == q) for q in np.unique(part)]
-
-
-def _count(searches: list[_Search], max_regimes: int, by_error: bool, groups: NDArray[Any] | None) -> int:
-    """The smallest number of regimes within one and a half standard errors of the best, by held-out losses.
-
-    By the log density alone, noise whose scale depends on x is counted as regimes; by the error alone, more regimes
-    than there are make up for the blurred border between two. Where errors judge, both must say so.
-    """
-    weight = np.concatenate([one.held.weight for one in searches])
-    held_groups = None if groups is None else np.concatenate([groups[one.held_rows] for one in searches])
-    n, terms = len(searches[0].train.Y), min(searches[0].train.plain.shape[1], 10)
-    losses: list[list[Array]] = [[], []] if by_error else [[]]
-    for K in range(1, max_regimes + 1):
-        waited = min(K - 2 - int(np.argmin([weight @ loss for loss in one])) for one in losses) if K > 1 else 0
-        if (K > 1 and n < 3 * K * terms) or (waited >= PATIENCE and n > FEW_ROWS):
-            break
-        pairs = [(one, one.mixture(K)) for one in searches]
-        losses[0].append(np.concatenate([one.density_loss(mixture) for one, mixture in pairs]))
-        if by_error:
-            losses[1].append(np.concatenate([mixture.errors(one.held) for one, mixture in pairs]))
-    return 1 + min(simplest(np.column_stack(one), weight, held_groups) for one in losses)
 
 
 @dataclass

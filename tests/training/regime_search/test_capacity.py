@@ -24,8 +24,8 @@ def _quadratic():
     [
         (Ridge(1e-6), np.abs, LINEAR),
         (Ridge(1e-6), np.square, LINEAR),
-        (Ridge(1e-6), np.negative, FREE),  # nothing bends, and the freest proxy loses as much
-        (_quadratic(), np.square, FREE),
+        (Ridge(1e-6), np.negative, LINEAR),  # every proxy loses as much, and the straight one errs as the expert does
+        (_quadratic(), np.square, QUADRATIC),
         (_quadratic(), lambda x: np.sin(3 * x), QUADRATIC),
         (KNeighborsRegressor(10), lambda x: np.sin(3 * x), FREE),
     ],

@@ -19,7 +19,7 @@ def _found(X, y, K=None, seed=0, **more):
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
 def test_planted_regimes_are_found_and_counted_whatever_the_units(unit, two_lines, agreement):
-    X, y, regime = two_lines(320)
+    X, y, regime = two_lines(320, seed=2)
     found, ranking = proxy_responsibilities(unit * X + unit, unit * y[:, None], np.ones(320), GATE, None, seed=0)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     found = prune(found, np.ones(320))
@@ -27,6 +27,19 @@ def test_planted_regimes_are_found_and_counted_whatever_the_units(unit, two_line
     assert agreement(found, regime) > 0.9
     scores = [row["score"] for row in ranking]
     assert scores == sorted(scores)
+
+
+def test_straight_regimes_are_found_where_proxies_that_bend_need_more_rows():
+    """Two linear laws in eight columns on either side of an oblique border; radial terms would be a hundred or so."""
+    found = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(300, 8))
+        first = X @ [1.0, 1.0, 0.5, 0, 0, 0, 0, 0] > 0
+        y = np.where(first, 1 + X @ [1.0, -1, 0, 1, 0, 0, 0, 0], -1 + X @ [-1.0, 1, 0, 0, 1, 0, 0, 0])
+        y += 0.5 * rng.normal(size=300)
+        found.append(_found(X, y, None, seed).shape[1])
+    assert found.count(2) >= 2
 
 
 def test_rows_of_weight_zero_do_not_move_the_proxies(two_lines):
