@@ -26,13 +26,14 @@ def in_options(message: str) -> str:
     '--cv 9 needs at least 9 rows; set --cv lower.'
     >>> in_options("every expert failed. Set on_error='raise' to see the first error where it happens.")
     'every expert failed.'
-    >>> in_options("decimal=',' decides otherwise; kinds={'zip': 'category'} too")
-    '--decimal , decides otherwise; --types zip=category too'
+    >>> in_options("columns=TableCleaner(decimal=',') decides otherwise; columns={'zip': 'category'} too")
+    '--decimal "," decides otherwise; --types zip=category too'
     >>> in_options("scoring='r2' cannot judge this y; give another, or None.")
     '--scoring r2 cannot judge this y; give another, or leave it out.'
     """
     said = _PYTHON_ONLY.sub("", message)
-    said = re.sub(r"\bkinds=\{'([^']*)': '(\w+)'\}", r"--types \1=\2", said)
+    said = re.sub(r"\b(?:kinds|columns)=\{'([^']*)': '(\w+)'\}", r"--types \1=\2", said)
+    said = re.sub(r"\bcolumns=TableCleaner\((\w+)='([^']*)'\)", lambda m: f'{OPTIONS[m[1]]} "{m[2]}"', said)
     for name, option in OPTIONS.items():
         said = re.sub(rf"(?<![\w-]){name}='([^']*)'", rf"{option} \1", said)
         said = re.sub(rf"(?<![\w-]){name}=({_VALUE})", rf"{option} \1", said)

@@ -259,7 +259,7 @@ def test_a_column_that_is_half_numbers_stays_text_and_that_is_said():
     cleaner = TableCleaner().fit(frame)
     assert cleaner.readings_[0].kind == "category"
     assert "60 % of the values are numbers" in cleaner.notes_[0]
-    assert "kinds={'size': 'number'}" in cleaner.notes_[0]
+    assert "columns={'size': 'number'}" in cleaner.notes_[0]
 
 
 # --- frames of any kind ----------------------------------------------------------------------------------------
