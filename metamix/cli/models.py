@@ -17,7 +17,8 @@ from metamix.cli.options import (
     output_file,
     read_table,
 )
-from metamix.cli.output import comparison_lines, failures, progress, say
+from metamix.cli.output import comparison_lines, failures, say
+from metamix.cli.progress import progress
 from metamix.cli.reading import comma_separated, file_options, reading_options, take_reading_options
 from metamix.cli.tables import TableData, read_for_prediction, say_lines, suggestion, table_warnings
 
@@ -57,7 +58,7 @@ def run_comparison(data: TableData, options: Options, label: str) -> Any:
     """Run the comparison, with a progress bar on a terminal."""
     from metamix.comparison import compare as run
 
-    with progress(label, options.cv, outer=True):
+    with progress(label):
         return run(
             data.X, data.y, expert_names(options.experts), cv=options.cv, groups=data.groups,
             sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
@@ -96,7 +97,7 @@ def fit(table: str, out: str, force: bool, **given: Any) -> None:
         expert_names(options.experts), cv=options.cv, scoring=options.scoring, random_state=options.seed,
         n_jobs=options.jobs, device=options.device, columns=data.cleaner,
     )  # fmt: skip
-    with progress(Path(table).name, options.cv, outer=False):
+    with progress(Path(table).name):
         mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)
     say(str(mixture.verdict_))
     failures(mixture.failures_.itertuples(index=False))

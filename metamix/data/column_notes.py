@@ -136,6 +136,18 @@ columns={'size': 'number'} takes them as missing."
     )
 
 
+def unknown_form(name: str, texts: Sequence[str]) -> str:
+    """A column whose values look like amounts, dates or times, and cannot be read as such.
+
+    Examples
+    --------
+    >>> unknown_form("value", ["10.3M"])
+    "value: values such as '10.3M' look like amounts, dates or times in a form not known: it stays text."
+    """
+    such = repr(texts[0][:30])
+    return f"{name}: values such as {such} look like amounts, dates or times in a form not known: it stays text."
+
+
 def none_of_kind(name: str, texts: Sequence[str], kind: str) -> TableError:
     """Error for a column that was told to be of a kind of which it has no value."""
     has = f"column {name!r} has none, but {_shown(texts)}"
