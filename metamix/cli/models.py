@@ -36,7 +36,7 @@ LEGEND = (
 @click.option("--out", metavar="FILE.csv", help="Write the results to this file, in full precision.")
 @force_option
 def compare(table: str, out: str | None, force: bool, **given: Any) -> None:
-    """Compare experts and their combinations on TABLE (CSV or Parquet).
+    """Compare experts and their combinations on TABLE.
 
     Compares on the same held-out rows: every expert, the mean of y, the best single expert, the average, convex
     weights, the stack, the feature-weighted stack (for numbers), a gate over experts and stacks (gated), the

@@ -53,7 +53,7 @@ def learning_options(command: Command) -> Command:
                 "--experts",
                 multiple=True,
                 metavar="NAME,…",
-                help="Experts to use, or a pool: fast, auto, best; see metamix parts.",
+                help="Names, or a pool: fast, auto (default), best.",
             ),
             click.option("--cv", type=click.IntRange(min=2), default=5, show_default=True, help="Number of folds."),
             click.option("--groups", metavar="COLUMN", help="Rows of one group are kept in one fold."),
