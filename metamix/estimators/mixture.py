@@ -139,7 +139,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.cv = repeatable(self.cv)  # a generator could not be copied
         params = dict(super().get_params(deep=deep))
         if deep:
-            for name, expert in self._named_experts(self.experts):
+            for name, expert in [] if self.experts is None else self._named_experts():
                 if isinstance(expert, str):
                     params.setdefault(name, expert)
                 elif hasattr(expert, "get_params") and not isinstance(expert, type):
@@ -151,7 +151,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         """Set parameters; an expert is replaced by its name, left out by "drop", and reached by ``name__parameter``."""
         if "experts" in params:
             self.experts = params.pop("experts")
-        named = self._named_experts(self._given_experts())
+        named = self._named_experts()
         own = inspect.signature(type(self)).parameters
         for name, _ in named:
             if name in params and name not in own:
@@ -174,10 +174,9 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         super().set_params(**params)
         return self
 
-    @staticmethod
-    def _named_experts(experts: Any) -> list[tuple[str, Any]]:
+    def _named_experts(self) -> list[tuple[str, Any]]:
         try:
-            return name_experts(experts or [])
+            return name_experts(self._given_experts())
         except (TypeError, ValueError):  # reported by fit; reading parameters must not fail
             return []
 

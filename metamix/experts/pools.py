@@ -46,7 +46,7 @@ def expert_pool(name: str, *, classes: bool) -> list[str]:
     """
     if name not in POOLS:
         raise ValueError(
-            f"experts={name!r} is no pool; give one of {', '.join(map(repr, POOLS))}, or a list such as [{name!r}]."
+            f"experts={name!r} is not a list, and no pool; give [{name!r}], or one of {', '.join(map(repr, POOLS))}."
         )
     boosted = [library for library in BOOSTED if find_spec(library) is not None] or ["boosting"]
     return [*POOLS[name][classes], *(boosted[:1] if name == "fast" else boosted)]

@@ -25,8 +25,9 @@ def test_pools_are_parameters():
     assert MixtureRegressor()._given_experts() == expert_pool("auto", classes=False)
     mixture = clone(MixtureClassifier("fast"))
     assert mixture.get_params()["experts"] == "fast"
+    assert set(mixture.get_params()) - set(MixtureClassifier().get_params()) == set(expert_pool("fast", classes=True))
     assert mixture.set_params(logistic="drop").experts[0] == ("logistic", "drop")
-    with pytest.raises(ValueError, match=r"experts='ridge' is no pool; give one of 'fast', 'auto', 'best', or a list"):
+    with pytest.raises(ValueError, match=r"experts='ridge' is not a list, and no pool; give \['ridge'\]"):
         MixtureRegressor("ridge").fit([[1.0], [2.0]], [1.0, 2.0])
 
 

@@ -40,7 +40,8 @@ def test_a_loss_is_above(verdict):
 def test_the_best_single_expert_is_not_compared_with_itself(verdict):
     text = str(replace(verdict, winner="best single", weights={"best single": 1.0}))
     assert text == (
-        "The simplest candidate that does as well as the best is the best single expert (ridge): squared error 0.8 (root 0.8944). "
+        "The simplest candidate that does as well as the best is the best single expert (ridge): squared error 0.8 "
+        "(root 0.8944). "
         "predict answers with it alone."
     )
 
