@@ -21,7 +21,7 @@ FEW_EXPERTS = {"regression": "ridge,neighbours,boosting", "classification": "log
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Three experts everywhere.")
+@click.option("--quick", is_flag=True, help="Three experts that need no other library.")
 @jobs_option
 def demo(quick: bool, jobs: int) -> None:
     """Compare combinations on tables that need no file."""
@@ -35,7 +35,7 @@ def demo(quick: bool, jobs: int) -> None:
         else:
             X, y = load_example(name)
         task = "classification" if name == "breast_cancer" else "regression"
-        experts = [FEW_EXPERTS[task]] if quick or regimes is not None else []
+        experts = [FEW_EXPERTS[task] if quick or regimes is not None else "fast"]
         options = Options("", task, experts, 3, None, None, None, 0, jobs)
         comparison = run_comparison(TableData(X, y, task), options, name)
         show(comparison)
