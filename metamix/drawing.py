@@ -75,11 +75,11 @@ def names_in_pictures(names: Sequence[Any], longest: int = LONGEST_NAME) -> list
 
 
 def short_names(names: Sequence[Any], longest: int = LONGEST_NAME) -> list[str]:
-    """Names of so many characters at most, shortened in the middle, and different from each other.
+    r"""Names of so many characters at most, shortened in the middle, and different from each other.
 
     Examples
     --------
-    >>> short_names(["wide", "x" * 300, "x" * 301, "two\\nlines"], 9)
+    >>> short_names(["wide", "x" * 300, "x" * 301, "two\nlines"], 9)
     ['wide', 'xxxx…xxxx', 'xx…xx (2)', 'two lines']
     """
     shown: list[str] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +43,8 @@ TEXT, MUTED, FAINT = "var(--text)", "var(--muted)", "var(--line)"
 SHAPES = ("circle", "square", "triangle-up", "diamond")
 #: Height of a line of a chart with names.
 STEP = 26
+#: Labels below a chart are level where they have fewer characters in all, which fit a telephone.
+STRAIGHT = 36
 #: Weights below this everywhere are left out.
 NEGLIGIBLE = 0.005
 #: The mean of y is left out where its difference is so many times the largest of the others.
@@ -49,6 +52,10 @@ FAR = 1.5
 #: Losses have a logarithmic axis where the largest is so many times the smallest.
 WIDE = 20.0
 TIP: Spec = {"field": "tip", "type": "nominal"}
+_ZERO: Spec = {
+    "mark": {"type": "rule", "color": FAINT, "size": 2},
+    "encoding": {"x": {"datum": 0, "type": "quantitative"}},
+}
 
 
 def colour(k: int) -> str:
@@ -56,10 +63,15 @@ def colour(k: int) -> str:
     return f"var(--series-{k % N_COLOURS})"
 
 
-def series(names: Sequence[str], places: Sequence[int] | None = None, *, shapes: bool = False) -> Spec:
-    """Encoding of the field `name` as colour, and as shape where asked; `places` are the numbers of the colours."""
+def series(
+    names: Sequence[str], places: Sequence[int] | None = None, *, shapes: bool = False, named: bool = False
+) -> Spec:
+    """Encoding of the field `name` as colour, and as shape where asked.
+
+    `places` are the numbers of the colours; a single series has a legend where it is to be `named`.
+    """
     places = range(len(names)) if places is None else places
-    legend = None if len(names) < 2 else {"title": None}
+    legend = {"title": None} if named or len(names) > 1 else None
     scale = {"domain": list(names), "range": [colour(k) for k in places]}
     encoding: Spec = {"color": {"field": "name", "type": "nominal", "scale": scale, "legend": legend}}
     if shapes:
@@ -81,7 +93,9 @@ def without_far_mean(display: CandidatesDisplay) -> tuple[pd.DataFrame, str]:
     return table[~mean], f"The mean of y is far to the right of the picture, at {at}."
 
 
-def differences(table: pd.DataFrame, measure: str, winner: str, names: str = "candidate", best: str = "the best") -> Spec:
+def differences(
+    table: pd.DataFrame, measure: str, winner: str, names: str = "candidate", best: str = "the best"
+) -> Spec:
     """Differences of losses with two standard errors; `names` is the column with the names.
 
     Parameters
@@ -97,10 +111,14 @@ def differences(table: pd.DataFrame, measure: str, winner: str, names: str = "ca
     """
     shown = short_names(table[names])
     error = 2 * _known(table["standard_error"])
-    values = []
+    values: list[Spec] = []
     for i, one in enumerate(table.to_dict("records")):
         value, name = float(one["difference"]), str(one[names])
-        said = [shown[i], f"difference {readable(value)} ± {readable(error[i] / 2)}", f"{measure} {readable(one['loss'])}"]
+        said = [
+            shown[i],
+            f"difference {readable(value)} ± {readable(error[i] / 2)}",
+            f"{measure} {readable(one['loss'])}",
+        ]
         if "weight" in one:
             said.append(f"weight {percent(one['weight'])}")
         values.append({
@@ -112,21 +130,21 @@ def differences(table: pd.DataFrame, measure: str, winner: str, names: str = "ca
         "scale": {"domain": ["named", "other"], "range": [colour(0), MUTED]},
     }  # fmt: skip
     across = {"type": "quantitative", "title": f"{measure}: difference to {best}", "scale": {"zero": False}}
-    y = _names(shown)
+    common = {"y": _names(shown), "color": paint, "tooltip": TIP}
     return _chart(
         values,
         [
-            {"mark": {"type": "rule", "color": FAINT, "size": 2}, "encoding": {"x": {"datum": 0, "type": "quantitative"}}},
+            _ZERO,
             {
                 "mark": {"type": "rule", "size": 2},
-                "encoding": {"y": y, "x": {**across, "field": "low"}, "x2": {"field": "high"}, "color": paint, "tooltip": TIP},
+                "encoding": {**common, "x": {**across, "field": "low"}, "x2": {"field": "high"}},
             },
             {
                 "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
-                "encoding": {"y": y, "x": {**across, "field": "value"}, "color": paint, "tooltip": TIP},
+                "encoding": {**common, "x": {**across, "field": "value"}},
             },
         ],
-        height={"step": STEP},
+        height=STEP * len(shown),
     )  # fmt: skip
 
 
@@ -147,8 +165,14 @@ def _bars(names: Sequence[Any], values: Sequence[float], title: str, places: Seq
         for name, value in zip(shown, values, strict=True)
     ]
     end = max(0.1, 1.15 * float(np.nanmax(np.asarray(values, dtype=float))))
-    x = {"field": "value", "type": "quantitative", "title": title, "axis": {"format": "%"}, "scale": {"domain": [0, end]}}
-    encoding = {"y": _names(shown), "x": x}
+    x = {
+        "field": "value",
+        "type": "quantitative",
+        "title": title,
+        "axis": {"format": "%"},
+        "scale": {"domain": [0, end]},
+    }
+    encoding = {"y": _names(shown, grid=False), "x": x}
     paint = series(shown, places)["color"] | {"legend": None}
     label = {"type": "text", "align": "left", "dx": 4, "color": TEXT}
     return _chart(
@@ -157,7 +181,7 @@ def _bars(names: Sequence[Any], values: Sequence[float], title: str, places: Seq
             {"mark": {"type": "bar"}, "encoding": {**encoding, "color": paint, "tooltip": TIP}},
             {"mark": label, "encoding": {**encoding, "text": {"field": "text"}}},
         ],
-        height={"step": STEP},
+        height=STEP * len(shown),
     )  # fmt: skip
 
 
@@ -170,7 +194,7 @@ LOSSES = {
 def losses(table: pd.DataFrame, measure: str) -> Spec:
     """Losses of each regime inside and outside of its region."""
     shown = short_names(table["regime"])
-    values = [
+    values: list[Spec] = [
         {"regime": shown[i], "name": said, "value": float(one[key]), "tip": f"{shown[i]}\n{said}: {readable(one[key])}"}
         for i, one in enumerate(table.to_dict("records"))
         for key, said in LOSSES.items()
@@ -181,14 +205,15 @@ def losses(table: pd.DataFrame, measure: str) -> Spec:
     x = {"field": "value", "type": "quantitative", "title": measure, "scale": {"type": "log" if wide else "linear"}}
     if wide:
         x["axis"] = {"labelFlush": True, "tickCount": 5, "format": "~g"}
-    encoding = {"y": _names(shown, "regime"), "x": x, "tooltip": TIP, **series(list(LOSSES.values()), [0, 3, 1])}
+    encoding = {"y": _names(shown, "regime"), "x": x, "tooltip": TIP, **series(list(LOSSES.values()))}
+    encoding["color"]["scale"]["range"] = [TEXT, MUTED, FAINT]  # colours are the regimes'
     marks = ["circle", "diamond", "square"]
     encoding["shape"] = {
         "field": "name", "type": "nominal", "scale": {"domain": list(LOSSES.values()), "range": marks},
         "legend": {"title": None},
     }  # fmt: skip
-    return _chart(values, [{"mark": {"type": "point", "filled": True, "size": 80}, "encoding": encoding}],
-                  height={"step": STEP})  # fmt: skip
+    return _chart(values, [{"mark": {"type": "point", "filled": True, "size": 80, "opacity": 1}, "encoding": encoding}],
+                  height=STEP * len(shown))  # fmt: skip
 
 
 def gate(display: GateDisplay) -> Spec:
@@ -198,7 +223,7 @@ def gate(display: GateDisplay) -> Spec:
     names = dict(zip(places, short_names([display.names[k] for k in places]), strict=True))
     title = short_names([bins.name], 40)[0]
     labels = short_names(bins.labels) if bins.labels else bin_labels(display)
-    values = []
+    values: list[Spec] = []
     for b in range(len(bins)):
         if not display.counts[b]:
             continue
@@ -214,9 +239,15 @@ def gate(display: GateDisplay) -> Spec:
             below = above
     y = {"field": "low", "type": "quantitative", "title": "mean weight", "axis": {"format": "%"},
          "scale": {"domain": [0, 1]}}  # fmt: skip
-    common = {"y": y, "y2": {"field": "high"}, "tooltip": TIP, **series(list(names.values()), places)}
+    common = {"y": y, "y2": {"field": "high"}, "tooltip": TIP, **series(list(names.values()), places, named=True)}
     if bins.labels:
-        x: Spec = {"field": "label", "type": "nominal", "title": title, "sort": labels, "axis": {"labelAngle": -40}}
+        x: Spec = {
+            "field": "label",
+            "type": "nominal",
+            "title": title,
+            "sort": labels,
+            "axis": {"labelAngle": 0 if len("".join(labels)) < STRAIGHT else -40},
+        }
         return _chart(values, [{"mark": {"type": "bar"}, "encoding": {"x": x, **common}}])
     kind = "temporal" if bins.dates else "quantitative"
     scale: Spec = {"type": "utc"} if bins.dates else {"zero": False}
@@ -232,7 +263,7 @@ def bin_labels(display: GateDisplay) -> list[str]:
         return list(bins.labels)
     ends = [str(one.astype("M8[D]")) for one in bins.edges.astype("M8[s]")] if bins.dates else map(readable, bins.edges)
     ends = list(ends)
-    return [f"{low} to {high}" for low, high in zip(ends, ends[1:], strict=False)]
+    return [f"{low} to {high}" for low, high in pairwise(ends)]
 
 
 def points(
@@ -260,7 +291,8 @@ def points(
         Whether to draw the line of equal values, with the same ends for both axes.
     """
     # The tooltip is put together in the browser: as text in every row it would be most of the page.
-    tip = "'row ' + datum.row + '\\n' + datum.name + '\\nx: ' + format(datum.x, '.4~g') + '\\ny: ' + format(datum.y, '.4~g')"
+    x_of, y_of = (f"format(datum.{key}, '.4~g')" for key in "xy")
+    tip = f"'row ' + datum.row + '\\n' + datum.name + '\\nacross: ' + {x_of} + '\\nup: ' + {y_of}"
     scale: Spec = {"zero": False}
     layers: list[Spec] = []
     if diagonal and values:
@@ -295,7 +327,7 @@ def counts(values: list[Spec], x: str, y: str) -> Spec:
 def correlations(table: pd.DataFrame) -> Spec:
     """Correlations of the errors: a cell for each pair."""
     names = short_names(table.index)
-    values = []
+    values: list[Spec] = []
     for i, line in enumerate(table.to_numpy(dtype=float)):
         for j, value in enumerate(line):
             if np.isfinite(value):
@@ -307,25 +339,33 @@ def correlations(table: pd.DataFrame) -> Spec:
 
 def _cells(values: list[Spec], columns: list[str], rows: list[str], x: str | None, y: str | None) -> Spec:
     """Cells with a number, shaded by |value|: blue where it is positive, orange where it is negative."""
-    across = {"field": "x", "type": "nominal", "sort": columns, "title": x, "axis": {"labelAngle": -40, "domain": False}}
-    down = _names(rows, "y") | {"title": y}
+    angle = 0 if len("".join(columns)) < STRAIGHT else -40
+    across = {
+        "field": "x",
+        "type": "nominal",
+        "sort": columns,
+        "title": x,
+        "axis": {"labelAngle": angle, "domain": False},
+    }
+    down = _names(rows, "y", grid=False) | {"title": y}
     shade = {"field": "size", "type": "quantitative", "scale": {"domain": [0, 1], "range": [0, 0.45]}, "legend": None}
     paint = {
         "field": "sign", "type": "nominal", "legend": None,
         "scale": {"domain": ["positive", "negative"], "range": [colour(0), colour(1)]},
     }  # fmt: skip
-    values = [
+    shaded = [
         {**one, "size": min(1.0, abs(one["value"])), "sign": "positive" if one["value"] >= 0 else "negative"}
         for one in values
     ]
     encoding = {"x": across, "y": down, "tooltip": TIP}
+    number = {"type": "text", "color": TEXT, "fontSize": {"expr": f"min(12, width / {2.4 * len(columns):.1f})"}}
     return _chart(
-        values,
+        shaded,
         [
             {"mark": {"type": "rect"}, "encoding": {**encoding, "color": paint, "fillOpacity": shade}},
-            {"mark": {"type": "text", "color": TEXT}, "encoding": {**encoding, "text": {"field": "text"}}},
+            {"mark": number, "encoding": {**encoding, "text": {"field": "text"}}},
         ],
-        height={"step": 32},
+        height=32 * len(rows),
     )  # fmt: skip
 
 
@@ -346,7 +386,7 @@ def effects(table: pd.DataFrame, columns: Sequence[str], regimes: Sequence[str],
     """
     rows = dict(zip(columns, short_names(columns), strict=True))
     names = dict(zip(regimes, short_names(regimes), strict=True))
-    values = [
+    values: list[Spec] = [
         {
             "column": rows[one["column"]], "name": names[one["regime"]], "value": float(one[value]),
             "tip": f"{names[one['regime']]}\n{rows[one['column']]}: {readable(one[value])}",
@@ -357,14 +397,14 @@ def effects(table: pd.DataFrame, columns: Sequence[str], regimes: Sequence[str],
     present = [k for k, name in enumerate(regimes) if any(one["name"] == names[name] for one in values)]
     x = {"field": "value", "type": "quantitative", "title": title}
     encoding = {"y": _names(list(rows.values()), "column"), "x": x, "tooltip": TIP}
-    paint = series([names[regimes[k]] for k in present], present, shapes=True)
+    paint = series([names[regimes[k]] for k in present], present, shapes=True, named=True)
     return _chart(
         values,
         [
-            {"mark": {"type": "rule", "color": FAINT, "size": 2}, "encoding": {"x": {"datum": 0, "type": "quantitative"}}},
-            {"mark": {"type": "point", "filled": True, "size": 80}, "encoding": {**encoding, **paint}},
+            _ZERO,
+            {"mark": {"type": "point", "filled": True, "size": 80, "opacity": 1}, "encoding": {**encoding, **paint}},
         ],
-        height={"step": STEP},
+        height=STEP * len(rows),
     )  # fmt: skip
 
 
@@ -373,7 +413,7 @@ def calibration(table: pd.DataFrame, kind: str) -> Spec:
     key, across = ("regime", "nominal") if kind == "coverage" else ("class", "predicted")
     groups = list(dict.fromkeys(table[key]))
     names = dict(zip(groups, short_names(groups), strict=True))
-    values = []
+    values: list[Spec] = []
     for one in table.to_dict("records"):
         x, y, name = float(one[across]), float(one["observed"]), names[one[key]]
         values.append({"x": x, "y": y, "name": name, "tip": f"{name}\npredicted {percent(x)}\nobserved {percent(y)}"})
@@ -417,7 +457,7 @@ def rounds(history: pd.DataFrame, measure: str) -> Spec:
     several = "fold" in history
     folds = list(dict.fromkeys(history["fold"])) if several else [0]
     title = "log-likelihood" if measure == "log_likelihood" else "out-of-fold loss"
-    values = []
+    values: list[Spec] = []
     for fold in folds:
         table = history[history["fold"] == fold] if several else history
         name = f"fold {fold}" if several else "rounds"
@@ -436,11 +476,11 @@ def rounds(history: pd.DataFrame, measure: str) -> Spec:
     }  # fmt: skip
     y = {"field": "y", "type": "quantitative", "title": title, "scale": {"zero": False}}
     encoding = {"x": x, "y": y, "tooltip": TIP}
-    names = [f"fold {fold}" for fold in folds] if several else ["rounds"]
+    paint = series([f"fold {fold}" for fold in folds] if several else ["rounds"])
     return _chart(
         values,
         [
-            {"mark": {"type": "line", "point": {"size": 36, "filled": True}}, "encoding": {**encoding, **series(names)}},
+            {"mark": {"type": "line", "point": {"size": 36, "filled": True}}, "encoding": {**encoding, **paint}},
             {
                 "transform": [{"filter": {"field": "kept", "equal": True}}],
                 "mark": {"type": "point", "size": 170, "strokeWidth": 1.5, "filled": False, "color": TEXT},
@@ -453,21 +493,21 @@ def rounds(history: pd.DataFrame, measure: str) -> Spec:
 def starts(table: pd.DataFrame) -> Spec:
     """Scores of the initial responsibilities that competed; left is better."""
     names = short_names(table["start"], 36)
-    values = [
+    values: list[Spec] = [
         {"name": name, "value": float(score), "tip": f"{name}\nscore {readable(score)}"}
         for name, score in zip(names, table["score"], strict=True)
         if np.isfinite(score)
     ]
     x = {"field": "value", "type": "quantitative", "title": "score (left is better)", "scale": {"zero": False}}
-    mark = {"type": "point", "filled": True, "size": 70, "color": MUTED}
+    mark = {"type": "point", "filled": True, "size": 70, "opacity": 1, "color": MUTED}
     return _chart(values, [{"mark": mark, "encoding": {"y": _names(names), "x": x, "tooltip": TIP}}],
-                  height={"step": STEP})  # fmt: skip
+                  height=STEP * len(names))  # fmt: skip
 
 
 def agreement(table: pd.DataFrame) -> list[Spec]:
     """Cells of a table of observed (rows) and predicted (columns) classes, with the share of the row's class."""
     columns, lines = short_names(table.columns), short_names(table.index)
-    values = []
+    values: list[Spec] = []
     for i, line in enumerate(table.to_numpy(dtype=int)):
         whole = max(int(line.sum()), 1)
         for j, count in enumerate(line):
@@ -490,8 +530,8 @@ def percent(value: Any) -> str:
     return f"{value:.0f} %" if value >= 1 or value == 0 else f"{value:.2g} %"
 
 
-def _names(names: Sequence[str], field: str = "name") -> Spec:
-    return {"field": field, "type": "nominal", "sort": list(names), "title": None}
+def _names(names: Sequence[str], field: str = "name", *, grid: bool = True) -> Spec:
+    return {"field": field, "type": "nominal", "sort": list(names), "title": None, "axis": {"grid": grid}}
 
 
 def _number(value: Any) -> float | None:
@@ -513,5 +553,3 @@ def _chart(values: list[Spec], layers: list[Spec], height: Any = 260) -> Spec:
         "autosize": {"type": "fit-x", "contains": "padding"},
         "layer": layers,
     }
-
-

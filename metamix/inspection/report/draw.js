@@ -10,7 +10,7 @@
       gridColor: "var(--faint)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal",
       titleLimit: Math.max(120, 0.8 * width), labelOverlap: "greedy" };
     return {
-      aria: false, // the figure says what the chart shows
+      aria: false,
       background: null, font: font, view: { stroke: null },
       axis: quiet,
       axisX: { labelLimit: narrow ? 90 : 140, tickCount: narrow ? 4 : 8 },
@@ -28,6 +28,8 @@
     vegaEmbed(place, charts[key], {
       mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false, hover: true,
       config: settings(place.clientWidth), tooltip: { disableDefaultStyle: true },
+    }).then(function () {
+      place.querySelector("svg").setAttribute("aria-hidden", "true"); // the place around it says what it shows
     }).catch(function (error) {
       place.textContent = "This chart could not be drawn (" + error.message + "); its numbers are in the table below.";
       throw error;

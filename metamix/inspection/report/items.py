@@ -15,11 +15,11 @@ MOST_ROWS = 120
 
 
 def clipped(value: Any, longest: int = LONGEST) -> str:
-    """Text in one line, cut where it is longer; characters that cannot be shown are replaced.
+    r"""Text in one line, cut where it is longer; characters that cannot be shown are replaced.
 
     Examples
     --------
-    >>> clipped("two\\nlines"), clipped("abcdef", 4), clipped("bell \\x07")
+    >>> clipped("two\nlines"), clipped("abcdef", 4), clipped("bell \x07")
     ('two lines', 'abc…', 'bell □')
     """
     text = "".join(one if one.isprintable() else "□" for one in " ".join(str(value).split()))

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from metamix.inspection.inputs import check_mixture
-from metamix.inspection.report.items import Code, Part, Picture, Section, Table, Text, clipped
-from metamix.inspection.report.sections import CANDIDATES, Content
+from metamix.inspection.report.items import Code, Item, Part, Picture, Section, Table, Text, clipped
+from metamix.inspection.report.sections import Content
 from metamix.persistence.output import OutputFile
 
 __all__ = ["report"]
@@ -130,14 +130,13 @@ def _rendered(template: Any, title: str, sections: list[Section], content: Conte
     pictures = [item for one in sections for part in one.parts for item in part.items if isinstance(item, Picture)]
     keys = {id(picture): f"chart-{i}" for i, picture in enumerate(pictures)}
     scripts = [_script(name) for name in (*SCRIPTS, "draw.js")]
-    words = {name: said for name, said in CANDIDATES.items() if _has_candidate(content, name)}
     return str(
         template.render(
             title=title,
             made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
             sections=sections,
             key_of=lambda picture: keys[id(picture)],
-            words=words,
+            has_candidates=content.mixture.candidates_ is not None,
             measure=content.measure,
             has_regimes=content.has_regimes,
             charts=in_script(json.dumps({keys[id(one)]: one.spec for one in pictures}, allow_nan=False)),
@@ -175,11 +174,6 @@ def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
-def _has_candidate(content: Content, name: str) -> bool:
-    table = content.mixture.candidates_
-    return table is not None and bool((table["candidate"] == name).any())
-
-
 def _origin(content: Content, call: str | None) -> Section:
     """Versions, seed and call."""
     mixture: Any = content.mixture
@@ -191,7 +185,11 @@ def _origin(content: Content, call: str | None) -> Section:
     said += f" This page is about {shape}."
     rows = [("Python", platform.python_version()), ("metamix", _version("metamix"))]
     rows += [(known, _version(known)) for module, known in LIBRARIES.items() if module in sys.modules]
-    items = [Code(text[:LONGEST_CALL]), Text(said), Table.of("Versions", ["software", "version"], rows, [1])]
+    items: list[Item] = [
+        Code(text[:LONGEST_CALL]),
+        Text(said),
+        Table.of("Versions", ["software", "version"], rows, [1]),
+    ]
     return Section("origin", "Call, seed and versions", [Part("", items)])
 
 

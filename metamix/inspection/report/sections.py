@@ -38,6 +38,8 @@ MOST_EFFECTS = 15
 MOST_CLASSES = 12
 #: Starts in the chart, the best ones.
 MOST_STARTS = 16
+#: Differences smaller than this, relative to the loss, are errors of rounding.
+ROUNDING = 1e-9
 #: Fewer rows allow no rules of regions.
 FEWEST_ROWS = 20
 
@@ -213,21 +215,23 @@ class Content:
             return []
         table = self.comparison.frame()
         words = (
-            f"Difference of the {self.comparison.measure} to that of scikit-learn's stacking, with two standard errors, "
-            "for each expert and combination, all fitted anew without each outer fold and judged on its rows. The "
-            "oracle knows the best expert of every row; nobody can use it."
+            f"Difference of the {self.comparison.measure} to that of scikit-learn's stacking, with two standard "
+            "errors, for each expert and combination, all fitted anew without each outer fold and judged on its rows. "
+            "The oracle knows the best expert of every row; nobody can use it."
         )
         shown = table[table["name"] != "mean of y"]
         spec = charts.differences(shown, self.comparison.measure, "blend", "name", "scikit-learn's stacking")
         rows = [
-            (one.name, one.kind, readable(one.loss), _plus_minus(one.difference, one.standard_error),
+            (one.name, one.kind, readable(one.loss), _plus_minus(one.difference, one.standard_error, one.loss),
              readable(one.fit_seconds), readable(one.predict_seconds))
             for one in table.itertuples(index=False)
         ]  # fmt: skip
         heads = ["", "kind", self.comparison.measure, "difference to stacking", "seconds to fit", "seconds to predict"]
         return [
             Text("The same on outer folds (metamix.compare): " + clipped(self.comparison.verdict, 3000)),
-            Picture("Experts and combinations on outer folds", words, spec, Table.of("On outer folds", heads, rows, [1])),
+            Picture(
+                "Experts and combinations on outer folds", words, spec, Table.of("On outer folds", heads, rows, [1])
+            ),
         ]
 
     # -- who is trusted where -----------------------------------------------------------------------------------------
@@ -255,12 +259,14 @@ class Content:
         nowhere = [one for one in table["regime"][table["share"] > 0] if one not in named]
         if nowhere:
             whole += f" No conditions were found for {listed([clipped(one, 60) for one in nowhere])}."
-        items: list[Item] = [Text(what), Bullets([clipped(rule, 1000) for rule in regions.rules()]), Text(whole)]
+        items: list[Item] = [Text(what), Bullets([clipped(rule, 1000) for rule in regions.rules()])]
+        several = int((table["share"] > 0).sum()) > 1
+        if several:
+            items.append(Text(whole))
         items += self._gate_along(t)
-        items.append(self._shares(table))
-        if self.mixture.verdict_ is None or len(table) > 1:
-            items += self._region_losses(table, regions.measure)
-        return items
+        if several and self.mixture.verdict_ is not None:  # without a verdict, the first section shows them
+            items.append(self._shares(table))
+        return [*items, *self._region_losses(table, regions.measure)]
 
     def _shares(self, table: Any) -> Picture:
         shown = table[table["share"] > 0]
@@ -279,10 +285,10 @@ class Content:
             for one in shown.itertuples()
         ]  # fmt: skip
         heads = [self.noun, "where it leads", "best other there", "which is", "elsewhere", "leaders elsewhere"]
-        held = ", out of fold" if self.of_fit else ""
+        held = ", out of fold," if self.of_fit else ""
         words = (
-            f"Mean {measure}{held} of each {self.noun} in the rows that it leads, of the best other {self.noun} in the "
-            "same rows, and of itself in all other rows. Where the first is the smallest, the gate is right to trust it."
+            f"Mean {measure} of each {self.noun}{held} in the rows that it leads, of the best other {self.noun} in the "
+            "same rows, and of itself in all other rows. Where the first is the smallest, the gate is right."
         )
         title = "How good each is where it leads"
         return [Picture(title, words, charts.losses(shown, measure), Table.of(f"Mean {measure}", heads, rows, [3]))]
@@ -319,15 +325,15 @@ class Content:
             return []
         leading = rows.weights(self.regimes).argmax(axis=1)
         x = floats_of(column)
-        spec, sampled = self._points(x, rows.truth, leading, clipped(display.bins[0].name, 40), "target")
-        words = f"The target along {clipped(display.bins[0].name, 60)}; colours are the leaders. {sampled}"
+        spec, said = self._points(x, rows.truth, leading, clipped(display.bins[0].name, 40), "target")
+        words = f"The target along {clipped(display.bins[0].name, 60)}. {said}"
         table = _summary_of_points(display.bins[0].name, x, rows.truth, leading, self.regimes._fitted.names)
         return [Picture("The rows, and who leads them", words.strip(), spec, table)]
 
     def _points(
         self, x: NDArray[Any], y: NDArray[Any], leading: NDArray[np.intp], x_title: str, y_title: str, **how: Any
     ) -> tuple[charts.Spec, str]:
-        """Points of rows, and a sentence where not all are drawn."""
+        """Points of rows, and sentences: who leads them, and whether all are drawn."""
         names = self.regimes._fitted.names
         known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
         most = MOST_POINTS // min(len(self.targets), MOST_TARGETS)
@@ -336,6 +342,10 @@ class Content:
             said = f"Of {len(known)} rows, {most} drawn at random are shown."
             known = np.sort(np.random.default_rng(0).choice(known, most, replace=False))
         places = np.unique(leading[known])
+        leaders = (
+            "Colours are the leaders." if len(places) > 1 else f"{clipped(names[places[0]], 60)} leads all of them."
+        )
+        said = f"{leaders} {said}"
         short = dict(zip(places, short_names([names[k] for k in places]), strict=True))
         index = self.X.index if is_pandas(self.X) else range(self.n)
         values = [
@@ -349,14 +359,15 @@ class Content:
 
     def _laws(self, t: int) -> list[Item]:
         display = ExpertsDisplay.from_estimator(self.mixture, self.X, self.y, target=t)
-        table, items = display.frame(), []
+        table = display.frame()
+        items: list[Item] = []
         linear = table[table["kind"] == COEFFICIENT]
         if len(linear):
             of = " of the log odds" if "class" in linear and linear["class"].notna().any() else ""
             items.append(
                 Text(
-                    f"Experts that are linear have coefficients{of}, in units of the target for one unit of the column; "
-                    "in the picture, for one standard deviation of the column, so that columns can be compared."
+                    f"Experts that are linear have coefficients{of}, in units of the target for one unit of the "
+                    "column; in the picture, for one standard deviation of the column, so that columns can be compared."
                 )
             )
             drawn = linear
@@ -416,11 +427,12 @@ class Content:
             f"{readable(float(np.abs(error).mean()))}{explained}, of {known.sum()} rows."
         )
         spec, sampled = self._points(predicted, rows.truth, leading, "predicted", "observed", diagonal=True)
-        words = f"Observed against predicted values; on the dashed line both are equal. Colours are the leaders. {sampled}"
+        words = f"Observed against predicted values; on the dashed line both are equal. {sampled}"
         numbers = _summary_of_points("predicted", predicted, rows.truth, leading, self.regimes._fitted.names)
         return [Text(f"{held} {said}"), Picture("Observed against predicted", words.strip(), spec, numbers)]
 
     def _calibration(self, t: int) -> list[Item]:
+        rows: list[tuple[Any, ...]]
         display = CalibrationDisplay.from_estimator(self.mixture, self.X, self.y, target=t)
         table = display.frame()
         fit = " These are the rows of fit: on new rows it will be worse." if display.of_fit else ""
@@ -431,7 +443,7 @@ class Content:
             )
             heads = [self.noun, "rows", "nominal", "observed"]
             wanted = table[np.isclose(table["nominal"].to_numpy()[:, None], [0.5, 0.8, 0.9, 0.95]).any(axis=1)]
-            rows = [(one.regime, one.rows, charts.percent(one.nominal), _plus_minus(one.observed, one.standard_error, 100))
+            rows = [(one.regime, one.rows, charts.percent(one.nominal), _share(one))
                     for one in wanted.itertuples()]  # fmt: skip
             few = table.groupby("regime", sort=False)["rows"].first()
             drawn = table[table["regime"].isin(few.index[few >= FEWEST_ROWS])]
@@ -465,19 +477,29 @@ class Content:
         )
         table, what = display.frame(), display.measure
         several = "fold" in table
+        if len(table) == 1:
+            items.append(
+                Text(f"There was one round, with {what.replace('_', '-')} {readable(float(table[what].iloc[0]))}.")
+            )
         heads = [*(["fold"] if several else []), "round", what.replace("_", "-"), "kept"]
         rows = [
             (*([one["fold"]] if several else []), one["round"], readable(one[what]), "yes" if one["chosen"] else "")
             for one in table.to_dict("records")
         ]
-        words = f"{'Log-likelihood' if what == 'log_likelihood' else 'Out-of-fold loss'} of every round; a circle marks "
+        words = (
+            f"{'Log-likelihood' if what == 'log_likelihood' else 'Out-of-fold loss'} of every round; a circle marks "
+        )
         words += "the rounds that were kept."
-        items.append(Picture("Rounds", words, charts.rounds(table, what), Table.of("Rounds", heads, rows, [len(heads) - 1])))
+        if len(table) > 1:
+            numbers = Table.of("Rounds", heads, rows, [len(heads) - 1])
+            items.append(Picture("Rounds", words, charts.rounds(table, what), numbers))
         starts = display.starts.head(MOST_STARTS)
         if len(starts) > 1:
             more = f", the best {MOST_STARTS} of {len(display.starts)}" if len(display.starts) > len(starts) else ""
             words = f"Scores of the ways to share out the rows before the first round{more}; the smallest is taken."
-            numbers = Table.of("Starts", ["start", "score"], [(one.start, readable(one.score)) for one in starts.itertuples()])
+            numbers = Table.of(
+                "Starts", ["start", "score"], [(one.start, readable(one.score)) for one in starts.itertuples()]
+            )
             items.append(Picture("Starts", words, charts.starts(starts), numbers))
         return items
 
@@ -503,14 +525,20 @@ class Content:
             if told:
                 said.append(Bullets([clipped(note, 1000) for note in told[:50]]))
             rows = [
-                (one.column, one.kind + (", left out" if one.left_out else ""), one.missing, one.distinct, one.converted)
+                (
+                    one.column,
+                    one.kind + (", left out" if one.left_out else ""),
+                    one.missing,
+                    one.distinct,
+                    one.converted,
+                )
                 for one in report.itertuples()
             ]
             heads = ["column", "kind", "missing", "distinct values", "converted from"]
             said.append(Table.of("Columns", heads, rows, [1, 4]))
         else:
-            said.append(Text("X is an array without column names, read as it is; columns are called by their numbers."
-                             if not is_frame(self.X) else "The columns were read as the given cleaner says."))  # fmt: skip
+            array = "X is an array without column names, read as it is; columns are called by their numbers."
+            said.append(Text("The columns were read as the given cleaner says." if is_frame(self.X) else array))
         return Section("table", "How the table was read", [Part("", said)])
 
 
@@ -525,19 +553,24 @@ def _shown(display: Callable[[], Found], items: list[Item]) -> Found | None:
 
 def _candidates(display: CandidatesDisplay) -> Table:
     rows = [
-        (one.candidate, CANDIDATES.get(one.candidate, ""), readable(one.loss),
-         _plus_minus(one.difference, one.standard_error), charts.percent(one.weight))
+        (one.candidate, readable(one.loss), _plus_minus(one.difference, one.standard_error, one.loss),
+         charts.percent(one.weight), CANDIDATES.get(one.candidate, ""))
         for one in display.frame().itertuples()
     ]  # fmt: skip
-    heads = ["candidate", "what it is", display.measure, "difference to the best", "weight"]
-    return Table.of("Candidates", heads, rows, [1])
+    heads = ["candidate", display.measure, "difference to the best", "weight", "what it is"]
+    return Table.of("Candidates", heads, rows, [4])
 
 
-def _plus_minus(value: float, error: float, scale: float = 0.0) -> str:
-    """A difference with its standard error; with `scale` a share in per cent."""
-    if scale:
-        return f"{scale * value:.0f} ± {scale * error:.1g} %"
-    return f"{readable(value)} ± {readable(error)}" if np.isfinite(error) else readable(value)
+def _plus_minus(value: float, error: float, whole: float) -> str:
+    """A difference with its standard error; 0 where it is nothing beside the whole."""
+    if abs(value) <= ROUNDING * abs(whole) and not error > ROUNDING * abs(whole):
+        return "0"
+    return f"{readable(value)} ± {short_number(error)}" if np.isfinite(error) else readable(value)
+
+
+def _share(one: Any) -> str:
+    """Coverage observed, with its standard error."""
+    return f"{100 * one.observed:.0f} ± {100 * one.standard_error:.1g} %"
 
 
 def _of_100(share: float) -> str:
@@ -574,7 +607,9 @@ def _combined(rows: InspectedRows) -> NDArray[Any]:
         found[known] = np.einsum("nk,nk...->n...", weights[known], predictions[known])
     else:
         mixture: Any = rows.mixture
-        found = np.asarray(mixture.predict(rows.X) if rows.classes is None else mixture.predict_proba(rows.X), dtype=float)
+        found = np.asarray(
+            mixture.predict(rows.X) if rows.classes is None else mixture.predict_proba(rows.X), dtype=float
+        )
         found = found[:, rows.target] if mixture._fitted.n_targets is not None else found
     return np.column_stack([1 - found, found]) if rows.several_labels else found
 
@@ -594,7 +629,9 @@ def _agreement(rows: InspectedRows, probabilities: NDArray[Any]) -> list[Item]:
     often = np.sort(np.argsort(-table.sum(axis=1), kind="stable")[:MOST_CLASSES])
     frame = pd.DataFrame(table[np.ix_(often, often)], index=classes[often], columns=classes[often])
     more = f" The {len(often)} most frequent of {C} classes are shown." if len(often) < C else ""
-    words = f"Number of rows of each observed class by the class predicted; the darker, the larger the share of the row.{more}"
+    words = (
+        f"Number of rows of each observed class by the class predicted; shades are shares of the observed class.{more}"
+    )
     numbers = Table.of("Rows", ["observed", *(f"predicted {clipped(one, 60)}" for one in frame.columns)], [
         (name, *map(str, line)) for name, line in zip(frame.index, frame.to_numpy(), strict=True)
     ])  # fmt: skip
@@ -613,7 +650,9 @@ def _summary_of_points(
         for k in np.unique(leading)
         if (mine := known & (leading == k)).any()
     ]  # fmt: skip
-    return Table.of("Points", ["leader", "rows", f"mean of {clipped(name, 60)}", "mean of the target", "correlation"], rows)
+    return Table.of(
+        "Points", ["leader", "rows", f"mean of {clipped(name, 60)}", "mean of the target", "correlation"], rows
+    )
 
 
 def _varies(values: NDArray[Any]) -> bool:
