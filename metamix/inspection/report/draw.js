@@ -24,12 +24,15 @@
 
   for (const key of Object.keys(charts)) {
     const place = document.getElementById(key);
+    const inside = document.createElement("div"); // Vega names the element that it draws in, and hides our description
+    inside.setAttribute("aria-hidden", "true");
+    place.append(inside);
     // Expressions are interpreted, not compiled: the page forbids scripts that are made while it runs.
-    vegaEmbed(place, charts[key], {
+    vegaEmbed(inside, charts[key], {
       mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false, hover: true,
       config: settings(place.clientWidth), tooltip: { disableDefaultStyle: true },
     }).then(function () {
-      place.querySelector("svg").setAttribute("aria-hidden", "true"); // the place around it says what it shows
+      place.dataset.drawn = "yes";
     }).catch(function (error) {
       place.textContent = "This chart could not be drawn (" + error.message + "); its numbers are in the table below.";
       throw error;

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 __all__ = ["Bullets", "Code", "Item", "Part", "Picture", "Section", "Table", "Text", "clipped"]
 
 #: Names and messages longer than this are cut.
-LONGEST = 300
+LONGEST = 400
 #: Tables have so many rows at most.
 MOST_ROWS = 120
 
