@@ -155,8 +155,8 @@ def test_headings_are_in_order_and_every_chart_has_an_alternative(written, case)
 def test_hostile_names_are_text(written, case, request):
     path = written(case)
     page = read(path)
-    # Scripts of the page, the data of its charts, and no others; nothing of names became a tag.
-    assert sum(tag == "script" for tag, _ in page.tags) == 5
+    # Four scripts, their licences, the data of the charts, and no others; nothing of names became a tag.
+    assert sum(tag == "script" for tag, _ in page.tags) == 6
     assert not {tag for tag, _ in page.tags} & {"b", "img", "iframe", "svg"}
     assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)]
     assert "<" not in page.charts
@@ -181,6 +181,7 @@ def test_the_verdict_and_the_numbers_are_those_of_the_mixture(written, default):
         assert drawn[row["candidate"]]["high"] == pytest.approx(row["difference"] + 2 * row["standard_error"])
     assert [name for name, row in drawn.items() if row["kind"] == "named"] == [mixture.verdict_.winner]
     assert "random_state=0" in page.text
+    assert "Copyright (c) 2015" in "".join(page.scripts), "the licence of Vega"
     assert np.__version__ in page.text
 
 

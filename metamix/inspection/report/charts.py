@@ -37,7 +37,7 @@ __all__ = [
 
 Spec = dict[str, Any]
 Array = NDArray[np.float64]
-#: Colours of the page (`page.html.jinja`), which follow its light and dark; from the ninth on they are repeated.
+#: Colours of the page (`page.html.jinja`), which follow its light and dark; the second eight are paler.
 N_COLOURS = 8
 TEXT, MUTED, FAINT = "var(--text)", "var(--muted)", "var(--line)"
 SHAPES = ("circle", "square", "triangle-up", "diamond")
@@ -45,6 +45,8 @@ SHAPES = ("circle", "square", "triangle-up", "diamond")
 STEP = 26
 #: Labels below a chart are level where they have fewer characters in all, which fit a telephone.
 STRAIGHT = 36
+#: Width of a character of a legend, about, in pixels.
+CHARACTER = 7
 #: Weights below this everywhere are left out.
 NEGLIGIBLE = 0.005
 #: The mean of y is left out where its difference is so many times the largest of the others.
@@ -59,8 +61,9 @@ _ZERO: Spec = {
 
 
 def colour(k: int) -> str:
-    """Colour of series k: a variable of the page's style."""
-    return f"var(--series-{k % N_COLOURS})"
+    """Colour of series k: a variable of the page's style; the second eight are paler."""
+    own = f"var(--series-{k % N_COLOURS})"
+    return own if k // N_COLOURS % 2 == 0 else f"color-mix(in srgb, {own} 50%, var(--page))"
 
 
 def series(
@@ -71,7 +74,8 @@ def series(
     `places` are the numbers of the colours; a single series has a legend where it is to be `named`.
     """
     places = range(len(names)) if places is None else places
-    legend = {"title": None} if named or len(names) > 1 else None
+    wide = 28 + CHARACTER * max(map(len, names), default=0)
+    legend = {"title": None, "columns": {"expr": f"max(1, floor(width / {wide}))"}} if named or len(names) > 1 else None
     scale = {"domain": list(names), "range": [colour(k) for k in places]}
     encoding: Spec = {"color": {"field": "name", "type": "nominal", "scale": scale, "legend": legend}}
     if shapes:
@@ -154,8 +158,9 @@ def blend_weights(table: pd.DataFrame) -> Spec:
 
 
 def shares(table: pd.DataFrame) -> Spec:
-    """Shares of the rows that each regime leads."""
-    return _bars(table["regime"], table["share"], "share of the rows that it leads", list(range(len(table))))
+    """Shares of the rows that each regime leads; the index of the table numbers them."""
+    places = [int(k) for k in table.index]  # of all regimes, so that colours are the same as elsewhere
+    return _bars(table["regime"], table["share"], "share of the rows that it leads", places)
 
 
 def _bars(names: Sequence[Any], values: Sequence[float], title: str, places: Sequence[int]) -> Spec:
@@ -408,8 +413,11 @@ def effects(table: pd.DataFrame, columns: Sequence[str], regimes: Sequence[str],
     )  # fmt: skip
 
 
-def calibration(table: pd.DataFrame, kind: str) -> Spec:
-    """What was observed against what was predicted; the diagonal is right."""
+def calibration(table: pd.DataFrame, kind: str, regimes: Sequence[str]) -> Spec:
+    """What was observed against what was predicted; the diagonal is right.
+
+    `regimes` are all of them, so that colours are the same as elsewhere.
+    """
     key, across = ("regime", "nominal") if kind == "coverage" else ("class", "predicted")
     groups = list(dict.fromkeys(table[key]))
     names = dict(zip(groups, short_names(groups), strict=True))
@@ -444,7 +452,7 @@ def calibration(table: pd.DataFrame, kind: str) -> Spec:
     # All rows are drawn in the colour of the text, so that regimes have the colours that they have elsewhere.
     paint = series(list(names.values()))
     if kind == "coverage":
-        paint["color"]["scale"]["range"] = [TEXT, *(colour(k) for k in range(len(groups) - 1))]
+        paint["color"]["scale"]["range"] = [TEXT, *(colour(list(regimes).index(one)) for one in groups[1:])]
     layers.append({
         "mark": {"type": "line", "point": {"size": 36, "filled": True}},
         "encoding": {"x": x_axis, "y": y_axis, "tooltip": TIP, **paint},
@@ -492,7 +500,7 @@ def rounds(history: pd.DataFrame, measure: str) -> Spec:
 
 def starts(table: pd.DataFrame) -> Spec:
     """Scores of the initial responsibilities that competed; left is better."""
-    names = short_names(table["start"], 36)
+    names = short_names(table["start"])
     values: list[Spec] = [
         {"name": name, "value": float(score), "tip": f"{name}\nscore {readable(score)}"}
         for name, score in zip(names, table["score"], strict=True)

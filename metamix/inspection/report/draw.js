@@ -14,10 +14,10 @@
       background: null, font: font, view: { stroke: null },
       axis: quiet,
       axisX: { labelLimit: narrow ? 90 : 140, tickCount: narrow ? 4 : 8 },
-      axisY: { labelLimit: Math.min(200, 0.36 * width), titleLimit: 240 },
+      axisY: { labelLimit: Math.min(220, 0.46 * width), titleLimit: 240 },
       axisBand: { labelOverlap: false, grid: false },
       legend: { labelColor: text, titleColor: text, labelFontSize: 12, orient: "top", direction: "horizontal",
-        columns: Math.max(1, Math.floor(width / 220)), labelLimit: Math.min(200, width - 60), symbolOpacity: 1 },
+        labelLimit: Math.min(200, width - 60), symbolOpacity: 1 },
       text: { fontSize: 12, color: text },
     };
   }

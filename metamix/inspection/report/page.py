@@ -14,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from metamix.inspection.inputs import check_mixture
 from metamix.inspection.report.items import Code, Item, Part, Picture, Section, Table, Text, clipped
 from metamix.inspection.report.sections import Content
@@ -141,6 +143,9 @@ def _rendered(template: Any, title: str, sections: list[Section], content: Conte
             has_regimes=content.has_regimes,
             charts=in_script(json.dumps({keys[id(one)]: one.spec for one in pictures}, allow_nan=False)),
             scripts=scripts,
+            licences="\n\n".join(
+                _script(f"LICENSE{name}") for name in ("-vega", "-vega-lite", "-vega-embed", "S-of-parts.txt")
+            ),
             hashes=" ".join(f"'sha256-{_digest(one)}'" for one in scripts),
             style=files(HERE).joinpath("page.css").read_text("utf-8"),
         )
@@ -161,7 +166,7 @@ def in_script(text: str) -> str:
 
 
 def _script(name: str) -> str:
-    """A script of the package, without the address of its source map, which browsers would ask for."""
+    """A script of the package, or a licence, without the address of its source map, which browsers would ask for."""
     folder = files(HERE) if name == "draw.js" else files(HERE).joinpath("scripts")
     text = folder.joinpath(name).read_text("utf-8")
     text = "\n".join(line for line in text.splitlines() if not line.startswith("//# sourceMappingURL"))
@@ -177,7 +182,8 @@ def _digest(script: str) -> str:
 def _origin(content: Content, call: str | None) -> Section:
     """Versions, seed and call."""
     mixture: Any = content.mixture
-    text = mixture.__repr__(N_CHAR_MAX=LONGEST_CALL) if call is None else call
+    with np.printoptions(threshold=20):  # of parameters that are arrays, the ends
+        text = mixture.__repr__(N_CHAR_MAX=LONGEST_CALL) if call is None else call
     text = "".join(one if one.isprintable() or one == "\n" else "□" for one in text)
     seed = mixture.random_state
     said = "No seed was given: another fit may give other results." if seed is None else f"Seed: {clipped(seed, 200)}."

@@ -36,6 +36,8 @@ MOST_TARGETS = 5
 MOST_EFFECTS = 15
 #: Classes in the table of observed and predicted ones.
 MOST_CLASSES = 12
+#: Classes with a curve of calibration.
+MOST_CURVES = 8
 #: Starts in the chart, the best ones.
 MOST_STARTS = 16
 #: Differences smaller than this, relative to the loss, are errors of rounding.
@@ -455,9 +457,21 @@ class Content:
             heads = ["class", "predicted", "observed"]
             rows = [(a, charts.percent(b), charts.percent(c))
                     for a, b, c in zip(table["class"], table["predicted"], table["observed"], strict=True)]  # fmt: skip
-            drawn = table
+            of_rows = InspectedRows.read(self.mixture, "metamix.report", self.X, self.y, t)
+            classes: Any = of_rows.classes
+            often = np.argsort(-np.bincount(of_rows.truth, minlength=len(classes)), kind="stable")[:MOST_CURVES]
+            drawn = table[table["class"].isin(classes[often])]
+            if table["class"].nunique() > MOST_CURVES:
+                fit += f" The {MOST_CURVES} most frequent classes are drawn."
         title = "Coverage of intervals" if display.kind == "coverage" else "Reliability of probabilities"
-        return [Picture(title, said + fit, charts.calibration(drawn, display.kind), Table.of(title, heads, rows))]
+        return [
+            Picture(
+                title,
+                said + fit,
+                charts.calibration(drawn, display.kind, self.regimes._fitted.names),
+                Table.of(title, heads, rows),
+            )
+        ]
 
     def _convergence(self) -> list[Item]:
         items: list[Item] = []
