@@ -500,7 +500,7 @@ def rounds(history: pd.DataFrame, measure: str) -> Spec:
 
 def starts(table: pd.DataFrame) -> Spec:
     """Scores of the initial responsibilities that competed; left is better."""
-    names = short_names(table["start"])
+    names = short_names(table["start"], 36)
     values: list[Spec] = [
         {"name": name, "value": float(score), "tip": f"{name}\nscore {readable(score)}"}
         for name, score in zip(names, table["score"], strict=True)
