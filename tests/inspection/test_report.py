@@ -351,6 +351,20 @@ def test_the_page_follows_light_and_dark_and_prints_on_white(opened):
 
 
 @pytest.mark.slow
+def test_charts_are_drawn_again_for_another_width(opened):
+    page, said, _ = opened("default", 1280)
+    wide = page.locator("#chart-1 svg").bounding_box()["width"]
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.wait_for_function(f"document.querySelector('#chart-1 svg').getBoundingClientRect().width < {wide} / 2")
+    # Legends and names stay inside of their drawing.
+    outside = """[...document.querySelectorAll('.chart svg text')].filter(text => {
+        const own = text.getBoundingClientRect(), whole = text.ownerSVGElement.getBoundingClientRect();
+        return own.top < whole.top - 3 || own.left < whole.left - 3 || own.right > whole.right + 3; }).length"""
+    page.wait_for_function(f"({outside}) === 0 && document.documentElement.scrollWidth <= 390")
+    assert said == []
+
+
+@pytest.mark.slow
 def test_hovering_names_what_is_under_the_pointer(opened):
     page = opened("default")[0]
     tooltip = page.locator("#vg-tooltip-element")
@@ -361,6 +375,7 @@ def test_hovering_names_what_is_under_the_pointer(opened):
     points.locator("svg .mark-symbol.role-mark path").first.hover(force=True)
     page.wait_for_function("document.getElementById('vg-tooltip-element').textContent.startsWith('row ')")
     assert "ridge" in tooltip.inner_text()
+    assert "<script>alert(1)</script>: 0." in tooltip.inner_text()
 
 
 @pytest.mark.slow

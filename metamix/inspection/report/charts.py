@@ -45,8 +45,6 @@ SHAPES = ("circle", "square", "triangle-up", "diamond")
 STEP = 26
 #: Labels below a chart are level where they have fewer characters in all, which fit a telephone.
 STRAIGHT = 36
-#: Width of a character of a legend, about, in pixels.
-CHARACTER = 7
 #: Weights below this everywhere are left out.
 NEGLIGIBLE = 0.005
 #: The mean of y is left out where its difference is so many times the largest of the others.
@@ -74,8 +72,7 @@ def series(
     `places` are the numbers of the colours; a single series has a legend where it is to be `named`.
     """
     places = range(len(names)) if places is None else places
-    wide = 28 + CHARACTER * max(map(len, names), default=0)
-    legend = {"title": None, "columns": {"expr": f"max(1, floor(width / {wide}))"}} if named or len(names) > 1 else None
+    legend = {"title": None} if named or len(names) > 1 else None
     scale = {"domain": list(names), "range": [colour(k) for k in places]}
     encoding: Spec = {"color": {"field": "name", "type": "nominal", "scale": scale, "legend": legend}}
     if shapes:
@@ -297,7 +294,8 @@ def points(
     """
     # The tooltip is put together in the browser: as text in every row it would be most of the page.
     x_of, y_of = (f"format(datum.{key}, '.4~g')" for key in "xy")
-    tip = f"'row ' + datum.row + '\\n' + datum.name + '\\nacross: ' + {x_of} + '\\nup: ' + {y_of}"
+    # Titles are parameters of the chart: within the expression they would be read as a part of it.
+    tip = f"'row ' + datum.row + '\\n' + datum.name + '\\n' + across + ': ' + {x_of} + '\\n' + up + ': ' + {y_of}"
     scale: Spec = {"zero": False}
     layers: list[Spec] = []
     if diagonal and values:
@@ -319,7 +317,8 @@ def points(
             "tooltip": TIP, **series(names, places, shapes=True),
         },
     })  # fmt: skip
-    return _chart(values, layers, height=320)
+    titles = [{"name": "across", "value": x}, {"name": "up", "value": y}]
+    return {**_chart(values, layers, height=320), "params": titles}
 
 
 def counts(values: list[Spec], x: str, y: str) -> Spec:
@@ -400,7 +399,7 @@ def effects(table: pd.DataFrame, columns: Sequence[str], regimes: Sequence[str],
         if one["column"] in rows and np.isfinite(one[value])
     ]  # fmt: skip
     present = [k for k, name in enumerate(regimes) if any(one["name"] == names[name] for one in values)]
-    x = {"field": "value", "type": "quantitative", "title": title}
+    x = {"field": "value", "type": "quantitative", "title": title, "scale": {"padding": 8}}
     encoding = {"y": _names(list(rows.values()), "column"), "x": x, "tooltip": TIP}
     paint = series([names[regimes[k]] for k in present], present, shapes=True, named=True)
     return _chart(

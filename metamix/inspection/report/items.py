@@ -10,6 +10,8 @@ __all__ = ["Bullets", "Code", "Item", "Part", "Picture", "Section", "Table", "Te
 
 #: Names and messages longer than this are cut.
 LONGEST = 400
+#: Joins characters to one emoji.
+JOINER = "\u200d"
 #: Tables have so many rows at most.
 MOST_ROWS = 120
 
@@ -22,7 +24,7 @@ def clipped(value: Any, longest: int = LONGEST) -> str:
     >>> clipped("two\nlines"), clipped("abcdef", 4), clipped("bell \x07")
     ('two lines', 'abc…', 'bell □')
     """
-    text = "".join(one if one.isprintable() else "□" for one in " ".join(str(value).split()))
+    text = "".join(one if one.isprintable() or one == JOINER else "□" for one in " ".join(str(value).split()))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
