@@ -16,6 +16,7 @@ from metamix.data.folds import Folds, make_folds
 from metamix.data.leaks import suspicious_columns
 from metamix.data.scalars import check_seed
 from metamix.data.tables import n_rows, recognise_task, take_rows
+from metamix.drawing import new_axes
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.mixture import around
@@ -75,11 +76,8 @@ class Comparison:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw each loss difference to stacking, with two standard errors; returns the matplotlib axes."""
-        from matplotlib import pyplot as plt
-
         table = self.frame().iloc[::-1]
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6.4, 0.35 * len(table) + 1.0), layout="constrained")
+        ax = new_axes(ax, 6.4, 0.35 * len(table) + 1.0)
         colours = ["C0" if kind == "combination" else "0.55" for kind in table["kind"]]
         ax.errorbar(table["difference"], table["name"], xerr=2 * table["standard_error"], fmt="none", ecolor=colours)
         ax.scatter(table["difference"], table["name"], c=colours, zorder=3)

@@ -136,20 +136,19 @@ def new_axes(ax: Any, width: float, height: float) -> Any:
     """The axes given, or those of a new figure of this size in inches."""
     if ax is not None:
         return ax
-    from matplotlib import pyplot as plt
-
-    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+    return _pyplot().subplots(figsize=(width, height), layout="constrained")[1]
 
 
 def panels(ax: Any, widths: Sequence[float], height: float) -> list[Any]:
     """Axes side by side, of these widths in inches: in a new figure, or in the place of the axes given."""
-    from matplotlib import pyplot as plt
-    from matplotlib.gridspec import GridSpecFromSubplotSpec
-
     if ax is None:
         size = (sum(widths), height)
-        _, found = plt.subplots(1, len(widths), figsize=size, width_ratios=widths, layout="constrained", squeeze=False)
+        _, found = _pyplot().subplots(
+            1, len(widths), figsize=size, width_ratios=widths, layout="constrained", squeeze=False
+        )
         return list(found[0])
+    from matplotlib.gridspec import GridSpecFromSubplotSpec
+
     where = ax.get_subplotspec()
     ax.set_axis_off()
     if where is None:  # axes that were placed by hand
@@ -199,3 +198,11 @@ def grid(ax: Any, colours: Array, texts: Sequence[Sequence[str]], rows: Sequence
     ax.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     ax.grid(which="minor", color="white", linewidth=1.5)
     ax.tick_params(which="minor", length=0)
+
+
+def _pyplot() -> Any:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError('pictures need matplotlib: pip install "metamix[plot]"') from error
+    return pyplot

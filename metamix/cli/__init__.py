@@ -130,11 +130,12 @@ def _message(error: Exception) -> str:
 
 
 def _is_of_input(error: Exception) -> bool:
-    """Whether a table or a model file cannot be read or used."""
+    """Whether a table or a model file cannot be read or used, or a part is not known."""
     from metamix.data.frames import TableError
     from metamix.persistence.errors import ModelFileError
+    from metamix.registry import UnknownPartError
 
-    return isinstance(error, TableError | ModelFileError)
+    return isinstance(error, TableError | ModelFileError | UnknownPartError)
 
 
 def _raised_in_metamix(error: Exception) -> bool:

@@ -24,7 +24,7 @@ FEW_EXPERTS = {"regression": "ridge,neighbours,boosting", "classification": "log
 @click.option("--quick", is_flag=True, help="Three experts everywhere.")
 @jobs_option
 def demo(quick: bool, jobs: int) -> None:
-    """Compare combinations of models on two real tables and on simulated regimes."""
+    """Compare combinations on tables that need no file."""
     from metamix.datasets import load_example, make_regimes
 
     for i, (name, title) in enumerate(TITLES.items()):

@@ -18,7 +18,8 @@ from metamix.cli.options import (
     output_file,
     read_table,
 )
-from metamix.cli.output import comparison_lines, failures, progress, say
+from metamix.cli.output import comparison_lines, failures, say
+from metamix.cli.progress import progress
 from metamix.cli.reading import comma_separated, file_options, reading_options, take_reading_options
 from metamix.cli.tables import TableData, read_for_prediction, say_lines, suggestion, table_warnings
 
@@ -40,7 +41,7 @@ LEGEND = (
 def compare(
     context: click.Context, /, table: str, out: str | None, report: str | None, force: bool, **given: Any
 ) -> None:
-    """Compare experts and their combinations on TABLE (CSV or Parquet).
+    """Compare experts and their combinations on TABLE.
 
     Compares on the same held-out rows: every expert, the mean of y, the best single expert, the average, convex
     weights, the stack, the feature-weighted stack (for numbers), a gate over experts and stacks (gated), the
@@ -67,7 +68,7 @@ def run_comparison(data: TableData, options: Options, label: str) -> Any:
     """Run the comparison, with a progress bar on a terminal."""
     from metamix.comparison import compare as run
 
-    with progress(label, options.cv, outer=True):
+    with progress(label):
         return run(
             data.X, data.y, expert_names(options.experts), cv=options.cv, groups=data.groups,
             sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
@@ -121,7 +122,7 @@ def _fitted(data: TableData, options: Options, label: str) -> Any:
         expert_names(options.experts), cv=options.cv, scoring=options.scoring, random_state=options.seed,
         n_jobs=options.jobs, device=options.device, columns=data.cleaner,
     )  # fmt: skip
-    with progress(label, options.cv, outer=False):
+    with progress(label):
         return mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)
 
 

@@ -49,7 +49,12 @@ def learning_options(command: Command) -> Command:
         [
             click.option("--target", required=True, metavar="COLUMN", help="Column to predict."),
             click.option("--task", type=click.Choice(["regression", "classification"]), help="Default: by the target."),
-            click.option("--experts", multiple=True, metavar="NAME,…", help="Experts to use; see metamix parts."),
+            click.option(
+                "--experts",
+                multiple=True,
+                metavar="NAME,…",
+                help="Names, or a pool: fast, auto (default), best.",
+            ),
             click.option("--cv", type=click.IntRange(min=2), default=5, show_default=True, help="Number of folds."),
             click.option("--groups", metavar="COLUMN", help="Rows of one group are kept in one fold."),
             click.option("--weights", metavar="COLUMN", help="Sample weights."),
@@ -106,15 +111,18 @@ def check_device_option(device: str) -> None:
         raise click.UsageError(f"--device {device} is unknown: give auto, cpu, cuda or cuda:N with N from 0") from None
 
 
-def expert_names(given: Sequence[str]) -> list[str] | None:
-    """Split comma-separated names, in one option or several; None if there are none.
+def expert_names(given: Sequence[str]) -> list[str] | str | None:
+    """Split comma-separated names, in one option or several; a pool by its name, None if there are none.
 
     Examples
     --------
-    >>> expert_names(["ridge, boosting", "svm"]), expert_names([])
-    (['ridge', 'boosting', 'svm'], None)
+    >>> expert_names(["ridge, boosting", "svm"]), expert_names(["best"]), expert_names([])
+    (['ridge', 'boosting', 'svm'], 'best', None)
     """
-    return comma_separated(given) if given else None
+    from metamix.experts.pools import POOLS
+
+    names = comma_separated(given) if given else None
+    return names[0] if names and len(names) == 1 and names[0] in POOLS else names
 
 
 def _check_scorer(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Output on the terminal: tables, wrapped text and a progress bar, for a width of 80 columns."""
+"""Output on the terminal: tables and wrapped text, for a width of 80 columns."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import click
 
 WIDTH = 80
-# Progress counts one fit of the specialised mixture as this many fits of an expert.
-MIXTURE_STEPS = 8
 # The table of columns has so many rows at most.
 MOST_COLUMNS = 20
 
@@ -154,50 +151,6 @@ def failures(found: Iterable[Any]) -> None:
     for name, texts in errors.items():
         times = "once" if len(texts) == 1 else f"{len(texts)} times"
         say(f"expert {name} failed {times} and was left out: {short(' '.join(texts[0].split()), 200)}", err=True)
-
-
-@contextmanager
-def progress(label: str, cv: int, *, outer: bool) -> Iterator[None]:
-    """Show a progress bar on standard error, updated by the events of the block; no bar without a terminal.
-
-    Parameters
-    ----------
-    label : str
-    cv : int
-        Number of folds.
-    outer : bool
-        Whether the whole fit is repeated in each fold, as in a comparison.
-    """
-    if not sys.stderr.isatty():
-        yield
-        return
-    from metamix.progress import Event, listen
-
-    current = ""
-    bar: Any = click.progressbar(
-        length=1000, label=f"{short(label, 16):16}", file=sys.stderr, width=24, show_eta=False,
-        item_show_func=lambda _: short(current, 22), update_min_steps=1,
-    )  # fmt: skip
-    total, done = 0, 0
-
-    def update(event: Event) -> None:
-        nonlocal total, done, current
-        if event.kind not in ("task", "failure") or not event.total:
-            return
-        if not total:  # the first stage fits every expert in every (inner) fold: its size gives the number of experts
-            inner = cv - 1 if outer else cv
-            is_mixture = "mixture," in event.label
-            experts = max(event.total // inner - (0 if outer or is_mixture else 1), 1)
-            total = (cv if outer else 1) * (inner + 1) * (experts + MIXTURE_STEPS)
-        done += MIXTURE_STEPS if event.label.startswith("mixture,") else 1
-        current = event.label
-        bar.update(max(min(int(1000 * done / total), 999) - bar.pos, 0))
-
-    with bar:
-        with listen(update):
-            yield
-        current = ""
-        bar.update(1000 - bar.pos)
 
 
 def column_lines(report: Any) -> list[str]:

@@ -20,7 +20,7 @@ KINDS = ("regressors", "classifiers", "gates", "likelihoods")
 @click.argument("words", nargs=-1, metavar="[KIND | check NAME]")
 @click.pass_context
 def parts(context: click.Context, words: tuple[str, ...]) -> None:
-    """List experts, gates and likelihoods with the distribution that provides them.
+    """List experts, gates and likelihoods by name.
 
     KIND is regressors, classifiers, gates or likelihoods. No part is imported. "metamix parts check NAME" is
     the same as "metamix check NAME".
@@ -48,7 +48,7 @@ def parts(context: click.Context, words: tuple[str, ...]) -> None:
 @click.argument("name")
 @click.option("--in-process", is_flag=True, hidden=True, help="In this process, with output for the parent process.")
 def check(name: str, in_process: bool) -> None:
-    """Run the checks of metamix.testing on the part NAME, or on every part of the distribution NAME.
+    """Check the part NAME, or every part of the distribution NAME.
 
     The checks run in a separate process, since compiled code of a part may crash it.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,11 +93,12 @@ def take_reading_options(given: dict[str, Any]) -> ReadingOptions:
 
 
 def comma_separated(given: Sequence[str]) -> list[str]:
-    """Words of an option that may be given more than once.
+    """Words of an option that may be given more than once; one with a comma in it is quoted, as in CSV.
 
     Examples
     --------
-    >>> comma_separated(["ridge, boosting", "svm"])
-    ['ridge', 'boosting', 'svm']
+    >>> comma_separated(["ridge, boosting", "svm"]), comma_separated(['"weight, kg",size'])
+    (['ridge', 'boosting', 'svm'], ['weight, kg', 'size'])
     """
-    return [word.strip() for text in given for word in text.split(",") if word.strip()]
+    words = [word.strip() for record in csv.reader(given, skipinitialspace=True) for word in record]
+    return [word for word in words if word]

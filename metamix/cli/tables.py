@@ -142,11 +142,10 @@ def table_warnings(lines: list[str]) -> Iterator[None]:
 def say_lines(lines: Sequence[str], *, err: bool = False) -> None:
     """Print lines, wrapped if they are sentences, with options in place of parameters."""
     for line in lines:
-        line = in_options(line)
-        if line.startswith("  "):
+        if line.startswith("  "):  # of the table of columns
             click.echo(line, err=err)
         else:
-            say(line, err=err)
+            say(in_options(line, of_table=True), err=err)
 
 
 def _check_task(task: str | None, target: str, y: Any) -> None:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
@@ -116,6 +117,9 @@ class TableCleaner(BaseEstimator):
                 continue
             found[one.name], said = reader.read(one, place[one.name])
             notes += said
+            if one.told and one.kind == "category":  # by its type, so that no encoder takes it for text
+                text = reader.text(place[one.name])
+                found[one.name] = pd.Categorical(text.spread(np.array([*text.texts], dtype=object), None))
         told = {note for one in self.readings_ for note in one.notes}
         for note in notes:
             if note not in told:
@@ -256,9 +260,15 @@ def _with_columns(X: Any, columns: Mapping[str, Any]) -> Any:
                 out[name] = columns[str(name)]
         return out
     frame = nw.from_native(X, eager_only=True).select(list(columns))
-    new = [
-        nw.new_series(name, values.tolist() if values.dtype == object else values, backend=frame.implementation)
-        for name, values in columns.items()
-        if values is not None
-    ]
+    new = [_series(name, values, frame.implementation) for name, values in columns.items() if values is not None]
     return frame.with_columns(new).to_native()
+
+
+def _series(name: str, values: Any, backend: Any) -> Any:
+    """A narwhals series of values (n,)."""
+    import narwhals as nw
+
+    if isinstance(values, pd.Categorical):
+        cells = [None if pd.isna(cell) else cell for cell in values]
+        return nw.new_series(name, cells, nw.Categorical(), backend=backend)
+    return nw.new_series(name, values.tolist() if values.dtype == object else values, backend=backend)

@@ -30,11 +30,11 @@ def left_out(name: str, kind: str, *, is_number: bool = True) -> str:
     Examples
     --------
     >>> left_out("user_id", "identifier")
-    "user_id: has another value in every row; it is left out. kinds={'user_id': 'number'} keeps it."
+    "user_id: has another value in every row; it is left out. columns={'user_id': 'number'} keeps it."
     """
     why = "counts the rows" if kind == "index" else "has another value in every row"
     keep = "number" if is_number else "category"
-    return f"{name or 'the column without a name'}: {why}; it is left out. kinds={{{name!r}: {keep!r}}} keeps it."
+    return f"{name or 'the column without a name'}: {why}; it is left out. columns={{{name!r}: {keep!r}}} keeps it."
 
 
 def odd_cells(
@@ -95,7 +95,7 @@ def converted(
     ["price: numbers with decimal '.', unit '$'; '$7' is read as 7."]
     """
     if other is not None:
-        return [_ambiguous(name, texts, taken, other, f"decimal={other.decimal!r}")]
+        return [_ambiguous(name, texts, taken, other, f"columns=TableCleaner(decimal={other.decimal!r})")]
     for text, value in zip(texts, values, strict=True):
         if np.isfinite(value) and not _USUAL.fullmatch(text):
             return [f"{name}: numbers with {taken}; {text!r} is read as {_plain(value)}."]
@@ -114,7 +114,7 @@ def dated(
     ["sold: dates as %d.%m.%Y; '31.01.2020' is read as 2020-01-31."]
     """
     if other is not None:
-        return [_ambiguous(name, texts, taken, other, f"date_format={other.pattern!r}")]
+        return [_ambiguous(name, texts, taken, other, f"columns=TableCleaner(date_format={other.pattern!r})")]
     for text, value in zip(texts, dates, strict=True):
         if not np.isnat(value) and (taken.pattern != ISO or len(text) < len("2000-01-01")):
             return [f"{name}: dates as {taken}; {text!r} is read as {_plain(value)}."]
@@ -128,18 +128,30 @@ def in_part(name: str, share: float, kind: str) -> str:
     --------
     >>> in_part("size", 0.6, "number")
     "size: 60 % of the values are numbers, too few to take the others as missing: it stays text. \
-kinds={'size': 'number'} takes them as missing."
+columns={'size': 'number'} takes them as missing."
     """
     return (
         f"{name}: {100 * share:.0f} % of the values are {kind}s, too few to take the others as missing: it stays text. "
-        f"kinds={{{name!r}: {kind!r}}} takes them as missing."
+        f"columns={{{name!r}: {kind!r}}} takes them as missing."
     )
+
+
+def unknown_form(name: str, texts: Sequence[str]) -> str:
+    """A column whose values look like amounts, dates or times, and cannot be read as such.
+
+    Examples
+    --------
+    >>> unknown_form("value", ["10.3M"])
+    "value: values such as '10.3M' look like amounts, dates or times in a form not known: it stays text."
+    """
+    such = repr(texts[0][:30])
+    return f"{name}: values such as {such} look like amounts, dates or times in a form not known: it stays text."
 
 
 def none_of_kind(name: str, texts: Sequence[str], kind: str) -> TableError:
     """Error for a column that was told to be of a kind of which it has no value."""
     has = f"column {name!r} has none, but {_shown(texts)}"
-    return TableError(f"kinds={{{name!r}: {kind!r}}}: {has}: leave it out of kinds")
+    return TableError(f"columns={{{name!r}: {kind!r}}}: {has}: leave that out")
 
 
 def another_kind(name: str, kind: str, levels: Sequence[str], found: str) -> TableError:

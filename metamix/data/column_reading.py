@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from metamix.data.column_notes import (
     left_out,
     none_of_kind,
     odd_cells,
+    unknown_form,
     unseen,
 )
 from metamix.data.date_text import ISO, DateFormat, find_date_format
@@ -40,12 +41,18 @@ WITH_LEVELS = ("category", "text", "identifier")
 SHARE, HALF = 0.9, 0.5
 #: Fewer distinct values are no sign of an identifier.
 FEWEST_IDENTIFIERS = 20
+#: Whole numbers above are rounded.
+LARGEST_WHOLE = 2**53
 #: Levels of a category that are remembered, to tell unseen ones.
 MOST_LEVELS = 10_000
 
 _UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)?|column\.\d+|level_\d+|\.\.\.\d+|X|[Ii]ndex)?")
 _IDENTIFIER = re.compile(r"(^|[_\s-])(?i:id|uuid|guid)$|[a-z](Id|ID)$")
+#: A number with a word or mark that is not understood, or a time.
+_AMOUNT = re.compile(r"[^\w\s]{0,2}\d[\d.,:/ ]*[^\W\d_]{0,2}[^\w\s]?$")
 _TRUTH = {"true": True, "false": False}
+#: Where a column is told to be boolean.
+_TOLD_TRUTH = _TRUTH | {"yes": True, "no": False, "y": True, "n": False, "t": True, "f": False, "1": True, "0": False}
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ class ColumnReading:
         Values of a category or text in training.
     notes : tuple of str
         What its owner should know.
+    told : bool
+        Whether its owner said what it is.
     """
 
     name: str
@@ -70,6 +79,7 @@ class ColumnReading:
     format: NumberFormat | DateFormat | None = None
     levels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,11 @@ class ColumnReader:
         TableError
             If no value is of the kind that is wanted, or cells hold lists.
         """
+        if wanted is not None:
+            return replace(self._decide(name, column, wanted), told=True)
+        return self._decide(name, column, None)
+
+    def _decide(self, name: str, column: Any, wanted: str | None) -> ColumnReading:
         kind = column_kind(column)
         if kind == "text" or (wanted in ("number", "date") and kind not in (wanted, "boolean", "empty")):
             return self._decide_text(name, self.text(column), wanted)
@@ -172,7 +187,10 @@ class ColumnReader:
         if wanted in WITH_LEVELS:
             return ColumnReading(name, wanted, levels=text.levels)
         if wanted == "boolean" or (wanted is None and {one.lower() for one in texts} <= set(_TRUTH)):
-            return ColumnReading(name, "boolean")
+            if not {one.lower() for one in texts} & set(_TOLD_TRUTH):
+                raise none_of_kind(name, texts, "boolean")
+            notes = odd_cells(name, texts, counts, np.array([one.lower() in _TOLD_TRUTH for one in texts]), "boolean")
+            return ColumnReading(name, "boolean", notes=tuple(notes))
         numbers, others = find_number_format(texts, counts, self.decimal, self.thousands)
         values = numbers.read(texts)
         share = float(np.isfinite(values) @ counts) / counts.sum()
@@ -205,6 +223,12 @@ class ColumnReader:
         """A column of numbers; `counted`: it may be an index or an identifier."""
         if not np.isfinite(values).any():
             raise none_of_kind(name, text.texts, "number")
+        if counted and np.nanmax(np.abs(values), initial=0, where=np.isfinite(values)) > LARGEST_WHOLE:
+            # As numbers they would be rounded, and some of them the same.
+            if all(one.lstrip("+-").isdigit() for one in text.texts):
+                unique = len(text.texts) == len(text.codes) >= FEWEST_IDENTIFIERS
+                kind = "identifier" if unique else "category"
+                return ColumnReading(name, kind, levels=text.levels, notes=(left_out(name, kind),) if unique else ())
         no_feature = _index_or_identifier(name, text.spread(values, np.nan)) if counted else None
         if no_feature is not None:
             return ColumnReading(name, no_feature, taken, notes=(left_out(name, no_feature),))
@@ -217,7 +241,10 @@ class ColumnReader:
         counts = text.counts
         words = float(np.array([one.count(" ") + 1 for one in text.texts]) @ counts) / counts.sum()
         distinct = len(text.texts) == len(text.codes) >= FEWEST_IDENTIFIERS
-        if distinct and words == 1:
+        amounts = sum(bool(_AMOUNT.match(text)) for text in text.texts) >= SHARE * len(text.texts)
+        if distinct and amounts:
+            notes = [*notes, unknown_form(name, text.texts)]
+        elif distinct and words == 1:
             return ColumnReading(name, "identifier", notes=(left_out(name, "identifier", is_number=False),))
         kind = "text" if holds_prose(text.texts, counts) else "category"
         return ColumnReading(name, kind, levels=text.levels, notes=tuple(notes))
@@ -255,7 +282,7 @@ class ColumnReader:
     def _read_text(self, one: ColumnReading, text: ColumnText) -> tuple[Any, list[str]]:
         """Numbers, dates or booleans in text."""
         if one.kind == "boolean":
-            values: Any = np.array([_TRUTH.get(item.lower()) for item in text.texts], dtype=object)
+            values: Any = np.array([_TOLD_TRUTH.get(item.lower()) for item in text.texts], dtype=object)
         else:
             values = (one.format or (DateFormat(ISO) if one.kind == "date" else NumberFormat())).read(text.texts)
         odd = odd_cells(one.name, text.texts, text.counts, ~pd.isna(values), one.kind)
@@ -271,8 +298,9 @@ class ColumnReader:
         if strange and not _any_number(known):
             if kind not in ("text", "category"):
                 raise another_kind(one.name, one.kind, one.levels, f"{kind}s such as {strange[0]!r}")
-            if _any_number(strange):
-                number = next(item for item in strange if _any_number([item]))
+            numeric = np.array([_any_number([item]) for item in text.texts]) & new
+            if text.counts[numeric].sum() > HALF * text.counts.sum():  # a single one is a value not seen in training
+                number = text.texts[int(np.flatnonzero(numeric)[0])]
                 raise another_kind(one.name, one.kind, one.levels, f"numbers such as {number!r}")
         notes = unseen(one.name, text.texts, text.counts, new) if one.kind == "category" else []
         if kind == "category":

@@ -68,7 +68,7 @@ def find_date_format(
     counts : ndarray of shape (len(texts),)
         How often each occurs.
     pattern : str, optional
-        The format, where it is known.
+        A format that is taken where it reads half of the column.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def find_date_format(
     >>> find_date_format(["01/02/2020", "31/01/2020"], np.array([1, 1]))
     (DateFormat(pattern='%d/%m/%Y'), None)
     """
-    if pattern is not None:
+    if pattern is not None and 2 * (~np.isnat(DateFormat(pattern).read(texts)) @ counts) >= counts.sum():
         return DateFormat(pattern), None
     some = [texts[i] for i in np.linspace(0, len(texts) - 1, min(FIRST, len(texts))).astype(int)]
     if not any(map(_may_be_date, some)):

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sys
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -122,7 +123,7 @@ def _content(path: str | Path) -> tuple[bytes, str]:
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if packed and content else content, ending
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise TableError(f"{path} cannot be read ({_first_line(error)})") from None
 
 
@@ -179,20 +180,37 @@ def _from_text(path: str, content: bytes, separator: str | None, encoding: str |
     names, renamed = _distinct(layout.names)
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     rows: list[list[str]] = []
+    begin = end = 0
     try:
         for record in reader:
-            if not record or reader.line_num <= skipped:
+            begin, end = end, reader.line_num
+            if not any(map(str.strip, record)) or reader.line_num <= skipped:
                 continue
             if len(record) > len(names) and not any(record[len(names) :]):
                 record = record[: len(names)]
             if len(record) != len(names) and rows:
                 fields = f"{len(record)} fields, the header has {len(names)}"
-                raise TableError(f"{path} is not a table: line {reader.line_num + started} has {fields}")
+                raise TableError(
+                    f"{path} is not a table: line {reader.line_num + started} has {fields}; leave out lines that are "
+                    "no rows, or give the separator"
+                )
             rows.append(record)
+        _check_quotes(path, text.split("\n")[begin:end], separator, begin + started)
     except csv.Error as error:
         raise TableError(f"{path} is not a table: line {reader.line_num + started}: {_first_line(error)}") from None
     frame = pd.DataFrame(rows[1:], columns=pd.Index(names, dtype=object), dtype=object)
     return FileTable(frame, (*notes, *renamed), "," if separator == ";" else ".")
+
+
+def _check_quotes(path: str, lines: list[str], separator: str, before: int) -> None:
+    """TableError if the last record of a file, which begins after so many lines, ends within quotes."""
+    try:
+        list(csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        if "end of data" in str(error):
+            raise TableError(
+                f"{path} is not a table: a quote is opened in line {before + 1} and closed nowhere; close or remove it"
+            ) from None
 
 
 def _decode(path: str, content: bytes, encoding: str | None) -> tuple[str, list[str]]:
@@ -278,6 +296,8 @@ def _header(records: list[list[str]], fields: int) -> tuple[int, list[str]]:
 def _is_title(record: list[str], following: list[str]) -> bool:
     """Whether a line is a comment, or has far fewer fields that are not empty than it could, and than the next one."""
     named, then = (sum(1 for field in one if field) for one in (record, following))
+    if len(record) == len(following) and any(map(is_plain_number, following)):  # a header, and its first row
+        return False
     return (bool(record) and record[0].startswith("#")) or (named < then and 2 * named <= len(record))
 
 
@@ -309,7 +329,11 @@ def _distinct(header: list[Any]) -> tuple[list[str], list[str]]:
 
 
 def _clean_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    index = [name for name in frame.index.names if name is not None]
+    if index:
+        frame = frame.reset_index(level=index)
     names, notes = _distinct(list(frame.columns))
+    notes += [f"The index {str(name)!r} is a column." for name in index]
     return frame.set_axis(names, axis=1).reset_index(drop=True), tuple(notes)
 
 

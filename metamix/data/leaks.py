@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import cross_val_predict
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from metamix.data.category_means import CategoryMeans
 from metamix.data.cells import codes_of, column_kind, date_part, dates_of, numbers_of
 from metamix.data.frames import frame_columns, is_frame
 
@@ -52,16 +53,17 @@ def suspicious_columns(X: Any, y: NDArray[Any], *, classes: bool) -> list[str]:
     target: NDArray[Any] = np.unique(y, return_inverse=True)[1] if classes else np.asarray(y, dtype=np.float64)
     found = []
     for column in columns:
+        words = column_kind(column) in ("text", "category")
         values = _as_numbers(column)
         if values is None or not np.isfinite(values).any():
             continue
-        shift = None if classes else _shift(values, target)
+        shift = None if classes or words else _shift(values, target)
         if shift is not None:
             after = "before" if shift > 0 else "after"
             rows = f"{abs(shift)} row{'s' if abs(shift) > 1 else ''} {after}"
             found.append(f"Column {str(column.name)!r} equals the target of {rows}: is it known beforehand?")
             continue
-        share = _explained(values, target, classes)
+        share = _explained(values, target, classes, words=words)
         if share >= SHARE:
             percent = f"{100 * share:.0f} %"
             found.append(f"Column {str(column.name)!r} alone explains {percent} of the target: is it known beforehand?")
@@ -86,16 +88,30 @@ def _shift(values: NDArray[np.float64], y: NDArray[np.float64]) -> int | None:
     return None
 
 
-def _explained(values: NDArray[np.float64], y: NDArray[Any], classes: bool) -> float:
-    """Share of the variance, or of what the commonest class gets wrong, that a tree explains out of fold."""
+def _explained(values: NDArray[np.float64], y: NDArray[Any], classes: bool, *, words: bool = False) -> float:
+    """Share of the variance, or of what the commonest class gets wrong, that a tree explains out of fold.
+
+    Codes of words have no order: the means of y for each word take the place of the tree.
+    """
     rows = np.random.default_rng(0).permutation(len(y))[:MOST_ROWS]
     x, y = values[rows, None], y[rows]
     if classes:
         if np.bincount(y).min() < 2:
             return 0.0
-        predicted = cross_val_predict(DecisionTreeClassifier(max_leaf_nodes=LEAVES, random_state=0), x, y, cv=2)
+        tree: Any = DecisionTreeClassifier(max_leaf_nodes=LEAVES, random_state=0)
+        predicted = _classes_by_word(x, y) if words else cross_val_predict(tree, x, y, cv=2)
         return float(1 - np.mean(predicted != y) / max(1 - np.bincount(y).max() / len(y), 1e-12))
     if np.ptp(y) == 0:
         return 0.0
-    predicted = cross_val_predict(DecisionTreeRegressor(max_leaf_nodes=LEAVES, random_state=0), x, y, cv=2)
+    tree = DecisionTreeRegressor(max_leaf_nodes=LEAVES, random_state=0)
+    predicted = _means_by_word(x, y, False)[:, 0] if words else cross_val_predict(tree, x, y, cv=2)
     return float(1 - np.mean((predicted - y) ** 2) / np.var(y))
+
+
+def _means_by_word(x: NDArray[np.float64], y: NDArray[Any], classes: bool) -> NDArray[np.float64]:
+    return CategoryMeans(classes).fit_transform(x[:, 0].astype(np.intp), y)
+
+
+def _classes_by_word(x: NDArray[np.float64], y: NDArray[Any]) -> NDArray[np.intp]:
+    shares = _means_by_word(x, y, True)
+    return np.asarray((shares[:, 0] > 0.5).astype(int) if shares.shape[1] == 1 else shares.argmax(axis=1))

@@ -112,8 +112,7 @@ def find_number_format(
     counts : ndarray of shape (len(texts),)
         How often each occurs.
     decimal, thousands : str, optional
-        Where both are given there is nothing to find but the unit. `decimal` alone decides between formats that read
-        as much, for example "1.234"; without it, a decimal point does.
+        They decide between formats that read as much, for example "1.234"; without them, a decimal point does.
 
     Returns
     -------
@@ -136,8 +135,6 @@ def find_number_format(
     often, distinct = (np.array(one) for one in zip(*shapes.values(), strict=True))
     unit = _common_unit(parts, often)
     formats = [NumberFormat(d, t, unit) for d, t in product(DECIMALS, THOUSANDS) if d != t]
-    if decimal is not None and thousands is not None:
-        formats = [NumberFormat(decimal, thousands, unit)]
     values = np.array([[one._number(part, one._pattern()) for part in parts] for one in formats])
     read = np.isfinite(values) @ often
     # The simplest of those that read the most; of several that with marks between thousands if the column looks so,
@@ -146,9 +143,11 @@ def find_number_format(
     marks = {mark for mark in THOUSANDS if mark and any(mark in one for one, _ in digits)}
     grouped = marks if _looks_grouped(digits) else set()
     misses = [one.thousands not in grouped for one in formats]
-    order = np.lexsort([[one.decimal != (decimal or ".") for one in formats], misses, -read])
+    told = decimal is not None and thousands is not None
+    other = [told and (one.decimal, one.thousands) != (decimal, thousands) for one in formats]
+    order = np.lexsort([[one.decimal != (decimal or ".") for one in formats], misses, other, -read])
     best = int(order[0])
-    rivals = [i for i in order[1:] if read[i] == read[best] and _differ(values[i], values[best])]
+    rivals = [] if told else [i for i in order[1:] if read[i] == read[best] and _differ(values[i], values[best])]
     return formats[best], formats[rivals[0]] if rivals else None
 
 

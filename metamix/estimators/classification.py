@@ -21,11 +21,12 @@ class MixtureClassifier(ClassifierMixin, Mixture):
     """Mixture of experts for classification.
 
     Parameters and attributes are those of `MixtureRegressor`, without `likelihood`: the likelihood is the probability
-    that an expert gave to the class observed. There is no feature-weighted stack. Experts are fitted to the labels of
-    y, or to codes 0, 1, … where their `fit` refuses these and none of their parameters names a class; their
-    probabilities are aligned by `classes_`. Those without `predict_proba` are calibrated: a logistic regression turns
-    their decision values, or predicted classes, of rows held out into probabilities. `oof_predictions_` has shape
-    (n, K, C).
+    that an expert gave to the class observed. The pool "auto" is logistic, neighbours, extra_trees and the same boosted
+    trees, "fast" logistic, extra_trees and boosted trees, and "best" adds svm, forest and mlp to "auto". There is no
+    feature-weighted stack. Experts are fitted to the labels of y, or to codes 0, 1, … where their `fit` refuses these
+    and none of their parameters names a class; their probabilities are aligned by `classes_`. Those without
+    `predict_proba` are calibrated: a logistic regression turns their decision values, or predicted classes, of rows
+    held out into probabilities. `oof_predictions_` has shape (n, K, C).
 
     y of shape (n, L) holds zeros and ones in a column for each of L labels; the columns of a frame name them. The
     experts are shared: trees, forests, neighbours and others that take several labels get them all, any other is fitted
@@ -60,10 +61,6 @@ class MixtureClassifier(ClassifierMixin, Mixture):
     @property
     def _registry(self) -> Mapping[str, Any]:
         return registry.classifiers
-
-    @property
-    def _default_experts(self) -> tuple[str, ...]:
-        return ("logistic", "naive_bayes", "neighbours", "extra_trees", "boosting")
 
     def _likelihood_and_stacks(self) -> tuple[Any, Any, Any]:
         return registry.likelihoods["categorical"](), LogOpinionPool(), None

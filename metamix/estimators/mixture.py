@@ -40,6 +40,7 @@ from metamix.estimators.validation import (
     warn_of_failures,
     warn_of_lost_regimes,
 )
+from metamix.experts.pools import expert_pool, loadable
 from metamix.explanation import Explanation, explain_rows
 from metamix.fitting import Problem, find_placements, join_devices
 from metamix.progress import listen, narrate
@@ -121,11 +122,6 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
     def _registry(self) -> Mapping[str, Any]:
         """Registry of experts by name."""
 
-    @property
-    @abstractmethod
-    def _default_experts(self) -> tuple[str, ...]:
-        """Names of the experts used where none are given."""
-
     @abstractmethod
     def _likelihood_and_stacks(self) -> tuple[Any, Any, Any]:
         """Unfitted likelihood, stack and feature-weighted stack (None where there is none)."""
@@ -143,7 +139,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.cv = repeatable(self.cv)  # a generator could not be copied
         params = dict(super().get_params(deep=deep))
         if deep:
-            for name, expert in self._named_experts(self.experts):
+            for name, expert in [] if self.experts is None else self._named_experts():
                 if isinstance(expert, str):
                     params.setdefault(name, expert)
                 elif hasattr(expert, "get_params") and not isinstance(expert, type):
@@ -155,7 +151,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         """Set parameters; an expert is replaced by its name, left out by "drop", and reached by ``name__parameter``."""
         if "experts" in params:
             self.experts = params.pop("experts")
-        named = self._named_experts(self._default_experts if self.experts is None else self.experts)
+        named = self._named_experts()
         own = inspect.signature(type(self)).parameters
         for name, _ in named:
             if name in params and name not in own:
@@ -178,18 +174,25 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         super().set_params(**params)
         return self
 
-    @staticmethod
-    def _named_experts(experts: Any) -> list[tuple[str, Any]]:
+    def _named_experts(self) -> list[tuple[str, Any]]:
         try:
-            return name_experts(experts or [])
+            return name_experts(self._given_experts())
         except (TypeError, ValueError):  # reported by fit; reading parameters must not fail
             return []
 
     def _resolve_experts(self) -> list[tuple[str, Any]]:
         """Named, unfitted experts; names become parts."""
-        experts = list(self._default_experts) if self.experts is None else self.experts
+        experts = self._given_experts()
+        if experts is not self.experts:
+            experts = loadable(experts, self._registry)
         own = inspect.signature(type(self)).parameters
         return resolve_experts(experts, self._registry, own, classifier=isinstance(self, ClassifierMixin))
+
+    def _given_experts(self) -> Any:
+        """The experts, those of a pool by name."""
+        if self.experts is None or isinstance(self.experts, str):
+            return expert_pool(self.experts or "auto", classes=isinstance(self, ClassifierMixin))
+        return self.experts
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit experts and gate.

@@ -22,9 +22,11 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
     Parameters
     ----------
-    experts : list of names, estimators or (name, estimator), optional
-        A mixed pool by default. Experts by name prepare mixed columns, missing values and scales for themselves; an
-        estimator gets X as it came. One in whose place is "drop" is left out.
+    experts : {"fast", "auto", "best"} or list of names, estimators or (name, estimator), optional
+        A pool by name, "auto" by default: ridge, splines, kriging, extra_trees, and boosted trees of LightGBM and
+        XGBoost where these are installed, else of scikit-learn. "fast" is ridge, splines and boosted trees; "best"
+        adds rbf, svm and mlp to "auto". Experts by name prepare mixed columns, missing values and scales for
+        themselves; an estimator gets X as it came. One in whose place is "drop" is left out.
     n_experts : int, "auto" or None
         Components of the mixture. With a number the list is a pool, and each of so many regimes takes the expert that
         fits it best out of fold; "auto" counts the regimes too. None is one component per expert with
@@ -150,10 +152,6 @@ class MixtureRegressor(RegressorMixin, Mixture):
     @property
     def _registry(self) -> Mapping[str, Any]:
         return registry.regressors
-
-    @property
-    def _default_experts(self) -> tuple[str, ...]:
-        return ("ridge", "splines", "kriging", "extra_trees", "boosting")
 
     def _likelihood_and_stacks(self) -> tuple[Any, Any, Any]:
         return resolve_likelihood(self.likelihood), LinearStack(), FeatureWeightedStack()

@@ -167,11 +167,11 @@ def xgboost(**parameters: Any) -> Pipeline:
     except ImportError as error:
         raise ImportError("The expert 'xgboost' needs XGBoost: pip install metamix[xgboost]") from error
     settings = {
-        "n_estimators": 150,
-        "learning_rate": 0.05,
-        "max_depth": 5,
-        "subsample": 0.8,
-        "colsample_bytree": 0.8,
+        "n_estimators": 300,
+        "learning_rate": 0.03,
+        "max_depth": 4,
+        "subsample": 0.7,
+        "colsample_bytree": 0.5,
     }
     settings |= {"n_jobs": 1, "verbosity": 0} | parameters
     return _ordinal_pipeline(EncodedLabels(XGBClassifier(**settings)))
@@ -198,13 +198,13 @@ def lightgbm(**parameters: Any) -> Pipeline:
     except ImportError as error:
         raise ImportError("The expert 'lightgbm' needs LightGBM: pip install metamix[lightgbm]") from error
     settings: dict[str, Any] = {
-        "n_estimators": 150,
-        "learning_rate": 0.05,
-        "subsample": 0.8,
+        "n_estimators": 300,
+        "learning_rate": 0.03,
+        "subsample": 0.7,
         "subsample_freq": 1,
     }
     # force_row_wise: by default LightGBM times two layouts and uses the faster one, which is not reproducible.
-    settings |= {"colsample_bytree": 0.8, "num_leaves": 20, "deterministic": True, "force_row_wise": True}
+    settings |= {"colsample_bytree": 0.5, "num_leaves": 20, "deterministic": True, "force_row_wise": True}
     settings |= {"n_jobs": 1, "verbosity": -1} | parameters
     leaf = None if "min_child_samples" in parameters else "min_child_samples"
     return _ordinal_pipeline(EncodedLabels(LGBMClassifier(**settings), leaf))

@@ -226,11 +226,11 @@ def xgboost(**parameters: Any) -> Pipeline:
     except ImportError as error:
         raise ImportError("The expert 'xgboost' needs XGBoost: pip install metamix[xgboost]") from error
     settings = {
-        "n_estimators": 200,
-        "learning_rate": 0.06,
+        "n_estimators": 400,
+        "learning_rate": 0.05,
         "max_depth": 5,
-        "subsample": 0.8,
-        "colsample_bytree": 0.8,
+        "subsample": 0.7,
+        "colsample_bytree": 0.5,
     }
     settings |= {"n_jobs": 1, "verbosity": 0} | parameters
     return _ordinal_pipeline(_with_scaled_target(XGBRegressor(**settings)))
@@ -257,14 +257,14 @@ def lightgbm(**parameters: Any) -> Pipeline:
     except ImportError as error:
         raise ImportError("The expert 'lightgbm' needs LightGBM: pip install metamix[lightgbm]") from error
     settings: dict[str, Any] = {
-        "n_estimators": 200,
-        "learning_rate": 0.06,
-        "subsample": 0.8,
+        "n_estimators": 400,
+        "learning_rate": 0.05,
+        "subsample": 0.7,
         "subsample_freq": 1,
     }
     # force_row_wise: by default LightGBM times two layouts and uses the faster one, which is not reproducible.
     settings |= {
-        "colsample_bytree": 0.8,
+        "colsample_bytree": 0.5,
         "min_child_samples": 10,
         "deterministic": True,
         "force_row_wise": True,

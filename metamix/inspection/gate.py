@@ -12,7 +12,7 @@ from metamix.data.cells import codes_of, column_kind, date_part, dates_of, float
 from metamix.data.features import feature_values, find_feature
 from metamix.data.tables import n_rows
 from metamix.drawing import area_style, colour, names_in_pictures, new_axes
-from metamix.inspection.inputs import InspectedRows
+from metamix.inspection.inputs import InspectedRows, regimes_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,14 +127,22 @@ class GateDisplay:
 
     @classmethod
     def from_estimator(
-        cls, mixture: Any, X: Any, y: Any = None, *, features: Any = None, target: int = 0, n_bins: int = 10
+        cls,
+        mixture: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        features: Any = None,
+        target: int = 0,
+        n_bins: int = 10,
+        of: str = "regimes",
     ) -> Self:
         """Mean weights in bins of one or two columns.
 
         Parameters
         ----------
         mixture : MixtureRegressor or MixtureClassifier
-            Fitted. The gate between regimes is that of ``mixture.mixture_``.
+            Fitted.
         X : table of shape (n, d)
         y : ignored
         features : str, int, or a pair of them
@@ -142,9 +150,14 @@ class GateDisplay:
         target : int
         n_bins : int
             Quantiles of numbers and dates; of two columns fewer, for five rows in a cell on average.
+        of : {"regimes", "columns"}
+            Weights of the regimes of ``mixture.mixture_`` where it has several, or of the columns of `gate_weights`.
         """
+        if of not in ("regimes", "columns"):
+            raise ValueError(f"of={of!r} is unknown; give 'regimes' or 'columns'.")
         rows = InspectedRows.read(mixture, cls.__name__, X, None, target)
-        weights, names = rows.weights(), rows.names
+        shown = regimes_of(rows.mixture) if of == "regimes" else rows.mixture
+        weights, names = rows.weights(shown), rows.names
         n = n_rows(rows.table)
         if features is None:
             found = [in_bins(feature_values(rows.table, j), name, n_bins) for j, name in enumerate(names)]
@@ -154,7 +167,7 @@ class GateDisplay:
             raise ValueError(f"features has {len(asked)} columns; give one, or a pair of them.")
         most = n_bins if len(asked) == 1 else min(n_bins, max(2, int(np.sqrt(n / ROWS_PER_CELL))))
         bins = [in_bins(feature_values(rows.table, j), names[j], most) for j in (find_feature(names, a) for a in asked)]
-        return cls(rows.mixture._fitted.names, bins, *_means(bins, weights))
+        return cls(list(shown.named_experts_), bins, *_means(bins, weights))
 
     def frame(self) -> pd.DataFrame:
         """A row for each bin: its ends or value, the number of rows, mean weights; of two columns also the leader."""

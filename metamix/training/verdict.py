@@ -79,9 +79,9 @@ class Verdict:
     >>> weights = {"stack": 0.8, "gated": 0.2}
     >>> over_single = Paired(0.2, 0.05)
     >>> print(Verdict("stack", 0.8, "gated", Paired(0.01, 0.02), over_single, weights, "ridge", "squared error"))
-    The simplest candidate that does as well as the best is the stack: squared error 0.8, 20 % (± 5 %) below the best \
-single expert (ridge). predict combines the stack (80 %) and a gate over experts and stacks (20 %): 1.2 % (± 2.5 %) \
-below the stack.
+    The simplest candidate that does as well as the best is the stack: squared error 0.8 (root 0.8944), 20 % (± 5 %) \
+below the best single expert (ridge). predict combines the stack (80 %) and a gate over experts and stacks (20 %): \
+1.2 % (± 2.5 %) below the stack.
     """
 
     winner: str

@@ -34,13 +34,14 @@ def shown_loss(measure: str, loss: float) -> str:
     Examples
     --------
     >>> shown_loss("squared error", 0.8), shown_loss("minus roc_auc", -0.61)
-    ('squared error 0.8', 'roc_auc 0.61')
+    ('squared error 0.8 (root 0.8944)', 'roc_auc 0.61')
     >>> shown_loss("minus neg_mean_absolute_error", 2.5)
     'mean_absolute_error 2.5'
     """
     score = measure.removeprefix(SCORE)
     if not measure.startswith(SCORE):
-        return f"{measure} {short_number(loss, 4)}"
+        root = f" (root {short_number(math.sqrt(loss), 4)})" if measure == "squared error" and loss > 0 else ""
+        return f"{measure} {short_number(loss, 4)}{root}"
     if score.startswith(NEGATED):
         return f"{score.removeprefix(NEGATED)} {short_number(loss, 4)}"
     return f"{score} {short_number(-loss, 4)}"

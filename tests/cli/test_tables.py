@@ -148,3 +148,18 @@ def test_a_row_of_totals_is_kept_if_asked_for(tmp_path):
     path.write_text("city,n,y\n" + "".join(f"c{i % 3},{i},{i * 2}\n" for i in range(20)) + "Total,190,380\n")
     assert len(read(str(path), ReadingOptions(), "y", task="regression").y) == 20
     assert len(read(str(path), ReadingOptions(keep_totals=True), "y", task="regression").y) == 21
+
+
+def test_columns_whose_names_have_commas_or_are_those_of_options(run, tmp_path):
+    table, out = tmp_path / "t.csv", tmp_path / "m.mix"
+    rows = [f'{i},{i % 7},"{i % 5},5",{i * 7 % 23}.25' for i in range(60)]
+    table.write_text("\n".join(['"price, id",scoring,"weight, kg",y', *rows]))
+    code, said, err = run("fit", table, "--target", "y", "--experts", "ridge", "--cv", "2", "--out", out)
+    assert code == 0, err
+    assert """--types '"price, id=number"' keeps it""" in said.replace("\n", " ")
+    assert "  scoring " in said
+    again = ["--types", '"price, id=number"', "--drop", '"weight, kg"', "--force"]
+    code, said, err = run("fit", table, "--target", "y", "--experts", "ridge", "--cv", "2", "--out", out, *again)
+    assert code == 0, err
+    assert "left out" not in said
+    assert "weight, kg" not in said

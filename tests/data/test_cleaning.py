@@ -15,6 +15,7 @@ from sklearn.base import clone
 from metamix import TableCleaner, TableWarning, describe
 from metamix.data.cleaning import fit_cleaner
 from metamix.data.column_reading import KINDS
+from metamix.data.feature_encoder import FeatureEncoder
 from metamix.data.files import read_file
 from metamix.data.frames import TableError
 from metamix.data.tables import total_row
@@ -259,7 +260,7 @@ def test_a_column_that_is_half_numbers_stays_text_and_that_is_said():
     cleaner = TableCleaner().fit(frame)
     assert cleaner.readings_[0].kind == "category"
     assert "60 % of the values are numbers" in cleaner.notes_[0]
-    assert "kinds={'size': 'number'}" in cleaner.notes_[0]
+    assert "columns={'size': 'number'}" in cleaner.notes_[0]
 
 
 # --- frames of any kind ----------------------------------------------------------------------------------------
@@ -330,3 +331,38 @@ def test_a_cleaner_is_an_estimator():
         cleaner.fit(np.zeros((2, 2)))
     with pytest.raises(TableError, match="more than one column named 'a'"):
         TableCleaner().fit(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_unknown_forms_are_no_identifiers_and_long_numbers_are():
+    X = pd.DataFrame({"a": [f"{i}.3M" for i in range(60)], "b": [str(12345678901234567890 + i) for i in range(60)]})
+    table = describe(X).set_index("column")
+    assert table["kind"].tolist() == ["category", "identifier"]
+    assert "'0.3M' look like amounts" in table.loc["a", "note"]
+    repeated = describe(pd.DataFrame({"b": [str(12345678901234567890 + i % 2) for i in range(60)]}))
+    assert repeated["kind"].tolist() == ["category"]
+
+
+def test_marks_and_formats_that_are_given_decide_where_they_can():
+    X = pd.DataFrame({"a": ["01/02/2020", "03/04/2020"] * 9, "b": ["2020-01-02", "2020-05-06"] * 9,
+                      "n": ["1.5", "2.25"] * 9, "m": ["1.234,5", "7,5"] * 9})  # fmt: skip
+    found = TableCleaner(date_format="%d/%m/%Y", decimal=",", thousands=".").fit(X).transform(X)
+    assert found["a"][0] == pd.Timestamp("2020-02-01")
+    assert found["b"][1] == pd.Timestamp("2020-05-06")
+    np.testing.assert_array_equal(found[["n", "m"]][:2], [[1.5, 1234.5], [2.25, 7.5]])
+
+
+def test_a_number_among_categories_is_a_value_not_seen_and_a_column_of_them_is_refused():
+    cleaner = TableCleaner().fit(pd.DataFrame({"size": ["S", "M", "L"] * 20}))
+    with pytest.warns(TableWarning, match=r"1 of 60 values was not seen in training \('38'\)"):
+        cleaner.transform(pd.DataFrame({"size": ["S"] * 59 + ["38"]}))
+    with pytest.raises(TableError, match="holds numbers such as '38' now"):
+        cleaner.transform(pd.DataFrame({"size": ["S"] + ["38"] * 59}))
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_what_is_told_to_be_a_category_or_boolean_is(make):
+    X = make({"t": [f"review number {i} is a text" for i in range(60)], "sold": ["yes", "no"] * 30})
+    cleaned = TableCleaner({"t": "category", "sold": "boolean"}).fit(X).transform(X)
+    assert FeatureEncoder().fit(cleaned).kinds_ == ["category", "boolean"]
+    with pytest.raises(TableError, match="column 't' has none"):
+        TableCleaner({"t": "boolean"}).fit(X)

@@ -176,3 +176,41 @@ def test_columns_of_an_array_are_named_by_number_as_pandas_writes_them(tmp_path)
 def test_a_file_whose_rows_do_not_fit_its_header_is_refused(tmp_path, text):
     with pytest.raises(TableError, match=r"has no header|is not a table"):
         read_file(written(tmp_path / "a.csv", text))
+
+
+def test_a_quote_that_is_never_closed_is_refused_with_its_line(tmp_path):
+    rows = [f"{i},{i * 7 % 11},ok" for i in range(30)]
+    rows[20] = '20,3,"5 inch'
+    with pytest.raises(TableError, match="a quote is opened in line 22 and closed nowhere"):
+        read_file(written(tmp_path / "a.csv", "\n".join(["x,y,note", *rows])))
+    rows[20], rows[-1] = '20,3,"two\nlines"', '29,5,"the end"'
+    assert len(read_file(written(tmp_path / "a.csv", "\n".join(["x,y,note", *rows]))).frame) == 30
+
+
+@pytest.mark.parametrize("header", ["#,Name,Total,y", "# of rooms,Name,Total,y", ",Name,,y"])
+def test_headers_that_look_like_comments(header, tmp_path):
+    text = header + "".join(f"\n{i},Name{i},{i}.5,{i * 3 % 7}" for i in range(1, 30))
+    frame = read_file(written(tmp_path / "a.csv", text)).frame
+    assert len(frame) == 29
+    assert frame.columns[1] == "Name"
+    commented = read_file(written(tmp_path / "b.csv", "# made in May\n# by us, with care\n" + text)).frame
+    assert list(commented) == list(frame)
+
+
+@pytest.mark.parametrize("write", [pd.DataFrame.to_parquet])
+def test_an_index_with_a_name_is_a_column(write, tmp_path):
+    frame = pd.DataFrame({"city": ["Rome", "Oslo"], "x": [1.0, 2.0]})
+    write(frame.set_index("city"), tmp_path / "t.parquet")
+    table = read_file(str(tmp_path / "t.parquet"))
+    assert table.frame["city"].tolist() == ["Rome", "Oslo"]
+    assert table.notes == ("The index 'city' is a column.",)
+
+
+def test_blank_lines_are_no_rows_and_a_damaged_archive_is_refused(tmp_path):
+    table = read_file(written(tmp_path / "a.csv", "a;b;y\n1;2;3\n   \n;;\n4;5;6\n"))
+    assert table.frame["y"].tolist() == ["3", "6"]
+    packed = bytearray(gzip.compress(b"a,y\n" + b"1,2\n" * 500))
+    packed[20:40] = b"\xff" * 20
+    (tmp_path / "a.csv.gz").write_bytes(bytes(packed))
+    with pytest.raises(TableError, match="cannot be read"):
+        read_file(str(tmp_path / "a.csv.gz"))

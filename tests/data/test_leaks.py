@@ -60,3 +60,17 @@ def test_the_verdict_says_so():
     assert said in str(compare(frame, Y, ["ridge"], cv=2, random_state=0))
     unnamed = MixtureRegressor(["ridge"], specialize=False, cv=2).fit(frame.to_numpy(), Y)
     assert unnamed.verdict_.leaks == ()
+
+
+def test_words_of_a_sorted_table_are_no_leak_and_many_that_decide_the_target_are():
+    rng = np.random.default_rng(0)
+    y = np.sort(rng.normal(size=500))
+    names = [f"item {i}" for i in rng.permutation(500)]
+    frame = pd.DataFrame({"a": rng.normal(size=500), "b": rng.normal(size=500), "name": names})
+    assert suspicious_columns(frame, y, classes=False) == []
+    assert suspicious_columns(frame, np.repeat(["low", "high"], 250), classes=True) == []
+    code, value = rng.integers(60, size=500), rng.normal(size=60)
+    late = frame.assign(name=[f"kind {i}" for i in code])
+    assert "'name' alone explains" in suspicious_columns(late, value[code], classes=False)[0]
+    three = np.array(["low", "middle", "high"])[code % 3]
+    assert "'name' alone explains" in suspicious_columns(late, three, classes=True)[0]

@@ -185,7 +185,7 @@ def test_sparse_columns_are_predicted_like_dense_ones(module: Any) -> None:
         from_sparse, from_dense = (getattr(clone(expert).fit(Z, y), method)(Z) for Z in (X, X.toarray()))
         assert np.isfinite(from_sparse).all(), name
         if name != "mlp":  # sparse columns are not centred, which changes the path of its optimiser
-            assert np.corrcoef(from_sparse.ravel(), from_dense.ravel())[0, 1] > 0.98, name
+            assert np.corrcoef(from_sparse.ravel(), from_dense.ravel())[0, 1] > 0.97, name
 
 
 @pytest.mark.parametrize("name", ["ridge", "quadratic", "cubic", "splines", "rbf", "kriging"])

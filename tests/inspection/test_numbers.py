@@ -6,7 +6,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from metamix import MixtureClassifier, MixtureRegressor
+from metamix import MixtureClassifier, MixtureRegressor, make_regimes
 from metamix.inspection import (
     CalibrationDisplay,
     CandidatesDisplay,
@@ -206,3 +206,13 @@ def test_text_that_is_numbers_is_read_as_in_fit():
     explanation = mixture.explain(X)
     assert np.allclose(explanation.prediction, mixture.predict(X))
     assert str(explanation[0])
+
+
+def test_gates_of_regimes_and_of_columns():
+    X, y = make_regimes(200, random_state=0)
+    mixture = MixtureRegressor(["ridge"], n_experts=2, cv=2, gate="softmax", random_state=0).fit(X, y)
+    regimes = GateDisplay.from_estimator(mixture, X)
+    assert regimes.names == list(mixture.mixture_.named_experts_)
+    assert GateDisplay.from_estimator(mixture, X, of="columns").names == list(mixture.named_experts_)
+    with pytest.raises(ValueError, match="of='experts' is unknown"):
+        GateDisplay.from_estimator(mixture, X, of="experts")

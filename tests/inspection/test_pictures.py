@@ -1,8 +1,11 @@
 """Every display draws every kind of mixture: nothing overlaps, warns or is cut off, whatever the names."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from metamix.drawing import new_axes
 from metamix.inspection import (
     CalibrationDisplay,
     CandidatesDisplay,
@@ -133,3 +136,9 @@ def test_rows_and_y_are_asked_for(two_regimes):
         GateDisplay.from_estimator(mixture, None)
     with pytest.raises(ValueError, match="inconsistent"):
         CalibrationDisplay.from_estimator(mixture, X, np.zeros(3))
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r'pip install "metamix\[plot\]"'):
+        new_axes(None, 4, 3)

@@ -27,7 +27,7 @@ def test_every_candidate_has_a_phrase():
 
 def test_shares_are_of_the_loss_that_is_compared_with(verdict):
     text = str(verdict)
-    assert "squared error 0.8, 20 % (± 5 %) below the best single expert (ridge)." in text
+    assert "squared error 0.8 (root 0.8944), 20 % (± 5 %) below the best single expert (ridge)." in text
     assert "the stack (75 %) and a gate over experts and stacks (25 %): 1.2 % (± 2.5 %) below the stack." in text
 
 
@@ -40,7 +40,8 @@ def test_a_loss_is_above(verdict):
 def test_the_best_single_expert_is_not_compared_with_itself(verdict):
     text = str(replace(verdict, winner="best single", weights={"best single": 1.0}))
     assert text == (
-        "The simplest candidate that does as well as the best is the best single expert (ridge): squared error 0.8. "
+        "The simplest candidate that does as well as the best is the best single expert (ridge): squared error 0.8 "
+        "(root 0.8944). "
         "predict answers with it alone."
     )
 

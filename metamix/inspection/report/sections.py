@@ -296,12 +296,13 @@ class Content:
         return [Picture(title, words, charts.losses(shown, measure), Table.of(f"Mean {measure}", heads, rows, [3]))]
 
     def _gate_along(self, t: int) -> list[Item]:
-        between = GateDisplay.from_estimator(self.regimes, self.X, target=t)
+        between = GateDisplay.from_estimator(self.mixture, self.X, target=t)
         items: list[Item] = [self._gate(between, f"Weights of the {self.noun}s")]
         items += self._along(t, between)
         if self.regimes is not self.mixture:
             # The same column, so that the two can be compared.
-            whole = GateDisplay.from_estimator(self.mixture, self.X, features=between.bins[0].name, target=t)
+            column = between.bins[0].name
+            whole = GateDisplay.from_estimator(self.mixture, self.X, features=column, target=t, of="columns")
             items.append(self._gate(whole, "Weights in predict of experts, mixture and stacks"))
         return items
 

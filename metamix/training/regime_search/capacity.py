@@ -70,7 +70,9 @@ def capacity_of(columns: Any, problem: Problem, folds: Folds, rows: NDArray[np.i
     if not pairs:
         return FREE
     held = np.unique(np.concatenate([test for _, test in pairs]))
-    weight, groups = problem.weight[held], None if problem.groups is None else problem.groups[held]
+    weight = problem.weight[held]
+    # A row that is repeated is one row of more weight.
+    groups = row_keys(take_rows(columns, held), problem.y[held]) if problem.groups is None else problem.groups[held]
     alike: dict[int, float] = {}
     for capacity in (FREE, QUADRATIC, LINEAR):
         proxy = _losses(columns, chosen, capacity, problem, pairs, seed)[held]
