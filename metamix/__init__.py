@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from metamix.datasets import load_example, make_regimes
     from metamix.engines import use_engine
     from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor, fit_predictions
+    from metamix.inspection.report import report
     from metamix.persistence import load, save
 
     __version__: str
@@ -33,6 +34,7 @@ _HOME = {
     "load": "persistence",
     "load_example": "datasets",
     "make_regimes": "datasets",
+    "report": "inspection.report",
     "save": "persistence",
     "use_engine": "engines",
 }
@@ -65,6 +67,7 @@ __all__ = [
     "load",
     "load_example",
     "make_regimes",
+    "report",
     "save",
     "use_engine",
 ]

@@ -22,6 +22,7 @@ __all__ = [
     "panels",
     "point_style",
     "readable",
+    "short_names",
 ]
 
 Array = NDArray[np.float64]
@@ -68,17 +69,29 @@ def names_in_pictures(names: Sequence[Any], longest: int = LONGEST_NAME) -> list
     >>> names_in_pictures(["$a_b$", "x" * 300, "x" * 301, "_hidden"], 9)
     ['\\$a_b\\$', 'xxxx…xxxx', 'xx…xx (2)', ' _hidden']
     """
+    shown = short_names([_drawable(" ".join(str(name).split())) for name in names], longest)
+    # Labels that begin with an underscore are left out of legends.
+    return [(" " + one if one.startswith("_") else one).replace("$", r"\$") for one in shown]
+
+
+def short_names(names: Sequence[Any], longest: int = LONGEST_NAME) -> list[str]:
+    r"""Names of so many characters at most, shortened in the middle, and different from each other.
+
+    Examples
+    --------
+    >>> short_names(["wide", "x" * 300, "x" * 301, "two\nlines"], 9)
+    ['wide', 'xxxx…xxxx', 'xx…xx (2)', 'two lines']
+    """
     shown: list[str] = []
     for name in names:
-        plain = _drawable(" ".join(str(name).split()))
+        plain = " ".join(str(name).split())
         short, again = _shortened(plain, longest), 1
         while short in shown:
             again += 1
             ending = f" ({again})"
             short = _shortened(plain, max(longest - len(ending), 3)) + ending
         shown.append(short)
-    # Labels that begin with an underscore are left out of legends.
-    return [(" " + one if one.startswith("_") else one).replace("$", r"\$") for one in shown]
+    return shown
 
 
 def _shortened(text: str, longest: int) -> str:

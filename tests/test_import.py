@@ -18,6 +18,7 @@ HEAVY = [
     "pandas",
     "pyarrow",
     "matplotlib",
+    "jinja2",
     "click",
     "skops",
     "dask",
@@ -86,3 +87,8 @@ def test_without_torch_or_skorch_the_error_names_the_extra(absent, line):
 
 def test_displays_import_matplotlib_only_to_draw():
     assert "matplotlib" not in modules_after("from metamix.inspection import RegionDisplay, GateDisplay")
+
+
+def test_a_report_imports_jinja2_only_when_it_is_made():
+    assert "jinja2" not in modules_after("from metamix import report")
+    assert "matplotlib" not in modules_after("from metamix import report")

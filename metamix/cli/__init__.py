@@ -19,6 +19,7 @@ from metamix.cli.demo import demo
 from metamix.cli.models import compare, fit, predict
 from metamix.cli.output import say
 from metamix.cli.parts import check, parts
+from metamix.cli.report import report
 from metamix.cli.wording import in_options
 
 __all__ = ["main"]
@@ -46,7 +47,7 @@ def commands() -> None:
     """Compare and fit combinations of models on a table."""
 
 
-for _command in (demo, compare, fit, predict, parts, check):
+for _command in (demo, compare, fit, predict, report, parts, check):
     commands.add_command(_command)
 
 
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(words: list[str], debug: bool) -> int:
     try:
-        code = commands.main(args=words, prog_name="metamix", standalone_mode=False)
+        code = commands.main(args=words, prog_name="metamix", standalone_mode=False, obj=tuple(words))
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:

@@ -1,4 +1,4 @@
-"""metamix compare, fit and predict."""
+"""metamix compare, fit and predict: what learns from a table, or answers for one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from metamix.cli.html import check_report, notes_of, write_report
 from metamix.cli.options import (
     Options,
     expert_names,
@@ -34,8 +35,12 @@ LEGEND = (
 @learning_options
 @reading_options
 @click.option("--out", metavar="FILE.csv", help="Write the results to this file, in full precision.")
+@click.option("--report", metavar="FILE.html", help="Fit a mixture to all rows too, and write a report on it.")
 @force_option
-def compare(table: str, out: str | None, force: bool, **given: Any) -> None:
+@click.pass_context
+def compare(
+    context: click.Context, /, table: str, out: str | None, report: str | None, force: bool, **given: Any
+) -> None:
     """Compare experts and their combinations on TABLE.
 
     Compares on the same held-out rows: every expert, the mean of y, the best single expert, the average, convex
@@ -46,12 +51,17 @@ def compare(table: str, out: str | None, force: bool, **given: Any) -> None:
     reading = take_reading_options(given)
     options = Options(**given)
     output = None if out is None else output_file(out, force, table)
+    if report is not None:
+        check_report(report, force, table, *([] if out is None else [out]))
     data = read_table(table, options, reading)
     comparison = run_comparison(data, options, Path(table).name)
     show(comparison)
     if output is not None:
         _write_csv(comparison.frame(), output)
         say(f"Written to {out}.", err=True)
+    if report is not None:
+        mixture = _fitted(data, options, Path(table).name)
+        write_report(context, mixture, data.X, data.y, report, comparison=comparison, notes=notes_of(data))
 
 
 def run_comparison(data: TableData, options: Options, label: str) -> Any:
@@ -89,16 +99,9 @@ def fit(table: str, out: str, force: bool, **given: Any) -> None:
     options = Options(**given)
     output_file(out, force, table)
     data = read_table(table, options, reading)
-    from metamix.estimators import MixtureClassifier, MixtureRegressor
     from metamix.persistence import save, untrusted_types
 
-    estimator = MixtureRegressor if data.task == "regression" else MixtureClassifier
-    mixture = estimator(
-        expert_names(options.experts), cv=options.cv, scoring=options.scoring, random_state=options.seed,
-        n_jobs=options.jobs, device=options.device, columns=data.cleaner,
-    )  # fmt: skip
-    with progress(Path(table).name):
-        mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)
+    mixture = _fitted(data, options, Path(table).name)
     say(str(mixture.verdict_))
     failures(mixture.failures_.itertuples(index=False))
     save(mixture, out)
@@ -108,6 +111,19 @@ def fit(table: str, out: str, force: bool, **given: Any) -> None:
     types = untrusted_types(out)
     note = f" To load it, these types must be trusted: {', '.join(types)}." if types else ""
     say(f"Written to {out} ({_size(Path(out))}).{note}", err=True)
+
+
+def _fitted(data: TableData, options: Options, label: str) -> Any:
+    """A mixture fitted to all rows, with a progress bar on a terminal."""
+    from metamix.estimators import MixtureClassifier, MixtureRegressor
+
+    estimator = MixtureRegressor if data.task == "regression" else MixtureClassifier
+    mixture = estimator(
+        expert_names(options.experts), cv=options.cv, scoring=options.scoring, random_state=options.seed,
+        n_jobs=options.jobs, device=options.device, columns=data.cleaner,
+    )  # fmt: skip
+    with progress(label):
+        return mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)
 
 
 @click.command()
@@ -124,9 +140,9 @@ def predict(file: str, table: str, out: str | None, force: bool, trust: tuple[st
     classification the output has the most probable class and the probability of each class.
     """
     output = None if out is None else output_file(out, force, file, table)
-    mixture = _load(file, table, comma_separated(trust))
+    mixture = load_model(file, comma_separated(trust), "predict", file, table)
     rows, identifiers, lines = read_for_prediction(table, take_reading_options(given))
-    X = _training_columns(table, rows, mixture)
+    X = training_columns(table, rows, mixture)
     with table_warnings(lines):
         frame = _predictions(mixture, X)
     say_lines(lines, err=True)
@@ -161,7 +177,8 @@ def _predictions(mixture: Any, X: Any) -> Any:
     return pd.DataFrame(predictions.reshape(-1, n_targets), columns=names)
 
 
-def _load(file: str, table: str, trust: list[str]) -> Any:
+def load_model(file: str, trust: list[str], *command: str) -> Any:
+    """The mixture in a file; `command` is what was called, named where types are not trusted."""
     from metamix.persistence import UntrustedTypesError, load, untrusted_types
 
     try:
@@ -169,11 +186,11 @@ def _load(file: str, table: str, trust: list[str]) -> Any:
     except UntrustedTypesError as error:
         raise click.ClickException(
             f"{file} contains types that are not trusted: {', '.join(error.types)}. If you trust the source of the "
-            f"file: metamix predict {shlex.quote(file)} {shlex.quote(table)} --trust all"
+            f"file: metamix {shlex.join(command)} --trust all"
         ) from None
 
 
-def _training_columns(table: str, frame: Any, mixture: Any) -> Any:
+def training_columns(table: str, frame: Any, mixture: Any) -> Any:
     """The columns that the mixture was fitted on, in its order."""
     from metamix.data.frames import TableError
 

@@ -68,11 +68,11 @@ def learning_options(command: Command) -> Command:
     return command
 
 
-force_option = click.option("--force", is_flag=True, help="Replace the file given by --out if it exists.")
+force_option = click.option("--force", is_flag=True, help="Replace files given by --out and the like.")
 
 
-def output_file(out: str, force: bool, *inputs: str) -> Any:
-    """The file given by --out, checked before a long computation.
+def output_file(out: str, force: bool, *inputs: str, option: str = "--out") -> Any:
+    """The file given by --out, or another option, checked before a long computation.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def output_file(out: str, force: bool, *inputs: str) -> Any:
 
     output = OutputFile(out, inputs)
     if output.replaces and not force:
-        raise click.UsageError(f"--out {out} exists: add --force to replace it, or give another name")
+        raise click.UsageError(f"{option} {out} exists: add --force to replace it, or give another name")
     return output
 
 

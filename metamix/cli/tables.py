@@ -15,7 +15,7 @@ from metamix.cli.output import column_lines, say
 from metamix.cli.reading import ReadingOptions, comma_separated
 from metamix.cli.wording import in_options
 
-__all__ = ["TableData", "read", "read_for_prediction", "say_lines", "suggestion", "table_warnings"]
+__all__ = ["TableData", "read", "read_for_prediction", "say_lines", "suggestion", "table_columns", "table_warnings"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ def read(
         raise TableError(" ".join([f"{table} has no column left to predict {target!r} from.", *cleaner.notes_]))
     lines = [f"{about}.", *column_lines(cleaner.report(X)), *notes, *cleaner.notes_]
     return TableData(X, y, task, group, weight, cleaner, lines)
+
+
+def table_columns(table: str, reading: ReadingOptions) -> list[str]:
+    """Names of the columns of a table, without those to drop and that of --id."""
+    return [str(name) for name in _read_file(table, reading)[0].columns if name != reading.identifier]
 
 
 def _check_names(by_option: dict[str, str | None], reading: ReadingOptions, frame: Any) -> None:

@@ -141,7 +141,9 @@ def _reliability(rows: InspectedRows, n_bins: int) -> pd.DataFrame:
     import pandas as pd
 
     probability = rows.mixture._fitted.predict_proba(rows.table)
-    classes: Any = rows.mixture.classes_
+    if rows.several_labels:
+        probability = np.column_stack([1 - probability[:, rows.target], probability[:, rows.target]])
+    classes: Any = rows.classes
     tables = []
     for c in range(1, 2) if len(classes) == 2 else range(len(classes)):
         observed, predicted = calibration_curve(

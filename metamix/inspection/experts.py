@@ -106,7 +106,7 @@ class ExpertsDisplay:
             raise ValueError(
                 f"y is None, and not linear, so that importance needs y: {', '.join(others)}; give y, as for fit."
             )
-        classes = getattr(regimes, "classes_", None)
+        classes = None if rows.several_labels else getattr(regimes, "classes_", None)
         leading = rows.weights(regimes).argmax(axis=1) if regimes is not rows.mixture or not _blends(regimes) else None
         rng = np.random.default_rng(random_state)
         found: list[dict[str, Any]] = []

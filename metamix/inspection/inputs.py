@@ -31,7 +31,7 @@ def check_mixture(mixture: Any, display: str) -> Mixture:
     """
     if not isinstance(mixture, Mixture):
         raise TypeError(
-            f"{display}.from_estimator needs a fitted MixtureRegressor or MixtureClassifier, and got "
+            f"{display} needs a fitted MixtureRegressor or MixtureClassifier, and got "
             f"{type(mixture).__name__}; give the mixture itself, without the pipeline or search around it."
         )
     check_is_fitted(mixture)
@@ -125,11 +125,25 @@ class InspectedRows:
 
     def row_losses(self, truth: NDArray[Any], predictions: Array) -> Array:
         """Loss (m,) of predictions (m,) or (m, C): squared error, deviance or log-loss."""
+        if self.several_labels:
+            predictions = np.column_stack([1 - predictions, predictions])
         loss = HeldOutLoss(
-            truth, np.ones(len(truth)), np.zeros(len(truth), dtype=np.intp), getattr(self.mixture, "classes_", None),
+            truth, np.ones(len(truth)), np.zeros(len(truth), dtype=np.intp), self.classes,
             deviance=getattr(self.likelihood, "deviance", None),
         )  # fmt: skip
         return loss.units(predictions)
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether the targets are labels, whose predictions are probabilities of 1."""
+        return hasattr(self.mixture, "label_names_")
+
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        """The classes (C,) of the target, 0 and 1 of a label; None for numbers."""
+        if self.several_labels:
+            return np.arange(2)
+        return getattr(self.mixture, "classes_", None)
 
     @property
     def measure(self) -> str:

@@ -1,9 +1,12 @@
 """The numbers behind the pictures, against those counted by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import log_loss
 
-from metamix import MixtureRegressor, make_regimes
+from metamix import MixtureClassifier, MixtureRegressor, make_regimes
 from metamix.inspection import (
     CalibrationDisplay,
     CandidatesDisplay,
@@ -11,6 +14,7 @@ from metamix.inspection import (
     ErrorCorrelationDisplay,
     ExpertsDisplay,
     GateDisplay,
+    RegionDisplay,
 )
 
 
@@ -19,6 +23,33 @@ def test_candidates_are_those_of_the_mixture(default, targets):
     mixture = targets[0]
     own = mixture.candidates_[mixture.candidates_["target"] == 1].drop(columns="target").reset_index(drop=True)
     assert CandidatesDisplay.from_estimator(mixture, target=1).frame().equals(own)
+
+
+def test_labels_are_judged_as_two_classes(step):
+    X, y = step(200)
+    labels = pd.DataFrame({"high": y > 1, "wide": X[:, 2] > 0.5}).astype(int)
+    mixture = MixtureClassifier(["logistic", "naive_bayes"], specialize=False, gate="softmax", cv=3, random_state=0)
+    mixture.fit(X, labels)
+    own = mixture.candidates_[mixture.candidates_["target"] == "wide"].drop(columns="target").reset_index(drop=True)
+    assert CandidatesDisplay.from_estimator(mixture, target=1).frame().equals(own)
+
+    truth = labels["wide"].to_numpy()
+    regions = RegionDisplay.from_estimator(mixture, X, labels, target=1, n_permutations=0).frame().set_index("regime")
+    leading = mixture.gate_weights(X)[..., 1].argmax(axis=1)
+    k = int(np.bincount(leading).argmax())
+    inside = leading == k
+    loss = log_loss(truth[inside], mixture.oof_predictions_[inside, k, 1])
+    assert regions["loss_inside"].iloc[k] == pytest.approx(loss)
+
+    found = CalibrationDisplay.from_estimator(mixture, X, labels, target=1, n_bins=4).frame()
+    observed, predicted = calibration_curve(truth, mixture.predict_proba(X)[:, 1], n_bins=4, strategy="quantile")
+    assert found["class"].unique().tolist() == [1]
+    np.testing.assert_allclose(found[["observed", "predicted"]], np.column_stack([observed, predicted]))
+
+    laws = ExpertsDisplay.from_estimator(mixture, X, labels, target=1).frame()
+    coefficients = mixture.coefficients()
+    own = coefficients[(coefficients["expert"] == "logistic") & (coefficients["target"] == "wide")]
+    np.testing.assert_allclose(laws["value"][laws["regime"] == "logistic"], own["coefficient"])
 
 
 def test_error_correlations_are_those_of_numpy(default, targets, two_regimes):

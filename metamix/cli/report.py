@@ -1,0 +1,78 @@
+"""metamix report: one HTML file about a saved mixture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from metamix.cli.html import check_report, notes_of, write_report
+from metamix.cli.models import load_model, training_columns
+from metamix.cli.options import force_option
+from metamix.cli.reading import comma_separated, reading_options, take_reading_options
+from metamix.cli.tables import read, say_lines, table_columns, table_warnings
+
+__all__ = ["report"]
+
+
+@click.command()
+@click.argument("file")
+@click.argument("table")
+@click.option("--out", required=True, metavar="FILE.html", help="File for the report.")
+@click.option("--target", metavar="COLUMN", help="Column that is predicted; default: the only one that FILE lacks.")
+@force_option
+@click.option("--trust", multiple=True, metavar="TYPE", help="Trust this type in FILE, or all; may be repeated.")
+@reading_options
+@click.pass_context
+def report(
+    context: click.Context,
+    /,
+    file: str,
+    table: str,
+    out: str,
+    target: str | None,
+    force: bool,
+    trust: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Report on the mixture in FILE and the rows of TABLE: one HTML file.
+
+    With the table that the mixture was fitted to, losses are out of fold. The file holds the verdict, who is trusted
+    where, the candidates, what each regime says, calibration and how the table was read. It needs no network.
+    """
+    check_report(out, force, file, table, option="--out")
+    mixture = load_model(file, comma_separated(trust), "report", file, table, "--out", out)
+    reading = take_reading_options(given)
+    if target is None:
+        target = _target(table, table_columns(table, reading), mixture)
+    task = "classification" if hasattr(mixture, "classes_") else "regression"
+    data = read(table, reading, target, task)
+    X = training_columns(table, data.X, mixture)
+    lines: list[str] = []
+    with table_warnings(lines):
+        write_report(context, mixture, X, data.y, out, notes=[*notes_of(data), *lines])
+    say_lines(lines, err=True)
+
+
+def _target(table: str, names: list[str], mixture: Any) -> str:
+    """The only column that the mixture was not fitted on.
+
+    Raises
+    ------
+    click.UsageError
+        If there are none or several.
+    """
+    from metamix.data.frames import listed
+
+    known = getattr(mixture, "feature_names_in_", None)
+    others = [name for name in names if known is None or name not in set(known)]
+    if not others:
+        raise click.UsageError(
+            f"{table} has no column beside those that the mixture was fitted on: give a table with the target"
+        )
+    if len(others) > 1:
+        raise click.UsageError(
+            f"{table} has {len(others)} columns that the mixture was not fitted on, {listed(others)}, and one of them "
+            "is its target: give --target COLUMN"
+        )
+    return others[0]
