@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import TargetEncoder
 
+from metamix.data.columns import giving_arrays
+
 __all__ = ["CategoryMeans"]
 
 Array = NDArray[np.float64]
@@ -75,4 +77,4 @@ class CategoryMeans:
         return [np.where(y == value, 1.0, 0.0) for value in (values[1:] if len(values) == 2 else values)]
 
     def _fitted(self, codes: NDArray[np.intp], target: Array) -> TargetEncoder:
-        return TargetEncoder(target_type="continuous").fit(codes[:, None], target)
+        return giving_arrays(TargetEncoder(target_type="continuous")).fit(codes[:, None], target)

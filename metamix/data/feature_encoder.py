@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from metamix.data.category_means import CategoryMeans
 from metamix.data.cells import codes_of
-from metamix.data.columns import ColumnEncoder
+from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.data.text_vectors import TextVectors, holds_prose
 
 __all__ = ["FeatureEncoder"]
@@ -138,7 +138,7 @@ class FeatureEncoder(ColumnEncoder):
             return encoded
         added = np.column_stack(more)
         if fit:
-            self._scaler = StandardScaler().fit(added) if self.scale and added.shape[1] else None
+            self._scaler = giving_arrays(StandardScaler()).fit(added) if self.scale and added.shape[1] else None
         return np.hstack([encoded, added if self._scaler is None else self._scaler.transform(added)])
 
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from metamix.data.columns import giving_arrays
+
 __all__ = ["TextVectors", "holds_prose"]
 
 Array = NDArray[np.float64]
@@ -66,7 +68,7 @@ class TextVectors:
             return self
         self.n_columns = max(min(COMPONENTS, len(texts) - 1, frequencies.shape[1] - 1), 0)
         if self.n_columns:
-            self.directions_ = TruncatedSVD(self.n_columns, random_state=0).fit(frequencies)
+            self.directions_ = giving_arrays(TruncatedSVD(self.n_columns, random_state=0)).fit(frequencies)
         return self
 
     def transform(self, texts: Sequence[str]) -> Array:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.preprocessing import TargetEncoder
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -161,3 +162,16 @@ def test_coefficients_of_tables_with_missing_values_and_large_categories_add_up_
     raw = encoder.transform(X) / encoder.factor_ + encoder.centre_
     total = raw @ table[list(encoder.get_feature_names_out())].to_numpy() + table["intercept"]
     np.testing.assert_allclose(total, mixture.named_experts_["ridge"].predict(X), rtol=1e-8)
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+def test_arrays_whatever_scikit_learn_is_configured_to_return(output):
+    X, y = reviews(200)
+    X["city"] = cities(200, 60)[0]["city"]
+    plain = FeatureEncoder().fit_transform(X, y)
+    with sklearn.config_context(transform_output=output):
+        mixture = MixtureRegressor(["ridge"], specialize=False, cv=2, random_state=0).fit(X, y)
+        encoder = mixture.named_experts_["ridge"].named_steps["columns"]
+        assert isinstance(encoder.transform(X), np.ndarray)
+        assert np.isfinite(mixture.predict(X)).all()
+    assert encoder.transform(X).shape == plain.shape
