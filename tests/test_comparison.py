@@ -163,8 +163,8 @@ def test_the_sentence_says_what_the_table_says(numbers):
     result, table, *_ = numbers
     assert str(result) == result.verdict
     found = re.match(
-        r"The simplest candidate that does as well as the best is (.+?)(?: \(\w+\))?: squared error (\S+) \(root \S+\), "
-        r"(\S+) % \(± \S+ %\) (below|above) ", result.verdict,
+        r"The simplest candidate that does as well as the best is (.+?)(?: \(\w+\))?: squared error (\S+) "
+        r"\(root \S+\), (\S+) % \(± \S+ %\) (below|above) ", result.verdict,
     )  # fmt: skip
     names = {phrase: name for name, phrase in PHRASES.items()}
     winner = names[found[1]]
