@@ -55,6 +55,10 @@ def odd_cells(
     return [f"{name}: {count} of {total} values {are} ({_shown(odd)}), taken as missing."]
 
 
+#: A time and its distance to UTC.
+_ZONE = re.compile(r":\d\d(?:\.\d+)? ?(Z|[+-]\d\d:?\d\d)$")
+
+
 def unseen(name: str, texts: Sequence[str], counts: NDArray[np.intp], new: NDArray[np.bool_]) -> list[str]:
     """How many cells have values that training did not have; nothing where none has.
 
@@ -112,9 +116,15 @@ def dated(
     >>> taken = DateFormat("%d.%m.%Y")
     >>> dated("sold", ["31.01.2020"], taken.read(["31.01.2020"]), taken)
     ["sold: dates as %d.%m.%Y; '31.01.2020' is read as 2020-01-31."]
+    >>> dated("sold", ["2020-01-31T10:00:00+01:00"], np.array(["2020-01-31T09:00"], "M8[s]"), DateFormat(ISO))
+    ["sold: dates with a time zone are in UTC; '2020-01-31T10:00:00+01:00' is read as 2020-01-31T09:00:00."]
     """
     if other is not None:
         return [_ambiguous(name, texts, taken, other, f"columns=TableCleaner(date_format={other.pattern!r})")]
+    for text, value in zip(texts, dates, strict=True):
+        zone = _ZONE.search(text)
+        if not np.isnat(value) and zone is not None and zone[1] not in ("Z", "+00:00", "+0000"):
+            return [f"{name}: dates with a time zone are in UTC; {text!r} is read as {str(value)[:19]}."]
     for text, value in zip(texts, dates, strict=True):
         if not np.isnat(value) and (taken.pattern != ISO or len(text) < len("2000-01-01")):
             return [f"{name}: dates as {taken}; {text!r} is read as {_plain(value)}."]

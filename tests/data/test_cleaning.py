@@ -43,7 +43,7 @@ def cleaned(name):
         ("index_column", "area year beds price", ["without a name"]),
         ("utf16", "area year beds price", []),
         ("latin1", "area year price", []),
-        ("clock_change", "area price", []),
+        ("clock_change", "area price", ["sold: dates with a time zone are in UTC"]),
         ("dates_us", "area price", ["sold: dates as %m/%d/%Y"]),
         ("dates_dotted", "area price", ["sold: dates as %d.%m.%Y"]),
         ("na_is_a_country", "area price", []),
