@@ -85,6 +85,9 @@ def _read_by_name(
     if len(shapes) > 1:
         raise ValueError(f"the models' predictions have different shapes, {sorted(shapes)}; give one for all.")
     _check_names(wanted)
+    flat = [name for name, values in zip(wanted, read, strict=True) if values.ndim == 0]
+    if flat:
+        raise ValueError(f"the predictions of {flat[0]!r} are no column; give one for each row.")
     return wanted, np.stack(read, axis=1)
 
 

@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from metamix.data.scalars import is_whole
 from metamix.derivatives import softmax_gradient
 from metamix.gates.descent import Coefficients, Conditioning, cross_entropy, descend, objective_loss, softmax
 from metamix.gates.simplex import count_experts, simplex_weights
@@ -275,10 +276,10 @@ class SoftmaxGate(BaseEstimator):
         """Solve from the largest penalty to the smallest; gates[i] takes the solution of penalties[i]."""
         gates = [self] if gates is None else gates
         row_weights = check_row_weights(sample_weight, X.shape[0])
-        if self.degree == 2:
+        if self.degree != 1:
             for gate in gates:
                 gate._centre(X, row_weights, warm)
-            X = gates[0]._terms(X)
+        X = gates[0]._terms(X)
         q = X.shape[1]
         # Of a path that is continued the unit of the loss stays, and with it the meaning of a penalty.
         level = constant_weights(target, start, row_weights) if warm is None else warm.constant_weights_
@@ -325,6 +326,8 @@ class SoftmaxGate(BaseEstimator):
 
     def _terms(self, X: Any) -> Any:
         """Columns (n, q) as they are, or of degree 2 standardised, with squares and products."""
+        if not is_whole(self.degree) or self.degree > 2:
+            raise ValueError(f"degree={self.degree!r} is unknown; give 1, or 2 for squares and products.")
         if self.degree == 1:
             return X
         Z = (X - self.centre_) / self.spread_
