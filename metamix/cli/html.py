@@ -37,7 +37,7 @@ def check_report(path: str, force: bool, *inputs: str, option: str = "--report")
 
 def notes_of(data: TableData) -> list[str]:
     """What was noticed when a table was read; how each column is read has a table of its own in the report."""
-    return [in_options(line) for line in data.lines if not line.startswith("  ")]
+    return [in_options(line, of_table=True) for line in data.lines if not line.startswith("  ")]
 
 
 def write_report(context: click.Context, mixture: Any, X: Any, y: Any, path: str, **more: Any) -> None:

@@ -22,8 +22,8 @@ FOLDS = 5
 class CategoryMeans:
     """Means of y for each value of a column, shrunk towards the mean of all rows, by scikit-learn's TargetEncoder.
 
-    For classes, the shares of each class, or of the second where there are two. Rows count once whatever their weight,
-    since TargetEncoder takes no weights.
+    For classes, the shares of each class, or of the second where there are two; for several labels (n, L), which are
+    zeros and ones, the share of ones in each. Rows count once whatever their weight, since TargetEncoder takes none.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class CategoryMeans:
         self.classes = classes
 
     def fit_transform(self, codes: NDArray[np.intp], y: Any) -> Array:
-        """Learn from codes (n,) and y (n,) or (n, T); return the means (n, M) learned without the fold of each row."""
+        """Learn from codes (n,) and y (n,), (n, T) or (n, L); return means (n, M), each row without its fold."""
         targets = self._targets(np.asarray(y))
         self.encoders_ = [self._fitted(codes, target) for target in targets]
         found = np.empty((len(codes), len(targets)))
@@ -71,7 +71,7 @@ class CategoryMeans:
         return len(self.encoders_)
 
     def _targets(self, y: NDArray[Any]) -> list[Array]:
-        if not self.classes:
+        if not self.classes or y.ndim > 1:
             return [np.asarray(target, dtype=np.float64) for target in y.reshape(len(y), -1).T]
         values = np.unique(y)
         return [np.where(y == value, 1.0, 0.0) for value in (values[1:] if len(values) == 2 else values)]

@@ -239,12 +239,11 @@ class ColumnReader:
     def _decide_words(self, name: str, text: ColumnText, notes: Sequence[str]) -> ColumnReading:
         """A column of words: an identifier, prose or a category."""
         counts = text.counts
-        words = float(np.array([one.count(" ") + 1 for one in text.texts]) @ counts) / counts.sum()
         distinct = len(text.texts) == len(text.codes) >= FEWEST_IDENTIFIERS
         amounts = sum(bool(_AMOUNT.match(text)) for text in text.texts) >= SHARE * len(text.texts)
         if distinct and amounts:
             notes = [*notes, unknown_form(name, text.texts)]
-        elif distinct and words == 1:
+        elif distinct and not any(" " in one for one in text.texts):
             return ColumnReading(name, "identifier", notes=(left_out(name, "identifier", is_number=False),))
         kind = "text" if holds_prose(text.texts, counts) else "category"
         return ColumnReading(name, kind, levels=text.levels, notes=tuple(notes))

@@ -9,7 +9,7 @@ from typing import Any
 
 from metamix.registry import PartError
 
-__all__ = ["BOOSTED", "POOLS", "expert_pool", "loadable", "missing_libraries"]
+__all__ = ["BOOSTED", "POOLS", "expert_pool", "loadable"]
 
 #: Boosted trees that come with libraries of their own; scikit-learn's take their place where neither is installed.
 BOOSTED = ("lightgbm", "xgboost")
@@ -73,8 +73,3 @@ def loadable(names: Sequence[str], registry: Mapping[str, Any]) -> list[str]:
             found.append(name)
     lost = len(found) < len(names) and not set(found) & {*BOOSTED, "boosting"}
     return [*found, "boosting"] if lost else found
-
-
-def missing_libraries() -> list[str]:
-    """Libraries of boosted trees that the pools would take if they were installed."""
-    return [library for library in BOOSTED if find_spec(library) is None]

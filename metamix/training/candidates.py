@@ -23,7 +23,7 @@ from metamix.training.gate_fitting import FittedGate, GateFitting, select_gate
 from metamix.training.losses import Deviance, LogScore, SquaredError
 from metamix.training.prediction import admissible
 from metamix.training.recalibration import Calibration, fit_calibration
-from metamix.training.selection import SMALLEST_PROBABILITY, STANDARD_ERRORS, HeldOutLoss
+from metamix.training.selection import SMALLEST_PROBABILITY, HeldOutLoss
 from metamix.training.stacking import EstimatorStack
 from metamix.training.variance import ColumnVariance, fit_column_variance
 from metamix.training.verdict import CLEAR, NOTHING_LEARNED, ONLY_THE_MIXTURE, UNWEIGHTED, Verdict
@@ -200,8 +200,7 @@ class _CandidateFit:
         rivals, clear = self._rivals(distinct, units, winner, loss)
         not_nested = clear if self.first_level.inside is None else ""
         units["blend"] = loss.units(blended)
-        excess = loss.difference(units["blend"], units[winner])
-        if self.settings.final == "blend" and excess.mean > STANDARD_ERRORS * excess.standard_error:
+        if self.settings.final == "blend" and loss.simplest([units["blend"], units[winner]]) == 1:
             # What to blend was chosen from too little: the candidate named is clearly better.
             weights, units["blend"] = {winner: 1.0}, units[winner]
         rows, verdict = self._verdict(candidates, distinct, units, winner, weights, loss)

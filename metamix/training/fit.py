@@ -64,7 +64,7 @@ def fit_blend(
     with FitSession(experts, problem, folds, engine, on_error, NEGLIGIBLE) as session:
         cross_fitted = cross_fit_experts(session, refit=refit)
         fitted = blend_predictions(session, cross_fitted, candidates, mixture, refit=refit)
-    targets = [problem.target(t) for t in range(fitted.n_outputs)]
+    targets = [problem.target(t) for t in range(len(fitted.targets))]
     return fitted.with_leaks([suspicious_columns(one.X, one.y, classes=one.n_classes is not None) for one in targets])
 
 

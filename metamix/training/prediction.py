@@ -161,7 +161,7 @@ class Combination(ABC):
     @property
     def calibrations(self) -> list[Calibration | None]:
         """Recalibration of the distribution of each target; none by default."""
-        return [None] * self.n_outputs
+        return [None] * len(self.likelihoods)
 
     @abstractmethod
     def _gate_part(self, n: int) -> tuple[Any, NDArray[np.intp], float, Array]:
@@ -188,11 +188,6 @@ class Combination(ABC):
         return slopes
 
     @property
-    def n_outputs(self) -> int:
-        """Number of targets or labels, 1 where y has no such axis."""
-        return self.n_targets or 1
-
-    @property
     def several_labels(self) -> bool:
         """Whether there are labels of which tables hold the probabilities, (n, K, L); each is predicted as classes."""
         return self.n_targets is not None and self.n_classes is not None
@@ -202,7 +197,7 @@ class Combination(ABC):
         if self.features.asks_experts:
             return [one.weights for one in self.predictions(X)]
         base = self.features.base(X)
-        return [self._weights(base, t, None) for t in range(self.n_outputs)]
+        return [self._weights(base, t, None) for t in range(len(self.likelihoods))]
 
     def predictions(self, X: Any, *, scaled: bool = False, everywhere: bool = False) -> list[TargetPrediction]:
         """Weights and predictions for each target.

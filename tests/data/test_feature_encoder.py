@@ -175,3 +175,14 @@ def test_arrays_whatever_scikit_learn_is_configured_to_return(output):
         assert isinstance(encoder.transform(X), np.ndarray)
         assert np.isfinite(mixture.predict(X)).all()
     assert encoder.transform(X).shape == plain.shape
+
+
+def test_shares_of_each_label_where_there_are_several():
+    X, y = cities(400, 60)
+    labels = np.column_stack([y > 0, X["size"] > 0]).astype(int)
+    encoder = FeatureEncoder(classes=True, scale=False)
+    encoded = encoder.fit_transform(X, labels)
+    assert list(encoder.get_feature_names_out())[-2:] == ["city (mean of y 0)", "city (mean of y 1)"]
+    assert np.corrcoef(encoded[:, -2], labels[:, 0])[0, 1] > 0.5
+    both = MixtureClassifier(["logistic", "extra_trees"], specialize=False, cv=2, random_state=0).fit(X, labels)
+    assert not len(both.failures_)

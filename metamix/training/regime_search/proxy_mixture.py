@@ -45,7 +45,7 @@ START_ROUNDS, SHARP_ROUNDS = 4, 3
 SHARP_PENALTY, CLASS_SHARP_PENALTY = 1e-5, 1e-4
 #: Share of the uniform distribution in responsibilities, so that no regime is lost in a round.
 FLOOR = 1e-5
-#: With so few rows every quarter is held out in turn, and every number of regimes is tried.
+#: With so few rows every quarter is held out in turn.
 FEW_ROWS = 300
 #: Leaves of a model tree at most.
 MOST_LEAVES = 50
