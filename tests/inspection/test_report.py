@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 
 import metamix
 from metamix import MixtureClassifier, MixtureRegressor, make_regimes
-from metamix.inspection.report.sections import MOST_POINTS
+from metamix.inspection.report.subject import MOST_POINTS
 from metamix.persistence import ModelFileError
 
 pytest.importorskip("jinja2")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-__all__ = ["Bullets", "Code", "Item", "Part", "Picture", "Section", "Table", "Text", "clipped"]
+__all__ = ["Bullets", "Code", "Item", "Part", "Picture", "Section", "Table", "Text", "clipped", "try_display"]
 
+Found = TypeVar("Found")
 #: Names and messages longer than this are cut.
 LONGEST = 400
 #: Joins characters to one emoji.
@@ -133,3 +134,12 @@ class Section:
     title: str
     parts: Sequence[Part] = field(default_factory=list)
     intro: str = ""
+
+
+def try_display(display: Callable[[], Found], items: list[Item]) -> Found | None:
+    """A display, or its reason why there is nothing to show."""
+    try:
+        return display()
+    except ValueError as error:  # displays say what is absent
+        items.append(Text(f"Nothing to show: {clipped(error, 1000)}"))
+        return None

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from metamix.inspection.inputs import check_mixture
+from metamix.inspection.report.fitting import how_read
 from metamix.inspection.report.items import Code, Item, Part, Picture, Section, Table, Text, clipped
-from metamix.inspection.report.sections import Content
+from metamix.inspection.report.sections import sections
+from metamix.inspection.report.subject import Subject
 from metamix.persistence.output import OutputFile
 
 __all__ = ["report"]
@@ -100,10 +102,10 @@ def report(
     template = load_template()
     check_mixture(mixture, "metamix.report")
     output = OutputFile(path)
-    content = Content(mixture, X, y, comparison)
+    subject = Subject(mixture, X, y, comparison)
     title = clipped(f"Report on a {type(mixture).__name__}" if title is None else title)
-    sections = [*content.sections(), content.how_read(notes), _origin(content, call)]
-    page = _rendered(template, title, sections, content)
+    shown = [*sections(subject), how_read(subject, notes), _origin(subject, call)]
+    page = _rendered(template, title, shown, subject)
     with output.open() as file:
         file.write(page.encode("utf-8", "replace"))
     return Path(output.name)
@@ -127,7 +129,7 @@ def load_template() -> Any:
     return environment.get_template("page.html.jinja")
 
 
-def _rendered(template: Any, title: str, sections: list[Section], content: Content) -> str:
+def _rendered(template: Any, title: str, sections: list[Section], subject: Subject) -> str:
     """The page as text."""
     pictures = [item for one in sections for part in one.parts for item in part.items if isinstance(item, Picture)]
     keys = {id(picture): f"chart-{i}" for i, picture in enumerate(pictures)}
@@ -138,9 +140,9 @@ def _rendered(template: Any, title: str, sections: list[Section], content: Conte
             made=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
             sections=sections,
             key_of=lambda picture: keys[id(picture)],
-            has_candidates=content.mixture.candidates_ is not None,
-            measure=content.measure,
-            has_regimes=content.has_regimes,
+            has_candidates=subject.mixture.candidates_ is not None,
+            measure=subject.measure,
+            has_regimes=subject.has_regimes,
             charts=in_script(json.dumps({keys[id(one)]: one.spec for one in pictures}, allow_nan=False)),
             scripts=scripts,
             licences="\n\n".join(
@@ -179,15 +181,15 @@ def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
-def _origin(content: Content, call: str | None) -> Section:
+def _origin(subject: Subject, call: str | None) -> Section:
     """Versions, seed and call."""
-    mixture: Any = content.mixture
+    mixture: Any = subject.mixture
     with np.printoptions(threshold=20):  # of parameters that are arrays, the ends
         text = mixture.__repr__(N_CHAR_MAX=LONGEST_CALL) if call is None else call
     text = "".join(one if one.isprintable() or one == "\n" else "□" for one in text)
     seed = mixture.random_state
     said = "No seed was given: another fit may give other results." if seed is None else f"Seed: {clipped(seed, 200)}."
-    shape = f"{content.n} rows, {len(content.names)} columns"
+    shape = f"{subject.n} rows, {len(subject.names)} columns"
     said += f" This page is about {shape}."
     rows = [("Python", platform.python_version()), ("metamix", _version("metamix"))]
     rows += [(known, _version(known)) for module, known in LIBRARIES.items() if module in sys.modules]
