@@ -162,19 +162,18 @@ def find_rules(
     errors = np.column_stack([found != lead for found, _ in held_out]).astype(np.float64)
     best = simplest(errors, np.ones(len(lead)))
     tree = _tree(best + 1).fit(Z, lead)
-    at = tree.apply(Z)
-    every = tree.apply(encoder.transform(X))
-    found = []
-    for leaf, path in _paths(tree, Z).items():
-        rule = Rule(
-            str(names[int(tree.classes_[tree.tree_.value[leaf, 0].argmax()])]),
-            in_words(path, encoder, features),
-            float(np.mean(every == leaf)),
+    at, every = tree.apply(Z), tree.apply(encoder.transform(X))
+    leader = {leaf: int(tree.classes_[tree.tree_.value[leaf, 0].argmax()]) for leaf in np.unique(at).tolist()}
+    paths = _paths(tree, Z)
+    # In the order of the regimes, for each the most frequent first.
+    leaves = sorted(leader, key=lambda leaf: (leader[leaf], -np.mean(every == leaf)))
+    rules = [
+        Rule(
+            str(names[leader[leaf]]), in_words(paths[leaf], encoder, features), float(np.mean(every == leaf)),
             float(1 - errors[at == leaf, best].mean()),
         )
-        found.append((leaf, rule))
-    order = {str(name): k for k, name in enumerate(names)}
-    found.sort(key=lambda pair: (order[pair[1].leader], -pair[1].share))
+        for leaf in leaves
+    ]  # fmt: skip
     p_value = np.nan
     if n_permutations:
         _, _, p_value = permutation_test_score(
@@ -187,8 +186,8 @@ def find_rules(
             for name, mine in zip(features, columns, strict=True)
         ]
     return RegionRules(
-        [rule for _, rule in found], float(1 - errors[:, best].mean()), chance, float(p_value), importances, encoder,
-        tree, {leaf: position for position, (leaf, _) in enumerate(found)},
+        rules, float(1 - errors[:, best].mean()), chance, float(p_value), importances, encoder, tree,
+        {leaf: position for position, leaf in enumerate(leaves)},
     )  # fmt: skip
 
 
