@@ -173,7 +173,12 @@ class FittedMixture(Combination):
         return keep_top(self.targets[t].gate.predict_proba(self.features.join(base, values)), self.top_k)
 
 
-def fit_mixture(session: FitSession, settings: MixtureSettings, initial: Array | None = None) -> FittedMixture:
+def fit_mixture(
+    session: FitSession,
+    settings: MixtureSettings,
+    initial: Array | None = None,
+    components: Sequence[int] | None = None,
+) -> FittedMixture:
     """Find regimes, alternate between experts and gate, keep the best round, fit on all rows.
 
     Parameters
@@ -183,6 +188,8 @@ def fit_mixture(session: FitSession, settings: MixtureSettings, initial: Array |
     settings : MixtureSettings
     initial : ndarray of shape (n, K), optional
         Initial responsibilities, where they are known.
+    components : sequence of int, length K, optional
+        The expert behind each of them, where it is known.
 
     Returns
     -------
@@ -196,7 +203,10 @@ def fit_mixture(session: FitSession, settings: MixtureSettings, initial: Array |
     starts: list[dict[str, Any]] = []
     if initial is None:
         initial, starts = em.start()
-    components, initial, failures = em.assign(initial)
+    if components is None:
+        components, initial, failures = em.assign(initial)
+    else:
+        initial, failures = _floored(initial), []
     best = em.run(components, initial)
     if settings.search.n_experts == "auto" and settings.search.searches and len(best.alive) > 1:
         best = em.single_expert_instead(best)

@@ -14,6 +14,7 @@ from metamix.data.tables import take_rows
 from metamix.engines import current_engine
 from metamix.fitting import (
     ALL_ROWS,
+    AllExpertsFailedError,
     FitSession,
     FittedExpert,
     FoldAverage,
@@ -27,6 +28,7 @@ from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.training.candidates import MIXTURE
 from metamix.training.expert_columns import CrossFittedExperts
+from metamix.training.expert_types import choose_types
 from metamix.training.losses import row_losses, target_units
 from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture, single_regime
 from metamix.training.regime_search import capacity_of, initial_responsibilities, prune
@@ -39,6 +41,19 @@ Array = NDArray[np.float64]
 #: where fits cost little and half of the rows would not show where regimes meet, on more.
 INNER_FOLDS = 2
 FEW_ROWS, MORE_FOLDS = 300, 4
+
+
+@dataclass(frozen=True)
+class Regimes:
+    """Regimes of all rows: initial responsibilities (n, K), and the expert that serves each."""
+
+    initial: Array
+    components: list[int]
+
+    def components_of(self, initial: Array, rows: NDArray[np.intp]) -> list[int]:
+        """The expert of each regime (m, J) found in some rows: of the regime with which it shares most of them."""
+        shared = initial.T @ self.initial[rows]
+        return [self.components[k] for k in shared.argmax(axis=1)]
 
 
 @dataclass
@@ -55,6 +70,8 @@ class MixtureColumn:
     failures : list of Failure
     settings : MixtureSettings
         With which it was fitted in every fold.
+    regimes : Regimes
+        Of all rows.
     """
 
     predictions: OutOfFold = field(default_factory=OutOfFold.empty)
@@ -65,6 +82,7 @@ class MixtureColumn:
     history: list[dict[str, Any]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     settings: MixtureSettings | None = None
+    regimes: Regimes | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ class _MixtureJob:
 
     fold: int
     settings: MixtureSettings
-    initial: Array | None
+    regimes: Regimes
     keep: bool
     on_error: str
     nested: NestedFit | None = None
@@ -116,14 +134,21 @@ def cross_fit_mixture(
         found = _best_single_column(session, experts, settings)
         found.starts = starts
         return found
+    try:
+        components, failures = choose_types(session, initial)
+    except AllExpertsFailedError as error:
+        if session.on_error == "raise":
+            raise
+        return MixtureColumn(failures=[Failure(MIXTURE, ALL_ROWS, str(error))], starts=starts)
     # Each fold looks for as many regimes in its own rows; of the user's own start it takes what is left after pruning.
-    own_start = not isinstance(search.start, str)
-    search = replace(search, n_experts=K, start=initial if own_start else search.start)
-    inside = replace(settings, search=search, refit=True)
-    work = [_MixtureJob(f, inside, None, not refit, session.on_error) for f in range(len(folds))]
+    start = search.start if isinstance(search.start, str) else initial
+    inside = replace(settings, search=replace(search, n_experts=K, start=start), refit=True)
+    regimes = Regimes(initial, components)
+    work = [_MixtureJob(f, inside, regimes, not refit, session.on_error) for f in range(len(folds))]
     if refit:
-        work.append(_MixtureJob(ALL_ROWS, inside, None if own_start else initial, True, session.on_error))
-    done, failures = _run_mixture_jobs(session, work, settings)
+        work.append(_MixtureJob(ALL_ROWS, inside, regimes, True, session.on_error))
+    done, failed = _run_mixture_jobs(session, work, settings)
+    failures += failed
     if len(done) < len(work):
         return MixtureColumn(failures=failures, starts=starts)
     predictions = _gathered(problem, folds, done[: len(folds)])
@@ -136,7 +161,7 @@ def cross_fit_mixture(
         column = FoldAverage(MIXTURE, members)
         mixture = [member.model for member in members if isinstance(member.model, FittedMixture)]
         history = [{"fold": f, **row} for f, one in enumerate(mixture) for row in one.history]
-    return MixtureColumn(predictions, column, mixture, K, starts, history, failures, inside)
+    return MixtureColumn(predictions, column, mixture, K, starts, history, failures, inside, regimes)
 
 
 def nest_mixture(
@@ -150,9 +175,11 @@ def nest_mixture(
         If a fit fails.
     """
     assert found.settings is not None
+    assert found.regimes is not None
     fits, inside = nested_fits(nested), InsideFolds(found.predictions, nested)
     work = [
-        _MixtureJob(fit.position[0], found.settings, None, False, "drop", fit, nested[fit.position[0]]) for fit in fits
+        _MixtureJob(fit.position[0], found.settings, found.regimes, False, "drop", fit, nested[fit.position[0]])
+        for fit in fits
     ]
     results = session.map(_fit_mixture_in_fold, work, [job.name for job in work], in_process=settings.on_gpu)
     for fit, result in zip(fits, results, strict=True):
@@ -219,9 +246,11 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
         fitted = fit_expert(inputs.experts[0], whole, None, None)
     else:
         with FitSession(inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible) as session:
-            # The capacity of the proxies is known from all rows.
-            initial = initial_responsibilities(part, search)[0] if job.initial is None else job.initial
-            mixture = replace(fit_mixture(session, settings, initial), present=present)
+            # The capacity of the proxies, the number of regimes and their experts are known from all rows.
+            initial = job.regimes.initial if fold == ALL_ROWS else initial_responsibilities(part, search)[0]
+            initial = prune(initial, part.counts)
+            components = job.regimes.components_of(initial, rows)
+            mixture = replace(fit_mixture(session, settings, initial, components), present=present)
         failures = mixture.failures
         device = join_devices(column.device for column in mixture.columns)
         fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)

@@ -171,8 +171,8 @@ def proxy_responsibilities(
     units = None if groups is None else groups[positions]
     found: list[tuple[int, _Proxies]] = []
     # A curve is one regime of proxies that bend, and several of straight ones; straight laws that change from place to
-    # place are found with few rows by straight ones only.
-    for bend in dict.fromkeys([capacity, LINEAR]):
+    # place are found with few rows by straight ones only. Logits of several regimes are straight at any capacity.
+    for bend in [capacity] if n_classes else dict.fromkeys([capacity, LINEAR]):
         columns = ProxyColumns(take_rows(X, positions), rng, n_classes, bend)
         searches = _searches(columns(take_rows(X, positions), Y[positions], merged), gate, rng, units)
         proxies = _Proxies(columns, searches, by_error and n_classes is None, units)
