@@ -198,6 +198,17 @@ def posterior(weights: ArrayLike, log_prob: ArrayLike, floor: float = 0.0) -> tu
     return responsibilities, log_density
 
 
+def floored(responsibilities: FloatArray, floor: float) -> FloatArray:
+    """Responsibilities (n, K) mixed with a share of the uniform distribution, so that none is zero.
+
+    Examples
+    --------
+    >>> floored(np.array([[1.0, 0.0]]), 0.1)
+    array([[0.95, 0.05]])
+    """
+    return (1 - floor) * responsibilities + floor / responsibilities.shape[1]
+
+
 def _explained(weights: FloatArray, log_prob: FloatArray) -> tuple[FloatArray, FloatArray]:
     """`posterior` of some rows, without a floor."""
     unanswered = np.isnan(log_prob)

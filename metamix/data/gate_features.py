@@ -50,6 +50,16 @@ class GateFeatures(BaseEstimator):
         """Whether the gate needs the predictions of all experts."""
         return isinstance(self.kind, str) and self.kind in ("predictions", "both")
 
+    @property
+    def are_chosen(self) -> bool:
+        """Whether the user chose columns, or a transformer of them, for the gate."""
+        return not isinstance(self.kind, str)
+
+    def all_columns(self, X: Any) -> Any:
+        """All columns of X: as the gate sees them where it sees all, else as they are."""
+        base = None if self.are_chosen else self.base(X)
+        return X if base is None else base
+
     def fit(self, X: Any, y: Any = None) -> GateFeatures:
         """Fit the encoder; ValueError for an unknown kind."""
         if isinstance(self.kind, str) and self.kind not in ("x", "predictions", "both"):

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
 from metamix.protocols import ContinuedPathGate, PathGate
-from metamix.recombination import keep_top, posterior
+from metamix.recombination import floored, keep_top, posterior
 from metamix.training.losses import Deviance, LogScore, SquaredError
 from metamix.training.selection import simplest
 
@@ -304,7 +304,7 @@ class GateFitting:
                 labels = responsibilities if fitted.labels is None else fitted.labels
                 one = fit_responsibilities(gate, fitted.Z, labels, self.weight, rows)
                 given = one.predict_proba(take_rows(self.Z, test))
-                weights[test], judged[test] = (1 - FLOOR) * given + FLOOR / self.n_experts, True
+                weights[test], judged[test] = floored(given, FLOOR), True
         final = fit_responsibilities(gate, self.Z, responsibilities, self.weight, self._held_out)
         return FittedGate(final, weights, judged)
 

@@ -20,7 +20,7 @@ from metamix.data.tables import take_rows
 from metamix.fitting import FitSession, FoldAverage, Problem
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.progress import Event, emit
-from metamix.recombination import combine, keep_top, posterior
+from metamix.recombination import combine, floored, keep_top, posterior
 from metamix.training.expert_types import best_single, choose_types
 from metamix.training.gate_fitting import FittedGate, GateFitting, fit_responsibilities, select_gate
 from metamix.training.losses import LogScore, SquaredError, target_units
@@ -206,7 +206,7 @@ def fit_mixture(
     if components is None:
         components, initial, failures = em.assign(initial)
     else:
-        initial, failures = _floored(initial), []
+        initial, failures = floored(initial, FLOOR), []
     best = em.run(components, initial)
     if settings.search.n_experts == "auto" and settings.search.searches and len(best.alive) > 1:
         best = em.single_expert_instead(best)
@@ -373,7 +373,7 @@ class _Alternation:
             return self._best_start_in_sample()
         if search.uses_proxies and not self.in_sample:
             _, losses, rows = best_single(self.session, self.keep)
-            columns = problem.X if self.base is None else self.base
+            columns = self.settings.features.all_columns(problem.X)
             capacity = capacity_of(columns, problem, self.session.folds, rows, losses, search.seed)
             search = replace(search, capacity=capacity)
         return initial_responsibilities(problem, search)
@@ -387,7 +387,7 @@ class _Alternation:
             initial = prune(initial, self.problem.counts)
         if not pool and (own or np.ptp(initial) == 0):
             return list(range(len(self.session.experts))), initial, []
-        initial = _floored(initial)
+        initial = floored(initial, FLOOR)
         components, failures = choose_types(self.session, initial, each_once=not pool, keep=self.keep)
         if not pool:  # columns keep the order of the experts
             order = np.argsort(components, kind="stable")
@@ -435,7 +435,7 @@ class _Alternation:
             moved = np.average(np.abs(next_weights - this.fit_weights).sum(axis=1), weights=sample_weight)
             if moved < SMALLEST_MOVE or (_flat(this.fit_weights) and _flat(next_weights)):
                 break
-            weights = _floored(weights)
+            weights = floored(weights, FLOOR)
         assert best is not None
         return best
 
@@ -645,11 +645,6 @@ def fold_averages(session: FitSession, predictions: OutOfFold) -> list[Any]:
     """The fold models of each expert, whose mean is predicted."""
     folds = range(len(session.folds))
     return [FoldAverage(name, [predictions.models[name, f] for f in folds]) for name in predictions.names]
-
-
-def _floored(responsibilities: Array) -> Array:
-    """Responsibilities of which none is zero."""
-    return (1 - FLOOR) * responsibilities + FLOOR / responsibilities.shape[1]
 
 
 def _mean(tables: list[Array]) -> Array:

@@ -26,11 +26,12 @@ from metamix.fitting import (
 )
 from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
 from metamix.fitting.out_of_fold import Failure, OutOfFold
+from metamix.recombination import floored
 from metamix.training.candidates import MIXTURE
 from metamix.training.expert_columns import CrossFittedExperts
 from metamix.training.expert_types import choose_types
 from metamix.training.losses import row_losses, target_units
-from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture, single_regime
+from metamix.training.mixture import FLOOR, FittedMixture, MixtureSettings, fit_mixture, single_regime
 from metamix.training.regime_search import capacity_of, initial_responsibilities, prune
 
 __all__ = ["MixtureColumn", "cross_fit_mixture", "nest_mixture"]
@@ -135,7 +136,7 @@ def cross_fit_mixture(
         found.starts = starts
         return found
     try:
-        components, failures = choose_types(session, initial)
+        components, failures = choose_types(session, floored(initial, FLOOR))
     except AllExpertsFailedError as error:
         if session.on_error == "raise":
             raise
@@ -215,8 +216,7 @@ def _capacity(session: FitSession, experts: CrossFittedExperts, settings: Mixtur
     losses = row_losses(problem.take(rows), experts.predictions.values[rows, best : best + 1], target_units(problem))[
         :, 0
     ]
-    base = settings.features.base(problem.X)
-    columns = problem.X if base is None else base
+    columns = settings.features.all_columns(problem.X)
     return capacity_of(columns, problem, session.folds, rows, losses, settings.search.seed)
 
 

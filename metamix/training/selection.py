@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 #: difference. The same number serves penalties, gates, rounds, regimes, types and candidates. With one standard error
 #: (Breiman et al. 1984) the verdict named something that is no better in 8 to 10 % of simulated tables, with one and a
 #: half in 3 to 5 % (`python benchmarks/honesty.py --law noise,linear`).
-STANDARD_ERRORS = 1.5
+STANDARD_ERRORS = 1.75
 #: Probabilities are clipped to this before the logarithm of the log-loss.
 SMALLEST_PROBABILITY = 1e-15
 #: Differences below this share of the loss are rounding.

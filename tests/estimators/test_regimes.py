@@ -1,9 +1,13 @@
 """Regimes that mixtures of estimators find: planted ones, starts given by the user, types of experts."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeRegressor
 
 from metamix import MixtureRegressor, make_regimes
@@ -42,6 +46,23 @@ def test_a_single_plane_is_one_regime():
     assert mixture.n_experts_ == 1
     assert mixture.verdict_.n_regimes == 1
     assert "No regimes were found." in str(mixture.verdict_)
+
+
+@pytest.mark.parametrize("columns", [["age"], FunctionTransformer(lambda X: X[["age"]])], ids=["names", "transformer"])
+def test_the_gate_divides_by_its_columns_and_laws_are_looked_for_in_all(columns):
+    """The slope of one column changes with another, as in model-based recursive partitioning (Zeileis et al. 2008)."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"price": rng.normal(size=180), "age": rng.integers(1, 80, 180)})
+    y = np.where(X["age"] < 20, -0.2, -1.0) * X["price"] + 4 + 0.4 * rng.standard_normal(180)
+    law = make_pipeline(make_column_transformer(("passthrough", ["price"])), LinearRegression())
+    mixture = MixtureRegressor([law], n_experts="auto", specialize=True, gate_features=columns, random_state=0).fit(
+        X, y
+    )
+    assert mixture.n_experts_ == 2
+    ages = pd.DataFrame({"price": 0.0, "age": np.arange(1, 81)})
+    leader = mixture.assign(ages)
+    (border,) = np.flatnonzero(np.diff(leader))
+    assert abs(ages["age"][border] - 20) <= 5
 
 
 def test_a_start_with_a_tiny_regime_is_pruned():

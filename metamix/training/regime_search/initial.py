@@ -151,7 +151,7 @@ class SearchSettings:
         Whether some experts are equal, so that a uniform start could not separate them.
     seed : int
     features : GateFeatures
-        Columns that regimes are looked for in.
+        Columns that divide the regimes; their laws are looked for in all columns.
     gate : gate
         Unfitted; the gate of proxy mixtures.
     likelihood : likelihood, optional
@@ -249,9 +249,10 @@ def _search(
         return {name: make_start(name, part, target[rows], regimes, settings.seed, weight) for name in CLUSTERS}
 
     return proxy_responsibilities(
-        columns, target, problem.weight, settings.gate, K, settings.seed,
+        settings.features.all_columns(problem.X), target, problem.weight, settings.gate, K, settings.seed,
         starts=clusters if settings.start == "auto" else None, n_classes=problem.n_classes,
         by_error=settings.by_error, capacity=settings.capacity, max_regimes=settings.max_regimes, groups=problem.groups,
+        gate_X=columns if settings.features.are_chosen else None,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ RIDGE = 1e-6
 ROUNDING = 1e-8
 
 
-def leaves(columns: Array, terms: Array, Y: Array, weight: Array, most: int, fewest: int = 5) -> Iterator[Labels]:
+def leaves(columns: Array, terms: Array, Y: Array, weight: Array, most: int, fewest: int) -> Iterator[Labels]:
     """Ever finer partitions of the rows: a model tree, grown best cut first.
 
     Every leaf holds a linear model on the terms; the leaf and the cut that lower the squared error most come
@@ -39,7 +39,7 @@ def leaves(columns: Array, terms: Array, Y: Array, weight: Array, most: int, few
     most : int
         Leaves at most.
     fewest : int
-        Rows of a leaf at least; never fewer than 2 more than the terms of a line.
+        Rows of a leaf at least.
 
     Yields
     ------
@@ -55,12 +55,11 @@ def leaves(columns: Array, terms: Array, Y: Array, weight: Array, most: int, few
     --------
     >>> x = np.linspace(-1, 1, 40)[:, None]
     >>> lines = np.hstack([np.ones((40, 1)), x])
-    >>> (two,) = leaves(x, lines, np.abs(x), np.ones(40), most=2)
+    >>> (two,) = leaves(x, lines, np.abs(x), np.ones(40), most=2, fewest=5)
     >>> np.bincount(two)
     array([20, 20])
     """
     labels = np.zeros(len(Y), dtype=np.intp)
-    fewest = max(fewest, min(terms.shape[1], columns.shape[1] + 1) + 2)
     open_cuts = [_best_cut(columns, terms, Y, weight, np.arange(len(Y)), fewest)]
     while len(open_cuts) < most:
         best = int(np.argmax([cut.gain for cut in open_cuts]))

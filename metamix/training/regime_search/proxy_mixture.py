@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from metamix.data.row_keys import distinct_rows
 from metamix.data.tables import take_rows
-from metamix.recombination import posterior
+from metamix.recombination import floored, posterior
 from metamix.training.regime_search.model_tree import leaves
 from metamix.training.regime_search.proxy_models import (
     FREE,
@@ -47,8 +47,8 @@ SHARP_PENALTY, CLASS_SHARP_PENALTY = 1e-5, 1e-4
 FLOOR = 1e-5
 #: With so few rows every quarter is held out in turn.
 FEW_ROWS = 300
-#: Leaves of a model tree at most.
-MOST_LEAVES = 50
+#: Leaves of a model tree at most, and rows of a leaf at least; two more than the terms of a line, where it has more.
+MOST_LEAVES, FEWEST_IN_LEAF = 50, 5
 #: Counting ends with so many numbers of regimes in a row that do not lower the held-out loss.
 PATIENCE = 3
 
@@ -107,6 +107,7 @@ def proxy_responsibilities(
     capacity: int = FREE,
     max_regimes: int = 8,
     groups: NDArray[Any] | None = None,
+    gate_X: Any = None,
 ) -> tuple[Array, list[dict[str, Any]]]:
     """Responsibilities found by mixtures of proxy models, ranked on held-out rows.
 
@@ -140,6 +141,8 @@ def proxy_responsibilities(
     max_regimes : int
     groups : ndarray of shape (n,), optional
         Rows of one group are not independent.
+    gate_X : array, sparse matrix or frame, n rows, optional
+        Columns that divide the rows, where they are others than those of X.
 
     Returns
     -------
@@ -173,8 +176,9 @@ def proxy_responsibilities(
     # A curve is one regime of proxies that bend, and several of straight ones; straight laws that change from place to
     # place are found with few rows by straight ones only. Logits of several regimes are straight at any capacity.
     for bend in [capacity] if n_classes else dict.fromkeys([capacity, LINEAR]):
-        columns = ProxyColumns(take_rows(X, positions), rng, n_classes, bend)
-        searches = _searches(columns(take_rows(X, positions), Y[positions], merged), gate, rng, units)
+        columns = ProxyColumns(take_rows(X, positions), rng, n_classes, bend, _taken(gate_X, positions))
+        known = columns(take_rows(X, positions), Y[positions], merged, _taken(gate_X, positions))
+        searches = _searches(known, gate, rng, units)
         proxies = _Proxies(columns, searches, by_error and n_classes is None, units)
         found.append((proxies.count(max_regimes) if n_regimes is None else n_regimes, proxies))
     found.sort(key=lambda one: one[0])
@@ -183,11 +187,13 @@ def proxy_responsibilities(
     winner = search.mixture(K)
     if starts is not None and K > 1:
         for name, first in starts(K, positions[search.fitted_rows]).items():
-            winner = search.better(winner, search.enter(name, search.refined(search.fit(_floored(first), True), True)))
+            winner = search.better(
+                winner, search.enter(name, search.refined(search.fit(floored(first, FLOOR), True), True))
+            )
     responsibilities = np.empty((len(Y), K))
     for begin in range(0, len(Y), BLOCK):
         block = np.arange(begin, min(begin + BLOCK, len(Y)))
-        rows = columns(take_rows(X, block), Y[block], np.ones(len(block)))
+        rows = columns(take_rows(X, block), Y[block], np.ones(len(block)), _taken(gate_X, block))
         responsibilities[block] = winner.responsibilities(rows)[0]
     return responsibilities, sorted(search.ranking, key=lambda row: row["score"])
 
@@ -323,7 +329,7 @@ class _Search:
         """Rounds of EM from a mixture."""
         for _ in range(rounds):
             start = mixture.coefficients if mixture.rich == (rich and self.bends) else None
-            mixture = self.fit(_floored(mixture.responsibilities(self.train)[0]), rich, start)
+            mixture = self.fit(floored(mixture.responsibilities(self.train)[0], FLOOR), rich, start)
         return mixture
 
     def sharpened(self, mixture: ProxyMixture) -> ProxyMixture:
@@ -354,7 +360,7 @@ class _Search:
         if self.train.n_classes is not None:
             return best
         for name, labels in self._leaves(K).items():
-            found = self.sharpened(_fit(self.train, _floored(np.eye(K)[labels]), self.gate))
+            found = self.sharpened(_fit(self.train, floored(np.eye(K)[labels], FLOOR), self.gate))
             best = self.better(best, self.enter(f"model tree with {name}, {K} regimes", found))
         return best
 
@@ -362,9 +368,10 @@ class _Search:
         """Leaves (n,) of model trees with K leaves, by the kind of their models."""
         if not self._trees:
             train = self.train
-            models = {"lines": np.column_stack([np.ones(len(train.Z)), train.Z]), "curves": train.plain}
-            for name, terms in models.items():
-                self._trees[name] = leaves(train.Z, terms, train.Y, train.weight, MOST_LEAVES), []
+            cut, line = train.gate_columns(), train.lines.shape[1]
+            for name, terms in {"lines": train.lines, "curves": train.plain}.items():
+                fewest = max(FEWEST_IN_LEAF, min(terms.shape[1], line) + 2)
+                self._trees[name] = leaves(cut, terms, train.Y, train.weight, MOST_LEAVES, fewest), []
         for growing, grown in self._trees.values():  # a tree of K leaves contains those of fewer
             grown += itertools.islice(growing, max(K - 1 - len(grown), 0))
         return {name: grown[K - 2] for name, (_, grown) in self._trees.items() if len(grown) > K - 2}
@@ -381,22 +388,22 @@ def _fit(
     return ProxyMixture(coefficients, scale, fitted, rich)
 
 
-def _floored(responsibilities: Array) -> Array:
-    """Responsibilities of which none is zero."""
-    return (1 - FLOOR) * responsibilities + FLOOR / responsibilities.shape[1]
+def _taken(X: Any, rows: NDArray[np.intp]) -> Any:
+    """Some rows of X, or None."""
+    return None if X is None else take_rows(X, rows)
 
 
 def _random_starts(rows: ProxyRows, gate: Any, K: int, rng: np.random.Generator) -> list[ProxyMixture]:
     """The best few mixtures of K experts from random starts."""
     few = rows.take(slice(0, START_ROWS))
-    lines = np.column_stack([np.ones(len(few.Z)), few.Z])
+    columns = few.gate_columns()
     found = []
     for number in range(N_STARTS):
         # Half of the starts fit straight lines only: fewer coefficients separate regimes with fewer rows.
-        terms = lines if number % 4 < 2 else few.plain
+        terms = few.lines if number % 4 < 2 else few.plain
         labels = rng.integers(K, size=len(few.Y))
         if number % 2:  # every other start cuts the rows along a random direction
-            direction = few.Z @ rng.standard_normal(few.Z.shape[1])
+            direction = columns @ rng.standard_normal(columns.shape[1])
             labels = np.searchsorted(np.quantile(direction, np.arange(1, K) / K), direction)
         responsibilities = 0.9 * np.eye(K)[labels] + 0.1 / K
         experts: tuple[Array | None, Array | None] = None, None
@@ -406,10 +413,10 @@ def _random_starts(rows: ProxyRows, gate: Any, K: int, rng: np.random.Generator)
             responsibilities = posterior(shares, proxy_log_prob(terms, few.Y, *experts, few.n_classes), floor=1e-3)[0]
         mixture = _fit(few, responsibilities, gate)
         for _ in range(0 if rows.n_classes is None else CLASS_ROUNDS):
-            mixture = _fit(few, _floored(mixture.responsibilities(few)[0]), gate, start=mixture.coefficients)
+            mixture = _fit(few, floored(mixture.responsibilities(few)[0], FLOOR), gate, start=mixture.coefficients)
         found.append((float(few.weight @ mixture.responsibilities(few)[1]), mixture))
     found.sort(key=lambda entry: -entry[0])
     best = [mixture for _, mixture in found[:FINALISTS]]
     for _ in range(EM_ROUNDS):
-        best = [_fit(rows, _floored(one.responsibilities(rows)[0]), gate, start=one.coefficients) for one in best]
+        best = [_fit(rows, floored(one.responsibilities(rows)[0], FLOOR), gate, start=one.coefficients) for one in best]
     return best

@@ -40,9 +40,10 @@ NEWTON, LOGISTIC_RIDGE, LEAST_CURVATURE, LEAST_PROBABILITY = 2, 3e-3, 0.02, 0.01
 
 @dataclass(frozen=True)
 class ProxyRows:
-    """Rows as proxy models see them: gate columns (n, q), two bases, target (n, m) and weight (n,).
+    """Rows as proxy models see them: columns (n, q), two bases, target (n, m) and weight (n,).
 
     With `n_classes` the target has so many columns of zeros and ones, or several times as many, for several labels.
+    `gate` has the rows as the gate sees them, where its columns are others.
     """
 
     Z: Array
@@ -51,15 +52,23 @@ class ProxyRows:
     Y: Array
     weight: Array
     n_classes: int | None = None
+    gate: ProxyRows | None = None
 
     def take(self, rows: Any) -> ProxyRows:
         """Some of the rows."""
         bumps = None if self.bumps is None else self.bumps[rows]
-        return ProxyRows(self.Z[rows], self.plain[rows], bumps, self.Y[rows], self.weight[rows], self.n_classes)
+        gate = None if self.gate is None else self.gate.take(rows)
+        return ProxyRows(self.Z[rows], self.plain[rows], bumps, self.Y[rows], self.weight[rows], self.n_classes, gate)
 
-    def gate_columns(self, rich: bool) -> Array:
-        """Columns of the gate: those of X, or with squares and products where the experts bend."""
-        return self.plain[:, 1:] if rich else self.Z
+    @property
+    def lines(self) -> Array:
+        """Terms (n, q + 1) of straight lines."""
+        return np.column_stack([np.ones(len(self.Z)), self.Z])
+
+    def gate_columns(self, rich: bool = False) -> Array:
+        """Columns of the gate, which divide the rows; with squares and products where the experts bend."""
+        seen = self if self.gate is None else self.gate
+        return seen.plain[:, 1:] if rich else seen.Z
 
     def basis(self, rich: bool) -> Array:
         """Terms (n, p) of the experts: a polynomial, or with radial terms along each column."""
@@ -67,10 +76,13 @@ class ProxyRows:
 
 
 class ProxyColumns:
-    """From rows of X to standardised gate columns (n, q) and terms (n, p) of the experts."""
+    """From rows of X to standardised columns (n, q) and terms (n, p) of the experts; of `gate_X` for the gate."""
 
-    def __init__(self, X: Any, rng: np.random.Generator, n_classes: int | None, capacity: int = FREE) -> None:
+    def __init__(
+        self, X: Any, rng: np.random.Generator, n_classes: int | None, capacity: int = FREE, gate_X: Any = None
+    ) -> None:
         self.n_classes = n_classes
+        self.gate = None if gate_X is None else ProxyColumns(gate_X, rng, n_classes, min(capacity, QUADRATIC))
         self.encoder = giving_arrays(ColumnEncoder()).fit(X)
         Z = self.encoder.transform(X)
         self.projection: Array | None = None
@@ -89,8 +101,9 @@ class ProxyColumns:
             self.centres = np.quantile(Z, np.linspace(0.02, 0.98, min(bumps, BUMPS)), axis=0)
             self.widths = np.maximum((self.centres[-1] - self.centres[0]) / (len(self.centres) - 1), 1e-3)
 
-    def __call__(self, X: Any, Y: Array, weight: Array) -> ProxyRows:
+    def __call__(self, X: Any, Y: Array, weight: Array, gate_X: Any = None) -> ProxyRows:
         """Rows of X (n, d) with their target (n, m) and weight (n,)."""
+        gate = None if self.gate is None else self.gate(gate_X, Y, weight)
         Z = self.encoder.transform(X)
         Z = np.asarray(Z if self.projection is None else Z @ self.projection)
         plain = giving_arrays(PolynomialFeatures(self.degree)).fit_transform(np.clip(Z, -4, 4))
@@ -101,7 +114,7 @@ class ProxyColumns:
         if self.n_classes:  # a class carries little information: several regimes have linear logits, one may bend
             q = Z.shape[1] + 1
             plain, bent = plain[:, :q], plain[:, q:] if bent is None else np.hstack([plain[:, q:], bent])
-        return ProxyRows(Z, plain, bent, Y, weight, self.n_classes)
+        return ProxyRows(Z, plain, bent, Y, weight, self.n_classes, gate)
 
 
 def proxy_log_prob(

@@ -25,14 +25,15 @@ def test_the_first_cut_is_the_best_of_all(seed, n):
         order = np.argsort(column)
         for cut in range(5, n - 4):
             best = min(best, error(order[:cut]) + error(order[cut:]))
-    (labels,) = leaves(X, terms, Y, weight, most=2)
+    (labels,) = leaves(X, terms, Y, weight, most=2, fewest=5)
     found = error(np.flatnonzero(labels == 0)) + error(np.flatnonzero(labels == 1))
     assert found == pytest.approx(best, rel=1e-3)
 
 
 def test_leaves_follow_planted_planes():
     X = np.random.default_rng(0).uniform(-1, 1, (200, 2))
-    *_, four = leaves(X, np.column_stack([np.ones(200), X]), np.abs(X).sum(axis=1)[:, None], np.ones(200), most=4)
+    terms, y = np.column_stack([np.ones(200), X]), np.abs(X).sum(axis=1)
+    *_, four = leaves(X, terms, y[:, None], np.ones(200), most=4, fewest=5)
     quadrant = 2 * (X[:, 0] > 0) + (X[:, 1] > 0)
     shares = np.array([[np.mean(quadrant[four == leaf] == q) for q in range(4)] for leaf in range(4)])
     assert (shares.max(axis=1) > 0.95).all()
@@ -54,10 +55,10 @@ def test_partitions_are_nested_and_no_leaf_is_too_small():
 
 def test_one_plane_is_not_cut():
     X = np.random.default_rng(0).uniform(-1, 1, (60, 2))
-    assert not list(leaves(X, np.column_stack([np.ones(60), X]), X @ [[2.0], [1.0]], np.ones(60), most=3))
+    assert not list(leaves(X, np.column_stack([np.ones(60), X]), X @ [[2.0], [1.0]], np.ones(60), most=3, fewest=5))
 
 
 def test_equal_values_are_not_separated():
     x = np.repeat([0.0, 1.0, 2.0], 20)
-    (labels,) = leaves(x[:, None], np.ones((60, 1)), (x > 1)[:, None] * 1.0, np.ones(60), most=2)
+    (labels,) = leaves(x[:, None], np.ones((60, 1)), (x > 1)[:, None] * 1.0, np.ones(60), most=2, fewest=5)
     np.testing.assert_array_equal(labels, np.repeat([0, 0, 1], 20))
