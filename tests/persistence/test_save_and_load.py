@@ -79,9 +79,10 @@ def test_types_of_a_boosting_library_must_be_trusted_by_name(tmp_path, numbers, 
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (1, "has format 1, which is no longer supported: metamix .* reads format 2 only. Fit the mixture again"),
-        (7, "has format 7, and metamix .* reads format 2 only: install metamix .* or newer"),
-        ("2", "has format 2, and metamix"),
+        (1, "has format 1, of metamix .* before its first release, which is not read any more: fit the mixture again"),
+        (2, "has format 2, of metamix .* before its first release"),
+        (7, "has format 7, and metamix .* reads formats up to 3: install metamix .* or newer"),
+        ("3", "has format 3, and metamix"),
     ],
 )
 def test_other_formats_are_rejected(rewrite, file, number, message):
@@ -90,9 +91,9 @@ def test_other_formats_are_rejected(rewrite, file, number, message):
         load(file)
 
 
-def test_files_are_written_in_format_2(file):
+def test_files_are_written_in_format_3(file):
     with zipfile.ZipFile(file) as members:
-        assert json.loads(members.read("manifest.json"))["format"] == persistence.FORMAT == 2
+        assert json.loads(members.read("manifest.json"))["format"] == persistence.FORMAT == 3
 
 
 def test_a_damaged_file_gives_one_clear_error_or_the_same_predictions(file, numbers):
