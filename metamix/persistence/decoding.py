@@ -140,7 +140,8 @@ class _Decoder:
         return value
 
     def _list(self, place: int, *items: Any) -> list[Any]:
-        self.made[place] = filled = []
+        filled: list[Any] = []
+        self.made[place] = filled
         filled.extend(self.value(one) for one in items)
         return filled
 

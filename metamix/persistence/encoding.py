@@ -6,7 +6,7 @@ it consists of becomes nodes, which `metamix.persistence.decoding` puts together
 * null, booleans, numbers and strings: themselves; ``{...}``: a dict whose keys are strings;
 * ``["list", *items]``, and so "tuple", "set" and "frozenset"; ``["dict", key, value, ...]``: a dict with other keys;
 * ``["array", i]``: entry i of the arrays; and so "scalar", "text", "bytes" and "bytearray";
-* ``["objects", shape, *items]``: an array of objects; ``["masked", data, mask, fill_value]``; ``["dtype", description]``;
+* ``["objects", shape, *items]``: of objects; ``["masked", data, mask, fill_value]``, ``["dtype", description]``;
 * ``["random_state", state]``, ``["generator", state]``: of `numpy.random`, the latter without its seed;
 * ``["name", i]``: the class or function with name i;
 * ``["new", i, arguments, state, items, pairs]``: ``cls.__new__(cls, *arguments)``, and what is put into it;
@@ -32,7 +32,7 @@ LONGEST_TEXT = 1000
 # has 20,000 nodes, a forest of 1,000 trees 60,000.
 MOST_NODES = 5_000_000
 ATOMS = (bool, int, float)
-CONTAINERS = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset"}
+CONTAINERS: dict[type, str] = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset"}
 FUNCTIONS = (type, FunctionType, BuiltinFunctionType, np.ufunc, type(np.sum))
 
 
@@ -169,7 +169,7 @@ class _Encoder:
         if isinstance(reduced, str):
             return ["name", self._name(f"{type(value).__module__}.{reduced}")]
         function, arguments, *rest = reduced
-        state, items, pairs, setter = (*rest, *[None] * (4 - len(rest)))
+        state, items, pairs, setter = [*rest, None, None, None, None][:4]
         if setter is not None:
             raise TypeError(f"a {type(value).__name__} restores its state by a function, which cannot be stored")
         if getattr(function, "__name__", "") == "__newobj__":
@@ -182,7 +182,7 @@ class _Encoder:
     def _with_content(self, node: list[Any], items: Iterable[Any] | None, pairs: Iterable[Any] | None) -> list[Any]:
         """Add the items of a list and the pairs of a dict that have a class of their own."""
         for content in (items, None if pairs is None else (one for pair in pairs for one in pair)):
-            node.append(None if content is None else [*map(self.node, content)])
+            node.append(None if content is None else [self.node(one) for one in content])
         while node[-1] is None:
             node.pop()
         return node

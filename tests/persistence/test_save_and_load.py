@@ -222,3 +222,32 @@ def test_a_mixture_goes_through_a_pipe(mixture, tmp_path):
 def test_trusted_must_be_a_list_of_names(file, trusted):
     with pytest.raises(ModelFileError, match="trusted"):
         load(file, trusted=trusted)
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:7"])
+def test_what_was_trained_on_another_device_predicts_on_the_cpu(tmp_path, numbers, device):
+    pytest.importorskip("torch")
+    from metamix import nn
+
+    X, y = numbers
+    learner = nn.NeuralMixtureRegressor(n_experts=2, hidden=8, max_epochs=2, random_state=0, device="cpu").fit(X, y)
+    expected = learner.predict(X)
+    learner.device_, learner.device = device, device  # as fitted there: the arrays are stored on the CPU
+    save(learner, tmp_path / "a.mix")
+    np.testing.assert_allclose(load(tmp_path / "a.mix").predict(X), expected, rtol=1e-5)
+
+
+def test_boosted_trees_of_a_gpu_predict_on_the_cpu(tmp_path, numbers):
+    xgboost = pytest.importorskip("xgboost")
+    from metamix.fitting.device_placement import move_to_cpu
+
+    X, y = numbers
+    model = xgboost.XGBRegressor(n_estimators=3, device="cpu")
+    mixture = MixtureRegressor([("trees", model)], specialize=False, cv=2, random_state=0).fit(X, y)
+    expected = mixture.predict(X)
+    mixture.named_experts_["trees"].set_params(device="cuda")
+    move_to_cpu(mixture.named_experts_["trees"])  # as at the end of each fit
+    save(mixture, tmp_path / "a.mix")
+    again = load(tmp_path / "a.mix", trusted=untrusted_types(tmp_path / "a.mix"))
+    np.testing.assert_array_equal(again.predict(X), expected)
+    assert "cuda" not in json.dumps(again.named_experts_["trees"].get_booster().save_config())
