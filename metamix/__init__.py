@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from metamix.datasets import load_example, make_regimes
     from metamix.engines import use_engine
     from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor, fit_predictions
-    from metamix.export import to_formula
+    from metamix.export import to_formula, to_onnx
     from metamix.inspection.report import report
     from metamix.persistence import load, save
 
@@ -33,6 +33,7 @@ _HOME = {
     "describe": "data.cleaning",
     "fit_predictions": "estimators",
     "to_formula": "export",
+    "to_onnx": "export",
     "load": "persistence",
     "load_example": "datasets",
     "make_regimes": "datasets",
@@ -73,6 +74,7 @@ __all__ = [
     "report",
     "save",
     "to_formula",
+    "to_onnx",
     "use_engine",
 ]
 

@@ -49,6 +49,19 @@ def test_prediction():
 
 
 @pytest.mark.slow
+def test_saving():
+    text = run("saving", "--quick")
+    assert float(re.search(r"MB, ratio (\S+)", text)[1]) < 1.1
+
+
+@pytest.mark.slow
+def test_onnx_models():
+    pytest.importorskip("onnxruntime")
+    text = run("onnx_models", "--quick")
+    assert float(re.search(r"difference (\S+)", text)[1]) < 1e-4
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="each file is loaded in a fork, whose memory is read")
 def test_damaged_files():
     text = run("damaged_files", "--quick")

@@ -35,7 +35,7 @@ class Formula:
     parts : dict
         ``columns``: names of the columns of X. ``values``: a dict from names to what they are, in this order:
         ``intercept`` and ``terms`` of the columns (`metamix.export.terms`); ``mean_of``, a list of these;
-        ``values``, ``weights`` and ``gate`` of a mixture within the mixture; or ``intercept``, ``coefficients`` of values
+        ``values``, ``weights`` and ``gate`` of a mixture within; or ``intercept``, ``coefficients`` of values
         before it, and ``margin``: how far it may lie outside of the smallest and the largest of these values.
         ``weights``: a dict from names to constant weights. ``gate``: None, or its ``share`` and ``scores``, a dict from
         names to ``intercept`` and ``terms``, whose softmax times the share is added to the weights; of the softmax

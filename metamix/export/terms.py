@@ -110,7 +110,7 @@ def _encoded(what: str, encoder: ColumnEncoder, names: Sequence[str]) -> list[Te
     bases: list[Term] = []
     for i, j in enumerate(source):
         kind, place = encoder.kinds_[j], i - int(np.flatnonzero(source == j)[0])
-        if kind == "date" or encoder.categories == "ordinal" and encoder.categories_[j] is not None:
+        if kind == "date" or (encoder.categories == "ordinal" and encoder.categories_[j] is not None):
             raise ExportError(f"{what} looks at {columns[i]!r}, made of a {kind}, for which there is no formula")
         if i >= len(fill):
             bases.append({"column": names[j], "is": "missing"})

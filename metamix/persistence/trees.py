@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
-from sklearn.tree._tree import Tree
 
 __all__ = ["COMPILED", "check_models", "check_state"]
 
 TREE = "sklearn.tree._tree.Tree"
+TREE_PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 SEARCH_TREES = ("sklearn.neighbors._kd_tree.newObj", "sklearn.neighbors._ball_tree.newObj")
 DISTANCES = "sklearn.metrics._dist_metrics"
 
@@ -132,10 +131,14 @@ def check_models(model: Any) -> None:
         elif isinstance(current, np.ndarray) and current.dtype != object:
             continue
         elif hasattr(current, "__dict__") or isinstance(current, dict | list | tuple | set | np.ndarray):
-            if isinstance(current, BaseEstimator | TreePredictor):
+            if isinstance(current, BaseEstimator) or _name(current) == TREE_PREDICTOR:
                 _check_model(current, owner)
             inside = current if hasattr(current, "n_features_in_") else owner
             stack += [(value, inside) for value in _content(current)]
+
+
+def _name(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__name__}"
 
 
 def _content(value: Any) -> Iterator[Any]:
@@ -151,14 +154,14 @@ def _content(value: Any) -> Iterator[Any]:
 def _check_model(model: Any, owner: Any) -> None:
     """Check one object of scikit-learn by what it has."""
     width = getattr(model, "n_features_in_", None)
-    if isinstance(getattr(model, "tree_", None), Tree):
+    if _name(getattr(model, "tree_", None)) == TREE:
         if model.tree_.n_features != width:
             raise ValueError("a tree and its estimator have different numbers of columns")
         # Forests and boosting check the number of columns of X once and pass X to their trees unchecked.
         in_ensemble = type(owner).__module__.startswith("sklearn.ensemble.")
         if in_ensemble and width != getattr(owner, "n_features_in_", width):
             raise ValueError("a tree and its ensemble have different numbers of columns")
-    elif isinstance(model, TreePredictor):
+    elif _name(model) == TREE_PREDICTOR:
         _check_predictor(model, owner)
     elif type(model).__module__ == "sklearn.ensemble._gb" and hasattr(model, "estimators_"):
         _check_boosting(model)
