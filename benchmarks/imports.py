@@ -19,7 +19,7 @@ STATEMENTS = {
     "metamix": "import metamix",
     "MixtureRegressor": "from metamix import MixtureRegressor",
 }
-HEAVY = ("torch", "xgboost", "lightgbm", "pandas", "matplotlib", "pyarrow", "narwhals", "click", "skops")
+HEAVY = ("torch", "xgboost", "lightgbm", "pandas", "matplotlib", "pyarrow", "narwhals", "click")
 PROGRAM = """
 import json, sys, time
 began = time.perf_counter()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from metamix.datasets import load_example, make_regimes
     from metamix.engines import use_engine
     from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor, fit_predictions
+    from metamix.export import to_formula, to_onnx
     from metamix.inspection.report import report
     from metamix.persistence import load, save
 
@@ -31,6 +32,8 @@ _HOME = {
     "compare": "comparison",
     "describe": "data.cleaning",
     "fit_predictions": "estimators",
+    "to_formula": "export",
+    "to_onnx": "export",
     "load": "persistence",
     "load_example": "datasets",
     "make_regimes": "datasets",
@@ -46,6 +49,7 @@ _ROOMS = (
     "engines",
     "estimators",
     "experts",
+    "export",
     "gates",
     "inspection",
     "likelihoods",
@@ -69,6 +73,8 @@ __all__ = [
     "make_regimes",
     "report",
     "save",
+    "to_formula",
+    "to_onnx",
     "use_engine",
 ]
 

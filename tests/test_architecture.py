@@ -17,7 +17,7 @@ FLOORS = [
     {"training", "explanation"},
     {"estimators"},
     {"comparison"},
-    {"persistence", "testing", "inspection"},
+    {"persistence", "export", "testing", "inspection"},
     {"cli"},
     {"__main__", "__init__"},
 ]  # fmt: skip

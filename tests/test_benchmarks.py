@@ -33,9 +33,7 @@ def test_imports():
     # The target of the benchmark. The measured ratio is 0.004, so a busy machine cannot exceed it.
     assert float(ratio[1]) < 1.5
     loaded = re.search(r"^metamix .*", text, re.M)[0]
-    assert loaded.rstrip().endswith(
-        "none of torch, xgboost, lightgbm, pandas, matplotlib, pyarrow, narwhals, click, skops"
-    )
+    assert loaded.rstrip().endswith("none of torch, xgboost, lightgbm, pandas, matplotlib, pyarrow, narwhals, click")
 
 
 @pytest.mark.slow
@@ -48,6 +46,28 @@ def test_prediction():
     assert len(fits) == 2
     for ratio, mixture, stacking in fits:  # a single repeat, so the median ratio is the ratio of the times
         assert float(ratio) == pytest.approx(float(mixture) / float(stacking), rel=0.03)
+
+
+@pytest.mark.slow
+def test_saving():
+    text = run("saving", "--quick")
+    assert float(re.search(r"MB, ratio (\S+)", text)[1]) < 1.1
+
+
+@pytest.mark.slow
+def test_onnx_models():
+    pytest.importorskip("onnxruntime")
+    text = run("onnx_models", "--quick")
+    assert float(re.search(r"difference (\S+)", text)[1]) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="each file is loaded in a fork, whose memory is read")
+def test_damaged_files():
+    text = run("damaged_files", "--quick")
+    files, failures = re.search(r"^files (\d+), failures (\d+)", text, re.M).groups()
+    assert int(files) >= 35
+    assert failures == "0", text
 
 
 @pytest.mark.heavy

@@ -20,7 +20,6 @@ HEAVY = [
     "matplotlib",
     "jinja2",
     "click",
-    "skops",
     "dask",
 ]
 

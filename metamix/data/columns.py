@@ -172,6 +172,12 @@ class ColumnEncoder(TransformerMixin, BaseEstimator):
         return np.append(self._factor, np.ones(len(self._indicators)))
 
     @property
+    def fill_(self) -> np.ndarray:
+        """What stands for a missing value in each encoded column but the indicators, which follow them."""
+        check_is_fitted(self)
+        return self._fill
+
+    @property
     def source_(self) -> np.ndarray:
         """Position of the column of X that each encoded column is made of, (D,)."""
         check_is_fitted(self)

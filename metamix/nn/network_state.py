@@ -61,9 +61,11 @@ class NetworkLearner(BaseEstimator, ABC):
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         super().__setstate__(dict(state))
         if "network_" in state:
-            with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten below
+            # Without memory until the arrays are there: the sizes of the network may come from a damaged file.
+            with torch.device("meta"):
                 network = self._network()
-            network.load_state_dict({name: torch.as_tensor(np.array(v)) for name, v in state["network_"].items()})
+            arrays = {name: torch.as_tensor(np.array(values)) for name, values in state["network_"].items()}
+            network.load_state_dict(arrays, assign=True)
             self.network_ = network.eval()
 
     def __sklearn_tags__(self) -> Any:

@@ -1,8 +1,7 @@
-"""Saving and loading of fitted mixtures with skops; no code from a file runs before its types are trusted.
+"""Saving and loading of fitted mixtures without pickle; no code from a file runs before its types are trusted.
 
-A file is a zip archive of ``manifest.json`` (format number, versions, description of the mixture) and
-``model.skops`` (the estimator as a tree of known types, arrays as .npy without pickle). To change the
-format, raise `FORMAT`, decide which older formats `load` still reads, and describe the change in CHANGELOG.md.
+`archive` describes the file, and what is to be done when its format changes; `encoding` and `decoding` go from objects
+to what is in it and back; `trust` says which types need not be named, and `trees` checks what is built.
 """
 
 from __future__ import annotations
@@ -10,24 +9,32 @@ from __future__ import annotations
 import json
 import os
 import platform
+import struct
+import warnings
 import zipfile
-import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor
-from metamix.persistence.errors import ModelFileError, UntrustedTypesError
+from metamix.persistence.archive import FORMAT, MANIFEST, READERS, UNRELEASED, open_archive, write_archive
+from metamix.persistence.decoding import decode
+from metamix.persistence.encoding import encode
+from metamix.persistence.errors import ModelFileError, ModelVersionWarning, UntrustedTypesError
 from metamix.persistence.output import OutputFile, check_path
-from metamix.persistence.trust import check_trees, is_importable, is_known
+from metamix.persistence.trees import check_models
+from metamix.persistence.trust import is_known
 
 __all__ = [
     "FORMAT",
     "ModelFileError",
+    "ModelVersionWarning",
     "OutputFile",
     "UntrustedTypesError",
     "load",
@@ -35,15 +42,12 @@ __all__ = [
     "untrusted_types",
 ]
 
-# The only format that is read. Format 1 (metamix 0.1, never released) is rejected.
-FORMAT = 2
 KINDS = (MixtureRegressor, MixtureClassifier, MixtureOfPredictions)
-MANIFEST, MODEL = "manifest.json", "model.skops"
-BASE_LIBRARIES = ("numpy", "scipy", "scikit-learn", "skops")
-# Exceptions of zipfile, json, numpy, skops and scikit-learn on a damaged or foreign file.
+BASE_LIBRARIES = ("numpy", "scipy", "scikit-learn")
+# Exceptions of zipfile and json on a damaged or foreign file.
 DAMAGE_ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, NotImplementedError, RuntimeError,
-    TypeError, ValueError, zipfile.BadZipFile, zlib.error,
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, RuntimeError, TypeError,
+    ValueError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
 
 
@@ -79,8 +83,6 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
     >>> bool((same.predict(X) == mixture.predict(X)).all())
     True
     """
-    from skops import io
-
     if not _is_mixture(mixture):
         raise ModelFileError(
             f"save got {_described(mixture)}; expected a fitted MixtureRegressor, MixtureClassifier, "
@@ -89,26 +91,22 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
     check_is_fitted(mixture)
     output = OutputFile(path)
     try:
-        model = io.dumps(mixture)
-        types = io.get_untrusted_types(data=model)
-    except Exception as error:  # skops may raise anything, depending on the state of the experts
+        document, arrays = encode(mixture)
+    except Exception as error:  # experts of any library may raise anything when they are taken apart
         raise ModelFileError(f"this mixture cannot be saved: {_one_line(error)}") from error
-    missing = [name for name in types if not is_importable(name)]
-    if missing:
-        raise ModelFileError(
-            f"this mixture cannot be saved, because {', '.join(missing)} cannot be imported by name: define "
-            "functions and classes at the top level of a module"
-        )
-    with output.open() as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        file.writestr(MANIFEST, json.dumps(_manifest(mixture, types), indent=2, ensure_ascii=False))
-        file.writestr(MODEL, model)
+    with output.open() as stream:
+        try:
+            write_archive(stream, _manifest(mixture, document["names"]), document, arrays)
+        except ValueError as error:
+            raise ModelFileError(f"this mixture cannot be saved: {error}") from error
 
 
 def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> Any:
     """Load a mixture written by `save`.
 
-    Types of metamix, numpy and scikit-learn's estimators are trusted. Any other type, such as an expert of
-    XGBoost or of your own, must be listed in `trusted`; before that no code from the file is run.
+    Types of metamix, numpy and scikit-learn are trusted. Any other type, such as an expert of XGBoost or of your own,
+    must be listed in `trusted`; before that no code from the file is run. A mixture that was trained on a GPU predicts
+    on the CPU.
 
     Parameters
     ----------
@@ -127,6 +125,11 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
     ModelFileError
         If the file is missing, damaged, not a mixture, or of another format.
 
+    Warns
+    -----
+    ModelVersionWarning
+        If metamix, Python or a library has another version (its first two numbers) than when the file was written.
+
     Examples
     --------
     >>> load("nowhere.mix")
@@ -134,33 +137,25 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
     ...
     metamix.persistence.errors.ModelFileError: nowhere.mix does not exist
     """
-    from skops import io
-
     path, allowed = Path(check_path(path)), _allowed(trusted)
-    manifest, model, found = _open(path)
-    types = [name for name in found if not is_known(name)]
-    missing = [name for name in types if name not in allowed]
-    if missing:
-        raise UntrustedTypesError(
-            f"{path} contains types that are not trusted: {', '.join(missing)}. If you trust the source of the file, "
-            f"load it with metamix.load({str(path)!r}, trusted={types!r})",
-            missing,
-        )
-    try:
-        mixture = io.loads(model, trusted=found)
-    except ImportError as error:
-        libraries = ", ".join(f"{name} {number}" for name, number in manifest.get("libraries", {}).items())
-        raise ModelFileError(
-            f"{path} needs a library that is not installed ({_one_line(error)}); it was written with {libraries}"
-        ) from error
-    except DAMAGE_ERRORS as error:
-        raise ModelFileError(f"{path} is damaged and cannot be read ({_one_line(error)})") from error
+    with _opened(path) as file:
+        manifest, document, read_arrays = _read(path, file)
+        types = _untrusted(document)
+        missing = [name for name in types if name not in allowed]
+        if missing:
+            raise UntrustedTypesError(
+                f"{path} contains types that are not trusted: {', '.join(missing)}. If you trust the source of the "
+                f"file, load it with metamix.load({str(path)!r}, trusted={types!r})",
+                missing,
+            )
+        mixture = _built(path, manifest, document, read_arrays)
     if not _is_mixture(mixture):
         raise ModelFileError(f"{path} contains a {type(mixture).__name__}, not a mixture")
     try:
-        check_trees(mixture)
+        check_models(mixture)
     except DAMAGE_ERRORS as error:
         raise ModelFileError(f"{path} is damaged ({_one_line(error)}) and must not be used") from error
+    _compare_versions(path, manifest)
     return mixture
 
 
@@ -187,7 +182,9 @@ def untrusted_types(path: str | os.PathLike[str]) -> list[str]:
     ...
     metamix.persistence.errors.ModelFileError: nowhere.mix does not exist
     """
-    return [name for name in _open(Path(check_path(path)))[2] if not is_known(name)]
+    path = Path(check_path(path))
+    with _opened(path) as file:
+        return _untrusted(_read(path, file)[1])
 
 
 def _allowed(trusted: Any) -> set[str]:
@@ -246,10 +243,9 @@ def _manifest(mixture: Any, types: list[str]) -> dict[str, Any]:
     }
 
 
-def _open(path: Path) -> tuple[dict[str, Any], bytes, list[str]]:
-    """Read the manifest, the model as bytes and the names of types that skops does not trust; no object is built."""
-    from skops import io
-
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; what is wrong with it is one kind of error."""
     if not os.path.isfile(path):
         found = (
             "is a folder"
@@ -260,30 +256,91 @@ def _open(path: Path) -> tuple[dict[str, Any], bytes, list[str]]:
         )
         raise ModelFileError(f"{path} {found}")
     try:
-        with zipfile.ZipFile(path) as file:
-            manifest = json.loads(file.read(MANIFEST))
-            _check_format(path, manifest)
-            model = file.read(MODEL)
-        return manifest, model, io.get_untrusted_types(data=model)
+        with open_archive(path) as file:
+            yield file
     except ModelFileError:
         raise
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror or _one_line(error)})") from error
     except DAMAGE_ERRORS as error:
         problem = "is damaged" if zipfile.is_zipfile(path) else "is not a file written by metamix"
-        raise ModelFileError(f"{path} {problem}; give a file written by metamix.save or metamix fit") from error
-
-
-def _check_format(path: Path, manifest: dict[str, Any]) -> None:
-    number, writer = manifest["format"], manifest.get("metamix", "")
-    if number == FORMAT:
-        return
-    current = f"metamix {version('metamix')} reads format {FORMAT} only"
-    if isinstance(number, int) and number < FORMAT:
         raise ModelFileError(
-            f"{path} has format {number}, which is no longer supported: {current}. Fit the mixture again and save it"
+            f"{path} {problem} ({_one_line(error)}); give a file written by metamix.save or metamix fit"
+        ) from error
+
+
+def _read(path: Path, file: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, Any], Callable[[], list[Any]]]:
+    """Manifest, document, and a function that reads the arrays; no object is built."""
+    manifest = json.loads(file.read(MANIFEST))
+    return manifest, *_reader(path, manifest)(file)
+
+
+def _reader(path: Path, manifest: dict[str, Any]) -> Any:
+    number, writer = manifest["format"], manifest.get("metamix", "")
+    if type(number) is int and number in READERS:
+        return READERS[number]
+    if number in UNRELEASED:
+        raise ModelFileError(
+            f"{path} has format {number}, of metamix {writer} before its first release, which is not read any more: "
+            "fit the mixture again and save it"
         )
-    raise ModelFileError(f"{path} has format {number}, and {current}: install metamix {writer} or newer")
+    raise ModelFileError(
+        f"{path} has format {number}, and metamix {version('metamix')} reads formats up to {FORMAT}: install metamix "
+        f"{writer} or newer"
+    )
+
+
+def _untrusted(document: dict[str, Any]) -> list[str]:
+    names = document["names"]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("its types have no names")
+    return [name for name in names if not is_known(name)]
+
+
+def _built(path: Path, manifest: dict[str, Any], document: Any, read_arrays: Callable[[], list[Any]]) -> Any:
+    """The object of a document whose types are trusted."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InconsistentVersionWarning)  # _compare_versions says it once for all
+            return decode(document, read_arrays())
+    except ImportError as error:
+        libraries = ", ".join(f"{name} {number}" for name, number in manifest.get("libraries", {}).items())
+        raise ModelFileError(
+            f"{path} needs a library that is not installed ({_one_line(error)}); it was written with {libraries}"
+        ) from error
+    except Exception as error:  # trusted classes of any library may raise anything on a damaged state
+        raise ModelFileError(f"{path} is damaged and cannot be read ({_one_line(error)})") from error
+
+
+def _compare_versions(path: Path, manifest: dict[str, Any]) -> None:
+    """Warn if the file was written with other versions, in their first two numbers."""
+    written = {"metamix": manifest.get("metamix"), "Python": manifest.get("python"), **manifest.get("libraries", {})}
+    installed = {name: _installed(name) for name in written}
+    other = [name for name in written if _release(written[name]) != _release(installed[name])]
+    if other:
+        warnings.warn(
+            f"{path} was written with {_listed(other, written)}, and this is {_listed(other, installed)}: predictions "
+            "may differ. Install these versions, or fit the mixture again",
+            ModelVersionWarning,
+            stacklevel=3,
+        )
+
+
+def _installed(name: str) -> str | None:
+    if name == "Python":
+        return platform.python_version()
+    try:
+        return version(name)
+    except (PackageNotFoundError, ValueError):
+        return None
+
+
+def _release(number: Any) -> list[str]:
+    return str(number).split(".")[:2]
+
+
+def _listed(names: Iterable[str], versions: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {versions[name] or '(not installed)'}" for name in names)
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ModelFileError", "UntrustedTypesError"]
+__all__ = ["ModelFileError", "ModelVersionWarning", "UntrustedTypesError"]
 
 
 class ModelFileError(ValueError):
@@ -15,3 +15,7 @@ class UntrustedTypesError(ModelFileError):
     def __init__(self, message: str, types: list[str]) -> None:
         super().__init__(message)
         self.types = types
+
+
+class ModelVersionWarning(UserWarning):
+    """A file was written with other versions of metamix, Python or the libraries that its mixture uses."""

@@ -125,6 +125,8 @@ class OutputFile:
                 return
             with self._temporary() as (temporary, file):
                 yield file
+                file.flush()
+                os.fsync(file.fileno())  # the name must not be there before the content
                 file.close()
                 if self.status is not None:
                     shutil.copymode(self._target, temporary)

@@ -34,7 +34,7 @@ def file(tmp_path, written):
 def rewrite(file):
     """Change one member of the file with a function and write the file again."""
 
-    def rewrite(change, member="model.skops"):
+    def rewrite(change, member="model.json"):
         with zipfile.ZipFile(file) as old:
             members = {name: old.read(name) for name in old.namelist()}
         members[member] = change(members[member])

@@ -79,9 +79,10 @@ def test_types_of_a_boosting_library_must_be_trusted_by_name(tmp_path, numbers, 
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (1, "has format 1, which is no longer supported: metamix .* reads format 2 only. Fit the mixture again"),
-        (7, "has format 7, and metamix .* reads format 2 only: install metamix .* or newer"),
-        ("2", "has format 2, and metamix"),
+        (1, "has format 1, of metamix .* before its first release, which is not read any more: fit the mixture again"),
+        (2, "has format 2, of metamix .* before its first release"),
+        (7, "has format 7, and metamix .* reads formats up to 3: install metamix .* or newer"),
+        ("3", "has format 3, and metamix"),
     ],
 )
 def test_other_formats_are_rejected(rewrite, file, number, message):
@@ -90,9 +91,9 @@ def test_other_formats_are_rejected(rewrite, file, number, message):
         load(file)
 
 
-def test_files_are_written_in_format_2(file):
+def test_files_are_written_in_format_3(file):
     with zipfile.ZipFile(file) as members:
-        assert json.loads(members.read("manifest.json"))["format"] == persistence.FORMAT == 2
+        assert json.loads(members.read("manifest.json"))["format"] == persistence.FORMAT == 3
 
 
 def test_a_damaged_file_gives_one_clear_error_or_the_same_predictions(file, numbers):
@@ -221,3 +222,32 @@ def test_a_mixture_goes_through_a_pipe(mixture, tmp_path):
 def test_trusted_must_be_a_list_of_names(file, trusted):
     with pytest.raises(ModelFileError, match="trusted"):
         load(file, trusted=trusted)
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:7"])
+def test_what_was_trained_on_another_device_predicts_on_the_cpu(tmp_path, numbers, device):
+    pytest.importorskip("torch")
+    from metamix import nn
+
+    X, y = numbers
+    learner = nn.NeuralMixtureRegressor(n_experts=2, hidden=8, max_epochs=2, random_state=0, device="cpu").fit(X, y)
+    expected = learner.predict(X)
+    learner.device_, learner.device = device, device  # as fitted there: the arrays are stored on the CPU
+    save(learner, tmp_path / "a.mix")
+    np.testing.assert_allclose(load(tmp_path / "a.mix").predict(X), expected, rtol=1e-5)
+
+
+def test_boosted_trees_of_a_gpu_predict_on_the_cpu(tmp_path, numbers):
+    xgboost = pytest.importorskip("xgboost")
+    from metamix.fitting.device_placement import move_to_cpu
+
+    X, y = numbers
+    model = xgboost.XGBRegressor(n_estimators=3, device="cpu")
+    mixture = MixtureRegressor([("trees", model)], specialize=False, cv=2, random_state=0).fit(X, y)
+    expected = mixture.predict(X)
+    mixture.named_experts_["trees"].set_params(device="cuda")
+    move_to_cpu(mixture.named_experts_["trees"])  # as at the end of each fit
+    save(mixture, tmp_path / "a.mix")
+    again = load(tmp_path / "a.mix", trusted=untrusted_types(tmp_path / "a.mix"))
+    np.testing.assert_array_equal(again.predict(X), expected)
+    assert "cuda" not in json.dumps(again.named_experts_["trees"].get_booster().save_config())

@@ -13,6 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from metamix_catboost.columns import NativeColumns
+from metamix_catboost.onnx_export import exported
 
 __all__ = ["CatBoostClassifierExpert", "CatBoostRegressorExpert"]
 
@@ -89,6 +90,13 @@ class CatBoostRegressorExpert(RegressorMixin, BaseEstimator):
         standardised = self.model_.predict(pool, thread_count=self.n_jobs or 1)
         return np.asarray(standardised, dtype=np.float64) * self.scale_ + self.mean_
 
+    def __metamix_onnx__(self) -> Any:
+        """The fitted model in ONNX."""
+        check_is_fitted(self)
+        if self.constant_:
+            raise ValueError("the target was constant, and there is no model")
+        return exported(self.model_, self.scale_, self.mean_)
+
     def __metamix_device__(self, device: str) -> tuple[str, str]:
         return _device(device)
 
@@ -152,6 +160,11 @@ class CatBoostClassifierExpert(ClassifierMixin, BaseEstimator):
         """Probabilities (n, C) in the order of `classes_`."""
         check_is_fitted(self)
         return np.asarray(self.model_.predict_proba(self.columns_.pool(X), thread_count=self.n_jobs or 1))
+
+    def __metamix_onnx__(self) -> Any:
+        """The fitted model in ONNX."""
+        check_is_fitted(self)
+        return exported(self.model_)
 
     def __metamix_device__(self, device: str) -> tuple[str, str]:
         return _device(device)

@@ -1,0 +1,213 @@
+"""Mixtures as ONNX: onnxruntime predicts what the mixture predicts, up to the rounding of 32-bit floats."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from metamix import MixtureClassifier, MixtureRegressor, make_regimes, registry, to_onnx
+from metamix.export import ExportError
+from metamix.gates import ForestGate, SoftmaxGate
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: metamix[onnx]")
+pytest.importorskip("onnx", reason="onnx is not installed: metamix[onnx]")
+
+pytestmark = pytest.mark.slow
+
+# What has no ONNX form: the error names it.
+WITHOUT = {("classifiers", "svm"), ("classifiers", "gaussian_process")}
+WITHOUT |= {(kind, "torch_mlp") for kind in ("regressors", "classifiers")}
+NEEDS = {
+    "xgboost": "onnxmltools",
+    "lightgbm": "onnxmltools",
+    "mlp": "skl2onnx",
+    "naive_bayes": "skl2onnx",
+    "svm": "skl2onnx",
+}
+EXPERTS = [(row.kind, row.name) for row in registry.describe() if row.kind in ("regressors", "classifiers")]
+
+
+def run(model, X):
+    """Outputs of a model by name."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"X": np.asarray(X, dtype=np.float32)}), strict=True))
+
+
+def agrees(mixture, X):
+    found = run(to_onnx(mixture), X)
+    if isinstance(mixture, MixtureRegressor):
+        expected = mixture.predict(X)
+        assert np.abs(found["prediction"] - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
+    else:
+        expected = mixture.predict_proba(X)
+        assert np.abs(found["probabilities"] - expected).max() <= 1e-4
+        sure = np.sort(expected, axis=1)[:, -2:] @ [-1, 1] > 1e-3
+        np.testing.assert_array_equal(found["label"][sure], mixture.predict(X)[sure])
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Numbers that 32-bit floats hold exactly, since others may lie on the other side of a split of a tree."""
+    X, y = make_regimes(160, n_regimes=2, random_state=0)
+    return X.astype(np.float32).astype(np.float64), y
+
+
+@pytest.fixture(scope="module")
+def gaps(table):
+    """The same with missing values."""
+    X = table[0].copy()
+    X[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
+    return X, table[1]
+
+
+@pytest.mark.parametrize(("kind", "name"), EXPERTS, ids=["-".join(one) for one in EXPERTS])
+def test_every_expert_agrees_or_is_named(gaps, kind, name):
+    X, y = gaps
+    for library in ("torch" if name == "torch_mlp" else name, NEEDS.get(name)):
+        if library in ("xgboost", "lightgbm", "catboost", "torch", "skl2onnx", "onnxmltools"):
+            pytest.importorskip(library)
+    make, y = (MixtureRegressor, y) if kind == "regressors" else (MixtureClassifier, np.digitize(y, [-1, 1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of optimisers that stop early, and of the converters
+        expert = getattr(registry, kind)[name](**({"max_epochs": 1} if name == "torch_mlp" else {}))
+        mixture = make([(name, expert)], specialize=True, cv=None, random_state=0, on_error="raise").fit(X, y)
+        if (kind, name) in WITHOUT:
+            with pytest.raises(ExportError, match=f"the expert '{name}' .* cannot be written as ONNX"):
+                to_onnx(mixture)
+        else:
+            agrees(mixture, X)
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "constant",
+        "softmax",
+        SoftmaxGate(degree=2, penalty=0.01),
+        "gmm",
+        "tree",
+        "boosting",
+        ForestGate(n_estimators=20),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("top_k", [None, 1])
+def test_every_gate_agrees(gaps, gate, top_k):
+    X, y = gaps
+    mixture = MixtureRegressor(
+        ["linear"] * 3, specialize=True, gate=gate, top_k=top_k, start=np.arange(len(y)) % 3, cv=2, random_state=0
+    )
+    mixture.fit(X, y)
+    weights = mixture.gate_weights(X)
+    largest = np.sort(mixture._fitted.targets[0].gate.predict_proba(mixture._fitted.features.base(X)), axis=1)
+    sure = slice(None) if top_k is None or np.ptp(largest) == 0 else largest[:, -1] - largest[:, -2] > 1e-4
+    assert np.allclose(weights.sum(axis=1), 1)
+    agrees(mixture, X[sure])
+
+
+@pytest.mark.parametrize("features", ["predictions", "both", [0, 2], SimpleImputer()], ids=str)
+def test_what_gates_look_at(table, features):
+    X, y = table
+    mixture = MixtureRegressor(
+        ["linear", "linear"], specialize=True, gate=SoftmaxGate(penalty=0.01), gate_features=features, cv=2,
+        start=np.arange(len(y)) % 2, random_state=0,
+    )  # fmt: skip
+    agrees(mixture.fit(X, y), X)
+
+
+def weigh(mixture, name, gated=False):
+    """A blend that is one of its columns, or the gate over them."""
+    target, weights = mixture._fitted.targets[0], np.zeros(len(mixture._fitted.names))
+    if not gated:
+        weights[mixture._fitted.names.index(name)] = 1.0
+    object.__setattr__(target, "constant_weights", weights)
+    object.__setattr__(target, "gate_share", float(gated))
+    return mixture
+
+
+@pytest.fixture(scope="module")
+def blends(gaps):
+    """Of numbers and of classes, fitted to noise and a line, which leaves the mixture one regime."""
+    X, _ = gaps
+    y = np.nan_to_num(X[:, 0]) + np.random.default_rng(1).normal(size=len(X))
+    common = {"cv": 2, "random_state": 0, "gate": "softmax"}
+    return (
+        MixtureRegressor(["ridge", "extra_trees"], **common).fit(X, y),
+        MixtureClassifier(["logistic", "tree"], **common).fit(
+            X, np.array(["low", "high", "top"])[np.digitize(y, [0, 1])]
+        ),
+    )
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["numbers", "classes"])
+def test_every_column_of_a_blend_agrees(blends, gaps, which):
+    mixture = blends[which]
+    agrees(mixture, gaps[0])
+    names = list(mixture._fitted.names)
+    assert {"mixture", "stack", "mean"} < set(names)
+    for name in names:
+        agrees(weigh(mixture, name), gaps[0])
+    agrees(weigh(mixture, None, gated=True), gaps[0])
+
+
+def test_a_final_estimator_fold_models_and_counts(table):
+    X, y = table
+    own = MixtureRegressor(
+        ["ridge", "linear"], specialize=False, final_estimator=LinearRegression(), cv=2, random_state=0
+    )
+    agrees(weigh(own.fit(X, y), "stack"), X)
+    folds = MixtureRegressor(["ridge", "linear"], specialize=False, refit=False, cv=2, random_state=0)
+    agrees(folds.fit(X, y), X)
+    counts = MixtureRegressor(["linear"], specialize=True, likelihood="poisson", cv=None)
+    agrees(counts.fit(X, np.abs(y).round()), X)
+
+
+def test_estimators_of_the_users_and_mixtures_as_experts(table):
+    X, y = table
+    inner = MixtureRegressor(["ridge", "linear"], specialize=False, cv=2, random_state=0)
+    experts = [("inner", inner), make_pipeline(SimpleImputer(), RandomForestRegressor(5, random_state=0))]
+    agrees(MixtureRegressor(experts, specialize=False, cv=2, random_state=0).fit(X, y), X)
+    classes = MixtureClassifier([RandomForestClassifier(5, random_state=0)], specialize=True, cv=None, random_state=0)
+    agrees(classes.fit(X, y > 0), X)
+
+
+def test_a_file_is_written_and_nothing_where_a_part_cannot_be(table, tmp_path):
+    X, y = table
+    onnx = pytest.importorskip("onnx")
+    mixture = MixtureRegressor(["ridge"], specialize=True, cv=None).fit(X, y)
+    to_onnx(mixture, tmp_path / "a.onnx")
+    np.testing.assert_allclose(
+        run(onnx.load(tmp_path / "a.onnx"), X)["prediction"], mixture.predict(X), rtol=1e-4, atol=1e-4
+    )
+    steps = make_pipeline(FunctionTransformer(np.sin), LinearRegression())
+    for expert, message in [
+        (("sine", steps), "the expert 'sine' has the step FunctionTransformer"),
+        (
+            ("stages", GradientBoostingRegressor(n_estimators=3)),
+            r"the expert 'stages' \(GradientBoostingRegressor\) cannot",
+        ),
+    ]:
+        with pytest.raises(ExportError, match=message):
+            to_onnx(MixtureRegressor([expert], specialize=True, cv=None).fit(X, y), tmp_path / "b.onnx")
+    assert [one.name for one in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_categories_several_targets_and_other_gates_are_named(table):
+    X, y = table
+    frame = pd.DataFrame({"a": X[:, 0], "city": np.where(X[:, 1] > 0, "Rome", "Oslo")})
+    with pytest.raises(ExportError, match=r"the expert 'ridge' encodes columns of text.*'city=Oslo'"):
+        to_onnx(MixtureRegressor(["ridge"], specialize=True, cv=None).fit(frame, y))
+    with pytest.raises(ExportError, match="the mixture has 2 targets"):
+        to_onnx(MixtureRegressor(["ridge"], specialize=True, cv=None).fit(X, np.column_stack([y, -y])))
+    mixture = MixtureRegressor(
+        ["linear"] * 2, specialize=True, gate="neighbours", cv=2, start=np.arange(len(y)) % 2, random_state=0
+    )
+    with pytest.raises(ExportError, match=r"the gate \(NeighboursGate\) cannot be written as ONNX"):
+        to_onnx(mixture.fit(X, y))

@@ -1,0 +1,68 @@
+"""Every part that is installed is saved and loaded, with the same predictions to the last bit."""
+
+import importlib.util
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metamix import MixtureClassifier, MixtureRegressor, registry
+from metamix.persistence import load, save, untrusted_types
+
+ROWS = 90
+PARTS = [(row.kind, row.name, row.distribution, row.value) for row in registry.describe()]
+
+
+def need(value):
+    """Skip a part whose library is not installed."""
+    for name, library in {"xgboost": "xgboost", "lightgbm": "lightgbm", "nn": "torch", "catboost": "catboost"}.items():
+        if name in value and importlib.util.find_spec(library) is None:
+            pytest.skip(f"{library} is not installed")
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(ROWS, 2)), columns=["a", "b"])
+    X["kind"] = rng.choice(["x", "y", "z"], ROWS)
+    X["when"] = pd.date_range("2020-01-01", periods=ROWS)
+    X.loc[3, "a"] = np.nan
+    return X, X["b"].to_numpy() + (X["kind"] == "x") + rng.normal(scale=0.3, size=ROWS)
+
+
+def same_again(mixture, X, path):
+    save(mixture, path)
+    again = load(path, trusted=untrusted_types(path))
+    np.testing.assert_array_equal(again.predict(X), mixture.predict(X))
+    np.testing.assert_array_equal(again.gate_weights(X), mixture.gate_weights(X))
+    np.testing.assert_array_equal(again.predict_experts(X), mixture.predict_experts(X))
+    return again
+
+
+@pytest.mark.parametrize(("kind", "name", "distribution", "value"), PARTS, ids=[f"{p[0]}-{p[1]}" for p in PARTS])
+def test_every_part_predicts_the_same_once_loaded(tmp_path, table, kind, name, distribution, value):
+    need(value)
+    X, y = table
+    common = {"specialize": True, "cv": None, "max_rounds": 2, "random_state": 0, "start": np.arange(ROWS) % 2}
+    experts = ["ridge", "ridge"]
+    if kind in ("regressors", "classifiers"):
+        common, experts = {"specialize": False, "cv": 2, "random_state": 0, "on_error": "raise"}, [name]
+    elif kind == "gates":
+        common["gate"] = name
+        common |= {"cv": 2}
+    elif name != "categorical":
+        common["likelihood"] = name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of optimisers that stop early on a small table
+        if kind == "classifiers" or name == "categorical":
+            experts = experts if kind == "classifiers" else ["logistic", "logistic"]
+            mixture = MixtureClassifier(experts, **common).fit(X, np.where(y > 0.3, "high", "low"))
+        else:
+            y = np.abs(y).round() if name == "poisson" else y
+            mixture = MixtureRegressor(experts, **common).fit(X, y)
+        again = same_again(mixture, X, tmp_path / "a.mix")
+    if hasattr(mixture, "predict_proba"):
+        np.testing.assert_array_equal(again.predict_proba(X), mixture.predict_proba(X))
+    else:
+        np.testing.assert_array_equal(again.log_prob(X, y), mixture.log_prob(X, y))
