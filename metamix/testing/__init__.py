@@ -10,6 +10,7 @@ from sklearn.base import clone, is_classifier
 
 from metamix import registry
 from metamix.testing.assertions import Checks, Factory, bind_checks, require
+from metamix.testing.capability_checks import capabilities_are_declared
 from metamix.testing.common_checks import COMMON_CHECKS
 from metamix.testing.expert_checks import CLASSIFIER_CHECKS, EXPERT_CHECKS, NAMED_CHECKS, expert_trial
 from metamix.testing.gate_checks import GATE_CHECKS, gate_trial
@@ -88,8 +89,8 @@ def check_likelihood(likelihood: Any) -> Checks:
 def check_plugin(distribution: str) -> Checks:
     """Yield checks of every part that a distribution registers, as `check_expert` does.
 
-    Registered experts must also support data frames with mixed columns and missing values, string labels and
-    targets of any scale, and use one thread by default.
+    Entry points must declare what their parts can do. Registered experts must also support data frames with mixed
+    columns and missing values, string labels and targets of any scale, and use one thread by default.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def check_plugin(distribution: str) -> Checks:
         raise ValueError(f"The distribution {distribution!r} registers no part; distributions with parts: {known}.")
     for row in rows:
         make = partial(_make, row)
-        for name, check in _checks_of(row.kind, make):
+        for name, check in _checks_of(row, make):
             yield f"{row.kind}/{row.name}/{name}", check
 
 
@@ -158,15 +159,19 @@ def _is_a_part(make: Factory) -> None:
     make()
 
 
-def _checks_of(kind: str, make: Factory) -> Checks:
+def _checks_of(row: registry.PartRow, make: Factory) -> Checks:
     yield "is_a_part", partial(_is_a_part, make)
-    if kind == "gates":
-        yield from _gate_checks(make)
-    elif kind == "likelihoods":
-        yield from _likelihood_checks(make)
+    if row.kind == "gates":
+        trial, checks = gate_trial(make), _gate_checks(make)
+    elif row.kind == "likelihoods":
+        trial, checks = likelihood_trial(make), _likelihood_checks(make)
     else:
-        yield from _expert_checks(make, kind == "classifiers")
-        yield from bind_checks(NAMED_CHECKS, make, kind == "classifiers")
+        classes = row.kind == "classifiers"
+        trial, checks = expert_trial(make, classes), _expert_checks(make, classes)
+    yield from bind_checks((capabilities_are_declared,), trial, row)
+    yield from checks
+    if row.kind in ("regressors", "classifiers"):
+        yield from bind_checks(NAMED_CHECKS, make, row.kind == "classifiers")
 
 
 def _expert_checks(make: Factory, classes: bool) -> Checks:

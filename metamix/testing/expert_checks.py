@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.model_selection import TimeSeriesSplit
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import has_fit_parameter
 
 from metamix.estimators import MixtureClassifier, MixtureRegressor
+from metamix.fitting.expert import takes_weights
 from metamix.testing.assertions import Factory, require
 from metamix.testing.common_checks import Trial, seeded
 
@@ -31,15 +30,8 @@ def _table(classes: bool, offset: float = 0.0) -> tuple[Array, Array]:
     return X, y
 
 
-def _weight_keyword(expert: Any) -> str | None:
-    if isinstance(expert, Pipeline):
-        name, last = expert.steps[-1]
-        return f"{name}__sample_weight" if has_fit_parameter(last, "sample_weight") else None
-    return "sample_weight" if has_fit_parameter(expert, "sample_weight") else None
-
-
 def _fit(expert: Any, X: Any, y: Any, weight: Array | None = None) -> Any:
-    keyword = None if weight is None else _weight_keyword(expert)
+    keyword = None if weight is None else takes_weights(expert)
     with config_context(enable_metadata_routing=False):
         return seeded(expert).fit(X, y, **({keyword: weight} if keyword else {}))
 
@@ -107,7 +99,7 @@ def refitting_forgets(make: Factory, classes: bool) -> None:
 
 def weights_count_where_taken(make: Factory, classes: bool) -> None:
     """If fit takes sample_weight, the weights change the predictions."""
-    if _weight_keyword(make()) is None:
+    if takes_weights(make()) is None:
         return  # a mixture resamples rows in proportion to their weights instead
     X, y = _table(classes)
     first = np.arange(N) < N // 2
@@ -124,7 +116,7 @@ def weights_count_where_taken(make: Factory, classes: bool) -> None:
 
 def rows_of_weight_zero_do_not_count(make: Factory, classes: bool) -> None:
     """If fit takes sample_weight, the targets of rows without weight have no effect."""
-    if _weight_keyword(make()) is None:
+    if takes_weights(make()) is None:
         return
     X, y = _table(classes)
     without = np.arange(N) % 4 == 3
@@ -142,7 +134,7 @@ def weight_of_two_is_two_rows(make: Factory, classes: bool) -> None:
     by repeated rows: by a third of the difference where the squared error is minimised. With weights that are squared
     it would be three fifths, and with their roots a sixth.
     """
-    if _weight_keyword(make()) is None:
+    if takes_weights(make()) is None:
         return
     X, y = _table(classes)
     first = np.arange(N) < N // 2  # the second half has the same columns
