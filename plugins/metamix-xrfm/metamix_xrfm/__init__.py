@@ -116,7 +116,7 @@ def _changed(value: Any, kind: type, change: Any) -> Any:
 
 
 def regressor(**parameters: Any) -> Any:
-    """xRFM for numbers, on prepared columns.
+    """XRFM for numbers, on prepared columns.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def regressor(**parameters: Any) -> Any:
 
 
 def classifier(**parameters: Any) -> Any:
-    """xRFM for classes, on prepared columns.
+    """XRFM for classes, on prepared columns.
 
     Examples
     --------
