@@ -19,7 +19,7 @@ KINDS = ("regressors", "classifiers", "gates", "likelihoods")
 @click.command()
 @click.argument("words", nargs=-1, metavar="[KIND | check NAME]")
 @click.option("--can", metavar="WORD", help="Only parts that declare this, such as standard_deviation or gradient.")
-@click.option("--load", is_flag=True, help="Import each part, in a process of its own, and tell which are broken.")
+@click.option("--load", is_flag=True, help="Import every part, in another process, and tell which are broken.")
 @click.pass_context
 def parts(context: click.Context, words: tuple[str, ...], can: str | None, load: bool) -> None:
     """List experts, gates and likelihoods by name.
