@@ -2,13 +2,14 @@
 
     python3 tasks.py demo            install, then run: metamix demo
     python3 tasks.py test [...]      install, then run ruff, mypy and all tests except those marked heavy
-    python3 tasks.py test all [...]  install, then run the tests marked heavy
+    python3 tasks.py test all [...]  install, then run the tests marked heavy, and those of the other plugins
     python3 tasks.py quick [...]     install, then run the tests that are marked neither slow nor heavy
     python3 tasks.py lint            install, then run ruff and mypy
     python3 tasks.py notebooks       install, then execute the notebooks
 
 [...] are arguments of pytest. "Install" creates the virtual environment .venv in this folder if it is missing, and
-updates it if the requirements have changed.
+updates it if the requirements have changed. It has the package and the CatBoost plugin; the other plugins, and the
+libraries that they need, are in an environment of their own, .venv-plugins, made by "test all".
 """
 
 # Old interpreters must be able to parse this file, to print which version is needed: no f-strings, no annotations.
@@ -19,11 +20,10 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-VENV = os.path.join(ROOT, ".venv")
-PYTHON = os.path.join(VENV, *(["Scripts", "python.exe"] if os.name == "nt" else ["bin", "python"]))
-STAMP = os.path.join(VENV, "metamix-stamp.txt")
 REQUIREMENTS = os.path.join(ROOT, "requirements.txt")
-PROJECTS = [ROOT] + sorted(glob.glob(os.path.join(ROOT, "plugins", "metamix-*")))
+PLUGINS = sorted(glob.glob(os.path.join(ROOT, "plugins", "metamix-*")))
+LIGHT = [plugin for plugin in PLUGINS if os.path.basename(plugin) == "metamix-catboost"]
+OTHERS = [plugin for plugin in PLUGINS if plugin not in LIGHT]
 
 LINT = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
 PYTEST = ["pytest", "-n", "2", "--dist", "worksteal"]
@@ -48,52 +48,78 @@ def run(command, one_thread=False):
         raise
 
 
-def wanted_stamp():
-    """Return what the environment depends on: interpreter and folder, and a hash of the requirements."""
-    digest = hashlib.sha256()
-    for path in [REQUIREMENTS] + [os.path.join(project, "pyproject.toml") for project in PROJECTS]:
-        with open(path, "rb") as file:
-            digest.update(file.read().replace(b"\r\n", b"\n") + b"\0")
-    # Editable installs contain the path of the folder, so a moved clone needs a new environment.
-    return ["%s at %s" % (sys.version.replace("\n", " "), ROOT), digest.hexdigest()]
+class Environment:
+    """A virtual environment in the clone, with projects of the clone installed in editable form."""
+
+    def __init__(self, name, size, packages, projects, imports):
+        self.name = name
+        self.size = size
+        self.packages = packages  # arguments of pip
+        self.projects = projects
+        self.imports = imports
+        self.folder = os.path.join(ROOT, name)
+        self.python = os.path.join(self.folder, *(["Scripts", "python.exe"] if os.name == "nt" else ["bin", "python"]))
+        self.stamp = os.path.join(self.folder, "metamix-stamp.txt")
+
+    def wanted_stamp(self):
+        """Return what the environment depends on: interpreter and folder, and a hash of the requirements."""
+        digest = hashlib.sha256()
+        for path in [REQUIREMENTS] + [os.path.join(project, "pyproject.toml") for project in self.projects]:
+            with open(path, "rb") as file:
+                digest.update(file.read().replace(b"\r\n", b"\n") + b"\0")
+        # Editable installs contain the path of the folder, so a moved clone needs a new environment.
+        return ["%s at %s" % (sys.version.replace("\n", " "), ROOT), digest.hexdigest()]
+
+    def found_stamp(self):
+        """Return the stamp that the environment was created with, or [] if there is no working environment."""
+        if not os.path.exists(self.stamp):  # written last: without it the installation is incomplete
+            return []
+        try:
+            subprocess.check_output([self.python, "-c", "import " + self.imports], stderr=subprocess.PIPE)
+            with open(self.stamp) as file:
+                return file.read().splitlines()
+        except (OSError, subprocess.CalledProcessError):
+            return []
+
+    def install(self):
+        """Create or update the environment if needed; return an exit code."""
+        wanted, found = self.wanted_stamp(), self.found_stamp()
+        if found == wanted:
+            say("the environment %s is up to date" % self.name)
+            return 0
+        if found[:1] != wanted[:1]:
+            say("creating the environment %s (a minute or two, about %s)" % (self.name, self.size))
+            if run([sys.executable, "-m", "venv", "--clear", self.folder]):
+                say("the virtual environment could not be created. On Debian and Ubuntu: apt install python3-venv")
+                return 1
+        else:
+            say("requirements have changed: updating the environment %s" % self.name)
+            os.remove(self.stamp)
+        # A single command, so that pip resolves all requirements together; no extras, see pyproject.toml.
+        editable = [part for project in self.projects for part in ("-e", project)]
+        quiet = [] if sys.stdout.isatty() else ["--quiet"]
+        code = run([self.python, "-m", "pip", "install"] + quiet + self.packages + editable)
+        if code:
+            say("the installation failed, see the output of pip above. Run the same command to try again")
+        else:
+            with open(self.stamp, "w") as file:
+                file.write("\n".join(wanted))
+        return code
 
 
-def found_stamp():
-    """Return the stamp that the environment was created with, or [] if there is no working environment."""
-    if not os.path.exists(STAMP):  # written last: without it the installation is incomplete
-        return []
-    try:
-        subprocess.check_output([PYTHON, "-c", "import pytest, sklearn, metamix"], stderr=subprocess.PIPE)
-        with open(STAMP) as file:
-            return file.read().splitlines()
-    except (OSError, subprocess.CalledProcessError):
-        return []
+MAIN = Environment(".venv", "2.3 GB", ["-r", REQUIREMENTS], [ROOT] + LIGHT, "pytest, sklearn, metamix")
+# The same releases, of what the plugins need only.
+TOOLS = ["-c", REQUIREMENTS, "pytest", "pytest-timeout", "pytest-xdist"]
+OF_PLUGINS = Environment(".venv-plugins", "1.5 GB", TOOLS, [ROOT] + OTHERS, "pytest, sklearn, metamix")
 
 
-def install():
-    """Create or update the environment if needed; return an exit code."""
-    wanted, found = wanted_stamp(), found_stamp()
-    if found == wanted:
-        say("the environment .venv is up to date")
+def test_plugins(rest):
+    """Install the plugins that are not in .venv, run their tests and return an exit code."""
+    if not OTHERS:
         return 0
-    if found[:1] != wanted[:1]:
-        say("creating the environment .venv (a minute or two, about 2.3 GB)")
-        if run([sys.executable, "-m", "venv", "--clear", VENV]):
-            say("the virtual environment could not be created. On Debian and Ubuntu: apt install python3-venv")
-            return 1
-    else:
-        say("requirements have changed: updating the environment .venv")
-        os.remove(STAMP)
-    # A single command, so that pip resolves all requirements together; no extras, see pyproject.toml.
-    editable = [part for project in PROJECTS for part in ("-e", project)]
-    quiet = [] if sys.stdout.isatty() else ["--quiet"]
-    code = run([PYTHON, "-m", "pip", "install"] + quiet + ["-r", REQUIREMENTS] + editable)
-    if code:
-        say("the installation failed, see the output of pip above. Run the same command to try again")
-    else:
-        with open(STAMP, "w") as file:
-            file.write("\n".join(wanted))
-    return code
+    if OF_PLUGINS.install():
+        return 1
+    return run([OF_PLUGINS.python, "-m"] + PYTEST + [os.path.join(plugin, "tests") for plugin in OTHERS] + rest, True)
 
 
 def main(task, rest):
@@ -111,10 +137,12 @@ def main(task, rest):
     if task not in jobs:
         print(__doc__)
         return 0 if task in ("-h", "--help", "help") else 2
-    if install():
+    if MAIN.install():
         return 1
     passed = (0, NO_TESTS) if task == "test all" else (0,)
-    codes = [(job, run([PYTHON, "-m"] + job, one_thread=task != "demo")) for job in jobs[task]]
+    codes = [(job, run([MAIN.python, "-m"] + job, one_thread=task != "demo")) for job in jobs[task]]
+    if task == "test all":
+        codes.append((["pytest", "plugins"], test_plugins(rest)))
     failed = [" ".join(job[:2]) for job, code in codes if code not in passed]
     say("FAILED: " + ", ".join(failed) if failed else "done")
     return 1 if failed else 0

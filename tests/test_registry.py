@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.linear_model import HuberRegressor
+from sklearn.model_selection import GridSearchCV
 
-from metamix import registry
+from metamix import MixtureRegressor, make_regimes, registry
+from metamix.gates import ConstantGate
+from metamix.likelihoods import Laplace
 from metamix.registry import PartError, UnknownPartError
+from metamix.registry.probe import find_broken
 
 Install = Callable[..., Path]
 
@@ -32,6 +41,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         return info
 
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     before = set(sys.modules)
     yield add
     for name in set(sys.modules) - before:
@@ -76,7 +86,101 @@ def test_a_plugin_is_found_after_refresh(install: Install) -> None:
     assert "planted_ok" not in sys.modules
     assert registry.regressors["planted"](a=5) == 5
     row = next(row for row in registry.describe() if row.name == "planted")
-    assert row == ("regressors", "planted", "my-plugin", "1.5", "planted_ok:make")
+    assert row == ("regressors", "planted", "my-plugin", "1.5", "planted_ok:make", ())
+
+
+def test_capabilities_are_read_from_the_entry_point_without_an_import(install: Install) -> None:
+    slow = "import time; time.sleep(10); raise RuntimeError"
+    entry = "planted = planted_slow:make [standard_deviation, text_columns]"
+    install("slow-plugin", {"regressors": [entry]}, "planted_slow", slow)
+    assert registry.regressors.capabilities("planted") == {"standard_deviation", "text_columns"}
+    row = next(row for row in registry.describe() if row.name == "planted")
+    assert (row.value, row.capabilities) == ("planted_slow:make", ("standard_deviation", "text_columns"))
+    X, y = make_regimes(60, random_state=0)
+    MixtureRegressor(["ridge", "linear"], cv=2, specialize=False, gate="constant", random_state=0).fit(X, y)
+    assert "planted_slow" not in sys.modules
+    assert registry.regressors.capabilities("ridge") >= {"weights", "gradient"}
+    assert "standard_deviation" not in registry.regressors.capabilities("ridge")
+
+
+def test_parts_that_end_the_process_are_found_and_harm_nobody(install: Install) -> None:
+    install("good-plugin", {"gates": ["good = planted_good:make"]}, "planted_good", "print('loaded')\ndef make(): pass")
+    install("exit-plugin", {"gates": ["exits = planted_exit:make"]}, "planted_exit", "import sys; sys.exit(3)")
+    install("raise-plugin", {"gates": ["raises = planted_raise:make"]}, "planted_raise", "1 / 0")
+    install("abort-plugin", {"gates": ["aborts = planted_abort:make"]}, "planted_abort", "import os; os.abort()")
+    install("late-plugin", {"gates": ["zebra = planted_late:make"]}, "planted_late", "1 / 0")
+    rows = [row for row in registry.describe() if row.kind == "gates"]
+    assert {"good", "exits", "raises", "aborts", "zebra"} <= {row.name for row in rows}
+    found = {row.name: reason for row, reason in find_broken(rows).items()}
+    assert set(found) == {"exits", "raises", "aborts", "zebra"}
+    assert "SystemExit: 3" in found["exits"]
+    assert "ZeroDivisionError" in found["raises"]
+    assert found["aborts"] == f"its import ends the process (exit code {-signal.SIGABRT})"
+    assert not any(name.startswith("planted_") for name in sys.modules)
+
+
+@pytest.fixture
+def huber() -> Iterator[str]:
+    registry.regressors.register("huber", lambda **parameters: HuberRegressor(**parameters), ["weights"])
+    yield "huber"
+    registry.regressors.unregister("huber")
+
+
+def test_a_part_of_the_session_has_a_name(huber: str) -> None:
+    assert registry.regressors[huber](epsilon=2.0).epsilon == 2.0
+    assert registry.regressors.capabilities(huber) == {"weights"}
+    row = next(row for row in registry.describe() if row.name == huber)
+    assert (row.kind, row.distribution) == ("regressors", "session")
+    registry.refresh()
+    assert huber in registry.regressors
+    registry.regressors.register(huber, HuberRegressor)  # as when a cell of a notebook is run again
+    assert registry.regressors[huber] is HuberRegressor
+    assert registry.regressors["session:huber"] is HuberRegressor
+
+
+@pytest.mark.parametrize(
+    ("name", "factory", "capabilities", "message"),
+    [
+        ("ridge", HuberRegressor, (), "is taken by metamix; choose another name"),
+        ("a:b", HuberRegressor, (), "cannot be called 'a:b'"),
+        ("", HuberRegressor, (), "cannot be called ''"),
+        ("mine", HuberRegressor(), (), "no callable"),
+        ("mine", HuberRegressor, ("speed",), "'speed' is no capability"),
+    ],
+)
+def test_what_cannot_be_registered(name: str, factory: Any, capabilities: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        registry.regressors.register(name, factory, capabilities)
+    assert "mine" not in registry.regressors
+
+
+def test_worker_processes_know_parts_of_the_session(huber: str) -> None:
+    """In a search the mixture is fitted in worker processes, and the inner one in those of the outer one."""
+    X, y = make_regimes(80, random_state=0)
+    fast: dict[str, Any] = {"gate": "constant", "specialize": False, "cv": 2, "random_state": 0}
+    mixture = MixtureRegressor([huber, "ridge"], **fast)
+    here = GridSearchCV(mixture, {"final": ["best"]}, cv=2, n_jobs=1).fit(X, y).cv_results_["mean_test_score"]
+    there = GridSearchCV(mixture, {"final": ["best"]}, cv=2, n_jobs=2, error_score="raise").fit(X, y)
+    np.testing.assert_allclose(there.cv_results_["mean_test_score"], here)
+    outer = MixtureRegressor([("inner", mixture), "linear"], n_jobs=2, on_error="raise", **fast).fit(X, y)
+    assert list(outer.named_experts_)[:2] == ["inner", "linear"]
+
+
+def test_a_mixture_is_pickled_with_the_parts_of_the_session(huber: str) -> None:
+    registry.gates.register("mine", ConstantGate)
+    registry.likelihoods.register("mine", Laplace)
+    try:
+        mixture = MixtureRegressor([huber, "ridge", ("other", huber), huber], gate=["mine"], likelihood="mine")
+        again = pickle.loads(pickle.dumps(mixture))
+    finally:
+        registry.gates.unregister("mine")
+        registry.likelihoods.unregister("mine")
+    assert [name for name, _ in again.experts] == ["huber-1", "ridge", "other", "huber-2"]
+    assert isinstance(again.experts[0][1], HuberRegressor)
+    assert again.experts[1][1] == "ridge"
+    assert isinstance(again.gate[0], ConstantGate)
+    assert isinstance(again.likelihood, Laplace)
+    assert mixture.experts[0] == huber
 
 
 @pytest.mark.parametrize(
@@ -110,6 +214,17 @@ def test_a_name_registered_by_two_distributions_needs_the_distribution(install: 
         registry.regressors["twin"]
     assert registry.regressors["plugin-b:twin"]() == "b"
     assert registry.regressors["plugin_a:twin"]() == "a"
+    assert {row.distribution for row in registry.describe() if row.name == "twin"} == {"plugin-a", "plugin-b"}
+
+
+def test_a_mixture_takes_the_part_of_one_distribution(install: Install) -> None:
+    source = "from sklearn.linear_model import Ridge\ndef make(): return Ridge(alpha=%d)"
+    install("plugin-a", {"regressors": ["twin = planted_a:make"]}, "planted_a", source % 3)
+    install("plugin-b", {"regressors": ["twin = planted_b:make"]}, "planted_b", source % 5)
+    X, y = make_regimes(60, random_state=0)
+    fast: dict[str, Any] = {"gate": "constant", "specialize": False, "cv": 2, "random_state": 0}
+    mixture = MixtureRegressor(["plugin-b:twin", "linear"], **fast).fit(X, y)
+    assert mixture.named_experts_["plugin-b:twin"].alpha == 5
 
 
 def test_a_plugin_with_the_name_of_a_metamix_part_gives_a_warning(install: Install) -> None:

@@ -19,9 +19,9 @@ def clone(tmp_path):
     """A folder with the files that tasks.py reads, so that no test changes the environment of this clone."""
     for name in ("tasks.py", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
-    plugin = tmp_path / "plugins" / "metamix-example"
+    plugin = tmp_path / "plugins" / "metamix-catboost"
     plugin.mkdir(parents=True)
-    (plugin / "pyproject.toml").write_text("[project]\nname = 'metamix-example'\n")
+    (plugin / "pyproject.toml").write_text("[project]\nname = 'metamix-catboost'\n")
     return tmp_path
 
 
@@ -36,9 +36,9 @@ def load(clone):
 def installed(clone):
     """Import tasks.py of a clone whose environment is this interpreter, as if it were newly created."""
     tasks = load(clone)
-    Path(tasks.VENV).mkdir()
-    tasks.PYTHON = sys.executable
-    Path(tasks.STAMP).write_text("\n".join(tasks.wanted_stamp()))
+    Path(tasks.MAIN.folder).mkdir()
+    tasks.MAIN.python = sys.executable
+    Path(tasks.MAIN.stamp).write_text("\n".join(tasks.MAIN.wanted_stamp()))
     return tasks
 
 
@@ -56,46 +56,46 @@ def test_it_imports_the_standard_library_only():
 
 
 def test_an_up_to_date_environment_is_reused(clone, capsys):
-    assert installed(clone).install() == 0
+    assert installed(clone).MAIN.install() == 0
     assert "up to date" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("changed", ["requirements.txt", "pyproject.toml", "plugins/metamix-example/pyproject.toml"])
+@pytest.mark.parametrize("changed", ["requirements.txt", "pyproject.toml", "plugins/metamix-catboost/pyproject.toml"])
 def test_changed_requirements_change_the_stamp(clone, changed):
     tasks = installed(clone)
-    before = tasks.wanted_stamp()
+    before = tasks.MAIN.wanted_stamp()
     with (clone / changed).open("a") as file:
         file.write("# changed\n")
-    after = tasks.wanted_stamp()
+    after = tasks.MAIN.wanted_stamp()
     assert after[0] == before[0]  # the environment is updated, not created anew
     assert after[1] != before[1]
 
 
 def test_line_ends_do_not_change_the_stamp(clone):
     tasks = installed(clone)
-    before = tasks.wanted_stamp()
+    before = tasks.MAIN.wanted_stamp()
     path = clone / "requirements.txt"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert tasks.wanted_stamp() == before
+    assert tasks.MAIN.wanted_stamp() == before
 
 
 def test_an_incomplete_environment_is_not_used(clone):
     tasks = installed(clone)
-    Path(tasks.STAMP).unlink()
-    assert tasks.found_stamp() == []
+    Path(tasks.MAIN.stamp).unlink()
+    assert tasks.MAIN.found_stamp() == []
 
 
 def test_an_environment_without_its_interpreter_is_not_used(clone):
     tasks = installed(clone)
-    tasks.PYTHON = str(clone / ".venv" / "gone")
-    assert tasks.found_stamp() == []
+    tasks.MAIN.python = str(clone / ".venv" / "gone")
+    assert tasks.MAIN.found_stamp() == []
 
 
 def test_a_moved_clone_gets_a_new_environment(clone, tmp_path_factory):
     moved = tmp_path_factory.mktemp("moved") / "clone"
     tasks = installed(clone)
     shutil.copytree(clone, moved)
-    assert load(moved).wanted_stamp()[0] != tasks.wanted_stamp()[0]
+    assert load(moved).MAIN.wanted_stamp()[0] != tasks.MAIN.wanted_stamp()[0]
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def ready(clone, monkeypatch):
     """tasks.py of a clone whose environment needs no installation; pytest loads no plugins, to start faster."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     tasks = installed(clone)
-    tasks.install = lambda: 0  # installation has its own tests; it imports metamix each time
+    tasks.MAIN.install = lambda: 0  # installation has its own tests; it imports metamix each time
     return tasks
 
 
@@ -116,6 +116,26 @@ def test_all_commands_run_after_a_failure_and_the_exit_code_reports_it(ready, ca
     assert "FAILED: no_such_tool" in printed
     ready.LINT = [["this"]]
     assert ready.main("lint", []) == 0
+
+
+def test_other_plugins_are_tested_in_an_environment_of_their_own(clone, monkeypatch, capfd):
+    plugin = clone / "plugins" / "metamix-example"
+    (plugin / "tests").mkdir(parents=True)
+    (plugin / "pyproject.toml").write_text("[project]\nname = 'metamix-example'\n")
+    (plugin / "tests" / "test_example.py").write_text("def test_example():\n    pass\n")
+    tasks = installed(clone)
+    assert [Path(project).name for project in tasks.MAIN.projects[1:]] == ["metamix-catboost"]
+    assert [Path(project).name for project in tasks.OF_PLUGINS.projects[1:]] == ["metamix-example"]
+    tasks.MAIN.install = tasks.OF_PLUGINS.install = lambda: 0
+    tasks.OF_PLUGINS.python = sys.executable
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    (clone / "pytest.ini").write_text("[pytest]\nmarkers =\n    slow\n    heavy\n")
+    tasks.PYTEST = ["pytest", "-v", "-p", "no:cacheprovider"]
+    assert tasks.main("test", ["all"]) == 0
+    assert "test_example PASSED" in capfd.readouterr().out
+    tasks.OF_PLUGINS.install = lambda: 1
+    assert tasks.main("test", ["all"]) == 1
+    assert "FAILED: pytest plugins" in capfd.readouterr().out
 
 
 def test_an_unknown_task_prints_the_tasks(clone):

@@ -17,6 +17,7 @@ import click
 
 from metamix.cli.demo import demo
 from metamix.cli.models import compare, fit, predict
+from metamix.cli.new_plugin import new_plugin
 from metamix.cli.output import say
 from metamix.cli.parts import check, parts
 from metamix.cli.report import report
@@ -47,7 +48,7 @@ def commands() -> None:
     """Compare and fit combinations of models on a table."""
 
 
-for _command in (demo, compare, fit, predict, report, parts, check):
+for _command in (demo, compare, fit, predict, report, parts, check, new_plugin):
     commands.add_command(_command)
 
 

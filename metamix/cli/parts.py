@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from metamix.cli.output import columns, short
+from metamix.cli.output import columns, say, short
 from metamix.cli.tables import suggestion
 
 KINDS = ("regressors", "classifiers", "gates", "likelihoods")
@@ -18,14 +18,16 @@ KINDS = ("regressors", "classifiers", "gates", "likelihoods")
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[KIND | check NAME]")
+@click.option("--can", metavar="WORD", help="Only parts that declare this, such as standard_deviation or gradient.")
+@click.option("--load", is_flag=True, help="Import every part, in another process, and tell which are broken.")
 @click.pass_context
-def parts(context: click.Context, words: tuple[str, ...]) -> None:
+def parts(context: click.Context, words: tuple[str, ...], can: str | None, load: bool) -> None:
     """List experts, gates and likelihoods by name.
 
-    KIND is regressors, classifiers, gates or likelihoods. No part is imported. "metamix parts check NAME" is
-    the same as "metamix check NAME".
+    KIND is regressors, classifiers, gates or likelihoods. No part is imported without --load. "metamix parts check
+    NAME" is the same as "metamix check NAME".
     """
-    from metamix.registry import describe
+    from metamix.registry import CAPABILITIES, describe
 
     if words[:1] == ("check",) and len(words) == 2:
         context.invoke(check, name=words[1], in_process=False)
@@ -35,13 +37,40 @@ def parts(context: click.Context, words: tuple[str, ...]) -> None:
             f"metamix parts takes one of {', '.join(KINDS)}, or check NAME; got {' '.join(words)!r}"
             f"{suggestion(words[0], KINDS)}"
         )
-    rows = [
-        (row.name, row.kind.removesuffix("s"), f"{row.distribution} {row.version}")
-        for row in describe()
-        if not words or row.kind == words[0]
-    ]
+    if can is not None and can not in CAPABILITIES:
+        known = ", ".join(CAPABILITIES)
+        raise click.UsageError(f"--can {can!r} is none of {known}{suggestion(can, list(CAPABILITIES))}")
+    found = [row for row in describe() if not words or row.kind == words[0]]
+    found = [row for row in found if can is None or can in row.capabilities]
+    rows = [(row.name, row.kind.removesuffix("s"), f"{row.distribution} {row.version}") for row in found]
     for line in columns(("name", "kind", "distribution"), rows):
         click.echo(line)
+    _report_clashes(found)
+    if load:
+        _report_broken(found)
+
+
+def _report_clashes(rows: list[Any]) -> None:
+    """Say which names several distributions register, and how to ask for one of them."""
+    sources: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        sources.setdefault((row.kind, row.name), []).append(row.distribution)
+    for (kind, name), several in sources.items():
+        if len(several) > 1:
+            choices = " or ".join(f"{source}:{name}" for source in several)
+            say(f"{name} ({kind.removesuffix('s')}) is registered by {' and '.join(several)}: ask for {choices}.")
+
+
+def _report_broken(rows: list[Any]) -> None:
+    from metamix.registry.probe import find_broken
+
+    broken = find_broken(rows)
+    for row, reason in broken.items():
+        title = f"{row.name} ({row.kind.removesuffix('s')}) of {row.distribution} {row.version}"
+        click.echo(f"{click.style('broken', fg='red')}  {title}\n        {short(reason, 300)}")
+    if broken:
+        raise click.ClickException(f"{len(broken)} of {len(rows)} parts cannot be imported")
+    click.echo(f"all {len(rows)} parts can be imported")
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,7 @@ class MixtureClassifier(ClassifierMixin, Mixture):
     label_names_: list[Any]
 
     @property
-    def _registry(self) -> Mapping[str, Any]:
+    def _registry(self) -> registry.PartMapping:
         return registry.classifiers
 
     def _likelihood_and_stacks(self) -> tuple[Any, Any, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +25,7 @@ from metamix.estimators.resolution import (
     name_experts,
     resolve_experts,
     resolve_gates,
+    with_session_parts,
 )
 from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
@@ -45,6 +45,7 @@ from metamix.explanation import Explanation, explain_rows
 from metamix.fitting import Problem, find_placements, join_devices
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior
+from metamix.registry import PartMapping
 from metamix.training.blend import FittedBlend
 from metamix.training.fit import fit_blend, fit_single_mixture
 from metamix.training.mixture import FittedMixture
@@ -119,7 +120,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     @property
     @abstractmethod
-    def _registry(self) -> Mapping[str, Any]:
+    def _registry(self) -> PartMapping:
         """Registry of experts by name."""
 
     @abstractmethod
@@ -330,7 +331,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         self.cv = repeatable(self.cv)
-        return packed(super().__getstate__())
+        return packed(with_session_parts(super().__getstate__(), self._registry))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(unpacked(state))

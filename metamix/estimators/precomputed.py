@@ -26,6 +26,7 @@ from metamix.estimators.resolution import (
     resolve_gates,
     resolve_likelihood,
     try_likelihood,
+    with_session_parts,
 )
 from metamix.estimators.scoring import check_scoring, try_scoring
 from metamix.estimators.validation import (
@@ -130,7 +131,7 @@ class MixtureOfPredictions(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         self.cv = repeatable(self.cv)
-        return dict(super().__getstate__())
+        return with_session_parts(super().__getstate__())
 
     def fit(self, X: Any, y: Any, predictions: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Learn the gate; parameters as for `fit_predictions`."""

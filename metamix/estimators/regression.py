@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -150,7 +149,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         self.likelihood = likelihood
 
     @property
-    def _registry(self) -> Mapping[str, Any]:
+    def _registry(self) -> registry.PartMapping:
         return registry.regressors
 
     def _likelihood_and_stacks(self) -> tuple[Any, Any, Any]:

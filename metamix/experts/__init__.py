@@ -4,5 +4,6 @@ Every factory takes keyword parameters of its model and returns an unfitted esti
 """
 
 from metamix.experts import classifiers, regressors
+from metamix.experts.prepared import prepared_pipeline
 
-__all__ = ["classifiers", "regressors"]
+__all__ = ["classifiers", "prepared_pipeline", "regressors"]

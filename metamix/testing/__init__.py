@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,11 +10,13 @@ from sklearn.base import clone, is_classifier
 
 from metamix import registry
 from metamix.testing.assertions import Checks, Factory, bind_checks, require
-from metamix.testing.expert_checks import EXPERT_CHECKS, NAMED_CHECKS
-from metamix.testing.gate_checks import GATE_CHECKS
-from metamix.testing.likelihood_checks import LIKELIHOOD_CHECKS
+from metamix.testing.capability_checks import capabilities_are_declared
+from metamix.testing.common_checks import COMMON_CHECKS
+from metamix.testing.expert_checks import CLASSIFIER_CHECKS, EXPERT_CHECKS, NAMED_CHECKS, expert_trial
+from metamix.testing.gate_checks import GATE_CHECKS, gate_trial
+from metamix.testing.likelihood_checks import LIKELIHOOD_CHECKS, likelihood_trial
 
-__all__ = ["check_expert", "check_gate", "check_likelihood", "check_plugin"]
+__all__ = ["check_expert", "check_gate", "check_likelihood", "check_plugin", "parametrize_with_checks"]
 
 
 def check_expert(expert: Any) -> Checks:
@@ -36,7 +39,7 @@ def check_expert(expert: Any) -> Checks:
     >>> for name, check in check_expert(Ridge()):
     ...     check()
     """
-    yield from bind_checks(EXPERT_CHECKS, partial(clone, expert), is_classifier(expert))
+    yield from _expert_checks(partial(clone, expert), is_classifier(expert))
 
 
 def check_gate(gate: Any) -> Checks:
@@ -57,7 +60,7 @@ def check_gate(gate: Any) -> Checks:
     >>> for name, check in check_gate(ConstantGate()):
     ...     check()
     """
-    yield from bind_checks(GATE_CHECKS, partial(clone, gate))
+    yield from _gate_checks(partial(clone, gate))
 
 
 def check_likelihood(likelihood: Any) -> Checks:
@@ -80,14 +83,14 @@ def check_likelihood(likelihood: Any) -> Checks:
     >>> for name, check in check_likelihood(Gaussian()):
     ...     check()
     """
-    yield from bind_checks(LIKELIHOOD_CHECKS, partial(clone, likelihood))
+    yield from _likelihood_checks(partial(clone, likelihood))
 
 
 def check_plugin(distribution: str) -> Checks:
     """Yield checks of every part that a distribution registers, as `check_expert` does.
 
-    Registered experts must also support data frames with mixed columns and missing values, string labels and
-    targets of any scale, and use one thread by default.
+    Entry points must declare what their parts can do. Registered experts must also support data frames with mixed
+    columns and missing values, string labels and targets of any scale, and use one thread by default.
 
     Parameters
     ----------
@@ -116,8 +119,33 @@ def check_plugin(distribution: str) -> Checks:
         raise ValueError(f"The distribution {distribution!r} registers no part; distributions with parts: {known}.")
     for row in rows:
         make = partial(_make, row)
-        for name, check in _checks_of(row.kind, make):
+        for name, check in _checks_of(row, make):
             yield f"{row.kind}/{row.name}/{name}", check
+
+
+def parametrize_with_checks(checks: Checks) -> Callable[[Any], Any]:
+    """Decorator for a test of pytest that is run once for each check, under its name.
+
+    Parameters
+    ----------
+    checks : iterable of (str, callable)
+        As `check_expert`, `check_gate`, `check_likelihood` and `check_plugin` yield them.
+
+    Returns
+    -------
+    callable
+        A decorator. The test has one argument, `check`.
+
+    Examples
+    --------
+    >>> from metamix.gates import ConstantGate
+    >>> @parametrize_with_checks(check_gate(ConstantGate()))
+    ... def test_gate(check):
+    ...     check()
+    """
+    import pytest
+
+    return pytest.mark.parametrize("check", [pytest.param(check, id=name) for name, check in checks])
 
 
 def _make(row: registry.PartRow) -> Any:
@@ -131,12 +159,32 @@ def _is_a_part(make: Factory) -> None:
     make()
 
 
-def _checks_of(kind: str, make: Factory) -> Checks:
+def _checks_of(row: registry.PartRow, make: Factory) -> Checks:
     yield "is_a_part", partial(_is_a_part, make)
-    if kind == "gates":
-        yield from bind_checks(GATE_CHECKS, make)
-    elif kind == "likelihoods":
-        yield from bind_checks(LIKELIHOOD_CHECKS, make)
+    if row.kind == "gates":
+        trial, checks = gate_trial(make), _gate_checks(make)
+    elif row.kind == "likelihoods":
+        trial, checks = likelihood_trial(make), _likelihood_checks(make)
     else:
-        yield from bind_checks(EXPERT_CHECKS, make, kind == "classifiers")
-        yield from bind_checks(NAMED_CHECKS, make, kind == "classifiers")
+        classes = row.kind == "classifiers"
+        trial, checks = expert_trial(make, classes), _expert_checks(make, classes)
+    yield from bind_checks((capabilities_are_declared,), trial, row)
+    yield from checks
+    if row.kind in ("regressors", "classifiers"):
+        yield from bind_checks(NAMED_CHECKS, make, row.kind == "classifiers")
+
+
+def _expert_checks(make: Factory, classes: bool) -> Checks:
+    yield from bind_checks(COMMON_CHECKS, expert_trial(make, classes))
+    yield from bind_checks(EXPERT_CHECKS, make, classes)
+    yield from bind_checks(CLASSIFIER_CHECKS if classes else (), make, classes)
+
+
+def _gate_checks(make: Factory) -> Checks:
+    yield from bind_checks(COMMON_CHECKS, gate_trial(make))
+    yield from bind_checks(GATE_CHECKS, make)
+
+
+def _likelihood_checks(make: Factory) -> Checks:
+    yield from bind_checks(COMMON_CHECKS, likelihood_trial(make))
+    yield from bind_checks(LIKELIHOOD_CHECKS, make)

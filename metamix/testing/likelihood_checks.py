@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import integrate
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import TimeSeriesSplit
+from sklearn.neighbors import KNeighborsRegressor
 
+from metamix.estimators import MixtureRegressor
 from metamix.testing.assertions import Factory, require
+from metamix.testing.common_checks import Trial
 
-__all__ = ["LIKELIHOOD_CHECKS"]
+__all__ = ["LIKELIHOOD_CHECKS", "likelihood_trial"]
 
 Array = NDArray[Any]
 N, K, C = 60, 3, 4
@@ -34,6 +40,40 @@ def _case(make: Factory) -> _Case:
     except (IndexError, ValueError, TypeError):  # it expects an axis of classes
         return _Case(rng.integers(0, C, N), rng.dirichlet(np.ones(C), size=(N, K)), shares, True)
     return _Case(y, means, shares, False)
+
+
+def likelihood_trial(make: Factory) -> Trial:
+    """How the common checks use a likelihood; those for classes are not a parameter of any mixture."""
+
+    def fit(likelihood: Any) -> Any:
+        return likelihood.fit(*_case(make)[:3])
+
+    def answer(likelihood: Any) -> Array:
+        case = _case(make)
+        return _log_prob(likelihood, case.y, case.predictions)
+
+    def mistakes(make: Factory) -> Iterator[tuple[str, Callable[[], Any]]]:
+        case = _case(make)
+        fitted = make().fit(*case[:3])
+        yield "log_prob of a target too few", lambda: fitted.log_prob(case.y[:-1], case.predictions)
+
+    def mixture(likelihood: Any) -> tuple[Any, Array, Array] | None:
+        if _case(make).classes:
+            return None
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(90, 2))
+        y = rng.poisson(3 + np.abs(X[:, 0])).astype(float)
+        settings: dict[str, Any] = {
+            "specialize": True,
+            "start": (X[:, 0] > 0).astype(int),
+            "max_rounds": 1,
+            "gate": "constant",
+        }
+        experts = [("line", Ridge()), ("near", KNeighborsRegressor())]
+        cv = TimeSeriesSplit(2)
+        return MixtureRegressor(experts, likelihood=likelihood, cv=cv, random_state=0, n_jobs=1, **settings), X, y
+
+    return Trial(make, fit, answer, mistakes, mixture)
 
 
 def _log_prob(likelihood: Any, y: Array, predictions: Array, scale: Array | None = None) -> Array:

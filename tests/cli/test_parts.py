@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from metamix import registry
 from metamix.testing import check_plugin
 
@@ -50,3 +52,43 @@ def test_check_reports_failed_checks_and_crashed_processes(tmp_path, monkeypatch
     finally:
         monkeypatch.undo()
         registry.refresh()
+
+
+@pytest.fixture
+def plant(tmp_path, monkeypatch):
+    """Put distributions on the path of this process and of its children."""
+
+    def add(name, entries, module, source):
+        info = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[metamix.gates]\n{entries}\n")
+        (tmp_path / f"{module}.py").write_text(source)
+        registry.refresh()
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield add
+    monkeypatch.undo()
+    registry.refresh()
+
+
+def test_parts_tells_which_are_broken_and_which_names_clash(plant, rejected, run):
+    plant("one", "twin = planted_one:make\nends = planted_one:make", "planted_one", "import os; os._exit(4)")
+    plant("two", "twin = planted_two:make", "planted_two", "import sys; sys.exit(3)")
+    code, out, _ = run("parts", "gates")
+    assert code == 0
+    assert "twin (gate) is registered by one and two: ask for one:twin or two:twin." in out
+    assert "broken" not in out
+    out = rejected(run("parts", "gates", "--load"), "3 of", "parts cannot be imported")
+    assert "broken  ends (gate) of one 1.0\n        its import ends the process (exit code 4)" in out
+    assert "SystemExit: 3" in out
+    assert "softmax (gate)" not in out
+    rejected(run("check", "two:twin"), "checks failed")
+
+
+def test_parts_of_a_capability(rejected, run):
+    code, out, _ = run("parts", "gates", "--can", "gradient")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["constant", "gmm", "softmax"]
+    rejected(run("parts", "--can", "gradeint"), "did you mean 'gradient'?")

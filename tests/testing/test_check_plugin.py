@@ -1,8 +1,14 @@
-"""`check_plugin` on the parts of metamix itself."""
+"""`check_plugin` on the parts of metamix itself, and defects of experts that have a name."""
 
+import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
-from metamix.testing import check_plugin
+from metamix import registry
+from metamix.gates import ConstantGate
+from metamix.testing import check_gate, check_plugin, parametrize_with_checks
+from metamix.testing.assertions import bind_checks
+from metamix.testing.expert_checks import NAMED_CHECKS
 
 CHECKS = dict(check_plugin("metamix"))
 PARTS = sorted({name.rpartition("/")[0] for name in CHECKS})
@@ -13,7 +19,7 @@ SLOW = ("torch_mlp", "forest", "extra_trees", "mlp", "boosting")
 @pytest.mark.parametrize("part", [part for part in PARTS if part.split("/")[1] not in SLOW])
 def test_parts_of_metamix_pass_the_checks(part):
     names = [name for name in CHECKS if name.startswith(f"{part}/")]
-    assert len(names) >= {"gates": 11, "likelihoods": 13}.get(part.split("/")[0], 12)
+    assert len(names) >= {"gates": 24, "likelihoods": 21}.get(part.split("/")[0], 20)
     for name in names:
         CHECKS[name]()
 
@@ -30,3 +36,35 @@ def test_networks_pass_the_checks_of_registered_experts(kind, check):
 def test_a_distribution_without_parts_is_an_error():
     with pytest.raises(ValueError, match=r"'no-such-plugin' registers no part; distributions with parts: .*metamix"):
         next(check_plugin("no-such-plugin"))
+
+
+def threads():
+    return registry.regressors["extra_trees"](n_jobs=4)
+
+
+def lost_units():
+    return registry.regressors["ridge"]().set_params(model=Clipped())
+
+
+class Clipped(Ridge):
+    """Predicts no number above 100."""
+
+    def predict(self, X):
+        return np.minimum(super().predict(X), 100)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (threads, {"one_thread_by_default"}),
+        (Ridge, {"mixed_columns_and_missing_values"}),
+        (lost_units, {"labels_or_units_of_any_kind"}),
+    ],
+)
+def test_each_defect_of_a_named_expert_is_found(make, expected, failing):
+    assert set(failing(bind_checks(NAMED_CHECKS, make, False))) == expected
+
+
+@parametrize_with_checks(check_gate(ConstantGate()))
+def test_checks_are_parameters_of_a_test(check):
+    check()

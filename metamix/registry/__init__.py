@@ -1,15 +1,19 @@
-"""Look-up of experts, gates and likelihoods by name: mappings over the entry points of installed distributions."""
+"""Look-up of experts, gates and likelihoods by name: mappings over the entry points of installed distributions.
+
+What a part is able to do is declared in the brackets of its entry point, so that it is known without an import.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, NamedTuple
 
 __all__ = [
+    "CAPABILITIES",
     "Claim",
     "PartError",
     "PartMapping",
@@ -25,6 +29,20 @@ __all__ = [
 
 Kind = Literal["regressors", "classifiers", "gates", "likelihoods"]
 OWN_DISTRIBUTION = "metamix"
+#: In the place of a distribution: parts that were registered in the running session.
+SESSION = "session"
+#: What a part may be able to do, in the order in which it is listed. An entry point declares it in brackets, which
+#: are read without importing the part: ``name = "module:factory [weights,text_columns]"``.
+CAPABILITIES = {
+    "weights": "fit takes sample_weight",
+    "probabilities": "it has predict_proba",
+    "standard_deviation": "predict takes return_std; of a likelihood, it has standard_deviation",
+    "gradient": "its predictions, or the weights of a gate, have a gradient with respect to x",
+    "device": "it has a parameter device",
+    "several_targets": "fit takes y of shape (n, T)",
+    "missing_values": "missing values in X are accepted",
+    "text_columns": "data frames with columns of text are accepted",
+}
 
 
 class PartError(RuntimeError):
@@ -47,14 +65,19 @@ class PartRow(NamedTuple):
     distribution: str
     version: str
     value: str
+    capabilities: tuple[str, ...] = ()
 
 
 class Claim(NamedTuple):
-    """An entry point and the distribution (name, version) that registers it."""
+    """An entry point and the distribution (name, version) that registers it; or a part of the running session."""
 
-    entry: EntryPoint
+    name: str
+    value: str
     distribution: str
     version: str
+    capabilities: tuple[str, ...] = ()
+    entry: EntryPoint | None = None
+    factory: Callable[..., Any] | None = None
 
 
 class PartMapping(Mapping[str, Callable[..., Any]]):
@@ -73,6 +96,7 @@ class PartMapping(Mapping[str, Callable[..., Any]]):
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self._claims: dict[str, list[Claim]] | None = None
+        self._session: dict[str, Claim] = {}
 
     @property
     def group(self) -> str:
@@ -80,23 +104,85 @@ class PartMapping(Mapping[str, Callable[..., Any]]):
         return f"metamix.{self.kind}"
 
     def claims(self) -> dict[str, list[Claim]]:
-        """Return every name with the entry points registered for it, without importing any."""
+        """Return every name with what is registered for it, without importing any part."""
         if self._claims is None:
             # Metadata is parsed at every access, so it is read once per distribution.
             sources: dict[int, tuple[str, str]] = {}
-            found = []
+            found = list(self._session.values())
             for entry in entry_points(group=self.group):
                 if id(entry.dist) not in sources:
                     sources[id(entry.dist)] = _source(entry)
-                found.append(Claim(entry, *sources[id(entry.dist)]))
+                value = f"{entry.module}:{entry.attr}"
+                found.append(Claim(entry.name, value, *sources[id(entry.dist)], tuple(entry.extras), entry))
             claims: dict[str, list[Claim]] = {}
-            for claim in sorted(found, key=lambda claim: (claim.entry.name, claim.distribution)):
-                claims.setdefault(claim.entry.name, []).append(claim)
+            for claim in sorted(found, key=lambda claim: (claim.name, claim.distribution)):
+                claims.setdefault(claim.name, []).append(claim)
             self._claims = claims
         return self._claims
 
+    def capabilities(self, name: str) -> frozenset[str]:
+        """What a part declares to be able to do, of `CAPABILITIES`; it is not imported.
+
+        Examples
+        --------
+        >>> from metamix.registry import regressors
+        >>> "standard_deviation" in regressors.capabilities("kriging")
+        True
+        """
+        return frozenset(self._choose(name).capabilities)
+
+    def register(self, name: str, factory: Callable[..., Any], capabilities: Iterable[str] = ()) -> None:
+        """Register a part under a name until the session ends; registered again, it is replaced.
+
+        Mixtures that name it can be sent to other processes: they are sent with the part itself.
+
+        Parameters
+        ----------
+        name : str
+        factory : callable
+            Called with keyword parameters it returns the part, unfitted; a class, for instance.
+        capabilities : iterable of str
+            Of `CAPABILITIES`.
+
+        Raises
+        ------
+        ValueError
+            If an installed distribution registers the name, or the name, the factory or a capability is not valid.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import HuberRegressor
+        >>> from metamix.registry import regressors
+        >>> regressors.register("huber", HuberRegressor, ["weights"])
+        >>> regressors["huber"](epsilon=2.0)
+        HuberRegressor(epsilon=2.0)
+        >>> regressors.unregister("huber")
+        """
+        if not isinstance(name, str) or not name or ":" in name or "__" in name:
+            raise ValueError(f"a part cannot be called {name!r}; give a text without ':' and '__'.")
+        if not callable(factory):
+            raise ValueError(f"{factory!r} is no callable that returns a part; give a class or a function.")
+        unknown = sorted(set(capabilities := tuple(capabilities)) - set(CAPABILITIES))
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no capability; these are: {', '.join(CAPABILITIES)}.")
+        others = [claim.distribution for claim in self.claims().get(name, []) if claim.distribution != SESSION]
+        if others:
+            raise ValueError(f"the {_singular(self.kind)} name {name!r} is taken by {others[0]}; choose another name.")
+        value = f"{getattr(factory, '__module__', '?')}:{getattr(factory, '__qualname__', repr(factory))}"
+        self._session[name] = Claim(name, value, SESSION, "", capabilities, None, factory)
+        self.refresh()
+
+    def unregister(self, name: str) -> None:
+        """Remove a part that was registered in this session; KeyError if there is none of that name."""
+        del self._session[name]
+        self.refresh()
+
+    def in_session(self, name: object) -> bool:
+        """Whether a name was registered in this session, so that other processes do not know it."""
+        return isinstance(name, str) and name.removeprefix(f"{SESSION}:") in self._session
+
     def refresh(self) -> None:
-        """Clear the cache, so that the next use sees newly installed distributions."""
+        """Clear the cache, so that the next use sees newly installed distributions; parts of the session stay."""
         self._claims = None
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
@@ -153,7 +239,7 @@ def describe() -> list[PartRow]:
     Returns
     -------
     list of PartRow
-        ``(kind, name, distribution, version, value)``, one row per entry point.
+        ``(kind, name, distribution, version, value, capabilities)``, one row per entry point.
 
     Examples
     --------
@@ -162,7 +248,7 @@ def describe() -> list[PartRow]:
     ['metamix.experts.regressors:ridge']
     """
     return [
-        PartRow(mapping.kind, name, claim.distribution, claim.version, claim.entry.value)
+        PartRow(mapping.kind, name, claim.distribution, claim.version, claim.value, claim.capabilities)
         for mapping in _MAPPINGS
         for name, claimants in mapping.claims().items()
         for claim in claimants
@@ -185,10 +271,13 @@ def refresh() -> None:
 
 
 def _load(claim: Claim, kind: Kind) -> Callable[..., Any]:
-    entry, source, version = claim
-    what = f"The {_singular(kind)} {entry.name!r} of {source} {version} (entry point {entry.value})"
+    if claim.entry is None:
+        assert claim.factory is not None
+        return claim.factory
+    source = claim.distribution
+    what = f"The {_singular(kind)} {claim.name!r} of {source} {claim.version} (entry point {claim.value})"
     try:
-        part = entry.load()
+        part = claim.entry.load()
     except (Exception, SystemExit) as cause:  # importing a plugin may raise anything
         advice = "" if source == "metamix" else f" Repair or uninstall {source}."
         raise PartError(f"{what} cannot be imported: {type(cause).__name__}: {cause}.{advice}") from cause
