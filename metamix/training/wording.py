@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["compared", "short_number", "shown_loss"]
+__all__ = ["compared", "measure_name", "short_number", "shown_loss"]
 
 #: Differences and standard errors of less than this many per cent are not shown.
 EQUAL = 0.01
@@ -22,8 +22,19 @@ def short_number(value: float, digits: int = 2) -> str:
     return f"{value:.0f}" if abs(value) >= 10**digits else f"{float(f'{value + 0.0:.{digits}g}'):g}"
 
 
+def measure_name(measure: str) -> str:
+    """What a loss is called: a score of scikit-learn by its own name.
+
+    Examples
+    --------
+    >>> measure_name("squared error"), measure_name("minus r2"), measure_name("minus neg_mean_absolute_error")
+    ('squared error', 'r2', 'mean_absolute_error')
+    """
+    return measure.removeprefix(SCORE).removeprefix(NEGATED) if measure.startswith(SCORE) else measure
+
+
 def shown_loss(measure: str, loss: float) -> str:
-    """A loss as it is known: a score of scikit-learn with its own sign and name.
+    """A loss as it is known: a score of scikit-learn with its own sign, squared errors also in units of y.
 
     Parameters
     ----------
@@ -34,17 +45,13 @@ def shown_loss(measure: str, loss: float) -> str:
     Examples
     --------
     >>> shown_loss("squared error", 0.8), shown_loss("minus roc_auc", -0.61)
-    ('squared error 0.8 (root 0.8944)', 'roc_auc 0.61')
+    ('squared error 0.8 (RMSE 0.8944)', 'roc_auc 0.61')
     >>> shown_loss("minus neg_mean_absolute_error", 2.5)
     'mean_absolute_error 2.5'
     """
-    score = measure.removeprefix(SCORE)
-    if not measure.startswith(SCORE):
-        root = f" (root {short_number(math.sqrt(loss), 4)})" if measure == "squared error" and loss > 0 else ""
-        return f"{measure} {short_number(loss, 4)}{root}"
-    if score.startswith(NEGATED):
-        return f"{score.removeprefix(NEGATED)} {short_number(loss, 4)}"
-    return f"{score} {short_number(-loss, 4)}"
+    is_score = measure.startswith(SCORE) and not measure.startswith(SCORE + NEGATED)
+    root = f" (RMSE {short_number(math.sqrt(loss), 4)})" if measure == "squared error" and loss > 0 else ""
+    return f"{measure_name(measure)} {short_number(-loss if is_score else loss, 4)}{root}"
 
 
 def compared(measure: str, gain: float, standard_error: float, whole: float, other: str) -> str:
