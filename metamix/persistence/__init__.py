@@ -12,7 +12,7 @@ import os
 import platform
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor
 from metamix.persistence.errors import ModelFileError, UntrustedTypesError
+from metamix.persistence.manifest import MANIFEST, check_notes, describe_mixture, read_manifest
 from metamix.persistence.output import OutputFile, check_path
 from metamix.persistence.trust import check_trees, is_importable, is_known
 
@@ -31,6 +32,7 @@ __all__ = [
     "OutputFile",
     "UntrustedTypesError",
     "load",
+    "read_manifest",
     "save",
     "untrusted_types",
 ]
@@ -38,7 +40,7 @@ __all__ = [
 # The only format that is read. Format 1 (metamix 0.1, never released) is rejected.
 FORMAT = 2
 KINDS = (MixtureRegressor, MixtureClassifier, MixtureOfPredictions)
-MANIFEST, MODEL = "manifest.json", "model.skops"
+MODEL = "model.skops"
 BASE_LIBRARIES = ("numpy", "scipy", "scikit-learn", "skops")
 # Exceptions of zipfile, json, numpy, skops and scikit-learn on a damaged or foreign file.
 DAMAGE_ERRORS = (
@@ -47,7 +49,7 @@ DAMAGE_ERRORS = (
 )  # fmt: skip
 
 
-def save(mixture: Any, path: str | os.PathLike[str]) -> None:
+def save(mixture: Any, path: str | os.PathLike[str], *, notes: Mapping[str, str] | None = None) -> None:
     """Save a fitted mixture to one file, without pickle; an existing file is replaced once writing has succeeded.
 
     What is no regular file, such as a device or a pipe, is written to.
@@ -58,6 +60,8 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
         A fitted mixture.
     path : str or path
         Name of the file; no suffix is added.
+    notes : mapping of str to str, optional
+        What `read_manifest` and ``metamix show`` are to tell besides, such as the name of the target.
 
     Raises
     ------
@@ -87,6 +91,7 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
             "MixtureOfPredictions or learner of metamix.nn"
         )
     check_is_fitted(mixture)
+    said = check_notes(notes)
     output = OutputFile(path)
     try:
         model = io.dumps(mixture)
@@ -100,7 +105,8 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
             "functions and classes at the top level of a module"
         )
     with output.open() as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        file.writestr(MANIFEST, json.dumps(_manifest(mixture, types), indent=2, ensure_ascii=False))
+        manifest = _manifest(mixture, types) | describe_mixture(mixture) | {"notes": said}
+        file.writestr(MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
         file.writestr(MODEL, model)
 
 
