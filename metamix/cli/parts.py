@@ -3,51 +3,112 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import click
 
+from metamix.cli.completion import complete_parts, complete_words
+from metamix.cli.help import Command
+from metamix.cli.json_output import json_option, print_json
 from metamix.cli.output import columns, short
 from metamix.cli.tables import suggestion
 
 KINDS = ("regressors", "classifiers", "gates", "likelihoods")
 
 
-@click.command()
-@click.argument("words", nargs=-1, metavar="[KIND | check NAME]")
+#: Modules that parts of metamix import when they are made, and what brings them.
+LIBRARIES = {
+    "lightgbm": (("lightgbm",), "metamix[lightgbm]"),
+    "xgboost": (("xgboost",), "metamix[xgboost-cpu]"),
+    "torch_mlp": (("torch", "skorch"), "metamix[torch]"),
+    "neural": (("torch", "skorch"), "metamix[torch]"),
+}
+
+
+@click.command(cls=Command, example="metamix parts regressors")
+@click.argument("words", nargs=-1, metavar="[KIND | check NAME]", shell_complete=complete_words(*KINDS, "check"))
+@json_option
 @click.pass_context
-def parts(context: click.Context, words: tuple[str, ...]) -> None:
+def parts(context: click.Context, words: tuple[str, ...], as_json: bool) -> None:
     """List experts, gates and likelihoods by name.
 
-    KIND is regressors, classifiers, gates or likelihoods. No part is imported. "metamix parts check NAME" is
-    the same as "metamix check NAME".
+    KIND is regressors, classifiers, gates or likelihoods. Where a part needs something that is not installed, the last
+    column says what. No part is imported for that; "metamix check NAME" tries one, and so does "metamix parts check
+    NAME".
     """
     from metamix.registry import describe
 
     if words[:1] == ("check",) and len(words) == 2:
-        context.invoke(check, name=words[1], in_process=False)
+        context.invoke(check, name=words[1], as_json=as_json, in_process=False)
         return
     if len(words) > 1 or (words and words[0] not in KINDS):
         raise click.UsageError(
             f"metamix parts takes one of {', '.join(KINDS)}, or check NAME; got {' '.join(words)!r}"
             f"{suggestion(words[0], KINDS)}"
         )
-    rows = [
-        (row.name, row.kind.removesuffix("s"), f"{row.distribution} {row.version}")
-        for row in describe()
-        if not words or row.kind == words[0]
+    rows = [row for row in describe() if not words or row.kind == words[0]]
+    missing = {(row.distribution, row.name): missing_for(row.name, row.distribution) for row in rows}
+    if as_json:
+        print_json([row._asdict() | {"needs": missing[row.distribution, row.name] or None} for row in rows])
+        return
+    cells = [
+        (row.name, row.kind.removesuffix("s"), f"{row.distribution} {row.version}", missing[row.distribution, row.name])
+        for row in rows
     ]
-    for line in columns(("name", "kind", "distribution"), rows):
+    for line in columns(("name", "kind", "distribution", "needs"), cells):
         click.echo(line)
 
 
-@click.command()
-@click.argument("name")
+def missing_for(name: str, distribution: str) -> str:
+    """The command that installs what a part needs; empty where everything is there. Nothing is imported.
+
+    Of other distributions, what they require unconditionally is looked for.
+
+    Examples
+    --------
+    >>> missing_for("ridge", "metamix")
+    ''
+    """
+    from importlib.util import find_spec
+
+    if distribution == "metamix":
+        modules, extra = LIBRARIES.get(name, ((), ""))
+        return f'pip install "{extra}"' if any(find_spec(module) is None for module in modules) else ""
+    absent = _absent_requirements(distribution)
+    return f"pip install {' '.join(map(shlex.quote, absent))}" if absent else ""
+
+
+@cache
+def _absent_requirements(distribution: str) -> tuple[str, ...]:
+    """Requirements of a distribution that are not installed; those with a condition are not looked at."""
+    from importlib import metadata
+
+    absent = []
+    try:
+        required = metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:  # its metadata is damaged
+        return ()
+    for requirement in required:
+        name = re.match(r"[\w.-]+", requirement)
+        if name is not None and ";" not in requirement:
+            try:
+                metadata.distribution(name[0])
+            except metadata.PackageNotFoundError:
+                absent.append(requirement)
+    return tuple(absent)
+
+
+@click.command(cls=Command, example="metamix check ridge")
+@click.argument("name", shell_complete=complete_parts(*KINDS))
+@json_option
 @click.option("--in-process", is_flag=True, hidden=True, help="In this process, with output for the parent process.")
-def check(name: str, in_process: bool) -> None:
+def check(name: str, as_json: bool, in_process: bool) -> None:
     """Check the part NAME, or every part of the distribution NAME.
 
     The checks run in a separate process, since compiled code of a part may crash it.
@@ -60,7 +121,8 @@ def check(name: str, in_process: bool) -> None:
         return
     _select_parts(name)
     command = [sys.executable, "-m", "metamix", "check", "--in-process", name]
-    failed, passed, last = 0, 0, ""
+    failed: list[dict[str, str]] = []
+    passed, last = 0, ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as child:
         for line in _lines(child):
             word, _, rest = line.rstrip("\n").partition("\t")
@@ -69,14 +131,17 @@ def check(name: str, in_process: bool) -> None:
             elif word == "ok":
                 passed += 1
             elif word == "failed":
-                failed += 1
                 title, _, reason = rest.partition("\t")
-                click.echo(f"{click.style('failed', fg='red')}  {title}\n        {short(reason, 300)}")
+                failed.append({"check": title, "reason": reason})
+                click.echo(f"{click.style('failed', fg='red')}  {title}\n        {short(reason, 300)}", err=as_json)
     if child.returncode:
         raise click.ClickException(f"{last or name} crashed its process (exit code {child.returncode})")
+    if as_json:
+        print_json({"name": name, "passed": passed, "failed": failed})
     if failed:
-        raise click.ClickException(f"{name}: {failed} of {failed + passed} checks failed")
-    click.echo(f"{name}: all {passed} checks passed")
+        raise click.ClickException(f"{name}: {len(failed)} of {len(failed) + passed} checks failed")
+    if not as_json:
+        click.echo(f"{name}: all {passed} checks passed")
 
 
 def _lines(child: subprocess.Popen[str]) -> Iterator[str]:

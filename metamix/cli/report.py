@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from metamix.cli.help import Command
 from metamix.cli.html import check_report, notes_of, write_report
-from metamix.cli.models import load_model, training_columns
+from metamix.cli.loading import load_model, training_columns, trust_option
 from metamix.cli.options import force_option
 from metamix.cli.reading import comma_separated, reading_options, take_reading_options
 from metamix.cli.tables import read, say_lines, table_columns, table_warnings
@@ -15,13 +16,13 @@ from metamix.cli.tables import read, say_lines, table_columns, table_warnings
 __all__ = ["report"]
 
 
-@click.command()
+@click.command(cls=Command, example="metamix report houses.mix houses.csv --out houses.html")
 @click.argument("file")
 @click.argument("table")
 @click.option("--out", required=True, metavar="FILE.html", help="File for the report.")
 @click.option("--target", metavar="COLUMN", help="Column that is predicted; default: the only one that FILE lacks.")
 @force_option
-@click.option("--trust", multiple=True, metavar="TYPE", help="Trust this type in FILE, or all; may be repeated.")
+@trust_option
 @reading_options
 @click.pass_context
 def report(

@@ -189,16 +189,19 @@ class RowExplanation:
             f"{self.names[k]} {short_number(self.contributions[k], 3)} (weight {short_number(self.weights[k])})"
             for k in order
         ]
-        said = [
-            f"Row {self.row}: {what} {short_number(self.prediction, 4)} = {' + '.join(parts)}.",
-            f"{self.regime} leads with weight {short_number(self.regime_weight)}{self._where()}.",
-        ]
+        whole = f"Row {self.row}: {what} {short_number(self.prediction, 4)} = {' + '.join(parts)}."
+        return " ".join([whole, *self.sentences])
+
+    @property
+    def sentences(self) -> list[str]:
+        """Who leads, under which conditions, and the smallest change for another regime to lead."""
+        said = [f"{self.regime} leads with weight {short_number(self.regime_weight)}{self._where()}."]
         if self.border is not None:
             border = str(self.border)
             said.append(f"{border[0].upper()}{border[1:]}.")
         elif self.conditions is not None:
             said.append("No change of one numeric column within its range lets another regime lead.")
-        return " ".join(said)
+        return said
 
     def _where(self) -> str:
         if not self.conditions:

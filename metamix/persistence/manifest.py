@@ -120,10 +120,10 @@ def _shares(fitted: Any) -> list[dict[str, Any]]:
     """Name and share of each column, averaged over targets; none where fold models are kept or nothing is known."""
     if not hasattr(fitted, "targets"):
         return []
-    found = [getattr(target, "shares", None) for target in fitted.targets]
-    if any(one is None for one in found):  # of the specialised mixture, or fitted by an earlier version
-        found = [np.nanmean(target.responsibilities, axis=0) for target in fitted.targets]
-    mean = np.mean(found, axis=0)
+    # The specialised mixture, and what an earlier version fitted, know their responsibilities only.
+    known = all(getattr(target, "shares", None) is not None for target in fitted.targets)
+    each = [one.shares if known else np.nanmean(one.responsibilities, axis=0) for one in fitted.targets]
+    mean = np.mean(np.array(each), axis=0)
     shares = [float(round(one, 6)) if np.isfinite(one) else None for one in mean]
     return [{"name": str(name), "share": share} for name, share in zip(fitted.names, shares, strict=True)]
 

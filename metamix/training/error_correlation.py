@@ -40,7 +40,7 @@ class Headroom:
     --------
     >>> print(Headroom(np.eye(2), 2.0, 1.0, 0.36))
     Knowing the best expert of every row would save 64 % of the best single expert's loss. The errors of two experts \
-correlate by 0 at most: the 2 experts are worth 2 with unrelated errors.
+correlate by 0 at most: the 2 experts count as 2 with unrelated errors.
     """
 
     correlation: Array
@@ -71,7 +71,7 @@ correlate by 0 at most: the 2 experts are worth 2 with unrelated errors.
         said = (
             f"Knowing the best expert of every row would save {saved} % of the best single "
             f"expert's loss. The errors of two experts correlate by {short_number(float(self.pairs.max()))} at most: "
-            f"the {K} experts are worth {short_number(self.effective_experts)} with unrelated errors."
+            f"the {K} experts count as {short_number(self.effective_experts)} with unrelated errors."
         )
         return f"{said} They err much alike: a choice between them has little to gain." if self.alike else said
 

@@ -99,7 +99,12 @@ class Verdict:
     leaks: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
-        return " ".join([*self._sentences(), *(f"Not measured: {what}." for what in self.not_measured), *self.leaks])
+        return " ".join(self.sentences)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What it says, sentence by sentence."""
+        return [*self._sentences(), *(f"Not measured: {what}." for what in self.not_measured), *self.leaks]
 
     def _sentences(self) -> list[str]:
         sentences = [self._winner(), self._answer()]

