@@ -44,9 +44,9 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog=f"""\b
 Begin with:
-  metamix demo                                 three tables, nothing to download
-  metamix compare houses.csv --target price    your own table
-  metamix compare --help                       what can be set
+  metamix demo                               three tables, nothing to download
+  metamix compare houses.csv --target price  your own table
+  metamix compare --help                     what can be set
 
 Exit codes: {EXIT_CODES}
 

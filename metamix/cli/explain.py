@@ -11,7 +11,8 @@ from metamix.cli.help import Command
 from metamix.cli.json_output import json_option, print_json, records
 from metamix.cli.loading import load_model, training_columns, trust_option
 from metamix.cli.output import columns, number, say
-from metamix.cli.reading import comma_separated, reading_options, take_reading_options
+from metamix.cli.reading import comma_separated, row_options, take_reading_options
+from metamix.cli.regimes import n_regimes
 from metamix.cli.tables import read_for_prediction, say_lines, table_warnings
 
 __all__ = ["explain"]
@@ -30,7 +31,7 @@ NEGLIGIBLE = 0.005
               help="Which target, counted from 0, where the mixture has several.")  # fmt: skip
 @json_option
 @trust_option
-@reading_options
+@row_options
 def explain(file: str, table: str, row: int, target: int, as_json: bool, trust: tuple[str, ...], **given: Any) -> None:
     """Explain the prediction of one row of TABLE by the mixture in FILE.
 
@@ -57,7 +58,9 @@ def explain(file: str, table: str, row: int, target: int, as_json: bool, trust: 
     for line in _parts(found):
         click.echo(line)
     click.echo()
-    for sentence in found.sentences:
+    first, *others = found.sentences
+    say(f"In the specialised mixture {first}" if n_regimes(mixture) > 1 else first)
+    for sentence in others:
         say(sentence)
     if found.conditions is None:
         say(f"{table} has too few rows to say under which conditions: give 20 or more, such as those of the fit.")

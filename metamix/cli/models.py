@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,7 @@ def show_comparison(done: Compared, options: Options) -> None:
     click.echo()
     say(str(found.verdict))
     if done.regimes:
+        click.echo()
         say(done.about_regimes)
         show_regimes(done.regimes)
     click.echo()
@@ -174,10 +175,10 @@ def fit(table: str, out: str, force: bool, as_json: bool, **given: Any) -> None:
         click.echo()
         for sentence in mixture.verdict_.sentences:
             say(sentence)
-        if regimes:
-            say("Regimes in words:")
-            show_regimes(regimes)
         say("± is the standard error of a difference, paired row by row and out of fold.")
+        if regimes:
+            click.echo("\nRegimes in words:")
+            show_regimes(regimes)
         say_command(command)
     failures(mixture.failures_.itertuples(index=False))
     notes = {"target": options.target, "command": command, "regimes": "\n".join(regimes)}
@@ -229,7 +230,7 @@ def verdict_object(verdict: Any) -> dict[str, Any]:
     return {
         "winner": verdict.winner, "best": verdict.best, "best_single": verdict.best_single, "measure": verdict.measure,
         "loss": verdict.loss, "rmse": math.sqrt(verdict.loss) if verdict.measure == "squared error" else None,
-        "gain": verdict.gain._asdict(), "gain_over_single": verdict.gain_over_single._asdict(),
+        "gain": asdict(verdict.gain), "gain_over_single": asdict(verdict.gain_over_single),
         "weights": dict(verdict.weights), "n_regimes": verdict.n_regimes, "text": str(verdict),
     }  # fmt: skip
 

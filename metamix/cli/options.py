@@ -55,7 +55,10 @@ jobs_option = click.option(
 POOL_NAMES = ("fast", "auto", "best")
 LEARNING_OPTIONS = (
     click.option("--target", required=True, metavar="COLUMN", help="Column to predict."),
-    click.option("--task", type=click.Choice(["regression", "classification"]), help="Default: by the target."),
+    click.option(
+        "--task", type=click.Choice(["regression", "classification"]), metavar="NAME",
+        help="regression or classification; default: by the target.",
+    ),
     click.option(
         "--experts", multiple=True, metavar="NAME,…", help="Names (see metamix parts), or a pool: fast, auto "
         "(default), best.", shell_complete=complete_parts("regressors", "classifiers", more=POOL_NAMES),
@@ -65,16 +68,16 @@ LEARNING_OPTIONS = (
         "auto (default).", shell_complete=complete_parts("gates", more=("auto",)),
     ),
     click.option(
-        "--final", type=click.Choice(["blend", "best", "simplest"]), default="blend", show_default=True,
-        help="What predict answers with: a blend of the combinations, the best of them, or the simplest that does as "
-        "well.",
+        "--final", type=click.Choice(["blend", "best", "simplest"]), default="blend", metavar="NAME",
+        help="What predict answers with: a blend of all combinations (default), the best, or the simplest that does "
+        "as well.",
     ),
     click.option("--groups", metavar="COLUMN", help="Rows of one group are kept in one fold."),
     click.option("--weights", metavar="COLUMN", help="Sample weights: a row of weight 2 counts as two."),
-    click.option("--cv", type=click.IntRange(min=2), default=5, metavar="N", show_default="5", help="Number of folds."),
+    click.option("--cv", type=click.IntRange(min=2), default=5, metavar="N", show_default=True, help="Folds."),
     click.option("--scoring", metavar="NAME", help="Judge by this scorer of scikit-learn, such as r2 or roc_auc."),
     click.option(
-        "--seed", type=SEED, default=0, metavar="N", show_default="0", help="Random seed: the same seed gives the same "
+        "--seed", type=SEED, default=0, metavar="N", show_default=True, help="Random seed: the same one gives the same "
         "result.",
     ),
     jobs_option,

@@ -28,9 +28,10 @@ def say(text: str, *, err: bool = False, indent: int = 0) -> None:
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
         width = min(shutil.get_terminal_size().columns, WIDTH)
+        whole = text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number and its unit stay in one line
         text = textwrap.fill(
-            text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
-        )
+            whole, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        ).replace("\N{NO-BREAK SPACE}%", " %")
     click.echo(text, err=err)
 
 

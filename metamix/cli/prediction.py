@@ -13,7 +13,7 @@ from metamix.cli.json_output import json_option, print_json, records
 from metamix.cli.loading import load_model, training_columns, trust_option
 from metamix.cli.options import force_option, output_file
 from metamix.cli.output import say, write_csv
-from metamix.cli.reading import comma_separated, reading_options, take_reading_options
+from metamix.cli.reading import comma_separated, row_options, take_reading_options
 from metamix.cli.tables import read_for_prediction, say_lines, table_warnings
 
 __all__ = ["predict", "prediction_frame"]
@@ -49,7 +49,7 @@ def _check_share(_: click.Context, __: click.Parameter, share: float | None) -> 
 @force_option
 @json_option
 @trust_option
-@reading_options
+@row_options
 def predict(
     file: str,
     table: str,

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["ReadingOptions", "comma_separated", "reading_options", "take_reading_options"]
+__all__ = ["ReadingOptions", "comma_separated", "reading_options", "row_options", "take_reading_options"]
 
 Command = Callable[..., Any]
 
@@ -28,8 +28,8 @@ COLUMN_OPTIONS = (
     click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark of numbers in text."),
     click.option("--thousands", metavar="MARK", help="Mark between thousands; needs --decimal."),
     click.option("--date-format", metavar="FORMAT", help="Format of dates, such as %d.%m.%Y."),
-    click.option("--keep-totals", is_flag=True, help="Keep a last row that holds the totals of the others."),
 )
+TOTALS_OPTION = click.option("--keep-totals", is_flag=True, help="Keep a last row that holds the totals of the others.")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,12 @@ class ReadingOptions:
 
 
 def reading_options(command: Command) -> Command:
-    """Add the options that all commands share which read a table."""
+    """Add the options of commands that learn from a table or judge by it."""
+    return row_options(TOTALS_OPTION(command))
+
+
+def row_options(command: Command) -> Command:
+    """Add the options of commands that predict rows of a table, of which none is left out."""
     for option in reversed((*FILE_OPTIONS, *COLUMN_OPTIONS)):
         command = option(command)
     return command

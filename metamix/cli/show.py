@@ -40,6 +40,14 @@ def show(file: str, as_json: bool) -> None:
             click.echo(line)
         else:
             say(line)
+    regimes = (said["notes"] or {}).get("regimes", "").splitlines()
+    if regimes:
+        click.echo("\nRegimes in words:")
+        for line in regimes[:MOST]:
+            say(f"  {printable(line)}", indent=4)
+    command = (said["notes"] or {}).get("command")
+    if command:
+        click.echo(f"\nTo repeat the fit:\n{printable(command)}")
 
 
 def _lines(said: dict[str, Any], file: str) -> Iterator[str]:
@@ -54,11 +62,6 @@ def _lines(said: dict[str, Any], file: str) -> Iterator[str]:
     yield from _of_models(said)
     if said["verdict"]:
         yield from ("", printable(said["verdict"]))
-    if notes.get("regimes"):
-        yield ""
-        yield from (f"  {printable(line)}" for line in notes["regimes"].splitlines()[:MOST])
-    if "command" in notes:
-        yield from ("", "To repeat the fit:", f"  {printable(notes['command'])}")
     for name, note in list(notes.items())[:MOST]:
         if name not in ("target", "regimes", "command"):
             yield from ("", f"{printable(name)}: {printable(note)}")

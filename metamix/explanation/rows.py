@@ -207,7 +207,11 @@ class RowExplanation:
         if not self.conditions:
             return ""
         words = " and ".join(self.conditions)
-        return f", as where {words}" if self.conditions_agree else f", although another one mostly does where {words}"
+        return (
+            f", as it does where {words}"
+            if self.conditions_agree
+            else f", although another one mostly does where {words}"
+        )
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the contributions as bars from the largest to the smallest, and their sum; returns the axes."""

@@ -35,7 +35,7 @@ def test_a_row_is_explained_by_its_parts_its_regime_and_the_border(run, planted)
     leader = list(mixture.named_experts_)[int(mixture.assign(frame.iloc[[row]])[0])]
     assert float(lines[leader][1]) == pytest.approx(100 * mixture.gate_weights(frame.iloc[[row]]).max(), abs=0.06)
     assert f"{leader} leads with weight" in out
-    assert "as where x > 0.3" in out
+    assert "as it does where x > 0.3" in out
     assert "With x at 0.3" in out
 
 
@@ -67,7 +67,7 @@ def test_a_short_table_has_no_conditions_and_says_so(run, planted, tmp_path):
     code, out, err = run("explain", model, short, "--row", "2")
     assert code == 0, err
     assert "too few rows to say under which conditions" in out
-    assert "as where" not in out
+    assert "does where" not in out
 
 
 def test_rows_that_are_not_there_are_refused(rejected, run, planted):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from metamix import load
+from metamix.persistence import read_manifest
 
 NUMBERS = ["--experts", "ridge,neighbours", "--cv", "2", "--jobs", "1"]
 
@@ -72,7 +73,7 @@ def test_the_command_names_the_experts_of_a_pool(run, patients, tmp_path):
     assert code == 0, err
     command = shlex.split(out.strip().splitlines()[-1])
     names = command[command.index("--experts") + 1].split(",")
-    assert names == list(load(tmp_path / "m.mix").named_experts_)[: len(names)]
+    assert names == read_manifest(tmp_path / "m.mix")["experts"][: len(names)]
     assert names[:2] == ["ridge", "splines"]
 
 

@@ -51,4 +51,7 @@ def test_a_terminal_of_80_columns_gets_a_progress_bar_bold_text_and_wrapped_line
     assert "\x1b[1m" in text
     for code in ("\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[K", "\x1b[?25l", "\x1b[?25h"):
         text = text.replace(code, "")
-    assert max(len(line) for line in text.replace("\r", "\n").split("\n")) <= 80
+    text, repeat, command = text.replace("\r", "\n").partition("To repeat it:")
+    assert repeat, "the last line is for copying, and is not wrapped"
+    assert len([line for line in command.split("\n") if line]) == 1
+    assert max(len(line) for line in text.split("\n")) <= 80
