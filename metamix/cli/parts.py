@@ -61,7 +61,9 @@ def parts(context: click.Context, words: tuple[str, ...], as_json: bool) -> None
         (row.name, row.kind.removesuffix("s"), f"{row.distribution} {row.version}", missing[row.distribution, row.name])
         for row in rows
     ]
-    for line in columns(("name", "kind", "distribution", "needs"), cells):
+    heads = ("name", "kind", "distribution", "needs")
+    shown = len(heads) if any(missing.values()) else len(heads) - 1
+    for line in columns(heads[:shown], [row[:shown] for row in cells]):
         click.echo(line)
 
 

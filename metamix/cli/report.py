@@ -20,7 +20,7 @@ __all__ = ["report"]
 @click.argument("file")
 @click.argument("table")
 @click.option("--out", required=True, metavar="FILE.html", help="File for the report.")
-@click.option("--target", metavar="COLUMN", help="Column that is predicted; default: the only one that FILE lacks.")
+@click.option("--target", metavar="COLUMN", help="Column that is predicted; default: that of metamix fit.")
 @force_option
 @trust_option
 @reading_options
@@ -45,7 +45,7 @@ def report(
     mixture = load_model(file, comma_separated(trust), "report", file, table, "--out", out)
     reading = take_reading_options(given)
     if target is None:
-        target = _target(table, table_columns(table, reading), mixture)
+        target = _target(file, table, table_columns(table, reading), mixture)
     task = "classification" if hasattr(mixture, "classes_") else "regression"
     data = read(table, reading, target, task)
     X = training_columns(table, data.X, mixture)
@@ -55,8 +55,8 @@ def report(
     say_lines(lines, err=True)
 
 
-def _target(table: str, names: list[str], mixture: Any) -> str:
-    """The only column that the mixture was not fitted on.
+def _target(file: str, table: str, names: list[str], mixture: Any) -> str:
+    """The column that `metamix fit` noted in the file, else the only one that the mixture was not fitted on.
 
     Raises
     ------
@@ -64,7 +64,11 @@ def _target(table: str, names: list[str], mixture: Any) -> str:
         If there are none or several.
     """
     from metamix.data.frames import listed
+    from metamix.persistence import read_manifest
 
+    noted = (read_manifest(file)["notes"] or {}).get("target")
+    if noted in names:
+        return noted
     known = getattr(mixture, "feature_names_in_", None)
     others = [name for name in names if known is None or name not in set(known)]
     if not others:
