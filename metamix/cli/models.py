@@ -25,7 +25,7 @@ from metamix.cli.options import (
 from metamix.cli.output import comparison_lines, comparison_notes, failures, say, seconds, size, write_csv
 from metamix.cli.progress import progress
 from metamix.cli.reading import reading_options, take_reading_options
-from metamix.cli.regimes import regimes_in_words, regimes_of_folds
+from metamix.cli.regimes import about_regimes, regimes_in_words, regimes_of_folds
 from metamix.cli.repeat import full_command
 from metamix.cli.tables import TableData
 
@@ -177,7 +177,8 @@ def fit(table: str, out: str, force: bool, as_json: bool, **given: Any) -> None:
             say(sentence)
         say("± is the standard error of a difference, paired row by row and out of fold.")
         if regimes:
-            click.echo("\nRegimes in words:")
+            click.echo()
+            say(about_regimes(mixture))
             show_regimes(regimes)
         say_command(command)
     failures(mixture.failures_.itertuples(index=False))
