@@ -59,7 +59,7 @@ def explain(file: str, table: str, row: int, target: int, as_json: bool, trust: 
         click.echo(line)
     click.echo()
     first, *others = found.sentences
-    say(f"In the specialised mixture {first}" if n_regimes(mixture) > 1 else first)
+    say(f"In the specialised mixture, {first}" if n_regimes(mixture) > 1 else first)
     for sentence in others:
         say(sentence)
     if found.conditions is None:

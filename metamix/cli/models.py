@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from metamix.cli.comparison_table import comparison_lines, comparison_notes
 from metamix.cli.help import Command
 from metamix.cli.html import check_report, notes_of, write_report
 from metamix.cli.json_output import json_option, print_json, records
@@ -22,7 +23,7 @@ from metamix.cli.options import (
     output_file,
     read_table,
 )
-from metamix.cli.output import comparison_lines, comparison_notes, failures, say, seconds, size, write_csv
+from metamix.cli.output import failures, say, seconds, size, write_csv
 from metamix.cli.progress import progress
 from metamix.cli.reading import reading_options, take_reading_options
 from metamix.cli.regimes import about_regimes, regimes_in_words, regimes_of_folds

@@ -148,4 +148,4 @@ def _spread(name: str, endings: Sequence[str], values: Any) -> dict[str, Any]:
 def _column_names(mixture: Any, K: int) -> list[str]:
     """Names of the columns of `gate_weights`; experts of a network have none and are numbered from 1."""
     named = getattr(mixture, "named_experts_", None)
-    return [f"expert-{k + 1}" for k in range(K)] if named is None else list(named)
+    return [f"expert {k + 1}" for k in range(K)] if named is None else list(named)

@@ -70,7 +70,7 @@ def read(
         raise TableError(f"the target {target!r} is {y.iloc[0]} in every row: there is nothing to learn")
     _check_task(task, target, y)
     task = task or recognise_task(y)
-    about = f"{Path(table).name}: {len(X)} rows, {task} of {target}"
+    about = f"{'standard input' if table == '-' else Path(table).name}: {len(X)} rows, {task} of {target}"
     if task == "classification":
         notes += check_classes(y, target)
         about += f" ({y.nunique()} classes)"
