@@ -49,6 +49,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
     if hasattr(value, "tolist"):  # arrays and scalars of numpy
         return _plain(value.tolist())
     if value is None or isinstance(value, bool | int | str):

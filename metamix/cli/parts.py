@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import click
@@ -17,18 +14,10 @@ from metamix.cli.completion import complete_parts, complete_words
 from metamix.cli.help import Command
 from metamix.cli.json_output import json_option, print_json
 from metamix.cli.output import columns, short
+from metamix.cli.requirements import missing_for
 from metamix.cli.tables import suggestion
 
 KINDS = ("regressors", "classifiers", "gates", "likelihoods")
-
-
-#: Modules that parts of metamix import when they are made, and what brings them.
-LIBRARIES = {
-    "lightgbm": (("lightgbm",), "metamix[lightgbm]"),
-    "xgboost": (("xgboost",), "metamix[xgboost-cpu]"),
-    "torch_mlp": (("torch", "skorch"), "metamix[torch]"),
-    "neural": (("torch", "skorch"), "metamix[torch]"),
-}
 
 
 @click.command(cls=Command, example="metamix parts regressors")
@@ -65,45 +54,6 @@ def parts(context: click.Context, words: tuple[str, ...], as_json: bool) -> None
     shown = len(heads) if any(missing.values()) else len(heads) - 1
     for line in columns(heads[:shown], [row[:shown] for row in cells]):
         click.echo(line)
-
-
-def missing_for(name: str, distribution: str) -> str:
-    """The command that installs what a part needs; empty where everything is there. Nothing is imported.
-
-    Of other distributions, what they require unconditionally is looked for.
-
-    Examples
-    --------
-    >>> missing_for("ridge", "metamix")
-    ''
-    """
-    from importlib.util import find_spec
-
-    if distribution == "metamix":
-        modules, extra = LIBRARIES.get(name, ((), ""))
-        return f'pip install "{extra}"' if any(find_spec(module) is None for module in modules) else ""
-    absent = _absent_requirements(distribution)
-    return f"pip install {' '.join(map(shlex.quote, absent))}" if absent else ""
-
-
-@cache
-def _absent_requirements(distribution: str) -> tuple[str, ...]:
-    """Requirements of a distribution that are not installed; those with a condition are not looked at."""
-    from importlib import metadata
-
-    absent = []
-    try:
-        required = metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:  # its metadata is damaged
-        return ()
-    for requirement in required:
-        name = re.match(r"[\w.-]+", requirement)
-        if name is not None and ";" not in requirement:
-            try:
-                metadata.distribution(name[0])
-            except metadata.PackageNotFoundError:
-                absent.append(requirement)
-    return tuple(absent)
 
 
 @click.command(cls=Command, example="metamix check ridge")

@@ -64,8 +64,8 @@ def predict(
     """Predict the rows of TABLE with the mixture in FILE, as CSV.
 
     Columns are matched by name, in any order; additional columns, such as the target, are ignored. Of several
-    targets names end in their numbers, such as prediction_0, of several labels in the label. --json has the same
-    names, and with --out no rows.
+    targets or labels names end in the name of each, or in its number, as in prediction_0. --json has the same names,
+    and with --out no rows.
     """
     output = None if out is None else output_file(out, force, file, table)
     mixture = load_model(file, comma_separated(trust), "predict", file, table)
@@ -108,8 +108,8 @@ def prediction_frame(mixture: Any, X: Any, interval: float | None = None, weight
     Returns
     -------
     DataFrame of n rows
-        Names end in the number of the target where there are several, and in the name of the label where labels are
-        predicted.
+        Names end in the name or number of the target where there are several, and in that of the label where labels
+        are predicted.
     """
     import pandas as pd
 
@@ -125,8 +125,9 @@ def prediction_frame(mixture: Any, X: Any, interval: float | None = None, weight
         found |= _spread("probability", [f"_{label}" for label in mixture.classes_], probabilities)
     else:
         predictions = mixture.predict(X)
+        names = getattr(mixture, "target_names_", None)
         several = predictions.ndim == 2
-        endings = [f"_{t}" for t in range(predictions.shape[1])] if several else [""]
+        endings = [f"_{one}" for one in names or range(predictions.shape[1])] if several else [""]
         found |= _spread("prediction", endings, predictions)
         if interval is not None:
             bounds = mixture.predict_interval(X, interval)

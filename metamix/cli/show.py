@@ -16,7 +16,6 @@ __all__ = ["show"]
 
 #: Columns of a table, models and libraries that are listed at most.
 MOST = 40
-TASKS = {"regression": "regression", "classification": "classification", "several labels": "several labels"}
 
 
 @click.command(cls=Command, example="metamix show houses.mix")
@@ -82,7 +81,8 @@ def _of_file(said: dict[str, Any], file: str) -> Iterator[str]:
         ("to trust", trust),
     ]
     if isinstance(said["targets"], list):
-        rows.append(("labels", ", ".join(said["targets"][:MOST])))
+        what = "labels" if said["task"] == "several labels" else "targets"
+        rows.append((what, ", ".join(said["targets"][:MOST])))
     elif said["targets"] not in (None, 1):
         rows.append(("targets", str(said["targets"])))
     if said["classes"]:

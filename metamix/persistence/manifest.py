@@ -84,10 +84,10 @@ def describe_mixture(mixture: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        task ("regression", "classification" or "several labels"), rows of `fit`, targets (their number, or names of
-        labels), classes, readings (name and kind of each column), shares (mean weight of each column of `gate_weights`
-        in the rows of `fit`, out of fold; None where it is not known), and regimes (those of the specialised mixture
-        with their shares, where it has several).
+        task ("regression", "classification" or "several labels"), rows of `fit`, targets (their number, or the names
+        of targets or labels), classes, readings (name and kind of each column), shares (mean weight of each column of
+        `gate_weights` in the rows of `fit`, out of fold; None where it is not known), and regimes (those of the
+        specialised mixture with their shares, where it has several).
 
     Examples
     --------
@@ -100,6 +100,7 @@ def describe_mixture(mixture: Any) -> dict[str, Any]:
     """
     classes = getattr(mixture, "classes_", None)
     labels = getattr(mixture, "label_names_", None)
+    named = labels if labels is not None else getattr(mixture, "target_names_", None)
     fitted = getattr(mixture, "_fitted", None)
     task = "regression" if classes is None else "classification" if labels is None else "several labels"
     fold_of_row = getattr(mixture, "fold_of_row_", None)
@@ -108,7 +109,7 @@ def describe_mixture(mixture: Any) -> dict[str, Any]:
     return {
         "task": task,
         "rows": None if fold_of_row is None else len(fold_of_row),
-        "targets": (getattr(fitted, "n_targets", None) or 1) if labels is None else [str(name) for name in labels],
+        "targets": (getattr(fitted, "n_targets", None) or 1) if named is None else [str(name) for name in named],
         "classes": [] if classes is None or labels is not None else [str(label) for label in classes],
         "readings": [{"name": one.name, "kind": one.kind} for one in getattr(cleaner, "readings_", ())],
         "shares": _shares(fitted),
