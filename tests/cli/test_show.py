@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from metamix import load
-from metamix.persistence import read_manifest
+from metamix.persistence import FORMAT, read_manifest
 
 
 def test_a_fitted_file_is_shown(run, progression):
@@ -14,7 +14,7 @@ def test_a_fitted_file_is_shown(run, progression):
     assert (code, err) == (0, "")
     assert out.startswith(f"{progression}: regression of target, fitted to 150 rows.")
     said = read_manifest(progression)
-    for text in ("format 2", f"scikit-learn {said['libraries']['scikit-learn']}", said["verdict"]):
+    for text in (f"format {FORMAT}", f"scikit-learn {said['libraries']['scikit-learn']}", said["verdict"]):
         assert text in out
     lines = [line.split() for line in out.splitlines()]
     assert ["bmi", "number"] in lines
