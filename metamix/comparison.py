@@ -33,7 +33,7 @@ from metamix.training.expert_columns import CrossFittedExperts, cross_fit_expert
 from metamix.training.fit import NEGLIGIBLE, blend_predictions
 from metamix.training.selection import HeldOutLoss
 from metamix.training.verdict import PHRASES, UNWEIGHTED
-from metamix.training.wording import compared, shown_loss
+from metamix.training.wording import compared, measure_name, shown_loss
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,12 @@ __all__ = ["Comparison", "compare"]
 Array = NDArray[np.float64]
 #: Names of combinations, in the order of the table.
 COMBINATIONS = (*CANDIDATES, "blend", "stacking", "oracle")
+#: What the row "blend" is, by what `predict` is to answer with.
+FINAL = {
+    "blend": "the blend",
+    "best": "the candidate with the smallest out-of-fold loss in each fold",
+    "simplest": "the simplest good candidate of each fold",
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,10 @@ class Comparison:
         What the loss is.
     mixtures : list
         The mixture fitted in each outer fold whose training rows have more than one class.
+    winner : str
+        The combination that the verdict names.
+    best_single : list of str
+        The best single expert inside each outer fold.
     """
 
     rows: list[dict[str, Any]]
@@ -67,9 +77,16 @@ class Comparison:
     failures: list[Failure]
     measure: str
     mixtures: list[Any] = field(default_factory=list, repr=False)
+    winner: str = ""
+    best_single: list[str] = field(default_factory=list)
 
     def frame(self) -> pd.DataFrame:
-        """Name, kind, loss, paired difference to stacking and its standard error, seconds to fit and predict."""
+        """Name, kind, loss, paired difference to stacking and its standard error, seconds to fit and predict.
+
+        Seconds are added up over folds and over processes that work at the same time, so that they may be more than
+        the time that passed. The candidates from "mean of y" to "blend" are made in one fit and share its seconds,
+        those of the experts included.
+        """
         import pandas as pd
 
         return pd.DataFrame(self.rows)
@@ -94,6 +111,8 @@ def compare(
     y: Any,
     experts: Any = None,
     *,
+    gate: Any = "auto",
+    final: str = "blend",
     cv: Any = 5,
     groups: Any = None,
     sample_weight: Any = None,
@@ -116,6 +135,8 @@ def compare(
     y : array-like of shape (n,)
     experts : list, optional
         As in `MixtureRegressor`; its default pool otherwise.
+    gate, final
+        As in `MixtureRegressor`. The row "blend" is what its `predict` answers with.
     cv : int, splitter or list of (train, test)
         Outer folds.
     groups, sample_weight : array-like of shape (n,), optional
@@ -158,8 +179,9 @@ def compare(
     check_seed(random_state)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     mixture = (MixtureRegressor if task == "regression" else MixtureClassifier)(
-        experts, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device, columns=columns
-    )
+        experts, gate=gate, final=final, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device,
+        columns=columns,
+    )  # fmt: skip
     check_parameters(mixture)
     named, gates = mixture._resolve_experts(), resolve_gates(mixture.gate)
     mixture._input_tags = input_tags([expert for _, expert in named], gates, mixture.gate_features)
@@ -338,8 +360,15 @@ class _OuterFolds:
         single = name if times >= len(self.best) else f"chosen in each fold; {name} in {times} of {len(self.best)}"
         problem = self.problem
         leaks = suspicious_columns(problem.X, problem.y, classes=problem.n_classes is not None)
-        verdict = " ".join([_sentence(loss, units, single, unweighted), *leaks])
-        return Comparison(rows, verdict, self.failures, loss.measure, self.mixtures)
+        order = [name for name in CANDIDATES if name in units]
+        winner = order[loss.simplest([units[name] for name in order])]
+        phrases = PHRASES | {
+            "best single": f"the best single expert ({single})",
+            "blend": FINAL[self.mixture.final],
+            "stacking": "scikit-learn's stacking",
+        }
+        verdict = " ".join([_sentence(loss, units, winner, phrases, unweighted), *leaks])
+        return Comparison(rows, verdict, self.failures, loss.measure, self.mixtures, winner, self.best)
 
 
 def _sklearn_stack(part: Problem, inner: Folds, known: Array, values: Array) -> Array:
@@ -363,18 +392,13 @@ def _sklearn_stack(part: Problem, inner: Folds, known: Array, values: Array) -> 
     return shares
 
 
-def _sentence(loss: HeldOutLoss, units: dict[str, Array], single: str, unweighted: bool) -> str:
+def _sentence(
+    loss: HeldOutLoss, units: dict[str, Array], winner: str, phrases: dict[str, str], unweighted: bool
+) -> str:
     """The simplest candidate that does as well as the best, and how the blend compares.
 
-    `single` names the expert; `unweighted` says that the scorer takes no sample weights, where there are some.
+    `phrases` says what each combination is; `unweighted` that the scorer takes no sample weights, where there are some.
     """
-    order = [name for name in CANDIDATES if name in units]
-    winner = order[loss.simplest([units[name] for name in order])]
-    phrases = PHRASES | {
-        "best single": f"the best single expert ({single})",
-        "blend": "the blend",
-        "stacking": "scikit-learn's stacking",
-    }
 
     def against(one: str, other: str) -> str:
         difference = loss.difference(units[other], units[one])
@@ -383,7 +407,8 @@ def _sentence(loss: HeldOutLoss, units: dict[str, Array], single: str, unweighte
 
     others = [name for name in ("best single", "stacking") if name != winner]
     said = f"The simplest candidate that does as well as the best is {phrases[winner]}: "
-    said += f"{shown_loss(loss.measure, loss.mean(units[winner]))}, "
+    said += f"{shown_loss(loss.measure, loss.mean(units[winner]))}, which is "
     said += f"{' and '.join(against(winner, other) for other in others)}. "
-    said += f"The blend, which predict answers with, is {against('blend', winner)}."
+    name = measure_name(loss.measure)
+    said += f"The {name} of {phrases['blend']}, which predict answers with, is {against('blend', winner)}."
     return f"{said} Not measured: {UNWEIGHTED.format(loss.measure)}." if unweighted else said

@@ -164,17 +164,19 @@ def test_the_sentence_says_what_the_table_says(numbers):
     assert str(result) == result.verdict
     found = re.match(
         r"The simplest candidate that does as well as the best is (.+?)(?: \(\w+\))?: squared error (\S+) "
-        r"\(root \S+\), (\S+) % \(± \S+ %\) (below|above) ", result.verdict,
+        r"\(RMSE (\S+)\), which is (\S+) % \(± \S+ %\) (below|above) ", result.verdict,
     )  # fmt: skip
     names = {phrase: name for name, phrase in PHRASES.items()}
     winner = names[found[1]]
+    assert winner == result.winner
+    assert float(found[3]) == pytest.approx(table["loss"][winner] ** 0.5, rel=1e-3)
     best = table["loss"][CANDIDATES].min()
     assert float(found[2]) == pytest.approx(table["loss"][winner], rel=1e-3)
     other = "stacking" if winner == "best single" else "best single"
     share = 100 * (1 - table["loss"][winner] / table["loss"][other])
-    assert (1 if found[4] == "below" else -1) * float(found[3]) == pytest.approx(share, rel=0.06)
+    assert (1 if found[5] == "below" else -1) * float(found[4]) == pytest.approx(share, rel=0.06)
     assert table["loss"][winner] >= best
-    assert result.verdict.count("The blend, which predict answers with, is") == 1
+    assert result.verdict.count("The squared error of the blend, which predict answers with, is") == 1
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

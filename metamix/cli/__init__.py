@@ -16,11 +16,15 @@ from typing import Any
 import click
 
 from metamix.cli.demo import demo
-from metamix.cli.models import compare, fit, predict
+from metamix.cli.explain import explain
+from metamix.cli.help import EXIT_CODES
+from metamix.cli.models import compare, fit
 from metamix.cli.new_plugin import new_plugin
 from metamix.cli.output import say
 from metamix.cli.parts import check, parts
+from metamix.cli.prediction import predict
 from metamix.cli.report import report
+from metamix.cli.show import show
 from metamix.cli.wording import in_options
 
 __all__ = ["main"]
@@ -39,8 +43,18 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog="Begin with: metamix demo, or metamix compare TABLE --target COLUMN. Exit codes: 0 done, 1 failed while "
-    "working, 2 wrong use or unreadable input, 130 stopped.",
+    epilog=f"""\b
+Begin with:
+  metamix demo                               three tables, nothing to download
+  metamix compare houses.csv --target price  your own table
+  metamix compare --help                     what can be set
+
+Exit codes: {EXIT_CODES}
+
+\b
+Completion with the tab key, in ~/.bashrc (likewise zsh_source, fish_source):
+  eval "$(_METAMIX_COMPLETE=bash_source metamix)"
+""",
 )
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks and warnings (METAMIX_DEBUG=1).")
@@ -48,7 +62,7 @@ def commands() -> None:
     """Compare and fit combinations of models on a table."""
 
 
-for _command in (demo, compare, fit, predict, report, parts, check, new_plugin):
+for _command in (demo, compare, fit, predict, explain, report, show, parts, check, new_plugin):
     commands.add_command(_command)
 
 

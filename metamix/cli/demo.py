@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from metamix.cli.models import run_comparison, show
+from metamix.cli.help import Command
+from metamix.cli.models import run_comparison, show_comparison
 from metamix.cli.options import Options, jobs_option
-from metamix.cli.output import say
+from metamix.cli.output import failures, say
 from metamix.cli.tables import TableData
 
 TITLES = {
@@ -20,7 +21,7 @@ TITLES = {
 FEW_EXPERTS = {"regression": "ridge,neighbours,boosting", "classification": "logistic,neighbours,boosting"}
 
 
-@click.command()
+@click.command(cls=Command, example="metamix demo --quick")
 @click.option("--quick", is_flag=True, help="Three experts that need no other library.")
 @jobs_option
 def demo(quick: bool, jobs: int) -> None:
@@ -36,11 +37,12 @@ def demo(quick: bool, jobs: int) -> None:
             X, y = load_example(name)
         task = "classification" if name == "breast_cancer" else "regression"
         experts = [FEW_EXPERTS[task] if quick or regimes is not None else "fast"]
-        options = Options("", task, experts, 3, None, None, None, 0, jobs)
-        comparison = run_comparison(TableData(X, y, task), options, name)
-        show(comparison)
+        options = Options("", task, experts, cv=3, jobs=jobs)
+        done = run_comparison(TableData(X, y, task), options, name)
+        show_comparison(done, options)
+        failures(done.comparison.failures)
         if regimes is not None:
-            say(leading_experts(comparison.mixtures[0], X, regimes))
+            say(leading_experts(done.comparison.mixtures[0], X, regimes))
     click.echo()
     say("Where a table has no regimes, a combination simpler than the mixture usually does as well.")
     say("For your own table: metamix compare TABLE --target COLUMN")

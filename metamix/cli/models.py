@@ -1,116 +1,206 @@
-"""metamix compare, fit and predict: what learns from a table, or answers for one."""
+"""metamix compare and fit: what learns from a table."""
 
 from __future__ import annotations
 
-import shlex
-import sys
+import math
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from metamix.cli.comparison_table import comparison_lines, comparison_notes
+from metamix.cli.help import Command
 from metamix.cli.html import check_report, notes_of, write_report
+from metamix.cli.json_output import json_option, print_json, records
 from metamix.cli.options import (
     Options,
+    engine_of,
     expert_names,
     force_option,
     learning_options,
     output_file,
     read_table,
 )
-from metamix.cli.output import comparison_lines, failures, say
+from metamix.cli.output import failures, say, seconds, size, write_csv
 from metamix.cli.progress import progress
-from metamix.cli.reading import comma_separated, file_options, reading_options, take_reading_options
-from metamix.cli.tables import TableData, read_for_prediction, say_lines, suggestion, table_warnings
+from metamix.cli.reading import reading_options, take_reading_options
+from metamix.cli.regimes import about_regimes, regimes_in_words, regimes_of_folds
+from metamix.cli.repeat import full_command
+from metamix.cli.tables import TableData
 
-LEGEND = (
-    "Smaller losses are better; ± is the standard error of the paired difference to scikit-learn's stacking, in "
-    "percent of its loss. Candidates share one fit, whose time includes the experts. Experts that specialise can beat "
-    "the oracle."
+__all__ = ["Compared", "compare", "fit", "run_comparison", "show_comparison"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison, the seconds that passed, and the regimes of one of its mixtures in words."""
+
+    comparison: Any
+    seconds: float
+    regimes: list[str]
+    about_regimes: str
+
+
+COMPARED = (
+    ("every expert", "a model alone"),
+    ("mean of y", "what to beat: the mean, or the shares of the classes"),
+    ("best single", "the expert that was best in training"),
+    ("average, convex", "the experts with the same weights in every row"),
+    ("stack", "a second model over the experts' predictions"),
+    ("feature-weighted stack", "a stack whose weights depend on the row (numbers only)"),
+    ("gated", "a gate weighs experts and stacks in each row"),
+    ("mixture", "experts fitted anew, each to a regime of the rows"),
+    ("stack with mixture", "a stack that also sees the mixture"),
+    ("blend", "all of these with weights; what metamix predict answers with"),
+    ("scikit-learn stacking", "with its defaults"),
+    ("oracle", "knows the best expert of each row, which nobody does"),
 )
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    example="metamix compare houses.csv --target price --experts fast --cv 3",
+    listing=("What is compared", COMPARED),
+)
 @click.argument("table")
 @learning_options
 @reading_options
 @click.option("--out", metavar="FILE.csv", help="Write the results to this file, in full precision.")
 @click.option("--report", metavar="FILE.html", help="Fit a mixture to all rows too, and write a report on it.")
 @force_option
+@json_option
 @click.pass_context
 def compare(
-    context: click.Context, /, table: str, out: str | None, report: str | None, force: bool, **given: Any
+    context: click.Context, /, table: str, out: str | None, report: str | None, force: bool, as_json: bool, **given: Any
 ) -> None:
     """Compare experts and their combinations on TABLE.
 
-    Compares on the same held-out rows: every expert, the mean of y, the best single expert, the average, convex
-    weights, the stack, the feature-weighted stack (for numbers), a gate over experts and stacks (gated), the
-    specialised mixture, a stack that also sees the mixture, their blend, scikit-learn's stacking, and an oracle that
-    selects the best expert for each row. (A mixture whose experts have specialised may be better than the oracle.)
+    TABLE is a file (CSV, Parquet, Excel, …) or - for standard input. All are judged on the same held-out rows.
     """
     reading = take_reading_options(given)
     options = Options(**given)
     output = None if out is None else output_file(out, force, table)
     if report is not None:
         check_report(report, force, table, *([] if out is None else [out]))
-    data = read_table(table, options, reading)
-    comparison = run_comparison(data, options, Path(table).name)
-    show(comparison)
+    data = read_table(table, options, reading, err=as_json)
+    done = run_comparison(data, options, Path(table).name)
+    command = full_command("compare", table, options, reading, data)
+    if as_json:
+        print_json(_comparison_object(done, data, options, table, command))
+    else:
+        show_comparison(done, options)
+        say_command(command)
+    failures(done.comparison.failures)
     if output is not None:
-        _write_csv(comparison.frame(), output)
+        write_csv(done.comparison.frame(), output)
         say(f"Written to {out}.", err=True)
     if report is not None:
         mixture = _fitted(data, options, Path(table).name)
-        write_report(context, mixture, data.X, data.y, report, comparison=comparison, notes=notes_of(data))
+        write_report(context, mixture, data.X, data.y, report, comparison=done.comparison, notes=notes_of(data))
 
 
-def run_comparison(data: TableData, options: Options, label: str) -> Any:
+def run_comparison(data: TableData, options: Options, label: str) -> Compared:
     """Run the comparison, with a progress bar on a terminal."""
     from metamix.comparison import compare as run
 
-    with progress(label):
-        return run(
-            data.X, data.y, expert_names(options.experts), cv=options.cv, groups=data.groups,
-            sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
+    began = time.monotonic()
+    with engine_of(options), progress(label):
+        comparison = run(
+            data.X, data.y, expert_names(options.experts), gate=options.gates, final=options.final, cv=options.cv,
+            groups=data.groups, sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
             n_jobs=options.jobs, task=data.task, device=options.device, columns=data.cleaner,
         )  # fmt: skip
+    passed = time.monotonic() - began
+    return Compared(comparison, passed, *regimes_of_folds(comparison.mixtures, data.X))
 
 
-def show(comparison: Any) -> None:
-    """Print the table, the verdict and failed experts."""
+def show_comparison(done: Compared, options: Options) -> None:
+    """Print the table with what its columns and marks mean, the verdict, and regimes in words."""
+    found = done.comparison
     click.echo()
-    for line in comparison_lines(comparison.frame().to_dict("records"), comparison.measure):
+    rows = found.frame().to_dict("records")
+    for line in comparison_lines(rows, found.measure, found.winner, found.best_single, options.final):
         click.echo(line)
     click.echo()
-    say(str(comparison.verdict))
-    say(LEGEND)
-    failures(comparison.failures)
+    say(str(found.verdict))
+    if done.regimes:
+        click.echo()
+        say(done.about_regimes)
+        show_regimes(done.regimes)
+    click.echo()
+    for line in comparison_notes(found.measure, options.target, done.seconds, options.cv):
+        say(line)
 
 
-@click.command()
+def _comparison_object(done: Compared, data: TableData, options: Options, table: str, command: str) -> dict[str, Any]:
+    found = done.comparison
+    rows = records(found.frame())
+    if found.measure == "squared error":
+        rows = [row | {"rmse": math.sqrt(row["loss"])} for row in rows]
+    return {
+        "table": table, "target": options.target, "task": data.task, "rows": len(data.X), "measure": found.measure,
+        "comparison": rows, "winner": found.winner, "best_single": found.best_single, "verdict": found.verdict,
+        "regimes": done.regimes, "failures": [vars(one) for one in found.failures], "seconds": done.seconds,
+        "columns": _columns(data), "notes": notes_of(data), "command": command,
+    }  # fmt: skip
+
+
+@click.command(cls=Command, example="metamix fit houses.csv --target price --out houses.mix")
 @click.argument("table")
 @click.option("--out", required=True, metavar="FILE", help="File for the fitted mixture.")
 @force_option
+@json_option
 @learning_options
 @reading_options
-def fit(table: str, out: str, force: bool, **given: Any) -> None:
-    """Fit a mixture to TABLE and save it to a file for metamix predict."""
+def fit(table: str, out: str, force: bool, as_json: bool, **given: Any) -> None:
+    """Fit a mixture to TABLE and save it to a file for metamix predict.
+
+    TABLE is a file (CSV, Parquet, Excel, …) or - for standard input. What was found is printed: the verdict, which
+    says what simpler combination of the experts does as well, the regimes in words where there are some, and the
+    command that repeats the fit.
+    """
     reading = take_reading_options(given)
     options = Options(**given)
     output_file(out, force, table)
-    data = read_table(table, options, reading)
+    data = read_table(table, options, reading, err=as_json)
     from metamix.persistence import save, untrusted_types
 
+    began = time.monotonic()
     mixture = _fitted(data, options, Path(table).name)
-    say(str(mixture.verdict_))
+    passed = time.monotonic() - began
+    regimes = regimes_in_words(mixture, data.X)
+    command = full_command("fit", table, options, reading, data, "--out", out)
+    if not as_json:
+        click.echo()
+        for sentence in mixture.verdict_.sentences:
+            say(sentence)
+        say("± is the standard error of a difference, paired row by row and out of fold.")
+        if regimes:
+            click.echo()
+            say(about_regimes(mixture))
+            show_regimes(regimes)
+        say_command(command)
     failures(mixture.failures_.itertuples(index=False))
-    save(mixture, out)
-    if not Path(out).is_file():  # a device or a pipe, which cannot be read again
-        say(f"Written to {out}.", err=True)
-        return
-    types = untrusted_types(out)
-    note = f" To load it, these types must be trusted: {', '.join(types)}." if types else ""
-    say(f"Written to {out} ({_size(Path(out))}).{note}", err=True)
+    notes = {"target": options.target, "command": command, "regimes": "\n".join(regimes)}
+    save(mixture, out, notes=notes)
+    written = f"Written to {out}"
+    types = None
+    if Path(out).is_file():  # a device or a pipe cannot be read again
+        types = untrusted_types(out)
+        note = f" To load it, these types must be trusted: {', '.join(types)}." if types else ""
+        written = f"{written} ({size(Path(out))}) in {seconds(passed)}.{note}"
+    say(written if types is not None else f"{written}.", err=True)
+    if as_json:
+        print_json(
+            {
+                "table": table, "target": options.target, "task": data.task, "rows": len(data.X), "out": out,
+                "verdict": verdict_object(mixture.verdict_), "candidates": records(mixture.candidates_),
+                "regimes": regimes, "failures": records(mixture.failures_), "seconds": passed, "types": types,
+                "columns": _columns(data), "notes": notes_of(data), "command": command,
+            }
+        )  # fmt: skip
 
 
 def _fitted(data: TableData, options: Options, label: str) -> Any:
@@ -119,104 +209,34 @@ def _fitted(data: TableData, options: Options, label: str) -> Any:
 
     estimator = MixtureRegressor if data.task == "regression" else MixtureClassifier
     mixture = estimator(
-        expert_names(options.experts), cv=options.cv, scoring=options.scoring, random_state=options.seed,
-        n_jobs=options.jobs, device=options.device, columns=data.cleaner,
+        expert_names(options.experts), gate=options.gates, final=options.final, cv=options.cv, scoring=options.scoring,
+        random_state=options.seed, n_jobs=options.jobs, device=options.device, columns=data.cleaner,
     )  # fmt: skip
-    with progress(label):
+    with engine_of(options), progress(label):
         return mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)
 
 
-@click.command()
-@click.argument("file")
-@click.argument("table")
-@click.option("--out", metavar="FILE.csv", help="Write predictions to this file, not to standard output.")
-@force_option
-@click.option("--trust", multiple=True, metavar="TYPE", help="Trust this type in FILE, or all; may be repeated.")
-@file_options
-def predict(file: str, table: str, out: str | None, force: bool, trust: tuple[str, ...], **given: Any) -> None:
-    """Predict the rows of TABLE with the mixture in FILE, as CSV.
-
-    Columns are matched by name, in any order; additional columns, such as the target, are ignored. For
-    classification the output has the most probable class and the probability of each class.
-    """
-    output = None if out is None else output_file(out, force, file, table)
-    mixture = load_model(file, comma_separated(trust), "predict", file, table)
-    rows, identifiers, lines = read_for_prediction(table, take_reading_options(given))
-    X = training_columns(table, rows, mixture)
-    with table_warnings(lines):
-        frame = _predictions(mixture, X)
-    say_lines(lines, err=True)
-    if identifiers is not None:
-        frame.insert(0, identifiers.name, identifiers.to_numpy())
-    if output is None:
-        frame.to_csv(sys.stdout, index=False, lineterminator="\n")
-    else:
-        _write_csv(frame, output)
-        say(f"{len(frame)} predictions written to {out}.", err=True)
+def show_regimes(lines: list[str]) -> None:
+    """Print which regime leads where."""
+    for line in lines:
+        say(f"  {line}", indent=4)
 
 
-def _predictions(mixture: Any, X: Any) -> Any:
-    """Predictions (n,) or (n, T), or classes and probabilities (n, C), or labels and theirs (n, L), as a frame."""
-    import pandas as pd
-
-    if hasattr(mixture, "label_names_"):
-        probabilities = mixture.predict_proba(X)
-        frame = pd.DataFrame(mixture.predict(X), columns=mixture.label_names_)
-        for label, probability in zip(mixture.label_names_, probabilities.T, strict=True):
-            frame[f"probability_{label}"] = probability
-        return frame
-    if hasattr(mixture, "classes_"):
-        probabilities = mixture.predict_proba(X)
-        frame = pd.DataFrame({"class": mixture.classes_[probabilities.argmax(axis=1)]})
-        for label, probability in zip(mixture.classes_, probabilities.T, strict=True):
-            frame[f"probability_{label}"] = probability
-        return frame
-    predictions = mixture.predict(X)
-    n_targets = 1 if predictions.ndim == 1 else predictions.shape[1]
-    names = ["prediction"] if predictions.ndim == 1 else [f"prediction_{t}" for t in range(n_targets)]
-    return pd.DataFrame(predictions.reshape(-1, n_targets), columns=names)
+def say_command(command: str) -> None:
+    """Print the command that repeats a run, in one line so that it can be copied."""
+    click.echo(f"\nTo repeat it:\n{command}")
 
 
-def load_model(file: str, trust: list[str], *command: str) -> Any:
-    """The mixture in a file; `command` is what was called, named where types are not trusted."""
-    from metamix.persistence import UntrustedTypesError, load, untrusted_types
-
-    try:
-        return load(file, trusted=untrusted_types(file) if "all" in trust else trust)
-    except UntrustedTypesError as error:
-        raise click.ClickException(
-            f"{file} contains types that are not trusted: {', '.join(error.types)}. If you trust the source of the "
-            f"file: metamix {shlex.join(command)} --trust all"
-        ) from None
+def verdict_object(verdict: Any) -> dict[str, Any]:
+    """A verdict for scripts: its numbers and its sentences."""
+    return {
+        "winner": verdict.winner, "best": verdict.best, "best_single": verdict.best_single, "measure": verdict.measure,
+        "loss": verdict.loss, "rmse": math.sqrt(verdict.loss) if verdict.measure == "squared error" else None,
+        "gain": asdict(verdict.gain), "gain_over_single": asdict(verdict.gain_over_single),
+        "weights": dict(verdict.weights), "n_regimes": verdict.n_regimes, "text": str(verdict),
+    }  # fmt: skip
 
 
-def training_columns(table: str, frame: Any, mixture: Any) -> Any:
-    """The columns that the mixture was fitted on, in its order."""
-    from metamix.data.frames import TableError
-
-    names = getattr(mixture, "feature_names_in_", None)
-    if names is None:  # fitted on an array without column names
-        if frame.shape[1] != mixture.n_features_in_:
-            raise TableError(
-                f"{table} has {frame.shape[1]} columns, and the mixture was fitted on "
-                f"{mixture.n_features_in_} without names"
-            )
-        from metamix.data.cleaning import TableCleaner
-
-        frame = TableCleaner(dict.fromkeys(frame.columns, "number")).fit(frame).transform(frame)
-        return frame.to_numpy(dtype=float)
-    absent = [name for name in names if name not in frame.columns]
-    if absent:
-        hint = suggestion(str(absent[0]), frame.columns)
-        raise TableError(f"{table} lacks columns that the mixture was fitted on: {', '.join(map(repr, absent))}{hint}")
-    return frame[list(names)]
-
-
-def _write_csv(frame: Any, output: Any) -> None:
-    with output.open() as stream:
-        frame.to_csv(stream, index=False, lineterminator="\n")
-
-
-def _size(path: Path) -> str:
-    size = path.stat().st_size / 1e6
-    return f"{size:.1f} MB" if size >= 0.95 else f"{1000 * size:.0f} kB"
+def _columns(data: TableData) -> list[dict[str, Any]]:
+    """How each column was read."""
+    return records(data.cleaner.report(data.X).drop(columns="note"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from metamix.cli.completion import complete_parts
 from metamix.cli.reading import ReadingOptions, comma_separated
 from metamix.cli.tables import TableData, read, say_lines, suggestion
 
@@ -19,15 +21,24 @@ class Options:
     """Values of the options added by `learning_options`."""
 
     target: str
-    task: str | None
-    experts: Sequence[str]
-    cv: int
-    groups: str | None
-    weights: str | None
-    scoring: str | None
-    seed: int
-    jobs: int
+    task: str | None = None
+    experts: Sequence[str] = ()
+    gate: Sequence[str] = ()
+    final: str = "blend"
+    groups: str | None = None
+    weights: str | None = None
+    cv: int = 5
+    scoring: str | None = None
+    seed: int = 0
+    jobs: int = -1
+    engine: str | None = None
     device: str = "auto"
+
+    @property
+    def gates(self) -> str | list[str]:
+        """The gate of the mixture: a name, or several, which compete."""
+        names = comma_separated(self.gate)
+        return names if len(names) > 1 else names[0] if names else "auto"
 
 
 def _check_jobs(_: click.Context, __: click.Parameter, jobs: int) -> int:
@@ -41,29 +52,43 @@ SEED = click.IntRange(0, 2**32 - 1)
 jobs_option = click.option(
     "--jobs", type=int, default=-1, metavar="N", callback=_check_jobs, help="Processes; default: all cores."
 )
+POOL_NAMES = ("fast", "auto", "best")
+LEARNING_OPTIONS = (
+    click.option("--target", required=True, metavar="COLUMN", help="Column to predict."),
+    click.option(
+        "--task", type=click.Choice(["regression", "classification"]), metavar="NAME",
+        help="regression or classification; default: by the target.",
+    ),
+    click.option(
+        "--experts", multiple=True, metavar="NAME,…", help="Names (see metamix parts), or a pool: fast, auto "
+        "(default), best.", shell_complete=complete_parts("regressors", "classifiers", more=POOL_NAMES),
+    ),
+    click.option(
+        "--gate", multiple=True, metavar="NAME,…", help="What weighs the experts in each row: names, which compete, or "
+        "auto (default).", shell_complete=complete_parts("gates", more=("auto",)),
+    ),
+    click.option(
+        "--final", type=click.Choice(["blend", "best", "simplest"]), default="blend", metavar="NAME",
+        help="What predict answers with: a blend of all combinations (default), the best, or the simplest that does "
+        "as well.",
+    ),
+    click.option("--groups", metavar="COLUMN", help="Rows of one group are kept in one fold."),
+    click.option("--weights", metavar="COLUMN", help="Sample weights: a row of weight 2 counts as two."),
+    click.option("--cv", type=click.IntRange(min=2), default=5, metavar="N", show_default=True, help="Folds."),
+    click.option("--scoring", metavar="NAME", help="Judge by this scorer of scikit-learn, such as r2 or roc_auc."),
+    click.option(
+        "--seed", type=SEED, default=0, metavar="N", show_default=True, help="Random seed: the same one gives the same "
+        "result.",
+    ),
+    jobs_option,
+    click.option("--engine", metavar="NAME", help="Where fits run: serial, threads, or local (processes; default)."),
+    click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda or cuda:N."),
+)  # fmt: skip
 
 
 def learning_options(command: Command) -> Command:
     """Add the options that `compare` and `fit` share."""
-    for option in reversed(
-        [
-            click.option("--target", required=True, metavar="COLUMN", help="Column to predict."),
-            click.option("--task", type=click.Choice(["regression", "classification"]), help="Default: by the target."),
-            click.option(
-                "--experts",
-                multiple=True,
-                metavar="NAME,…",
-                help="Names, or a pool: fast, auto (default), best.",
-            ),
-            click.option("--cv", type=click.IntRange(min=2), default=5, show_default=True, help="Number of folds."),
-            click.option("--groups", metavar="COLUMN", help="Rows of one group are kept in one fold."),
-            click.option("--weights", metavar="COLUMN", help="Sample weights."),
-            click.option("--scoring", metavar="NAME", help="Name of a scikit-learn scorer."),
-            click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed."),
-            jobs_option,
-            click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda or cuda:N."),
-        ]
-    ):
+    for option in reversed(LEARNING_OPTIONS):
         command = option(command)
     return command
 
@@ -89,16 +114,39 @@ def output_file(out: str, force: bool, *inputs: str, option: str = "--out") -> A
     return output
 
 
-def read_table(table: str, options: Options, reading: ReadingOptions) -> TableData:
+def read_table(table: str, options: Options, reading: ReadingOptions, *, err: bool = False) -> TableData:
     """Read a table and split it as the options say, and print what was noticed."""
     if options.scoring is not None:
         _check_scorer(options.scoring)
     if options.experts and not expert_names(options.experts):
         raise click.UsageError("--experts names none: give names, such as --experts ridge,boosting; see metamix parts")
     check_device_option(options.device)
-    data = read(table, reading, options.target, options.task, options.groups, options.weights)
-    say_lines(data.lines)
+    with engine_of(options):
+        data = read(table, reading, options.target, options.task, options.groups, options.weights)
+    say_lines(data.lines, err=err)
     return data
+
+
+@contextmanager
+def engine_of(options: Options) -> Iterator[None]:
+    """Use the engine of --engine inside the block.
+
+    Raises
+    ------
+    click.UsageError
+        If there is no such engine.
+    """
+    if options.engine is None:
+        yield
+        return
+    from metamix.engines import use_engine
+
+    with ExitStack() as context:
+        try:
+            context.enter_context(use_engine(options.engine, options.jobs))
+        except ValueError as error:
+            raise click.UsageError(f"--engine {options.engine}: {error}") from None
+        yield
 
 
 def check_device_option(device: str) -> None:

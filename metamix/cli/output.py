@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,8 +17,8 @@ WIDTH = 80
 MOST_COLUMNS = 20
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print a text, wrapped on a terminal and in one line otherwise.
+def say(text: str, *, err: bool = False, indent: int = 0) -> None:
+    """Print a text, wrapped on a terminal, with an indent from the second line on, and in one line otherwise.
 
     Examples
     --------
@@ -27,7 +28,10 @@ def say(text: str, *, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     if stream.isatty():
         width = min(shutil.get_terminal_size().columns, WIDTH)
-        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+        whole = text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number and its unit stay in one line
+        text = textwrap.fill(
+            whole, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        ).replace("\N{NO-BREAK SPACE}%", " %")
     click.echo(text, err=err)
 
 
@@ -66,6 +70,18 @@ def seconds(value: float) -> str:
     return f"{value:.0f} s" if value < 6000 else f"{value / 3600:.1f} h"
 
 
+def size(path: Path) -> str:
+    """Size of a file."""
+    megabytes = path.stat().st_size / 1e6
+    return f"{megabytes:.1f} MB" if megabytes >= 0.95 else f"{1000 * megabytes:.0f} kB"
+
+
+def write_csv(frame: Any, output: Any) -> None:
+    """Write a data frame to an `OutputFile`."""
+    with output.open() as stream:
+        frame.to_csv(stream, index=False, lineterminator="\n")
+
+
 def change(difference: float, error: float, base: float) -> tuple[str, str]:
     """Format a paired difference and its standard error, in percent of `base` if that is positive.
 
@@ -86,37 +102,6 @@ def change(difference: float, error: float, base: float) -> tuple[str, str]:
     return f"{shown:+.{digits}f} %", f"± {spread:.{digits}f}"
 
 
-def comparison_lines(rows: Sequence[dict[str, Any]], measure: str) -> Iterator[str]:
-    """Lines of the table of a comparison: experts, then combinations; the best combination is bold."""
-    base = next((row["loss"] for row in rows if row["name"] == "stacking"), math.nan)
-    combinations = [row for row in rows if row["kind"] == "combination" and row["name"] != "oracle"]
-    best = min(combinations, key=lambda row: row["loss"])["name"] if combinations else None
-    smallest = min((abs(row["loss"]) for row in combinations if row["loss"]), default=math.nan)
-    cells = [
-        (short(row["name"], 22), number(row["loss"], smallest), *change(row["difference"], row["standard_error"], base),
-         seconds(row["fit_seconds"]), seconds(row["predict_seconds"]))
-        for row in rows
-    ]  # fmt: skip
-    measure = short(measure, 14)
-    heads = ("", measure, "vs stacking", "", "fit", "predict")
-    widths = [max(len(head), *(len(line[i]) for line in cells)) for i, head in enumerate(heads)]
-    widths[2] = max(len(line[2]) for line in cells)  # this heading spans two columns: difference and error
-    widths[3] = max(widths[3], len(heads[2]) - widths[2] - 1)
-    span = widths[2] + 1 + widths[3]
-    head = f"  {'':{widths[0]}}  {measure:>{widths[1]}}   {heads[2]:>{span}}   "
-    yield click.style(f"{head}{'fit':>{widths[4]}}  {'predict':>{widths[5]}}", dim=True)
-    kind = "expert"
-    for row, (name, loss, difference, error, fit, predict) in zip(rows, cells, strict=True):
-        if row["kind"] != kind:
-            kind = row["kind"]
-            yield ""
-        line = f"  {name:{widths[0]}}  {loss:>{widths[1]}}   {difference:>{widths[2]}} {error:>{widths[3]}}   "
-        line += f"{fit:>{widths[4]}}  {predict:>{widths[5]}}"
-        yield click.style(
-            line.rstrip(), bold=True if row["name"] == best else None, dim=row["name"] == "oracle" or None
-        )
-
-
 def short(text: str, most: int) -> str:
     """Shorten a text to at most `most` characters.
 
@@ -128,18 +113,19 @@ def short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Lines of a table of strings, aligned left.
+def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:
+    """Lines of a table of strings, aligned left, columns whose positions are in `right` aligned right.
 
     Examples
     --------
-    >>> [click.unstyle(line) for line in columns(["part", "of"], [["ridge", "metamix"]])]
-    ['part   of', 'ridge  metamix']
+    >>> [click.unstyle(line) for line in columns(["part", "n"], [["ridge", "1"], ["svm", "20"]], right=(1,))]
+    ['part    n', 'ridge   1', 'svm    20']
     """
     lines = [list(heads), *map(list, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     for i, line in enumerate(lines):
-        text = "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        cells = [f"{cell:{'>' if j in right else '<'}{widths[j]}}" for j, cell in enumerate(line)]
+        text = "  ".join(cells).rstrip()
         yield click.style(text, dim=True) if i == 0 else text
 
 

@@ -10,27 +10,33 @@ from typing import Any
 
 import click
 
+from metamix.cli.completion import complete_parts, complete_words
+from metamix.cli.help import Command
+from metamix.cli.json_output import json_option, print_json
 from metamix.cli.output import columns, say, short
+from metamix.cli.requirements import missing_for
 from metamix.cli.tables import suggestion
 
 KINDS = ("regressors", "classifiers", "gates", "likelihoods")
 
 
-@click.command()
-@click.argument("words", nargs=-1, metavar="[KIND | check NAME]")
+@click.command(cls=Command, example="metamix parts regressors")
+@click.argument("words", nargs=-1, metavar="[KIND | check NAME]", shell_complete=complete_words(*KINDS, "check"))
 @click.option("--can", metavar="WORD", help="Only parts that declare this, such as standard_deviation or gradient.")
 @click.option("--load", is_flag=True, help="Import every part, in another process, and tell which are broken.")
+@json_option
 @click.pass_context
-def parts(context: click.Context, words: tuple[str, ...], can: str | None, load: bool) -> None:
+def parts(context: click.Context, words: tuple[str, ...], can: str | None, load: bool, as_json: bool) -> None:
     """List experts, gates and likelihoods by name.
 
-    KIND is regressors, classifiers, gates or likelihoods. No part is imported without --load. "metamix parts check
-    NAME" is the same as "metamix check NAME".
+    KIND is regressors, classifiers, gates or likelihoods. Where a part needs something that is not installed, the last
+    column says what. No part is imported without --load; "metamix check NAME" tries one, and so does "metamix parts
+    check NAME".
     """
     from metamix.registry import CAPABILITIES, describe
 
     if words[:1] == ("check",) and len(words) == 2:
-        context.invoke(check, name=words[1], in_process=False)
+        context.invoke(check, name=words[1], as_json=as_json, in_process=False)
         return
     if len(words) > 1 or (words and words[0] not in KINDS):
         raise click.UsageError(
@@ -42,8 +48,17 @@ def parts(context: click.Context, words: tuple[str, ...], can: str | None, load:
         raise click.UsageError(f"--can {can!r} is none of {known}{suggestion(can, list(CAPABILITIES))}")
     found = [row for row in describe() if not words or row.kind == words[0]]
     found = [row for row in found if can is None or can in row.capabilities]
-    rows = [(row.name, row.kind.removesuffix("s"), f"{row.distribution} {row.version}") for row in found]
-    for line in columns(("name", "kind", "distribution"), rows):
+    missing = {(row.distribution, row.name): missing_for(row.name, row.distribution) for row in found}
+    if as_json:
+        print_json([row._asdict() | {"needs": missing[row.distribution, row.name] or None} for row in found])
+        return
+    cells = [
+        (row.name, row.kind.removesuffix("s"), f"{row.distribution} {row.version}", missing[row.distribution, row.name])
+        for row in found
+    ]
+    heads = ("name", "kind", "distribution", "needs")
+    shown = len(heads) if any(missing.values()) else len(heads) - 1
+    for line in columns(heads[:shown], [row[:shown] for row in cells]):
         click.echo(line)
     _report_clashes(found)
     if load:
@@ -73,10 +88,11 @@ def _report_broken(rows: list[Any]) -> None:
     click.echo(f"all {len(rows)} parts can be imported")
 
 
-@click.command()
-@click.argument("name")
+@click.command(cls=Command, example="metamix check ridge")
+@click.argument("name", shell_complete=complete_parts(*KINDS))
+@json_option
 @click.option("--in-process", is_flag=True, hidden=True, help="In this process, with output for the parent process.")
-def check(name: str, in_process: bool) -> None:
+def check(name: str, as_json: bool, in_process: bool) -> None:
     """Check the part NAME, or every part of the distribution NAME.
 
     The checks run in a separate process, since compiled code of a part may crash it.
@@ -89,7 +105,8 @@ def check(name: str, in_process: bool) -> None:
         return
     _select_parts(name)
     command = [sys.executable, "-m", "metamix", "check", "--in-process", name]
-    failed, passed, last = 0, 0, ""
+    failed: list[dict[str, str]] = []
+    passed, last = 0, ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as child:
         for line in _lines(child):
             word, _, rest = line.rstrip("\n").partition("\t")
@@ -98,14 +115,17 @@ def check(name: str, in_process: bool) -> None:
             elif word == "ok":
                 passed += 1
             elif word == "failed":
-                failed += 1
                 title, _, reason = rest.partition("\t")
-                click.echo(f"{click.style('failed', fg='red')}  {title}\n        {short(reason, 300)}")
+                failed.append({"check": title, "reason": reason})
+                click.echo(f"{click.style('failed', fg='red')}  {title}\n        {short(reason, 300)}", err=as_json)
     if child.returncode:
         raise click.ClickException(f"{last or name} crashed its process (exit code {child.returncode})")
+    if as_json:
+        print_json({"name": name, "passed": passed, "failed": failed})
     if failed:
-        raise click.ClickException(f"{name}: {failed} of {failed + passed} checks failed")
-    click.echo(f"{name}: all {passed} checks passed")
+        raise click.ClickException(f"{name}: {len(failed)} of {len(failed) + passed} checks failed")
+    if not as_json:
+        click.echo(f"{name}: all {passed} checks passed")
 
 
 def _lines(child: subprocess.Popen[str]) -> Iterator[str]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-__all__ = ["ReadingOptions", "comma_separated", "file_options", "reading_options", "take_reading_options"]
+__all__ = ["ReadingOptions", "comma_separated", "reading_options", "row_options", "take_reading_options"]
 
 Command = Callable[..., Any]
 
-#: How a file is read, which also holds for rows to predict; how columns are read is decided when a mixture is fitted.
+#: How a file is read.
 FILE_OPTIONS = (
     click.option("--drop", multiple=True, metavar="COLUMN,…", help="Columns to leave out; may be repeated."),
     click.option("--id", "identifier", metavar="COLUMN", help="Kept out of the fit, written beside predictions."),
@@ -22,13 +22,14 @@ FILE_OPTIONS = (
     click.option("--encoding", metavar="NAME", help="Encoding of text files, such as latin-1."),
     click.option("--sheet", metavar="NAME", help="Sheet of a workbook."),
 )
+#: How columns are read; rows to predict are read as in training, but for columns that these name or describe.
 COLUMN_OPTIONS = (
     click.option("--types", multiple=True, metavar="COLUMN=KIND,…", help="Kinds of columns: number, date, category, …"),
     click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark of numbers in text."),
     click.option("--thousands", metavar="MARK", help="Mark between thousands; needs --decimal."),
     click.option("--date-format", metavar="FORMAT", help="Format of dates, such as %d.%m.%Y."),
-    click.option("--keep-totals", is_flag=True, help="Keep a last row that holds the totals of the others."),
 )
+TOTALS_OPTION = click.option("--keep-totals", is_flag=True, help="Keep a last row that holds the totals of the others.")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class ReadingOptions:
             found[name.strip()] = kind.strip()
         return found
 
+    @property
+    def decides_formats(self) -> bool:
+        """Whether options say how columns of text are written or what they are."""
+        return bool(self.types or self.decimal or self.thousands or self.date_format)
+
     def cleaner(self, names: Sequence[str], decimal: str) -> Any:
         """The cleaner for some columns of a file; `decimal` is the mark that goes with the separator of the file."""
         from metamix.data.cleaning import TableCleaner
@@ -71,23 +77,19 @@ class ReadingOptions:
 
 
 def reading_options(command: Command) -> Command:
-    """Add the options that commands share which learn from a table."""
-    return _add(command, (*FILE_OPTIONS, *COLUMN_OPTIONS))
+    """Add the options of commands that learn from a table or judge by it."""
+    return row_options(TOTALS_OPTION(command))
 
 
-def file_options(command: Command) -> Command:
-    """Add the options of reading a file, without those of columns."""
-    return _add(command, FILE_OPTIONS)
-
-
-def _add(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
-    for option in reversed(options):
+def row_options(command: Command) -> Command:
+    """Add the options of commands that predict rows of a table, of which none is left out."""
+    for option in reversed((*FILE_OPTIONS, *COLUMN_OPTIONS)):
         command = option(command)
     return command
 
 
 def take_reading_options(given: dict[str, Any]) -> ReadingOptions:
-    """Take the options of `reading_options` or `file_options` out of those of a command."""
+    """Take the options of `reading_options` out of those of a command."""
     names = [name for name in ReadingOptions.__dataclass_fields__ if name in given]
     return ReadingOptions(**{name: given.pop(name) for name in names})
 

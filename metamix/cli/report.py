@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from metamix.cli.help import Command
 from metamix.cli.html import check_report, notes_of, write_report
-from metamix.cli.models import load_model, training_columns
+from metamix.cli.loading import load_model, training_columns, trust_option
 from metamix.cli.options import force_option
 from metamix.cli.reading import comma_separated, reading_options, take_reading_options
 from metamix.cli.tables import read, say_lines, table_columns, table_warnings
@@ -15,13 +16,13 @@ from metamix.cli.tables import read, say_lines, table_columns, table_warnings
 __all__ = ["report"]
 
 
-@click.command()
+@click.command(cls=Command, example="metamix report houses.mix houses.csv --out houses.html")
 @click.argument("file")
 @click.argument("table")
 @click.option("--out", required=True, metavar="FILE.html", help="File for the report.")
-@click.option("--target", metavar="COLUMN", help="Column that is predicted; default: the only one that FILE lacks.")
+@click.option("--target", metavar="COLUMN", help="Column that is predicted; default: that of metamix fit.")
 @force_option
-@click.option("--trust", multiple=True, metavar="TYPE", help="Trust this type in FILE, or all; may be repeated.")
+@trust_option
 @reading_options
 @click.pass_context
 def report(
@@ -44,7 +45,7 @@ def report(
     mixture = load_model(file, comma_separated(trust), "report", file, table, "--out", out)
     reading = take_reading_options(given)
     if target is None:
-        target = _target(table, table_columns(table, reading), mixture)
+        target = _target(file, table, table_columns(table, reading), mixture)
     task = "classification" if hasattr(mixture, "classes_") else "regression"
     data = read(table, reading, target, task)
     X = training_columns(table, data.X, mixture)
@@ -54,8 +55,8 @@ def report(
     say_lines(lines, err=True)
 
 
-def _target(table: str, names: list[str], mixture: Any) -> str:
-    """The only column that the mixture was not fitted on.
+def _target(file: str, table: str, names: list[str], mixture: Any) -> str:
+    """The column that `metamix fit` noted in the file, else the only one that the mixture was not fitted on.
 
     Raises
     ------
@@ -63,7 +64,11 @@ def _target(table: str, names: list[str], mixture: Any) -> str:
         If there are none or several.
     """
     from metamix.data.frames import listed
+    from metamix.persistence import read_manifest
 
+    noted = (read_manifest(file)["notes"] or {}).get("target")
+    if noted in names:
+        return noted
     known = getattr(mixture, "feature_names_in_", None)
     others = [name for name in names if known is None or name not in set(known)]
     if not others:

@@ -70,7 +70,7 @@ def read(
         raise TableError(f"the target {target!r} is {y.iloc[0]} in every row: there is nothing to learn")
     _check_task(task, target, y)
     task = task or recognise_task(y)
-    about = f"{Path(table).name}: {len(X)} rows, {task} of {target}"
+    about = f"{'standard input' if table == '-' else Path(table).name}: {len(X)} rows, {task} of {target}"
     if task == "classification":
         notes += check_classes(y, target)
         about += f" ({y.nunique()} classes)"
@@ -103,28 +103,41 @@ def _check_names(by_option: dict[str, str | None], reading: ReadingOptions, fram
 
 def _weights(column: Any, reading: ReadingOptions, decimal: str) -> Any:
     """Sample weights (n,) of a column; None for None."""
-    import numpy as np
-
     from metamix.data.cells import column_kind
     from metamix.data.frames import TableError
+    from metamix.data.vectors import as_weights
 
     if column is None:
         return None
     typed = _typed(column, reading, decimal)
     if column_kind(typed) != "number":
         raise TableError(f"--weights {column.name!r} is not a numeric column")
-    weight = typed.to_numpy(dtype=float)
-    if (weight < 0).any() or not np.isfinite(weight).all() or not weight.any():
-        raise TableError(f"--weights {column.name!r} must be finite and not negative, and not zero everywhere")
-    return weight
+    try:
+        return as_weights(typed.to_numpy(dtype=float), (len(typed),))
+    except ValueError as error:
+        raise TableError(str(error).replace("sample_weight", f"--weights {column.name!r}")) from None
 
 
 def read_for_prediction(table: str, reading: ReadingOptions) -> tuple[Any, Any, list[str]]:
-    """Columns of a table as they are written, those of --id, and what was noticed; no row is left out."""
-    frame, _, lines = _read_file(table, replace(reading, keep_totals=True))
+    """Columns of a table for prediction, those of --id, and what was noticed; no row is left out.
+
+    Columns stay as they are written, which the mixture reads as it did in training, but for what options say: those
+    with numbers and dates that are written in the way of --decimal, --thousands or --date-format, and those of --types.
+    """
+    frame, decimal, lines = _read_file(table, replace(reading, keep_totals=True))
+    identifiers = _column(frame, "--id", reading.identifier)
+    for name in reading.kinds:
+        if name not in frame.columns:
+            raise click.UsageError(f"--types {name!r} is not a column of the table{suggestion(name, frame.columns)}")
     if reading.na:
         frame = frame.mask(frame.astype(str).isin(list(reading.na)))
-    return frame, _column(frame, "--id", reading.identifier), lines
+    if reading.decides_formats:
+        cleaner = reading.cleaner(list(frame.columns), decimal).fit(frame)
+        with table_warnings(lines):
+            typed = cleaner.transform(frame)
+        names = [one.name for one in cleaner.readings_ if (one.told or one.format is not None) and one.name in typed]
+        frame = frame.assign(**{name: typed[name] for name in names})
+    return frame, identifiers, lines
 
 
 @contextmanager

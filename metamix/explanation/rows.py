@@ -189,22 +189,29 @@ class RowExplanation:
             f"{self.names[k]} {short_number(self.contributions[k], 3)} (weight {short_number(self.weights[k])})"
             for k in order
         ]
-        said = [
-            f"Row {self.row}: {what} {short_number(self.prediction, 4)} = {' + '.join(parts)}.",
-            f"{self.regime} leads with weight {short_number(self.regime_weight)}{self._where()}.",
-        ]
+        whole = f"Row {self.row}: {what} {short_number(self.prediction, 4)} = {' + '.join(parts)}."
+        return " ".join([whole, *self.sentences])
+
+    @property
+    def sentences(self) -> list[str]:
+        """Who leads, under which conditions, and the smallest change for another regime to lead."""
+        said = [f"{self.regime} leads with weight {short_number(self.regime_weight)}{self._where()}."]
         if self.border is not None:
             border = str(self.border)
             said.append(f"{border[0].upper()}{border[1:]}.")
         elif self.conditions is not None:
             said.append("No change of one numeric column within its range lets another regime lead.")
-        return " ".join(said)
+        return said
 
     def _where(self) -> str:
         if not self.conditions:
             return ""
         words = " and ".join(self.conditions)
-        return f", as where {words}" if self.conditions_agree else f", although another one mostly does where {words}"
+        return (
+            f", as it does where {words}"
+            if self.conditions_agree
+            else f", although another one mostly does where {words}"
+        )
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the contributions as bars from the largest to the smallest, and their sum; returns the axes."""

@@ -12,7 +12,7 @@ import platform
 import struct
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -23,10 +23,11 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor
-from metamix.persistence.archive import FORMAT, MANIFEST, READERS, UNRELEASED, open_archive, write_archive
+from metamix.persistence.archive import FORMAT, READERS, UNRELEASED, open_archive, write_archive
 from metamix.persistence.decoding import decode
 from metamix.persistence.encoding import encode
 from metamix.persistence.errors import ModelFileError, ModelVersionWarning, UntrustedTypesError
+from metamix.persistence.manifest import MANIFEST, check_notes, describe_mixture, read_manifest
 from metamix.persistence.output import OutputFile, check_path
 from metamix.persistence.trees import check_models
 from metamix.persistence.trust import is_known
@@ -38,6 +39,7 @@ __all__ = [
     "OutputFile",
     "UntrustedTypesError",
     "load",
+    "read_manifest",
     "save",
     "untrusted_types",
 ]
@@ -51,7 +53,7 @@ DAMAGE_ERRORS = (
 )  # fmt: skip
 
 
-def save(mixture: Any, path: str | os.PathLike[str]) -> None:
+def save(mixture: Any, path: str | os.PathLike[str], *, notes: Mapping[str, str] | None = None) -> None:
     """Save a fitted mixture to one file, without pickle; an existing file is replaced once writing has succeeded.
 
     What is no regular file, such as a device or a pipe, is written to.
@@ -62,6 +64,8 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
         A fitted mixture.
     path : str or path
         Name of the file; no suffix is added.
+    notes : mapping of str to str, optional
+        What `read_manifest` and ``metamix show`` are to tell besides, such as the name of the target.
 
     Raises
     ------
@@ -89,14 +93,16 @@ def save(mixture: Any, path: str | os.PathLike[str]) -> None:
             "MixtureOfPredictions or learner of metamix.nn"
         )
     check_is_fitted(mixture)
+    said = check_notes(notes)
     output = OutputFile(path)
     try:
         document, arrays = encode(mixture)
     except Exception as error:  # experts of any library may raise anything when they are taken apart
         raise ModelFileError(f"this mixture cannot be saved: {_one_line(error)}") from error
+    manifest = _manifest(mixture, document["names"]) | describe_mixture(mixture) | {"notes": said}
     with output.open() as stream:
         try:
-            write_archive(stream, _manifest(mixture, document["names"]), document, arrays)
+            write_archive(stream, manifest, document, arrays)
         except ValueError as error:
             raise ModelFileError(f"this mixture cannot be saved: {error}") from error
 

@@ -48,6 +48,8 @@ class TargetBlend:
     candidates : list of dict
         A row for each candidate, and one for the blend.
     verdict : Verdict
+    shares : ndarray of shape (K,) or None
+        Mean weights of the columns, out of fold.
     """
 
     stacks: dict[str, tuple[Any, int]]
@@ -64,6 +66,7 @@ class TargetBlend:
     responsibilities: Array
     candidates: list[dict[str, Any]]
     verdict: Verdict
+    shares: Array | None = None
 
     def weights(self, given: Array | None, n: int, top_k: int | None) -> Array:
         """Weights (n, K) of the columns, from those of the gate (n, G); None where it has no share."""

@@ -215,6 +215,7 @@ class _CandidateFit:
         target = TargetBlend(
             columns.stacks, mean, gate.gate, gate_columns, share, made_of, constant, likelihood, variance,
             calibration, columns.values, responsibilities, rows, replace(verdict, not_nested=not_nested),
+            np.average(out_of_fold, axis=0, weights=self.problem.weight),
         )  # fmt: skip
         return target, set() if clear else rivals
 

@@ -39,8 +39,8 @@ class Headroom:
     Examples
     --------
     >>> print(Headroom(np.eye(2), 2.0, 1.0, 0.36))
-    Knowing the best expert of every row would save 64 % of the best single expert's loss. Errors correlate by 0 at \
-most; the effective number of experts is 2 of 2.
+    Knowing the best expert of every row would save 64 % of the best single expert's loss. The errors of two experts \
+correlate by 0 at most: the 2 experts count as 2 with unrelated errors.
     """
 
     correlation: Array
@@ -70,8 +70,8 @@ most; the effective number of experts is 2 of 2.
         saved = short_number(round(100 * self.share, 2))
         said = (
             f"Knowing the best expert of every row would save {saved} % of the best single "
-            f"expert's loss. Errors correlate by {short_number(float(self.pairs.max()))} at most; the effective "
-            f"number of experts is {short_number(self.effective_experts)} of {K}."
+            f"expert's loss. The errors of two experts correlate by {short_number(float(self.pairs.max()))} at most: "
+            f"the {K} experts count as {short_number(self.effective_experts)} with unrelated errors."
         )
         return f"{said} They err much alike: a choice between them has little to gain." if self.alike else said
 

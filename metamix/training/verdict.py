@@ -8,7 +8,7 @@ from typing import Any
 
 from metamix.training.error_correlation import Headroom
 from metamix.training.selection import Paired
-from metamix.training.wording import compared, short_number, shown_loss
+from metamix.training.wording import compared, measure_name, short_number, shown_loss
 
 __all__ = [
     "CLEAR", "ELSEWHERE", "FAILED", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_MANY_FITS", "UNSEEN", "UNSUITABLE",
@@ -27,10 +27,10 @@ PHRASES = {
     "stack with mixture": "a stack that sees the specialised mixture",
 }
 #: Why nothing was nested.
-CLEAR = "no other candidate is within three standard errors of the one named"
-ONLY_THE_MIXTURE = "both candidates within three standard errors see the specialised mixture"
-NOTHING_LEARNED = "no candidate within three standard errors is learned from out-of-fold predictions"
-UNSEEN = "no model behind the out-of-fold predictions has seen the rows that it is judged by"
+CLEAR = "no other candidate comes within three standard errors of the one named"
+ONLY_THE_MIXTURE = "the two candidates within three standard errors both use the specialised mixture"
+NOTHING_LEARNED = "no candidate within three standard errors learns from out-of-fold predictions"
+UNSEEN = "no model has seen the rows by which its predictions are judged"
 FAILED = "a fit without the rows of two folds failed"
 UNSUITABLE = "the rows of a fold cannot be divided once more"
 TOO_MANY_FITS = "it would take {} fits of every expert"
@@ -67,8 +67,8 @@ class Verdict:
     not_measured : tuple of str
         What the table of out-of-fold predictions does not show.
     not_nested : str
-        Why what is learned from out-of-fold predictions was judged on predictions whose models have seen a part of
-        the rows; empty if it was judged without.
+        Why there was no nested cross-validation: why what is learned from out-of-fold predictions was judged on
+        predictions whose models have seen a part of the rows. Empty if there was.
     headroom : Headroom, optional
         What a choice between the experts could gain at all.
     leaks : tuple of str
@@ -79,9 +79,9 @@ class Verdict:
     >>> weights = {"stack": 0.8, "gated": 0.2}
     >>> over_single = Paired(0.2, 0.05)
     >>> print(Verdict("stack", 0.8, "gated", Paired(0.01, 0.02), over_single, weights, "ridge", "squared error"))
-    The simplest candidate that does as well as the best is the stack: squared error 0.8 (root 0.8944), 20 % (± 5 %) \
-below the best single expert (ridge). predict combines the stack (80 %) and a gate over experts and stacks (20 %): \
-1.2 % (± 2.5 %) below the stack.
+    The simplest candidate that does as well as the best is the stack: squared error 0.8 (RMSE 0.8944), which is \
+20 % (± 5 %) below the best single expert (ridge). predict blends the stack (80 %) and a gate over experts and stacks \
+(20 %); the squared error of the blend is 1.2 % (± 2.5 %) below the stack.
     """
 
     winner: str
@@ -99,33 +99,48 @@ below the best single expert (ridge). predict combines the stack (80 %) and a ga
     leaks: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
-        return " ".join([*self._sentences(), *(f"Not measured: {what}." for what in self.not_measured), *self.leaks])
+        return " ".join(self.sentences)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What it says, sentence by sentence."""
+        return [*self._sentences(), *(f"Not measured: {what}." for what in self.not_measured), *self.leaks]
 
     def _sentences(self) -> list[str]:
+        sentences = [self._winner(), self._answer()]
+        if self.n_regimes is not None:
+            number = "No regimes" if self.n_regimes == 1 else f"{self.n_regimes} regimes"
+            sentences.append(f"{number} (regions with an expert of their own) were found.")
+        if self.not_nested:
+            sentences.append(
+                f"Nested cross-validation, a stricter check of stacks and gates, was left out: {self.not_nested}."
+            )
+        return sentences if self.headroom is None else [*sentences, str(self.headroom)]
+
+    def _winner(self) -> str:
         single = f"{PHRASES['best single']} ({self.best_single})"
         winner = single if self.winner == "best single" else PHRASES[self.winner]
         said = (
             f"The simplest candidate that does as well as the best is {winner}: {shown_loss(self.measure, self.loss)}"
         )
-        if self.winner != "best single":
-            found = self._compared(self.gain_over_single, self.loss + self.gain_over_single.mean, single)
-            near = "" if self.gain_over_single.mean >= 0 else " which is within one and a half standard errors of it:"
-            said += f",{near} {found}"
-        sentences = [f"{said}."]
+        if self.winner == "best single":
+            return f"{said}."
+        found = self._compared(self.gain_over_single, self.loss + self.gain_over_single.mean, single)
+        near = "" if self.gain_over_single.mean >= 0 else " and within one and a half standard errors of it"
+        return f"{said}, which is {found}{near}."
+
+    def _answer(self) -> str:
+        """What `predict` answers with."""
         if list(self.weights) == [self.winner]:
-            sentences.append("predict answers with it alone.")
-        else:
-            parts = [f"{PHRASES[name]} ({short_number(100 * weight)} %)" for name, weight in self.weights.items()]
-            combined = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-            no_better = "" if self.gain.mean >= 0 else ", which is no better out of fold"
-            found = self._compared(self.gain, self.loss, PHRASES[self.winner])
-            sentences.append(f"predict combines {combined}{no_better}: {found}.")
-        if self.n_regimes is not None:
-            found = "no regimes were found" if self.n_regimes == 1 else f"{self.n_regimes} regimes were found"
-            sentences.append(f"{found[0].upper()}{found[1:]}.")
-        if self.not_nested:
-            sentences.append(f"Nothing was nested: {self.not_nested}.")
-        return sentences if self.headroom is None else [*sentences, str(self.headroom)]
+            return "predict answers with it alone."
+        parts = [f"{PHRASES[name]} ({short_number(100 * weight)} %)" for name, weight in self.weights.items()]
+        found = self._compared(self.gain, self.loss, PHRASES[self.winner])
+        no_better = "" if self.gain.mean >= 0 else ", no better out of fold"
+        name = measure_name(self.measure)
+        if len(parts) == 1:
+            return f"predict answers with {PHRASES[next(iter(self.weights))]}, whose {name} is {found}{no_better}."
+        combined = f"{', '.join(parts[:-1])} and {parts[-1]}"
+        return f"predict blends {combined}; the {name} of the blend is {found}{no_better}."
 
     def _compared(self, gain: Paired, whole: float, other: str) -> str:
         return compared(self.measure, gain.mean, gain.standard_error, whole, other)

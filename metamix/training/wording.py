@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["compared", "short_number", "shown_loss"]
+__all__ = ["compared", "is_score", "measure_name", "short_number", "shown_loss"]
 
 #: Differences and standard errors of less than this many per cent are not shown.
 EQUAL = 0.01
@@ -22,8 +22,30 @@ def short_number(value: float, digits: int = 2) -> str:
     return f"{value:.0f}" if abs(value) >= 10**digits else f"{float(f'{value + 0.0:.{digits}g}'):g}"
 
 
+def is_score(measure: str) -> bool:
+    """Whether the loss is minus a score that is to be maximised.
+
+    Examples
+    --------
+    >>> is_score("minus r2"), is_score("minus neg_mean_absolute_error"), is_score("squared error")
+    (True, False, False)
+    """
+    return measure.startswith(SCORE) and not measure.startswith(SCORE + NEGATED)
+
+
+def measure_name(measure: str) -> str:
+    """What a loss is called: a score of scikit-learn by its own name.
+
+    Examples
+    --------
+    >>> measure_name("squared error"), measure_name("minus r2"), measure_name("minus neg_mean_absolute_error")
+    ('squared error', 'r2', 'mean_absolute_error')
+    """
+    return measure.removeprefix(SCORE).removeprefix(NEGATED) if measure.startswith(SCORE) else measure
+
+
 def shown_loss(measure: str, loss: float) -> str:
-    """A loss as it is known: a score of scikit-learn with its own sign and name.
+    """A loss as it is known: a score of scikit-learn with its own sign, squared errors also in units of y.
 
     Parameters
     ----------
@@ -34,17 +56,12 @@ def shown_loss(measure: str, loss: float) -> str:
     Examples
     --------
     >>> shown_loss("squared error", 0.8), shown_loss("minus roc_auc", -0.61)
-    ('squared error 0.8 (root 0.8944)', 'roc_auc 0.61')
+    ('squared error 0.8 (RMSE 0.8944)', 'roc_auc 0.61')
     >>> shown_loss("minus neg_mean_absolute_error", 2.5)
     'mean_absolute_error 2.5'
     """
-    score = measure.removeprefix(SCORE)
-    if not measure.startswith(SCORE):
-        root = f" (root {short_number(math.sqrt(loss), 4)})" if measure == "squared error" and loss > 0 else ""
-        return f"{measure} {short_number(loss, 4)}{root}"
-    if score.startswith(NEGATED):
-        return f"{score.removeprefix(NEGATED)} {short_number(loss, 4)}"
-    return f"{score} {short_number(-loss, 4)}"
+    root = f" (RMSE {short_number(math.sqrt(loss), 4)})" if measure == "squared error" and loss > 0 else ""
+    return f"{measure_name(measure)} {short_number(-loss if is_score(measure) else loss, 4)}{root}"
 
 
 def compared(measure: str, gain: float, standard_error: float, whole: float, other: str) -> str:
@@ -69,13 +86,12 @@ def compared(measure: str, gain: float, standard_error: float, whole: float, oth
     >>> compared("log-loss", -1e-17, 1e-17, 0.5, "the stack"), compared("log-loss", 0.1, math.inf, 0.5, "the stack")
     ('equal to the stack', '20 % below the stack')
     """
-    is_score = measure.startswith(SCORE) and not measure.startswith(SCORE + NEGATED)
-    relative = whole > 0 and not is_score
+    relative = whole > 0 and not is_score(measure)
     unit, factor = (" %", 100 / whole) if relative else ("", 1.0)
     share, error = gain * factor, standard_error * factor
     negligible = EQUAL if relative else 1e-4 * EQUAL * max(abs(whole), 1.0)
     known = f" (± {short_number(error)}{unit})" if negligible <= error < math.inf else ""
     if abs(share) < negligible:
         return f"equal to {other}{known}"
-    side = "above" if (share >= 0) == is_score else "below"
+    side = "above" if (share >= 0) == is_score(measure) else "below"
     return f"{short_number(abs(share), 2 if relative else 3)}{unit}{known} {side} {other}"

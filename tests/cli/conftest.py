@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_diabetes, load_iris
 
 from metamix import load_example
 from metamix.cli import main
+
+#: Two quick experts and two folds.
+NUMBERS = ["--experts", "ridge,neighbours", "--cv", "2", "--jobs", "1"]
+CLASSES = ["--experts", "logistic,neighbours", "--cv", "2", "--jobs", "1"]
 
 
 @pytest.fixture
@@ -28,6 +33,46 @@ def flats(tmp_path_factory):
         :150
     ]
     frame.assign(weight=1.0).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def patients(tmp_path_factory):
+    """Disease progression of 150 patients, with a column that identifies them."""
+    frame = load_diabetes(as_frame=True, scaled=False).frame[:150]
+    path = tmp_path_factory.mktemp("patients") / "patients.csv"
+    frame.assign(patient=[f"p{i:03d}" for i in range(150)]).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def flowers(tmp_path_factory):
+    """Irises of three species."""
+    data = load_iris(as_frame=True)
+    path = tmp_path_factory.mktemp("flowers") / "flowers.csv"
+    data.data.assign(species=data.target_names[data.target]).to_csv(path, index=False)
+    return path
+
+
+def _fit(*words):
+    with pytest.raises(SystemExit) as exited:
+        main(["fit", *(str(word) for word in words)])
+    assert exited.value.code == 0
+
+
+@pytest.fixture(scope="session")
+def progression(patients):
+    """A mixture of patients, saved by metamix fit."""
+    path = patients.with_name("progression.mix")
+    _fit(patients, "--target", "target", "--id", "patient", *NUMBERS, "--out", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def species(flowers):
+    """A mixture of flowers, saved by metamix fit."""
+    path = flowers.with_name("species.mix")
+    _fit(flowers, "--target", "species", *CLASSES, "--out", path)
     return path
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from metamix import MixtureClassifier, MixtureRegressor, load, save
 from metamix.cli.output import number
+from metamix.training.verdict import PHRASES
 
 FAST = ["--experts", "ridge,neighbours", "--cv", "2", "--jobs", "1"]
 CLASSES = ["--experts", "logistic,neighbours", "--cv", "2", "--jobs", "1"]
@@ -21,18 +22,25 @@ def test_compare_prints_task_table_and_verdict(run, flats, tmp_path):
     out_file = tmp_path / "losses.csv"
     code, out, _ = run("compare", flats, "--target", "price", *FAST, "--out", out_file)
     assert code == 0
-    first, *_, verdict, legend = out.strip().splitlines()
-    assert "150 rows, regression of price" in first
+    assert "150 rows, regression of price" in out.splitlines()[0]
     assert any(line.split()[:2] == ["city", "category"] for line in out.splitlines()), "how each column is read"
-    for name in ("ridge", "neighbours", "best single", "average", "convex", "stacking", "mixture", "oracle"):
-        assert any(line.startswith(f"  {name} ") for line in out.splitlines()), name
+    for name in ("ridge", "neighbours", "average", "convex", "scikit-learn stacking", "mixture", "oracle"):
+        assert any(line[2:].startswith(f"{name} ") for line in out.splitlines()), name
+    verdict = next(line for line in out.splitlines() if line.startswith("The simplest candidate"))
     assert "squared error" in verdict
-    assert "Experts that specialise can beat the oracle." in legend
+    assert "RMSE: root of the mean squared error, in units of the target (price)." in out
+    assert "added up over the 2 folds" in out
     table = pd.read_csv(out_file).set_index("name")
     assert table.loc["stacking", "difference"] == 0
     assert table.loc["oracle", "loss"] <= table["loss"][table["kind"] == "expert"].min()
-    written = next(line for line in out.splitlines() if line.startswith("  mixture "))
-    assert number(table.loc["mixture", "loss"], table["loss"].drop("oracle")[2:].min()) in written
+    written = next(line for line in out.splitlines() if line[2:].startswith("mixture "))
+    assert number(table.loc["mixture", "loss"] ** 0.5, table["loss"].drop("oracle")[2:].min() ** 0.5) in written
+    single = next(line for line in out.splitlines() if line[2:].startswith("best single: "))
+    assert single.split(": ")[1].split()[0] in ("ridge", "neighbours", "differs")
+    rows = [line for line in out.splitlines() if " % " in line]
+    marked = {line[0]: line[2:].split("  ")[0].split(":")[0] for line in rows if line[:2] in ("* ", "> ")}
+    assert marked[">"] == "blend"
+    assert f"does as well as the best is {PHRASES[marked['*']]}" in verdict
 
 
 def test_compare_depends_on_the_seed_only(run, flats, tmp_path):
@@ -40,7 +48,8 @@ def test_compare_depends_on_the_seed_only(run, flats, tmp_path):
     shown = [run(*words, "--seed", "3", "--out", tmp_path / f"{i}.csv")[1] for i in range(2)]
     first, second = (pd.read_csv(tmp_path / f"{i}.csv").iloc[:, :5] for i in range(2))
     assert "(2 classes)" in shown[0]
-    assert shown[0].splitlines()[-1] == shown[1].splitlines()[-1]
+    verdicts = [next(line for line in text.splitlines() if line.startswith("The simplest")) for text in shown]
+    assert verdicts[0] == verdicts[1]
     pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 

@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 
+import click
 import pytest
 
-from metamix.cli.output import comparison_lines
+from metamix.cli.comparison_table import comparison_lines, comparison_notes
 
 
 def test_lines_of_a_comparison_fit_80_columns_for_any_scale():
@@ -19,10 +20,48 @@ def test_lines_of_a_comparison_fit_80_columns_for_any_scale():
                 ("mixture", "combination", 2.1234567), ("oracle", "combination", 0.01),
             ]
         ]  # fmt: skip
-        lines = list(comparison_lines(rows, "minus neg_root_mean_squared_log_error"[:20]))
+        lines = list(comparison_lines(rows, "minus neg_root_mean_squared_log_error"[:20], "mixture"))
+        lines = lines if scale < 1e7 else list(comparison_lines(rows, "squared error", "mixture"))
         plain = [line.replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "") for line in lines]
         assert max(map(len, plain)) <= 80, plain
         assert len({len(line) for line in plain if line}) == 1  # right edges line up
+
+
+ROWS = [
+    {"name": name, "kind": kind, "loss": loss, "difference": loss - 0.25, "standard_error": 0.01, "fit_seconds": 2.0,
+     "predict_seconds": 0.1}
+    for name, kind, loss in [
+        ("ridge", "expert", 0.36), ("best single", "combination", 0.36), ("mixture", "combination", 0.16),
+        ("blend", "combination", 0.09), ("stacking", "combination", 0.25),
+    ]
+]  # fmt: skip
+
+
+def plain(measure, rows=ROWS, **more):
+    return [click.unstyle(line).rstrip() for line in comparison_lines(rows, measure, "mixture", ["ridge"], **more)]
+
+
+def test_squared_errors_are_shown_as_their_root_and_the_rows_that_count_are_marked():
+    lines = plain("squared error")
+    assert lines[0].split() == ["RMSE", "vs", "stacking", "fit", "predict"]
+    assert lines[1].split() == ["ridge", "0.600", "+44.0", "%", "±", "4.0", "2.0", "s", "0.1", "s"]
+    assert lines[3].split() == ["best", "single:", "ridge", "0.600", "+44.0", "%", "±", "4.0"]
+    assert lines[4].split() == ["*", "mixture", "0.400", "-36.0", "%", "±", "4.0"]
+    assert lines[5].split() == [">", "blend", "0.300", "-64.0", "%", "±", "4.0", "2.0", "s", "0.1", "s"]
+    assert lines[6].split()[:3] == ["scikit-learn", "stacking", "0.500"]
+    assert any(line.startswith("> simplest of these ") for line in plain("squared error", final="simplest"))
+    assert "RMSE" not in "".join(comparison_notes("log-loss", "sold", 1.0, 5))
+
+
+def test_scores_have_their_own_sign_and_losses_by_scorers_their_name():
+    scores = [{**row, "loss": -row["loss"], "difference": -row["difference"]} for row in ROWS]
+    lines = plain("minus r2", scores)
+    assert lines[0].split()[0] == "r2"
+    assert lines[1].split()[:4] == ["ridge", "0.3600", "+0.11", "±"], "better than stacking, with 0.25"
+    assert "larger is better" in comparison_notes("minus r2", "y", 1.0, 5)[1]
+    lines = plain("minus neg_log_loss")
+    assert lines[0].split()[0] == "log_loss"
+    assert lines[1].split()[:4] == ["ridge", "0.3600", "+44.0", "%"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are POSIX")
@@ -50,4 +89,7 @@ def test_a_terminal_of_80_columns_gets_a_progress_bar_bold_text_and_wrapped_line
     assert "\x1b[1m" in text
     for code in ("\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[K", "\x1b[?25l", "\x1b[?25h"):
         text = text.replace(code, "")
-    assert max(len(line) for line in text.replace("\r", "\n").split("\n")) <= 80
+    text, repeat, command = text.replace("\r", "\n").partition("To repeat it:")
+    assert repeat, "the last line is for copying, and is not wrapped"
+    assert len([line for line in command.split("\n") if line]) == 1
+    assert max(len(line) for line in text.split("\n")) <= 80

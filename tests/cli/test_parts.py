@@ -1,6 +1,8 @@
 """metamix parts and metamix check."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -14,6 +16,7 @@ def test_parts_lists_the_registered_parts(rejected, run):
     code, out, _ = run("parts")
     assert code == 0
     assert len(out.splitlines()) == 1 + len(describe())
+    assert out.splitlines()[0].split()[:3] == ["name", "kind", "distribution"]
     code, out, _ = run("parts", "gates")
     assert [line.split()[:2] for line in out.splitlines()[1:]] == [
         [row.name, "gate"] for row in describe() if row.kind == "gates"
@@ -92,3 +95,38 @@ def test_parts_of_a_capability(rejected, run):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[1:]] == ["constant", "gmm", "softmax"]
     rejected(run("parts", "--can", "gradeint"), "did you mean 'gradient'?")
+
+
+def test_what_a_part_needs_is_said_where_it_is_not_installed(tmp_path, monkeypatch, run):
+    """A library that cannot be imported, and a distribution that requires one that nobody has."""
+    info = tmp_path / "needy_parts-1.0.dist-info"
+    info.mkdir()
+    required = "Requires-Dist: no-such-library>=2\nRequires-Dist: other-library; extra == 'x'\nRequires-Dist: numpy\n"
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: needy-parts\nVersion: 1.0\n{required}")
+    (info / "entry_points.txt").write_text("[metamix.gates]\nneedy = needy_parts:needy\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    registry.refresh()
+    try:
+        code, out, err = run("parts")
+        assert code == 0, err
+        assert out.splitlines()[0].split()[-1] == "needs"
+        needs = {tuple(line.split()[:2]): line.partition("pip install ")[2] for line in out.splitlines()[1:]}
+        assert needs["lightgbm", "regressor"] == needs["lightgbm", "classifier"] == '"metamix[lightgbm]"'
+        assert needs["needy", "gate"] == "'no-such-library>=2'"
+        assert needs["ridge", "regressor"] == needs["constant", "gate"] == ""
+    finally:
+        monkeypatch.undo()
+        registry.refresh()
+
+
+def test_parts_imports_none_of_them():
+    code = (
+        "import sys\nfrom metamix.cli import main\ntry:\n    main(['parts'])\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('numpy', 'sklearn', 'torch', 'xgboost', 'lightgbm', 'catboost') if m in sys.modules])"
+    )
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr

@@ -5,6 +5,8 @@ import html
 import pandas as pd
 import pytest
 
+from metamix import load, save
+
 pytest.importorskip("jinja2")
 
 FAST = ["--experts", "ridge,neighbours", "--cv", "2", "--jobs", "1"]
@@ -46,11 +48,14 @@ def test_report_knows_the_rows_of_fit_and_finds_the_target(rejected, run, flats,
     assert "The rows are those that the mixture was fitted to." in found
     assert f"metamix report {model} '{priced}' --out {page}" in found
     rejected(run("report", model, priced, "--out", page), f"--out {page} exists", "--force")
+    assert run("report", model, flats, "--out", page, "--force")[0] == 0, "the target is noted in the file"
+    other = tmp_path / "other.mix"
+    save(load(model), other)  # without the note
     rejected(
-        run("report", model, flats, "--out", page, "--force"), "4 columns that the mixture was not fitted on",
+        run("report", other, flats, "--out", page, "--force"), "4 columns that the mixture was not fitted on",
         "price, sold, house, weight", "--target COLUMN",
     )  # fmt: skip
-    assert run("report", model, flats, "--out", page, "--force", "--target", "price")[0] == 0
+    assert run("report", other, flats, "--out", page, "--force", "--target", "price")[0] == 0
 
     without = tmp_path / "without.csv"
     pd.read_csv(priced).drop(columns="price").to_csv(without, index=False)

@@ -161,5 +161,31 @@ def test_columns_whose_names_have_commas_or_are_those_of_options(run, tmp_path):
     again = ["--types", '"price, id=number"', "--drop", '"weight, kg"', "--force"]
     code, said, err = run("fit", table, "--target", "y", "--experts", "ridge", "--cv", "2", "--out", out, *again)
     assert code == 0, err
+    said = said.partition("To repeat it:")[0]
     assert "left out" not in said
     assert "weight, kg" not in said
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([-1.0] + [1.0] * 9, "--weights 'w' must be finite and not negative"),
+        ([0.0] * 10, "not zero everywhere"),
+        ([float("inf")] + [1.0] * 9, "--weights 'w' must be finite"),
+        (["a", "b"] * 5, "--weights 'w' is not a numeric column"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused(tmp_path, weights, message):
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"a": range(10), "w": weights, "y": np.arange(10) * 0.5}).to_csv(path, index=False)
+    with pytest.raises(TableError) as caught:
+        read(str(path), ReadingOptions(), "y", weights="w")
+    assert message in str(caught.value)
+
+
+def test_weights_are_those_of_their_column(tmp_path):
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"a": range(10), "w": [f"{i},5" for i in range(10)], "y": np.arange(10) * 0.5}).to_csv(path, sep=";")
+    data = read(str(path), ReadingOptions(), "y", weights="w")
+    np.testing.assert_array_equal(data.weights, np.arange(10) + 0.5)
+    assert "w" not in data.X

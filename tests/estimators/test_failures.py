@@ -78,7 +78,7 @@ def test_nested_fits_only_judge_and_nothing_is_lost_if_one_fails(on_error):
     mixture = MixtureRegressor(pool, specialize=False, cv=3, random_state=0, on_error=on_error).fit(X, y)
     assert list(mixture.named_experts_)[:2] == ["choosy", "ridge"]
     assert not len(mixture.failures_)
-    said = "Nothing was nested: a fit without the rows of two folds failed (choosy: too few rows)."
+    said = "was left out: a fit without the rows of two folds failed (choosy: too few rows)."
     assert said in str(mixture.verdict_)
 
 
@@ -166,7 +166,7 @@ def test_folds_that_cannot_be_divided_once_more_are_not_nested():
     noise, rest = np.random.default_rng(0).standard_normal(60), np.arange(20, 60)
     folds = [(np.r_[10, rest], np.arange(10)), (np.r_[0, rest], np.arange(5, 15))]
     mixture = MixtureRegressor([RIDGE, KNeighborsRegressor()], cv=folds, specialize=False, random_state=0)
-    said = "Nothing was nested: the rows of a fold cannot be divided once more."
+    said = "was left out: the rows of a fold cannot be divided once more."
     assert said in str(mixture.fit(X, noise).verdict_)
 
 
@@ -194,7 +194,7 @@ def test_the_folds_that_need_nesting_are_counted_and_not_those_of_repeats():
         said[type(cv)] = mixture.fit(X, y).verdict_.not_nested
     assert not said[RepeatedKFold]
     assert said[KFold] == "it would take 435 fits of every expert"
-    assert said[TimeSeriesSplit].startswith("no model behind")
+    assert said[TimeSeriesSplit].startswith("no model has seen the rows")
 
 
 # --- parts that cannot be cloned -----------------------------------------------------------------

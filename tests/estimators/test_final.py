@@ -324,7 +324,7 @@ def test_what_judges_a_fold_has_not_seen_its_labels():
     moved[test] += np.random.default_rng(0).standard_normal(len(test))
     one, other = (MixtureRegressor(pool, **settings).fit(X, target) for target in (y, moved))
     for mixture in (one, other):
-        assert "Nothing was nested" not in str(mixture.verdict_)
+        assert "Nested cross-validation" not in str(mixture.verdict_)
     column = list(one.named_experts_).index("stack")
     before, after = (mixture.oof_predictions_[test, column] for mixture in (one, other))
     inside = one.oof_predictions_[test, :2]

@@ -87,7 +87,7 @@ def test_the_verdict_says_that_predictions_made_elsewhere_are_not_nested():
     y = rng.standard_normal(80)
     X = rng.standard_normal((80, 1))
     noise = fit_predictions(rng.standard_normal((80, 2)), X, y, gate="constant", random_state=0)
-    assert "Nothing was nested: the models were fitted elsewhere" in str(noise.verdict_)
+    assert "was left out: the models were fitted elsewhere" in str(noise.verdict_)
 
 
 # --- planted truth -------------------------------------------------------------------

@@ -27,21 +27,22 @@ def test_every_candidate_has_a_phrase():
 
 def test_shares_are_of_the_loss_that_is_compared_with(verdict):
     text = str(verdict)
-    assert "squared error 0.8 (root 0.8944), 20 % (± 5 %) below the best single expert (ridge)." in text
-    assert "the stack (75 %) and a gate over experts and stacks (25 %): 1.2 % (± 2.5 %) below the stack." in text
+    assert "squared error 0.8 (RMSE 0.8944), which is 20 % (± 5 %) below the best single expert (ridge)." in text
+    assert "predict blends the stack (75 %) and a gate over experts and stacks (25 %); " in text
+    assert "; the squared error of the blend is 1.2 % (± 2.5 %) below the stack." in text
 
 
 def test_a_loss_is_above(verdict):
     worse = replace(verdict, gain=Paired(-0.04, 0.01), gain_over_single=Paired(-0.2, 0.1))
     assert "33 % (± 17 %) above the best single expert" in str(worse), "of 0.8 - 0.2"
-    assert "5 % (± 1.2 %) above the stack." in str(worse)
+    assert "5 % (± 1.2 %) above the stack, no better out of fold." in str(worse)
 
 
 def test_the_best_single_expert_is_not_compared_with_itself(verdict):
     text = str(replace(verdict, winner="best single", weights={"best single": 1.0}))
     assert text == (
         "The simplest candidate that does as well as the best is the best single expert (ridge): squared error 0.8 "
-        "(root 0.8944). "
+        "(RMSE 0.8944). "
         "predict answers with it alone."
     )
 
@@ -49,19 +50,34 @@ def test_the_best_single_expert_is_not_compared_with_itself(verdict):
 def test_scores_have_differences_instead_of_shares(verdict):
     text = str(replace(verdict, measure="minus r2", loss=-0.9))
     assert "%" not in re.sub(r"\(\d+ %\)", "", text), "a share of a score that may be negative means nothing"
-    assert "r2 0.9, 0.2 (± 0.05) above" in text
+    assert "r2 0.9, which is 0.2 (± 0.05) above" in text
+    assert "the r2 of the blend is 0.01 (± 0.02) above the stack." in text
     worse = str(replace(verdict, measure="minus r2", loss=-0.9, gain_over_single=Paired(-0.1, 0.05)))
-    assert "r2 0.9, which is within one and a half standard errors of it: 0.1 (± 0.05) below" in worse
+    assert (
+        "r2 0.9, which is 0.1 (± 0.05) below the best single expert (ridge) and within one and a half standard errors "
+        "of it." in worse
+    )
 
 
 def test_what_has_a_small_weight_is_named_too(verdict):
     text = str(replace(verdict, weights={"stack": 0.9975, "gated": 0.0025}))
-    assert "predict combines the stack (100 %) and a gate over experts and stacks (0.25 %)" in text
+    assert "predict blends the stack (100 %) and a gate over experts and stacks (0.25 %);" in text
 
 
-@pytest.mark.parametrize(("n", "text"), [(1, "No regimes were found."), (3, "3 regimes were found.")])
+def test_one_candidate_that_is_not_the_one_named_is_no_blend(verdict):
+    text = str(replace(verdict, weights={"gated": 1.0}))
+    assert "predict answers with a gate over experts and stacks, whose squared error is 1.2 % (± 2.5 %) below" in text
+
+
+@pytest.mark.parametrize(("n", "text"), [(1, "No regimes"), (3, "3 regimes")])
 def test_regimes_are_counted(verdict, n, text):
-    assert str(replace(verdict, n_regimes=n)).endswith(text)
+    assert str(replace(verdict, n_regimes=n)).endswith(f"{text} (regions with an expert of their own) were found.")
+
+
+def test_what_was_left_out_is_named_with_its_reason(verdict):
+    said = "Nested cross-validation, a stricter check of stacks and gates, was left out: too few rows."
+    assert str(replace(verdict, not_nested="too few rows")).endswith(said)
+    assert "Nested" not in str(verdict)
 
 
 def test_gaps_are_named(verdict):

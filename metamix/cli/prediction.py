@@ -1,0 +1,152 @@
+"""metamix predict: predictions for the rows of a table, with intervals and weights of the gate."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from metamix.cli.help import Command
+from metamix.cli.json_output import json_option, print_json, records
+from metamix.cli.loading import load_model, training_columns, trust_option
+from metamix.cli.options import force_option, output_file
+from metamix.cli.output import say, write_csv
+from metamix.cli.reading import comma_separated, row_options, take_reading_options
+from metamix.cli.tables import read_for_prediction, say_lines, table_warnings
+
+__all__ = ["predict", "prediction_frame"]
+
+
+COLUMNS = (
+    ("the column of --id", "as it is written in TABLE"),
+    ("prediction", "a number; for classes: class, and probability_LABEL of each"),
+    ("lower_90, upper_90", "with --interval 0.9"),
+    ("weight_MODEL", "with --weights; the weights of a row sum to one"),
+)
+
+
+def _check_share(_: click.Context, __: click.Parameter, share: float | None) -> float | None:
+    if share is not None and not 0 < share < 1:  # which nan is not either
+        raise click.BadParameter(f"{share:g} is no probability between 0 and 1, such as 0.9")
+    return share
+
+
+@click.command(
+    cls=Command,
+    example="metamix predict houses.mix new.csv --id house --interval 0.9 --out p.csv",
+    listing=("Columns of the output", COLUMNS),
+)
+@click.argument("file")
+@click.argument("table")
+@click.option(
+    "--interval", type=float, metavar="SHARE", callback=_check_share,
+    help="Also two bounds between which the value lies with this probability, such as 0.9; for numbers.",
+)  # fmt: skip
+@click.option("--weights", "with_weights", is_flag=True, help="Also the weight of each model in each prediction.")
+@click.option("--out", metavar="FILE.csv", help="Write predictions to this file, not to standard output.")
+@force_option
+@json_option
+@trust_option
+@row_options
+def predict(
+    file: str,
+    table: str,
+    interval: float | None,
+    with_weights: bool,
+    out: str | None,
+    force: bool,
+    as_json: bool,
+    trust: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Predict the rows of TABLE with the mixture in FILE, as CSV.
+
+    Columns are matched by name, in any order; additional columns, such as the target, are ignored. Of several
+    targets or labels names end in the name of each, or in its number, as in prediction_0. --json has the same names,
+    and with --out no rows.
+    """
+    output = None if out is None else output_file(out, force, file, table)
+    mixture = load_model(file, comma_separated(trust), "predict", file, table)
+    if interval is not None and not hasattr(mixture, "predict_interval"):
+        what = "classes, which have probabilities" if hasattr(mixture, "classes_") else "without a distribution"
+        raise click.UsageError(f"--interval is for numbers, and {file} predicts {what}: leave it out")
+    rows, identifiers, lines = read_for_prediction(table, take_reading_options(given))
+    X = training_columns(table, rows, mixture, identifiers)
+    with table_warnings(lines):
+        frame = prediction_frame(mixture, X, interval, with_weights)
+    say_lines(lines, err=True)
+    if identifiers is not None:
+        if identifiers.name in frame.columns:
+            raise click.UsageError(
+                f"--id {identifiers.name!r} is also a column of the predictions: rename it in {table}"
+            )
+        frame.insert(0, identifiers.name, identifiers.to_numpy())
+    if output is not None:
+        write_csv(frame, output)
+        say(f"{len(frame)} predictions written to {out}.", err=True)
+    if as_json:
+        found = {"file": file, "table": table, "rows": len(frame), "columns": list(frame.columns), "out": out}
+        print_json(found | {"notes": lines} | ({} if output is not None else {"predictions": records(frame)}))
+    elif output is None:
+        frame.to_csv(sys.stdout, index=False, lineterminator="\n")
+
+
+def prediction_frame(mixture: Any, X: Any, interval: float | None = None, weights: bool = False) -> Any:
+    """Predictions for n rows side by side: numbers or classes, bounds, weights.
+
+    Parameters
+    ----------
+    mixture : fitted mixture
+    X : table of shape (n, d)
+    interval : float, optional
+        Coverage; the bounds are called after it in per cent, "lower_90" and "upper_90".
+    weights : bool
+        Whether to add the weights of the columns of `gate_weights`.
+
+    Returns
+    -------
+    DataFrame of n rows
+        Names end in the name or number of the target where there are several, and in that of the label where labels
+        are predicted.
+    """
+    import pandas as pd
+
+    found: dict[str, Any] = {}
+    if hasattr(mixture, "label_names_"):
+        endings = [f"_{label}" for label in mixture.label_names_]
+        found |= dict(zip(mixture.label_names_, mixture.predict(X).T, strict=True))
+        found |= _spread("probability", endings, mixture.predict_proba(X))
+    elif hasattr(mixture, "classes_"):
+        endings = [""]
+        probabilities = mixture.predict_proba(X)
+        found["class"] = mixture.classes_[probabilities.argmax(axis=1)]
+        found |= _spread("probability", [f"_{label}" for label in mixture.classes_], probabilities)
+    else:
+        predictions = mixture.predict(X)
+        names = getattr(mixture, "target_names_", None)
+        several = predictions.ndim == 2
+        endings = [f"_{one}" for one in names or range(predictions.shape[1])] if several else [""]
+        found |= _spread("prediction", endings, predictions)
+        if interval is not None:
+            bounds = mixture.predict_interval(X, interval)
+            for side, name in enumerate(("lower", "upper")):
+                found |= _spread(f"{name}_{100 * interval:g}", endings, bounds[:, side])
+    if weights:
+        of_columns = mixture.gate_weights(X)
+        for k, name in enumerate(_column_names(mixture, of_columns.shape[1])):
+            found |= _spread(f"weight_{name}", endings, of_columns[:, k])
+    return pd.DataFrame(found)
+
+
+def _spread(name: str, endings: Sequence[str], values: Any) -> dict[str, Any]:
+    """Columns (n,) or (n, T) by name, one for each ending."""
+    columns = values.T if values.ndim == 2 else [values]
+    return {f"{name}{ending}": column for ending, column in zip(endings, columns, strict=True)}
+
+
+def _column_names(mixture: Any, K: int) -> list[str]:
+    """Names of the columns of `gate_weights`; experts of a network have none and are numbered from 1."""
+    named = getattr(mixture, "named_experts_", None)
+    return [f"expert {k + 1}" for k in range(K)] if named is None else list(named)
