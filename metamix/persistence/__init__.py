@@ -23,11 +23,11 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor
-from metamix.persistence.archive import FORMAT, READERS, UNRELEASED, open_archive, write_archive
+from metamix.persistence.archive import FORMAT, MANIFEST, READERS, UNRELEASED, open_archive, write_archive
 from metamix.persistence.decoding import decode
 from metamix.persistence.encoding import encode
 from metamix.persistence.errors import ModelFileError, ModelVersionWarning, UntrustedTypesError
-from metamix.persistence.manifest import MANIFEST, check_notes, describe_mixture, read_manifest
+from metamix.persistence.manifest import check_notes, describe_mixture, read_manifest
 from metamix.persistence.output import OutputFile, check_path
 from metamix.persistence.trees import check_models
 from metamix.persistence.trust import is_known

@@ -15,7 +15,7 @@ from metamix.persistence.archive import MANIFEST
 from metamix.persistence.errors import ModelFileError
 from metamix.persistence.output import check_path
 
-__all__ = ["MANIFEST", "check_notes", "describe_mixture", "read_manifest"]
+__all__ = ["check_notes", "describe_mixture", "read_manifest"]
 
 #: Bytes of a manifest at most: 50,000 columns with names of 100 characters have 8 MB.
 MOST_BYTES = 16_000_000
