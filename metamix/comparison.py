@@ -25,6 +25,7 @@ from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gat
 from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, clean_X
+from metamix.experts.on_columns import with_positions
 from metamix.fitting import FitSession, Problem, fit_expert, name_and_prepare, place_experts
 from metamix.fitting.out_of_fold import Failure
 from metamix.progress import Event, emit
@@ -163,7 +164,9 @@ def compare(
     check_parameters(mixture)
     named, gates = mixture._resolve_experts(), resolve_gates(mixture.gate)
     mixture._input_tags = input_tags([expert for _, expert in named], gates, mixture.gate_features)
+    given = X
     X = check_X(mixture, clean_X(mixture, X, reset=True), reset=True)
+    named = with_positions(named, given, X)
     target, n_classes = mixture._check_target(y)
     classes = None if n_classes is None else mixture.classes_
     groups = check_rows(X, target, groups)

@@ -22,6 +22,7 @@ from metamix.estimators.coefficients import coefficient_frame
 from metamix.estimators.parameters import check_parameters, check_top_k, most_gate_columns
 from metamix.estimators.resolution import (
     DROP,
+    GivenExpert,
     input_tags,
     name_experts,
     resolve_experts,
@@ -40,6 +41,7 @@ from metamix.estimators.validation import (
     warn_of_failures,
     warn_of_lost_regimes,
 )
+from metamix.experts.on_columns import with_positions
 from metamix.experts.pools import expert_pool, loadable
 from metamix.explanation import Explanation, explain_rows
 from metamix.fitting import Problem, find_placements, join_devices
@@ -139,7 +141,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.cv = repeatable(self.cv)  # a generator could not be copied
         params = dict(super().get_params(deep=deep))
         if deep:
-            for name, expert in [] if self.experts is None else self._named_experts():
+            for name, expert, _ in [] if self.experts is None else self._named_experts():
                 if isinstance(expert, str):
                     params.setdefault(name, expert)
                 elif hasattr(expert, "get_params") and not isinstance(expert, type):
@@ -153,28 +155,28 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             self.experts = params.pop("experts")
         named = self._named_experts()
         own = inspect.signature(type(self)).parameters
-        for name, _ in named:
+        for name in [one.name for one in named]:
             if name in params and name not in own:
-                named = [(one, params[name] if one == name else expert) for one, expert in named]
-                self.experts = named
+                named = [one._replace(expert=params[name]) if one.name == name else one for one in named]
+                self.experts = [one.entry for one in named]
                 del params[name]
+        given = {one.name: one.expert for one in named}
         inside: dict[str, dict[str, Any]] = {}
-        for key in [key for key in params if key.partition("__")[0] in dict(named) and "__" in key]:
+        for key in [key for key in params if key.partition("__")[0] in given and "__" in key]:
             name, _, rest = key.partition("__")
             inside.setdefault(name, {})[rest] = params.pop(key)
         for name, values in inside.items():
-            if not hasattr(dict(named)[name], "set_params"):
-                given = dict(named)[name]
-                what = "dropped" if given == DROP else f"given by name ({given!r})"
+            if not hasattr(given[name], "set_params"):
+                what = "dropped" if given[name] == DROP else f"given by name ({given[name]!r})"
                 raise ValueError(
                     f"expert {name!r} is {what} and has no parameters to set; give an estimator, as in "
                     f"set_params({name}=estimator)."
                 )
-            dict(named)[name].set_params(**values)
+            given[name].set_params(**values)
         super().set_params(**params)
         return self
 
-    def _named_experts(self) -> list[tuple[str, Any]]:
+    def _named_experts(self) -> list[GivenExpert]:
         try:
             return name_experts(self._given_experts())
         except (TypeError, ValueError):  # reported by fit; reading parameters must not fail
@@ -223,7 +225,9 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         n_stacks = sum(stack is not None for stack in self._likelihood_and_stacks()[1:])
         check_top_k(self.top_k, most_gate_columns(self, len(named), n_stacks))
         self._input_tags = input_tags([expert for _, expert in named], gates, self.gate_features)
+        given = X
         X = check_X(self, clean_X(self, X, reset=True), reset=True)
+        named = with_positions(named, given, X)
         target, n_classes = self._check_target(y)
         groups = check_rows(X, target, groups)
         classes = None if n_classes is None else np.arange(2) if target.ndim == 2 else self.classes_

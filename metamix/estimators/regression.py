@@ -22,11 +22,13 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
     Parameters
     ----------
-    experts : {"fast", "auto", "best"} or list of names, estimators or (name, estimator), optional
+    experts : {"fast", "auto", "best"} or list of names, estimators or (name, estimator[, columns]), optional
         A pool by name, "auto" by default: ridge, splines, kriging, extra_trees, and boosted trees of LightGBM and
         XGBoost where these are installed, else of scikit-learn. "fast" is ridge, splines and boosted trees; "best"
         adds rbf, svm and mlp to "auto". Experts by name prepare mixed columns, missing values and scales for
-        themselves; an estimator gets X as it came. One in whose place is "drop" is left out.
+        themselves; an estimator gets X as it came. One in whose place is "drop" is left out. A third entry says which
+        columns this expert sees, as scikit-learn's ColumnTransformer takes them: names, positions, a boolean mask, a
+        slice or a callable. They refer to the X given; a callable gets X as the experts see it.
     n_experts : int, "auto" or None
         Components of the mixture. With a number the list is a pool, and each of so many regimes takes the expert that
         fits it best out of fold; "auto" counts the regimes too. None is one component per expert with

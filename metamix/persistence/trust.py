@@ -27,6 +27,7 @@ KNOWN = frozenset(
         *SEARCH_TREES,
         "collections.OrderedDict",
         "numpy.dtype",
+        "sklearn.compose._column_transformer.make_column_selector",
         "sklearn.metrics._dist_metrics.EuclideanDistance64",
         "sklearn.metrics._dist_metrics.ManhattanDistance64",
         "sklearn.utils._bunch.Bunch",
