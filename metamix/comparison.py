@@ -16,6 +16,7 @@ from metamix.data.folds import Folds, make_folds
 from metamix.data.leaks import suspicious_columns
 from metamix.data.scalars import check_seed
 from metamix.data.tables import n_rows, recognise_task, take_rows
+from metamix.deadline import Deadline
 from metamix.drawing import new_axes
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
@@ -32,6 +33,7 @@ from metamix.progress import Event, emit
 from metamix.training.candidates import CANDIDATES, FEATURE_STACK
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts
 from metamix.training.fit import NEGLIGIBLE, blend_predictions
+from metamix.training.last_fold import worse_last_fold
 from metamix.training.selection import HeldOutLoss
 from metamix.training.verdict import PHRASES, UNWEIGHTED
 from metamix.training.wording import compared, shown_loss
@@ -104,6 +106,7 @@ def compare(
     task: str | None = None,
     device: str = "auto",
     columns: Any = None,
+    time_limit: float | None = None,
 ) -> Comparison:
     """Compare experts, all candidates, the blend, scikit-learn's stacking and the oracle.
 
@@ -130,6 +133,9 @@ def compare(
         As in `MixtureRegressor`.
     columns : mapping of str to str, cleaner or None
         As in `MixtureRegressor`.
+    time_limit : float, optional
+        Seconds, divided among the outer folds; in each it does what it does in `MixtureRegressor`. An expert that one
+        fold leaves out is in no later one, and not in the table. The verdict says what was left out.
 
     Returns
     -------
@@ -159,9 +165,16 @@ def compare(
     check_seed(random_state)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     mixture = (MixtureRegressor if task == "regression" else MixtureClassifier)(
-        experts, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device, columns=columns
+        experts,
+        scoring=scoring,
+        random_state=seed,
+        n_jobs=n_jobs,
+        device=device,
+        columns=columns,
+        time_limit=time_limit,
     )
     check_parameters(mixture)
+    deadline = Deadline(time_limit)
     named, gates = mixture._resolve_experts(), resolve_gates(mixture.gate)
     mixture._input_tags = input_tags([expert for _, expert in named], gates, mixture.gate_features)
     given = X
@@ -182,13 +195,16 @@ def compare(
         gates,
         classes,
         current_engine(n_jobs),
+        deadline,
     )
     for f in range(len(folds)):
         emit(Event("start", f"outer fold {f + 1} of {len(folds)}", f, len(folds)))
         outer.run(f)
     emit(Event("end", "comparison", len(folds), len(folds)))
     loss = HeldOutLoss(target, problem.weight, folds.partition, classes, scoring, groups)
-    return outer.comparison(loss)
+    found = outer.comparison(loss)
+    deadline.warn()
+    return found
 
 
 @dataclass
@@ -202,6 +218,7 @@ class _OuterFolds:
     gates: ResolvedGates
     classes: NDArray[Any] | None
     engine: Engine
+    deadline: Deadline
     predictions: dict[str, Array] = field(default_factory=dict)
     seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
@@ -221,8 +238,10 @@ class _OuterFolds:
         inner = self.folds.inside(f, part.X, part.y, part.groups, int(seeds[-2]))
         parts = set_up(self.mixture, self.named, self.gates, part, classes, seeds)
         X_test = take_rows(self.problem.X, test)
-        with FitSession(parts.experts, part, inner, self.engine, negligible=NEGLIGIBLE) as session:
+        deadline = self.deadline.share(len(self.folds) - f)
+        with FitSession(parts.experts, part, inner, self.engine, negligible=NEGLIGIBLE, deadline=deadline) as session:
             experts = cross_fit_experts(session)
+            self.named = [(name, expert) for name, expert in self.named if name not in experts.left_out]
             experts, values, asked = self._ask(session, experts, X_test, f)
             shared = float(experts.predictions.fit_seconds.sum() + sum(one.seconds for one in experts.columns))
             for k, (name, column) in enumerate(zip(experts.predictions.names, experts.columns, strict=True)):
@@ -231,6 +250,7 @@ class _OuterFolds:
             fitted = blend_predictions(session, experts, parts.candidates, parts.mixture)
             more = time.perf_counter() - began
         self.failures += fitted.failures
+        self.deadline.add(deadline.parts)
         began = time.perf_counter()
         found = fitted.candidate_predictions(X_test)
         asking = time.perf_counter() - began
@@ -341,7 +361,9 @@ class _OuterFolds:
         single = name if times >= len(self.best) else f"chosen in each fold; {name} in {times} of {len(self.best)}"
         problem = self.problem
         leaks = suspicious_columns(problem.X, problem.y, classes=problem.n_classes is not None)
-        verdict = " ".join([_sentence(loss, units, single, unweighted), *leaks])
+        last_fold = worse_last_fold(loss, units["blend"], self.folds)
+        said = [_sentence(loss, units, single, unweighted), last_fold, self.deadline.sentence, *leaks]
+        verdict = " ".join(one for one in said if one)
         return Comparison(rows, verdict, self.failures, loss.measure, self.mixtures)
 
 

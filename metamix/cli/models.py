@@ -70,9 +70,10 @@ def run_comparison(data: TableData, options: Options, label: str) -> Any:
 
     with progress(label):
         return run(
-            data.X, data.y, expert_names(options.experts), cv=options.cv, groups=data.groups,
+            data.X, data.y, expert_names(options.experts), cv=options.folds, groups=data.groups,
             sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
             n_jobs=options.jobs, task=data.task, device=options.device, columns=data.cleaner,
+            time_limit=options.time_limit,
         )  # fmt: skip
 
 
@@ -119,8 +120,8 @@ def _fitted(data: TableData, options: Options, label: str) -> Any:
 
     estimator = MixtureRegressor if data.task == "regression" else MixtureClassifier
     mixture = estimator(
-        expert_names(options.experts), cv=options.cv, scoring=options.scoring, random_state=options.seed,
-        n_jobs=options.jobs, device=options.device, columns=data.cleaner,
+        expert_names(options.experts), cv=options.folds, scoring=options.scoring, random_state=options.seed,
+        n_jobs=options.jobs, device=options.device, columns=data.cleaner, time_limit=options.time_limit,
     )  # fmt: skip
     with progress(label):
         return mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)

@@ -28,6 +28,17 @@ class Options:
     seed: int
     jobs: int
     device: str = "auto"
+    time_limit: float | None = None
+    time: str | None = None
+
+    @property
+    def folds(self) -> Any:
+        """Folds: a number of shuffled ones, or the next rows from all before them."""
+        if self.time is None:
+            return self.cv
+        from sklearn.model_selection import TimeSeriesSplit
+
+        return TimeSeriesSplit(self.cv)
 
 
 def _check_jobs(_: click.Context, __: click.Parameter, jobs: int) -> int:
@@ -57,10 +68,17 @@ def learning_options(command: Command) -> Command:
             ),
             click.option("--cv", type=click.IntRange(min=2), default=5, show_default=True, help="Number of folds."),
             click.option("--groups", metavar="COLUMN", help="Rows of one group are kept in one fold."),
+            click.option("--time", metavar="COLUMN", help="Sort rows by it, and predict later ones from earlier ones."),
             click.option("--weights", metavar="COLUMN", help="Sample weights."),
             click.option("--scoring", metavar="NAME", help="Name of a scikit-learn scorer."),
             click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed."),
             jobs_option,
+            click.option(
+                "--time-limit",
+                type=click.FloatRange(min=0, min_open=True),
+                metavar="SECONDS",
+                help="Leave out what would not be done in time, and say what.",
+            ),
             click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda or cuda:N."),
         ]
     ):
@@ -96,7 +114,9 @@ def read_table(table: str, options: Options, reading: ReadingOptions) -> TableDa
     if options.experts and not expert_names(options.experts):
         raise click.UsageError("--experts names none: give names, such as --experts ridge,boosting; see metamix parts")
     check_device_option(options.device)
-    data = read(table, reading, options.target, options.task, options.groups, options.weights)
+    if options.time is not None and options.groups is not None:
+        raise click.UsageError("--time and --groups: folds in time order divide groups; give one of them")
+    data = read(table, reading, options.target, options.task, options.groups, options.weights, options.time)
     say_lines(data.lines)
     return data
 

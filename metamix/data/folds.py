@@ -76,6 +76,15 @@ class Folds:
         """Mask (n,) of the rows that were held out at least once."""
         return self.partition >= 0
 
+    @cached_property
+    def forward(self) -> bool:
+        """Whether rows are held out in their order, each fold after the rows that it is trained on, as in a series."""
+        ends = [-1, *(int(test.max()) for _, test in self.pairs)]
+        return len(self) > 1 and all(
+            int(train.max()) < int(test.min()) and ends[f] < int(test.min())
+            for f, (train, test) in enumerate(self.pairs)
+        )
+
     def train_rows(self, f: int) -> Rows:
         """Rows on which a gate is fitted that predicts the held-out rows of fold f.
 

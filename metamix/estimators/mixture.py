@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from metamix.data.folds import make_folds, repeatable
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
+from metamix.deadline import Deadline
 from metamix.engines import current_engine
 from metamix.estimators.coefficients import coefficient_frame
 from metamix.estimators.parameters import check_parameters, check_top_k, most_gate_columns
@@ -71,6 +72,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     mixture_: Any
     classes_: Any
+    left_out_: list[str]
 
     def __init__(
         self,
@@ -93,6 +95,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         device: str = "auto",
         scoring: Any = None,
         columns: Any = None,
+        time_limit: float | None = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -115,6 +118,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.device = device
         self.scoring = scoring
         self.columns = columns
+        self.time_limit = time_limit
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -221,6 +225,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         """
         self.cv = repeatable(self.cv)
         check_parameters(self)
+        deadline = Deadline(self.time_limit)
         named, gates = self._resolve_experts(), resolve_gates(self.gate)
         n_stacks = sum(stack is not None for stack in self._likelihood_and_stacks()[1:])
         check_top_k(self.top_k, most_gate_columns(self, len(named), n_stacks))
@@ -245,14 +250,19 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             engine = current_engine(self.n_jobs)
             fitted: FittedBlend | FittedMixture
             if folds.in_sample or self.specialize is True:
-                fitted = fit_single_mixture(parts.experts, problem, folds, engine, parts.mixture, self.on_error)
+                fitted = fit_single_mixture(
+                    parts.experts, problem, folds, engine, parts.mixture, self.on_error, deadline
+                )
             else:
                 mixture = parts.mixture if self.specialize == "auto" else None
                 fitted = fit_blend(
-                    parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error
-                )
+                    parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error,
+                    deadline,
+                )  # fmt: skip
         self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
         self._store(fitted, folds.fold_of_row)
+        self.left_out_ = deadline.left_out
+        deadline.warn()
         # An expert that failed within a fold of the mixture only is still a column.
         if self.specialize is not False and (isinstance(fitted, FittedMixture) or fitted.mixture is not None):
             rows = float(problem.counts.sum())
@@ -266,6 +276,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
         assert isinstance(fitted, FittedBlend | FittedMixture)
         self._fitted = fitted
+        self.left_out_ = []
         self.oof_predictions_ = fitted.stack_predictions([target.predictions for target in fitted.targets])
         self.responsibilities_ = fitted.stack_targets([target.responsibilities for target in fitted.targets])
         self.fold_of_row_ = fold_of_row

@@ -79,6 +79,11 @@ class MixtureRegressor(RegressorMixin, Mixture):
     columns : mapping of str to str, cleaner or None
         How the columns of a frame are read: kinds by name, or a cleaner such as `metamix.TableCleaner`. By default the
         values of each column decide; what is converted or left out is a `TableWarning`.
+    time_limit : float, optional
+        Seconds after which nothing is begun that a fit can do without: experts that take the least time come first,
+        then the specialised mixture, gates, and nested predictions, each only if it is expected to be done in time.
+        What was left out is a `TimeLimitWarning`, in `left_out_` and in the verdict. What has begun is not interrupted,
+        and the cheapest expert is always fitted. With a limit results depend on the clock.
     n_jobs, random_state, verbose
         As in scikit-learn; the same seed gives the same result, whatever n_jobs.
 
@@ -98,6 +103,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
     mixture_ : MixtureRegressor
         The mixture alone, with ``specialize="auto"``.
     history_, failures_, starts_ : data frames
+    left_out_ : list of str
+        What there was no time for, with `time_limit`.
     candidates_ : data frame
         A row for each candidate, the simplest first, and one for the blend: out-of-fold loss, difference to the best
         candidate, its standard error, weight in the blend.
@@ -139,6 +146,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         device: str = "auto",
         scoring: Any = None,
         columns: Any = None,
+        time_limit: float | None = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -147,7 +155,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
             experts, n_experts=n_experts, gate=gate, gate_features=gate_features, objective=objective, final=final,
             final_estimator=final_estimator, specialize=specialize, start=start, max_regimes=max_regimes,
             max_rounds=max_rounds, cv=cv, refit=refit, top_k=top_k, on_error=on_error, device=device, scoring=scoring,
-            columns=columns, n_jobs=n_jobs, random_state=random_state, verbose=verbose,
+            columns=columns, time_limit=time_limit, n_jobs=n_jobs, random_state=random_state, verbose=verbose,
         )  # fmt: skip
         self.likelihood = likelihood
 

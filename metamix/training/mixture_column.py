@@ -55,6 +55,8 @@ class MixtureColumn:
     failures : list of Failure
     settings : MixtureSettings
         With which it was fitted in every fold.
+    pool : tuple of int or None
+        Experts of the session that took part; None for all.
     """
 
     predictions: OutOfFold = field(default_factory=OutOfFold.empty)
@@ -65,6 +67,7 @@ class MixtureColumn:
     history: list[dict[str, Any]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     settings: MixtureSettings | None = None
+    pool: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class _MixtureJob:
     on_error: str
     nested: NestedFit | None = None
     folds: Folds | None = None  # of which the nested fit is one
+    pool: tuple[int, ...] | None = None  # experts of the session that take part; all by default
 
     @property
     def name(self) -> str:
@@ -92,6 +96,7 @@ class _MixtureDone:
     scale: Array | None
     fitted: FittedExpert | None
     failures: list[Failure]
+    left_out: dict[str, float]
 
 
 def cross_fit_mixture(
@@ -110,19 +115,25 @@ def cross_fit_mixture(
     (started,) = session.map(_search, jobs, ["regimes, all rows"])
     if isinstance(started, BaseException):
         raise started
-    initial, starts = started
+    initial, starts, left_out = started
+    session.deadline.add(left_out)
     K = initial.shape[1]
     if K == 1:
         found = _best_single_column(session, experts, settings)
         found.starts = starts
         return found
+    pool = None if len(experts.left_out) == 0 else tuple(experts.positions)
+    if session.deadline.limited and not session.deadline.allows(
+        f"the specialised mixture of {K} regimes", _expected_seconds(session, experts, K)
+    ):
+        return MixtureColumn(starts=starts)
     # Each fold looks for as many regimes in its own rows; of the user's own start it takes what is left after pruning.
     own_start = not isinstance(search.start, str)
     search = replace(search, n_experts=K, start=initial if own_start else search.start)
     inside = replace(settings, search=search, refit=True)
-    work = [_MixtureJob(f, inside, None, not refit, session.on_error) for f in range(len(folds))]
+    work = [_MixtureJob(f, inside, None, not refit, session.on_error, pool=pool) for f in range(len(folds))]
     if refit:
-        work.append(_MixtureJob(ALL_ROWS, inside, None if own_start else initial, True, session.on_error))
+        work.append(_MixtureJob(ALL_ROWS, inside, None if own_start else initial, True, session.on_error, pool=pool))
     done, failures = _run_mixture_jobs(session, work, settings)
     if len(done) < len(work):
         return MixtureColumn(failures=failures, starts=starts)
@@ -136,7 +147,7 @@ def cross_fit_mixture(
         column = FoldAverage(MIXTURE, members)
         mixture = [member.model for member in members if isinstance(member.model, FittedMixture)]
         history = [{"fold": f, **row} for f, one in enumerate(mixture) for row in one.history]
-    return MixtureColumn(predictions, column, mixture, K, starts, history, failures, inside)
+    return MixtureColumn(predictions, column, mixture, K, starts, history, failures, inside, pool)
 
 
 def nest_mixture(
@@ -152,7 +163,8 @@ def nest_mixture(
     assert found.settings is not None
     fits, inside = nested_fits(nested), InsideFolds(found.predictions, nested)
     work = [
-        _MixtureJob(fit.position[0], found.settings, None, False, "drop", fit, nested[fit.position[0]]) for fit in fits
+        _MixtureJob(fit.position[0], found.settings, None, False, "drop", fit, nested[fit.position[0]], found.pool)
+        for fit in fits
     ]
     results = session.map(_fit_mixture_in_fold, work, [job.name for job in work], in_process=settings.on_gpu)
     for fit, result in zip(fits, results, strict=True):
@@ -172,6 +184,7 @@ def _run_mixture_jobs(
     for job, result in zip(work, results, strict=True):
         if not isinstance(result, BaseException):
             done.append(result)
+            session.deadline.add(result.left_out)
             failures += [replace(one, fold=job.fold) for one in dict.fromkeys(result.failures)]
         elif session.on_error == "raise":
             raise result
@@ -193,10 +206,21 @@ def _capacity(session: FitSession, experts: CrossFittedExperts, settings: Mixtur
     return capacity_of(columns, problem, session.folds, rows, losses, settings.search.seed)
 
 
-def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, list[dict[str, Any]]]:
-    """A task: initial responsibilities of all rows."""
-    found, ranking = initial_responsibilities(inputs.problem, settings.search)
-    return found if settings.search.n_experts is None else prune(found, inputs.problem.counts), ranking
+def _expected_seconds(session: FitSession, experts: CrossFittedExperts, K: int) -> float:
+    """What the mixture takes at least, from the seconds that the experts took in the folds.
+
+    In each fold and on all rows every expert is tried in every regime on half of the rows, then one round is made.
+    """
+    k = len(session.folds)
+    one_fit = float(experts.predictions.fit_seconds.sum()) / k
+    return (k + 1) / session.n_workers * one_fit * (0.5 * K + 1)
+
+
+def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, list[dict[str, Any]], dict[str, float]]:
+    """A task: initial responsibilities of all rows, how starts were ranked, and what was left out."""
+    found, ranking = initial_responsibilities(inputs.problem, settings.search, inputs.deadline)
+    found = found if settings.search.n_experts is None else prune(found, inputs.problem.counts)
+    return found, ranking, inputs.deadline.parts
 
 
 def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone:
@@ -215,12 +239,16 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     search = settings.search.take(rows)
     settings = replace(settings, search=search, recalibrate=job.keep)
     failures: list[Failure] = []
+    deadline = inputs.deadline
+    experts = inputs.experts if job.pool is None else [inputs.experts[e] for e in job.pool]
     if part.n_classes == 1:
-        fitted = fit_expert(inputs.experts[0], whole, None, None)
+        fitted = fit_expert(experts[0], whole, None, None)
     else:
-        with FitSession(inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible) as session:
+        with FitSession(
+            experts, part, inner, current_engine(None), job.on_error, inputs.negligible, deadline
+        ) as session:
             # The capacity of the proxies is known from all rows.
-            initial = initial_responsibilities(part, search)[0] if job.initial is None else job.initial
+            initial = initial_responsibilities(part, search, deadline)[0] if job.initial is None else job.initial
             mixture = replace(fit_mixture(session, settings, initial), present=present)
         failures = mixture.failures
         device = join_devices(column.device for column in mixture.columns)
@@ -229,7 +257,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     if fold != ALL_ROWS:
         test = folds.pairs[fold][1] if job.nested is None else job.nested.test
         values, scale = fitted.predict_with_scale(take_rows(problem.X, test))
-    return _MixtureDone(values, scale, fitted if job.keep else None, failures)
+    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.parts)
 
 
 def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -> OutOfFold:

@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from metamix.data.row_keys import distinct_rows
 from metamix.data.tables import take_rows
+from metamix.deadline import Deadline
 from metamix.recombination import posterior
 from metamix.training.regime_search.model_tree import leaves
 from metamix.training.regime_search.proxy_models import (
@@ -107,6 +108,7 @@ def proxy_responsibilities(
     capacity: int = FREE,
     max_regimes: int = 8,
     groups: NDArray[Any] | None = None,
+    deadline: Deadline | None = None,
 ) -> tuple[Array, list[dict[str, Any]]]:
     """Responsibilities found by mixtures of proxy models, ranked on held-out rows.
 
@@ -140,6 +142,8 @@ def proxy_responsibilities(
     max_regimes : int
     groups : ndarray of shape (n,), optional
         Rows of one group are not independent.
+    deadline : Deadline, optional
+        Ends the count.
 
     Returns
     -------
@@ -160,6 +164,7 @@ def proxy_responsibilities(
     >>> bool(abs(found[:100, 0].mean() - found[100:, 0].mean()) > 0.9)
     True
     """
+    deadline = Deadline() if deadline is None else deadline
     rng = np.random.default_rng(seed)
     # Distinct rows in an order of their own: neither the order of the rows nor how often one is repeated matters.
     distinct = distinct_rows(weight, X, Y) if groups is None else distinct_rows(weight, X, Y, groups)
@@ -173,10 +178,12 @@ def proxy_responsibilities(
     # A curve is one regime of proxies that bend, and several of straight ones; straight laws that change from place to
     # place are found with few rows by straight ones only.
     for bend in dict.fromkeys([capacity, LINEAR]):
+        if found and not deadline.allows("the search for regimes with straight proxies"):
+            break
         columns = ProxyColumns(take_rows(X, positions), rng, n_classes, bend)
         searches = _searches(columns(take_rows(X, positions), Y[positions], merged), gate, rng, units)
         proxies = _Proxies(columns, searches, by_error and n_classes is None, units)
-        found.append((proxies.count(max_regimes) if n_regimes is None else n_regimes, proxies))
+        found.append((proxies.count(max_regimes, deadline) if n_regimes is None else n_regimes, proxies))
     found.sort(key=lambda one: one[0])
     K, proxies = found[found[0][1].simplest([one.losses(k) for k, one in found])]
     columns, search = proxies.columns, proxies.search(K)
@@ -201,7 +208,7 @@ class _Proxies:
     by_error: bool
     groups: NDArray[Any] | None
 
-    def count(self, max_regimes: int) -> int:
+    def count(self, max_regimes: int, deadline: Deadline) -> int:
         """The smallest number of regimes that does as well as the best; counting ends where the losses only grow."""
         train = self.searches[0].train
         n, terms = len(train.Y), min(train.plain.shape[1], 10)
@@ -210,6 +217,8 @@ class _Proxies:
         for K in range(1, max_regimes + 1):
             best = [int(np.argmin([weight @ loss for loss in one])) for one in zip(*losses, strict=True)]
             if K > 1 and (n < 3 * K * terms or K - 2 - max(best) >= PATIENCE):
+                break
+            if K > 2 and not deadline.allows("larger numbers of regimes"):
                 break
             losses.append(self.losses(K))
         return 1 + self.simplest(losses)
