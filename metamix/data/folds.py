@@ -79,11 +79,12 @@ class Folds:
     @cached_property
     def forward(self) -> bool:
         """Whether rows are held out in their order, each fold after the rows that it is trained on, as in a series."""
-        ends = [-1, *(int(test.max()) for _, test in self.pairs)]
-        return len(self) > 1 and all(
-            int(train.max()) < int(test.min()) and ends[f] < int(test.min())
-            for f, (train, test) in enumerate(self.pairs)
-        )
+        end = -1
+        for train, test in self.pairs:
+            if not len(test) or max(end, int(train.max(initial=-1))) >= int(test.min()):
+                return False
+            end = int(test.max())
+        return len(self) > 1
 
     def train_rows(self, f: int) -> Rows:
         """Rows on which a gate is fitted that predicts the held-out rows of fold f.

@@ -23,6 +23,10 @@ def test_only_folds_in_time_order_have_a_last_one():
     assert make_folds(TimeSeriesSplit(4), X, y).forward
     assert make_folds(TimeSeriesSplit(4, gap=2), X, y).forward
     assert make_folds([(range(10), range(10, 15)), (range(10), range(20, 30))], X, y).forward
+    given = [(range(10, 20), range(20, 25)), (range(10, 25), range(25, 30))]
+    assert make_folds(given, X, y).forward
+    empty = Folds(30, ((np.empty(0, dtype=int), np.arange(10)), (np.arange(10), np.arange(10, 30))))
+    assert empty.forward, "of predictions that were handed in"
     for cv in (3, KFold(3), [(range(10), range(10, 30))], [(range(20), range(20, 30)), (range(10), range(10, 20))]):
         assert not make_folds(cv, X, y).forward
     folds, loss = series(splitter=KFold)
