@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from metamix.comparison import Comparison, compare
     from metamix.data.cleaning import TableCleaner, TableWarning, describe
     from metamix.datasets import load_example, make_regimes
+    from metamix.deadline import TimeLimitWarning
     from metamix.engines import use_engine
     from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor, fit_predictions
     from metamix.export import to_formula, to_onnx
@@ -29,6 +30,7 @@ _HOME = {
     "MixtureRegressor": "estimators",
     "TableCleaner": "data.cleaning",
     "TableWarning": "data.cleaning",
+    "TimeLimitWarning": "deadline",
     "compare": "comparison",
     "describe": "data.cleaning",
     "fit_predictions": "estimators",
@@ -65,6 +67,7 @@ __all__ = [
     "MixtureRegressor",
     "TableCleaner",
     "TableWarning",
+    "TimeLimitWarning",
     "compare",
     "describe",
     "fit_predictions",

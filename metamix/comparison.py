@@ -16,6 +16,7 @@ from metamix.data.folds import Folds, make_folds
 from metamix.data.leaks import suspicious_columns
 from metamix.data.scalars import check_seed
 from metamix.data.tables import n_rows, recognise_task, take_rows
+from metamix.deadline import Deadline
 from metamix.drawing import new_axes
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
@@ -25,12 +26,14 @@ from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gat
 from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, clean_X
+from metamix.experts.on_columns import with_positions
 from metamix.fitting import FitSession, Problem, fit_expert, name_and_prepare, place_experts
 from metamix.fitting.out_of_fold import Failure
 from metamix.progress import Event, emit
 from metamix.training.candidates import CANDIDATES, FEATURE_STACK
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts
 from metamix.training.fit import NEGLIGIBLE, blend_predictions
+from metamix.training.last_fold import worse_last_fold
 from metamix.training.selection import HeldOutLoss
 from metamix.training.verdict import PHRASES, UNWEIGHTED
 from metamix.training.wording import compared, measure_name, shown_loss
@@ -122,6 +125,7 @@ def compare(
     task: str | None = None,
     device: str = "auto",
     columns: Any = None,
+    time_limit: float | None = None,
 ) -> Comparison:
     """Compare experts, all candidates, the blend, scikit-learn's stacking and the oracle.
 
@@ -150,6 +154,9 @@ def compare(
         As in `MixtureRegressor`.
     columns : mapping of str to str, cleaner or None
         As in `MixtureRegressor`.
+    time_limit : float, optional
+        Seconds, divided among the outer folds; in each it does what it does in `MixtureRegressor`. An expert that one
+        fold leaves out is in no later one, and not in the table. The verdict says what was left out.
 
     Returns
     -------
@@ -180,12 +187,15 @@ def compare(
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     mixture = (MixtureRegressor if task == "regression" else MixtureClassifier)(
         experts, gate=gate, final=final, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device,
-        columns=columns,
+        columns=columns, time_limit=time_limit,
     )  # fmt: skip
     check_parameters(mixture)
+    deadline = Deadline(time_limit)
     named, gates = mixture._resolve_experts(), resolve_gates(mixture.gate)
     mixture._input_tags = input_tags([expert for _, expert in named], gates, mixture.gate_features)
+    given = X
     X = check_X(mixture, clean_X(mixture, X, reset=True), reset=True)
+    named = with_positions(named, given, X)
     target, n_classes = mixture._check_target(y)
     classes = None if n_classes is None else mixture.classes_
     groups = check_rows(X, target, groups)
@@ -201,13 +211,16 @@ def compare(
         gates,
         classes,
         current_engine(n_jobs),
+        deadline,
     )
     for f in range(len(folds)):
         emit(Event("start", f"outer fold {f + 1} of {len(folds)}", f, len(folds)))
         outer.run(f)
     emit(Event("end", "comparison", len(folds), len(folds)))
     loss = HeldOutLoss(target, problem.weight, folds.partition, classes, scoring, groups)
-    return outer.comparison(loss)
+    found = outer.comparison(loss)
+    deadline.warn()
+    return found
 
 
 @dataclass
@@ -221,6 +234,7 @@ class _OuterFolds:
     gates: ResolvedGates
     classes: NDArray[Any] | None
     engine: Engine
+    deadline: Deadline
     predictions: dict[str, Array] = field(default_factory=dict)
     seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
@@ -240,8 +254,10 @@ class _OuterFolds:
         inner = self.folds.inside(f, part.X, part.y, part.groups, int(seeds[-2]))
         parts = set_up(self.mixture, self.named, self.gates, part, classes, seeds)
         X_test = take_rows(self.problem.X, test)
-        with FitSession(parts.experts, part, inner, self.engine, negligible=NEGLIGIBLE) as session:
+        deadline = self.deadline.share(len(self.folds) - f)
+        with FitSession(parts.experts, part, inner, self.engine, negligible=NEGLIGIBLE, deadline=deadline) as session:
             experts = cross_fit_experts(session)
+            self.named = [(name, expert) for name, expert in self.named if name not in experts.left_out]
             experts, values, asked = self._ask(session, experts, X_test, f)
             shared = float(experts.predictions.fit_seconds.sum() + sum(one.seconds for one in experts.columns))
             for k, (name, column) in enumerate(zip(experts.predictions.names, experts.columns, strict=True)):
@@ -250,6 +266,7 @@ class _OuterFolds:
             fitted = blend_predictions(session, experts, parts.candidates, parts.mixture)
             more = time.perf_counter() - began
         self.failures += fitted.failures
+        self.deadline.add(deadline.parts)
         began = time.perf_counter()
         found = fitted.candidate_predictions(X_test)
         asking = time.perf_counter() - began
@@ -367,7 +384,9 @@ class _OuterFolds:
             "blend": FINAL[self.mixture.final],
             "stacking": "scikit-learn's stacking",
         }
-        verdict = " ".join([_sentence(loss, units, winner, phrases, unweighted), *leaks])
+        last_fold = worse_last_fold(loss, units["blend"], self.folds)
+        said = [_sentence(loss, units, winner, phrases, unweighted), last_fold, self.deadline.sentence, *leaks]
+        verdict = " ".join(one for one in said if one)
         return Comparison(rows, verdict, self.failures, loss.measure, self.mixtures, winner, self.best)
 
 

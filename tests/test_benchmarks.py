@@ -164,3 +164,11 @@ def test_shares():
     text = run("shares", "--quick", "--tables", "two_regimes")
     parts = re.search(r"^two_regimes +200 +\S+ +(\S+) +(\S+) +(\S+)", text, re.M).groups()
     assert all(0 < float(part) < 1 for part in parts)
+
+
+@pytest.mark.heavy
+def test_time_order():
+    text = run("time_order", "--quick", "--jobs", "1", "--variants", "candidates")
+    stationary, drift = (re.search(rf"^{name} +(\S+)", text, re.M)[1] for name in ("stationary", "drift"))
+    means = float(re.search(r"^planted +(\S+)", text, re.M)[1])
+    assert means == pytest.approx((float(stationary) * float(drift)) ** 0.5, abs=2e-3)

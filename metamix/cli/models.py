@@ -108,9 +108,10 @@ def run_comparison(data: TableData, options: Options, label: str) -> Compared:
     began = time.monotonic()
     with engine_of(options), progress(label):
         comparison = run(
-            data.X, data.y, expert_names(options.experts), gate=options.gates, final=options.final, cv=options.cv,
+            data.X, data.y, expert_names(options.experts), gate=options.gates, final=options.final, cv=options.folds,
             groups=data.groups, sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
             n_jobs=options.jobs, task=data.task, device=options.device, columns=data.cleaner,
+            time_limit=options.time_limit,
         )  # fmt: skip
     passed = time.monotonic() - began
     return Compared(comparison, passed, *regimes_of_folds(comparison.mixtures, data.X))
@@ -209,8 +210,9 @@ def _fitted(data: TableData, options: Options, label: str) -> Any:
 
     estimator = MixtureRegressor if data.task == "regression" else MixtureClassifier
     mixture = estimator(
-        expert_names(options.experts), gate=options.gates, final=options.final, cv=options.cv, scoring=options.scoring,
-        random_state=options.seed, n_jobs=options.jobs, device=options.device, columns=data.cleaner,
+        expert_names(options.experts), gate=options.gates, final=options.final, cv=options.folds,
+        scoring=options.scoring, random_state=options.seed, n_jobs=options.jobs, device=options.device, columns=data.cleaner,
+        time_limit=options.time_limit,
     )  # fmt: skip
     with engine_of(options), progress(label):
         return mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)

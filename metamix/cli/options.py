@@ -33,6 +33,17 @@ class Options:
     jobs: int = -1
     engine: str | None = None
     device: str = "auto"
+    time_limit: float | None = None
+    time: str | None = None
+
+    @property
+    def folds(self) -> Any:
+        """Folds: a number of shuffled ones, or the next rows from all before them."""
+        if self.time is None:
+            return self.cv
+        from sklearn.model_selection import TimeSeriesSplit
+
+        return TimeSeriesSplit(self.cv)
 
     @property
     def gates(self) -> str | list[str]:
@@ -121,8 +132,10 @@ def read_table(table: str, options: Options, reading: ReadingOptions, *, err: bo
     if options.experts and not expert_names(options.experts):
         raise click.UsageError("--experts names none: give names, such as --experts ridge,boosting; see metamix parts")
     check_device_option(options.device)
+    if options.time is not None and options.groups is not None:
+        raise click.UsageError("--time and --groups: folds in time order divide groups; give one of them")
     with engine_of(options):
-        data = read(table, reading, options.target, options.task, options.groups, options.weights)
+        data = read(table, reading, options.target, options.task, options.groups, options.weights, options.time)
     say_lines(data.lines, err=err)
     return data
 

@@ -41,8 +41,9 @@ def read(
     task: str | None = None,
     groups: str | None = None,
     weights: str | None = None,
+    time: str | None = None,
 ) -> TableData:
-    """Read a table and split it.
+    """Read a table and split it; with a column for the time its rows are put into order.
 
     Raises
     ------
@@ -54,18 +55,26 @@ def read(
     from metamix.data.tables import check_classes, leave_out_rows, recognise_task, split_target
 
     frame, decimal, notes = _read_file(table, reading)
-    by_option = {"--target": target, "--groups": groups, "--weights": weights, "--id": reading.identifier}
+    by_option = {"--target": target, "--groups": groups, "--weights": weights, "--id": reading.identifier,
+                 "--time": time}  # fmt: skip
     _check_names(by_option, reading, frame)
     X, y = split_target(frame, target)
     with table_warnings(notes):
         frame, y, missing = leave_out_rows(X, _typed(y, reading, decimal))
+        if time is not None:
+            moment = _moments(_column(frame, "--time", time), reading, decimal)
+            order = moment.argsort(kind="stable")
+            frame, y = frame.iloc[order].reset_index(drop=True), y.iloc[order].reset_index(drop=True)
+            is_date = moment.dtype.kind == "M"
+            notes.append(_order_note(time, moment, is_date))
         weight = _weights(_column(frame, "--weights", weights), reading, decimal)
     if missing:
         notes.append(f"{missing} of {len(X)} rows have no {target}, and are left out.")
     group = _column(frame, "--groups", groups)
     if group is not None:
         group = _typed(group, reading, decimal, "category").to_numpy(dtype=object)
-    X = frame.drop(columns=[name for name in by_option.values() if name not in (None, target)])
+    kept = (target, time) if time is not None and is_date else (target,)
+    X = frame.drop(columns=[name for name in by_option.values() if name is not None and name not in kept])
     if y.nunique() == 1:
         raise TableError(f"the target {target!r} is {y.iloc[0]} in every row: there is nothing to learn")
     _check_task(task, target, y)
@@ -81,6 +90,30 @@ def read(
     return TableData(X, y, task, group, weight, cleaner, lines)
 
 
+def _moments(column: Any, reading: ReadingOptions, decimal: str) -> Any:
+    """Values (n,) of the column for the time: numbers, or dates without a time zone."""
+    from metamix.data.cells import column_kind
+    from metamix.data.frames import TableError
+
+    typed = _typed(column, reading, decimal)
+    kind = column_kind(typed)
+    if kind not in ("number", "date") or typed.isna().any():
+        raise TableError(
+            f"--time {column.name!r} has values that are neither numbers nor dates: --date-format FORMAT may say how "
+            "dates are written"
+        )
+    return typed.to_numpy(dtype="datetime64[ns]" if kind == "date" else float)
+
+
+def _order_note(time: str, moment: Any, is_date: bool) -> str:
+    """What is done with the column for the time."""
+    ties = len(moment) - len(set(moment.tolist()))
+    order = f"Rows are in the order of {time}, and each fold is predicted from the rows before it."
+    role = "stays a column to predict from" if is_date else "is no column to predict from"
+    equal = f" {ties} rows share their {time} with an earlier one." if ties else ""
+    return f"{order}{equal} {time} {role}."
+
+
 def table_columns(table: str, reading: ReadingOptions) -> list[str]:
     """Names of the columns of a table, without those to drop and that of --id."""
     return [str(name) for name in _read_file(table, reading)[0].columns if name != reading.identifier]
@@ -92,7 +125,9 @@ def _check_names(by_option: dict[str, str | None], reading: ReadingOptions, fram
 
     given = [name for name in by_option.values() if name is not None]
     if len(set(given)) < len(given):
-        raise TableError(f"--target, --groups, --weights and --id must be different columns; got {', '.join(given)}")
+        raise TableError(
+            f"--target, --groups, --weights, --id and --time must be different columns; got {', '.join(given)}"
+        )
     for option, name in by_option.items():
         if option != "--target":
             _column(frame, option, name)

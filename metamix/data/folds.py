@@ -76,6 +76,16 @@ class Folds:
         """Mask (n,) of the rows that were held out at least once."""
         return self.partition >= 0
 
+    @cached_property
+    def forward(self) -> bool:
+        """Whether rows are held out in their order, each fold after the rows that it is trained on, as in a series."""
+        end = -1
+        for train, test in self.pairs:
+            if not len(test) or max(end, int(train.max(initial=-1))) >= int(test.min()):
+                return False
+            end = int(test.max())
+        return len(self) > 1
+
     def train_rows(self, f: int) -> Rows:
         """Rows on which a gate is fitted that predicts the held-out rows of fold f.
 

@@ -22,6 +22,7 @@ __all__ = [
     "is_frame",
     "listed",
     "n_rows",
+    "take_columns",
     "take_rows",
 ]
 
@@ -230,6 +231,38 @@ def n_rows(X: Any) -> int:
     except TypeError:
         remedy = "collect() it first" if hasattr(X, "collect") else "give an array or a data frame"
         raise TableError(f"a {type(X).__name__} has no rows to count: {remedy}") from None
+
+
+def take_columns(X: Any, columns: Sequence[int]) -> Any:
+    """Take columns by position; the result is of the kind that X is.
+
+    Parameters
+    ----------
+    X : array, sparse matrix or frame of shape (n, d)
+    columns : sequence of int
+        (m,) positions.
+
+    Returns
+    -------
+    object
+        (n, m) of the same kind as X; a new C-ordered array for numpy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> take_columns(np.arange(6).reshape(2, 3), [2, 0]).tolist()
+    [[2, 0], [5, 3]]
+    """
+    columns = list(columns)
+    if is_pandas(X):
+        return X.iloc[:, columns]
+    if is_frame(X):
+        import narwhals as nw
+
+        return nw.from_native(X, eager_only=True)[:, columns].to_native()
+    if sparse.issparse(X):
+        return X.tocsr()[:, columns]
+    return np.take(np.asarray(X), columns, axis=1)
 
 
 def take_rows(X: Any, rows: Any) -> Any:

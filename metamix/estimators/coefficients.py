@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from metamix.data.columns import ColumnEncoder
 from metamix.experts.models import ScaledTarget
+from metamix.experts.on_columns import ColumnSelection
 from metamix.fitting import FoldAverage
 from metamix.fitting.fitted import PerTarget
 
@@ -45,10 +46,11 @@ class LinearTerms:
     intercept: Array
 
 
-def linear_terms(model: Any) -> LinearTerms | None:
+def linear_terms(model: Any, features: list[str] | None = None) -> LinearTerms | None:
     """What a fitted model is linear in; None for models that are not linear.
 
-    Pipelines are followed through encoded and standardised columns, and the target's own scale is undone.
+    Pipelines are followed through selected, encoded and standardised columns, and the target's own scale is undone.
+    `features` names the columns of an array.
 
     Examples
     --------
@@ -58,26 +60,28 @@ def linear_terms(model: Any) -> LinearTerms | None:
     (['x0'], array([[2.]]), array([1.]))
     """
     if isinstance(model, PerTarget):
-        return _stacked([linear_terms(one) for one in model.models])
+        return _stacked([linear_terms(one, features) for one in model.models])
     if isinstance(model, FoldAverage):
-        parts = [linear_terms(one.model) for one in model.members]
+        parts = [linear_terms(one.model, features) for one in model.members]
         several = any(one.n_classes is not None for one in model.members)
         return None if several else _averaged(parts)
     if isinstance(model, ScaledTarget):
-        inner = linear_terms(model.regressor_)
+        inner = linear_terms(model.regressor_, features)
         if inner is None:
             return None
         scale, mean = np.atleast_1d(model.scale_), np.atleast_1d(model.mean_)
         return LinearTerms(inner.columns, inner.slopes * scale[:, None], inner.intercept * scale + mean)
     if isinstance(model, Pipeline):
-        return _of_pipeline(model)
+        return _of_pipeline(model, features)
     if not hasattr(model, "coef_") or not hasattr(model, "intercept_"):
         return None
     if not isinstance(model, LogisticRegression) and (hasattr(model, "classes_") or not _predicts_linearly(model)):
         return None
     slopes = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
     known = getattr(model, "feature_names_in_", None)
-    columns = [f"x{j}" for j in range(slopes.shape[1])] if known is None else [str(name) for name in known]
+    if known is None:
+        known = [f"x{j}" for j in range(slopes.shape[1])] if features is None else features
+    columns = [str(name) for name in known]
     intercept = np.broadcast_to(np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64)), len(slopes))
     return LinearTerms(columns, slopes, intercept.copy())
 
@@ -96,11 +100,14 @@ def _predicts_linearly(model: Any) -> bool:
     return bool(np.allclose(np.ravel(model.predict(row)), np.ravel(expected), rtol=1e-8))
 
 
-def _of_pipeline(model: Pipeline) -> LinearTerms | None:
+def _of_pipeline(model: Pipeline, features: list[str] | None) -> LinearTerms | None:
     *before, (_, last) = model.steps
-    inner = linear_terms(last)
-    for _, step in reversed(before):
-        if inner is None or step in (None, "passthrough"):
+    steps = [step for _, step in before if step not in (None, "passthrough")]
+    if steps and isinstance(steps[0], ColumnSelection):
+        features = [str(name) for name in steps.pop(0).get_feature_names_out(features)]
+    inner = linear_terms(last, None if steps else features)
+    for step in reversed(steps):
+        if inner is None:
             continue
         if isinstance(step, ColumnEncoder):
             factor, centre = step.factor_, step.centre_
@@ -111,7 +118,7 @@ def _of_pipeline(model: Pipeline) -> LinearTerms | None:
         else:
             return None
         slopes = inner.slopes * factor
-        names = [str(name) for name in step.get_feature_names_out()]
+        names = [str(name) for name in step.get_feature_names_out(features if step is steps[0] else None)]
         inner = LinearTerms(names, slopes, inner.intercept - slopes @ centre)
     return inner
 

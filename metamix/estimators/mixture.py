@@ -16,11 +16,13 @@ from sklearn.utils.validation import check_is_fitted
 from metamix.data.folds import make_folds, repeatable
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
+from metamix.deadline import Deadline
 from metamix.engines import current_engine
 from metamix.estimators.coefficients import coefficient_frame
 from metamix.estimators.parameters import check_parameters, check_top_k, most_gate_columns
 from metamix.estimators.resolution import (
     DROP,
+    GivenExpert,
     input_tags,
     name_experts,
     resolve_experts,
@@ -40,6 +42,7 @@ from metamix.estimators.validation import (
     warn_of_failures,
     warn_of_lost_regimes,
 )
+from metamix.experts.on_columns import with_positions
 from metamix.experts.pools import expert_pool, loadable
 from metamix.explanation import Explanation, explain_rows
 from metamix.fitting import Problem, find_placements, join_devices
@@ -70,6 +73,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     mixture_: Any
     classes_: Any
+    left_out_: list[str]
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         device: str = "auto",
         scoring: Any = None,
         columns: Any = None,
+        time_limit: float | None = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -114,6 +119,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.device = device
         self.scoring = scoring
         self.columns = columns
+        self.time_limit = time_limit
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -140,7 +146,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.cv = repeatable(self.cv)  # a generator could not be copied
         params = dict(super().get_params(deep=deep))
         if deep:
-            for name, expert in [] if self.experts is None else self._named_experts():
+            for name, expert, _ in [] if self.experts is None else self._named_experts():
                 if isinstance(expert, str):
                     params.setdefault(name, expert)
                 elif hasattr(expert, "get_params") and not isinstance(expert, type):
@@ -154,28 +160,28 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             self.experts = params.pop("experts")
         named = self._named_experts()
         own = inspect.signature(type(self)).parameters
-        for name, _ in named:
+        for name in [one.name for one in named]:
             if name in params and name not in own:
-                named = [(one, params[name] if one == name else expert) for one, expert in named]
-                self.experts = named
+                named = [one._replace(expert=params[name]) if one.name == name else one for one in named]
+                self.experts = [one.entry for one in named]
                 del params[name]
+        given = {one.name: one.expert for one in named}
         inside: dict[str, dict[str, Any]] = {}
-        for key in [key for key in params if key.partition("__")[0] in dict(named) and "__" in key]:
+        for key in [key for key in params if key.partition("__")[0] in given and "__" in key]:
             name, _, rest = key.partition("__")
             inside.setdefault(name, {})[rest] = params.pop(key)
         for name, values in inside.items():
-            if not hasattr(dict(named)[name], "set_params"):
-                given = dict(named)[name]
-                what = "dropped" if given == DROP else f"given by name ({given!r})"
+            if not hasattr(given[name], "set_params"):
+                what = "dropped" if given[name] == DROP else f"given by name ({given[name]!r})"
                 raise ValueError(
                     f"expert {name!r} is {what} and has no parameters to set; give an estimator, as in "
                     f"set_params({name}=estimator)."
                 )
-            dict(named)[name].set_params(**values)
+            given[name].set_params(**values)
         super().set_params(**params)
         return self
 
-    def _named_experts(self) -> list[tuple[str, Any]]:
+    def _named_experts(self) -> list[GivenExpert]:
         try:
             return name_experts(self._given_experts())
         except (TypeError, ValueError):  # reported by fit; reading parameters must not fail
@@ -220,11 +226,14 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         """
         self.cv = repeatable(self.cv)
         check_parameters(self)
+        deadline = Deadline(self.time_limit)
         named, gates = self._resolve_experts(), resolve_gates(self.gate)
         n_stacks = sum(stack is not None for stack in self._likelihood_and_stacks()[1:])
         check_top_k(self.top_k, most_gate_columns(self, len(named), n_stacks))
         self._input_tags = input_tags([expert for _, expert in named], gates, self.gate_features)
+        given = X
         X = check_X(self, clean_X(self, X, reset=True), reset=True)
+        named = with_positions(named, given, X)
         target, n_classes = self._check_target(y)
         groups = check_rows(X, target, groups)
         classes = None if n_classes is None else np.arange(2) if target.ndim == 2 else self.classes_
@@ -242,14 +251,19 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             engine = current_engine(self.n_jobs)
             fitted: FittedBlend | FittedMixture
             if folds.in_sample or self.specialize is True:
-                fitted = fit_single_mixture(parts.experts, problem, folds, engine, parts.mixture, self.on_error)
+                fitted = fit_single_mixture(
+                    parts.experts, problem, folds, engine, parts.mixture, self.on_error, deadline
+                )
             else:
                 mixture = parts.mixture if self.specialize == "auto" else None
                 fitted = fit_blend(
-                    parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error
-                )
+                    parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error,
+                    deadline,
+                )  # fmt: skip
         self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
         self._store(fitted, folds.fold_of_row)
+        self.left_out_ = deadline.left_out
+        deadline.warn()
         # An expert that failed within a fold of the mixture only is still a column.
         if self.specialize is not False and (isinstance(fitted, FittedMixture) or fitted.mixture is not None):
             rows = float(problem.counts.sum())
@@ -263,6 +277,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
         assert isinstance(fitted, FittedBlend | FittedMixture)
         self._fitted = fitted
+        self.left_out_ = []
         self.oof_predictions_ = fitted.stack_predictions([target.predictions for target in fitted.targets])
         self.responsibilities_ = fitted.stack_targets([target.responsibilities for target in fitted.targets])
         self.fold_of_row_ = fold_of_row

@@ -8,6 +8,7 @@ from typing import Any
 from sklearn.base import is_classifier
 
 from metamix.data.scalars import check_jobs, check_seed, is_whole
+from metamix.deadline import check_time_limit
 from metamix.devices import check_device
 from metamix.estimators.scoring import check_scoring
 from metamix.training.regime_search.initial import NAMES
@@ -45,6 +46,7 @@ def check_parameters(mixture: Any) -> None:
     check_scoring(mixture.scoring)
     check_jobs(mixture.n_jobs)
     check_seed(mixture.random_state)
+    check_time_limit(mixture.time_limit)
     check_count("max_rounds", mixture.max_rounds, "number of rounds", ("auto",))
     check_count("max_regimes", mixture.max_regimes, "number of regimes", ())
     check_count("n_experts", mixture.n_experts, "number of regimes", ("auto", None))

@@ -21,11 +21,13 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
     Parameters
     ----------
-    experts : {"fast", "auto", "best"} or list of names, estimators or (name, estimator), optional
+    experts : {"fast", "auto", "best"} or list of names, estimators or (name, estimator[, columns]), optional
         A pool by name, "auto" by default: ridge, splines, kriging, extra_trees, and boosted trees of LightGBM and
         XGBoost where these are installed, else of scikit-learn. "fast" is ridge, splines and boosted trees; "best"
         adds rbf, svm and mlp to "auto". Experts by name prepare mixed columns, missing values and scales for
-        themselves; an estimator gets X as it came. One in whose place is "drop" is left out.
+        themselves; an estimator gets X as it came. One in whose place is "drop" is left out. A third entry says which
+        columns this expert sees, as scikit-learn's ColumnTransformer takes them: names, positions, a boolean mask, a
+        slice or a callable. They refer to the X given; a callable gets X as the experts see it.
     n_experts : int, "auto" or None
         Components of the mixture. With a number the list is a pool, and each of so many regimes takes the expert that
         fits it best out of fold; "auto" counts the regimes too. None is one component per expert with
@@ -76,6 +78,11 @@ class MixtureRegressor(RegressorMixin, Mixture):
     columns : mapping of str to str, cleaner or None
         How the columns of a frame are read: kinds by name, or a cleaner such as `metamix.TableCleaner`. By default the
         values of each column decide; what is converted or left out is a `TableWarning`.
+    time_limit : float, optional
+        Seconds after which nothing is begun that a fit can do without: experts that take the least time come first,
+        then the specialised mixture, gates, and nested predictions, each only if it is expected to be done in time.
+        What was left out is a `TimeLimitWarning`, in `left_out_` and in the verdict. What has begun is not interrupted,
+        and the cheapest expert is always fitted. With a limit results depend on the clock.
     n_jobs, random_state, verbose
         As in scikit-learn; the same seed gives the same result, whatever n_jobs.
 
@@ -95,6 +102,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
     mixture_ : MixtureRegressor
         The mixture alone, with ``specialize="auto"``.
     history_, failures_, starts_ : data frames
+    left_out_ : list of str
+        What there was no time for, with `time_limit`.
     candidates_ : data frame
         A row for each candidate, the simplest first, and one for the blend: out-of-fold loss, difference to the best
         candidate, its standard error, weight in the blend.
@@ -136,6 +145,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         device: str = "auto",
         scoring: Any = None,
         columns: Any = None,
+        time_limit: float | None = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -144,7 +154,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
             experts, n_experts=n_experts, gate=gate, gate_features=gate_features, objective=objective, final=final,
             final_estimator=final_estimator, specialize=specialize, start=start, max_regimes=max_regimes,
             max_rounds=max_rounds, cv=cv, refit=refit, top_k=top_k, on_error=on_error, device=device, scoring=scoring,
-            columns=columns, n_jobs=n_jobs, random_state=random_state, verbose=verbose,
+            columns=columns, time_limit=time_limit, n_jobs=n_jobs, random_state=random_state, verbose=verbose,
         )  # fmt: skip
         self.likelihood = likelihood
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,12 @@ from sklearn.utils.validation import has_fit_parameter
 
 from metamix import registry
 from metamix.data.gate_features import GateFeatures
+from metamix.experts.on_columns import OnColumns, on_columns
 from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate, SoftmaxGate
 from metamix.training.candidates import CANDIDATES
 
 __all__ = [
+    "GivenExpert",
     "ResolvedGates",
     "constant_gate",
     "gate_features",
@@ -47,32 +49,48 @@ AUTO_TREES = 30
 MOST_QUADRATIC_COLUMNS = 12
 
 
-def name_experts(experts: Iterable[Any]) -> list[tuple[str, Any]]:
-    """Pairs (name, expert) in order; unnamed ones are called after their class, as `make_pipeline` does.
+class GivenExpert(NamedTuple):
+    """An entry of the list of experts: its name, a name or an estimator, and the columns that it sees (None: all)."""
+
+    name: str
+    expert: Any
+    columns: Any = None
+
+    @property
+    def entry(self) -> tuple[Any, ...]:
+        """The entry as the user may write it."""
+        return (self.name, self.expert) if self.columns is None else tuple(self)
+
+
+def name_experts(experts: Iterable[Any]) -> list[GivenExpert]:
+    """Experts with names, in order; unnamed ones are called after their class, as `make_pipeline` does.
 
     Examples
     --------
-    >>> [name for name, _ in name_experts(["ridge", "ridge", ("mine", "forest")])]
-    ['ridge-1', 'ridge-2', 'mine']
+    >>> [one.name for one in name_experts(["ridge", "ridge", ("mine", "forest"), ("near", "neighbours", ["lat"])])]
+    ['ridge-1', 'ridge-2', 'mine', 'near']
     """
-    given: list[tuple[str | None, str, Any]] = []
+    given: list[tuple[str | None, str, Any, Any]] = []
     for expert in experts:
         if isinstance(expert, type):
             raise ValueError(f"an expert is the class {expert.__name__}; give an object of it, {expert.__name__}().")
         if isinstance(expert, tuple):
-            if len(expert) != 2 or not isinstance(expert[0], str):
-                raise ValueError(f"an expert is a name, an estimator or a (name, estimator) pair; got {expert!r}.")
+            if len(expert) not in (2, 3) or not isinstance(expert[0], str):
+                raise ValueError(
+                    "an expert is a name, an estimator, a pair (name, estimator) or a triple (name, estimator, "
+                    f"columns); got {expert!r}."
+                )
             if not expert[0]:
                 raise ValueError(f"an expert has the empty name ''; give a name, as in ('mine', {expert[1]!r}).")
-            given.append((expert[0], expert[0], expert[1]))
+            given.append((expert[0], expert[0], expert[1], expert[2] if len(expert) == 3 else None))
         elif isinstance(expert, str):
-            given.append((None, expert, expert))
+            given.append((None, expert, expert, None))
         else:
-            given.append((None, type(expert).__name__.lower(), expert))
-    words = [word for _, word, _ in given]
-    taken = {own for own, _, _ in given if own is not None}
-    named: list[tuple[str, Any]] = []
-    for own, word, expert in given:
+            given.append((None, type(expert).__name__.lower(), expert, None))
+    words = [word for _, word, _, _ in given]
+    taken = {own for own, _, _, _ in given if own is not None}
+    named: list[GivenExpert] = []
+    for own, word, expert, columns in given:
         name = word
         if own is None and words.count(word) > 1:
             number = 1
@@ -80,7 +98,7 @@ def name_experts(experts: Iterable[Any]) -> list[tuple[str, Any]]:
                 number += 1
             name = f"{word}-{number}"
         taken.add(name)
-        named.append((name, expert))
+        named.append(GivenExpert(name, expert, columns))
     return named
 
 
@@ -91,7 +109,7 @@ def resolve_experts(
 
     Parameters
     ----------
-    experts : list of names, estimators or (name, estimator)
+    experts : list of names, estimators, (name, estimator) or (name, estimator, columns)
         Those in whose place is "drop" are left out.
     known : Mapping
         Registry of experts by name.
@@ -115,10 +133,10 @@ def resolve_experts(
     named = name_experts(_listed(experts))
     if not named:
         raise ValueError("experts is empty; give at least one, such as experts=['ridge', 'boosting'].")
-    dropped = [name for name, expert in named if isinstance(expert, str) and expert == DROP]
+    dropped = [one.name for one in named if isinstance(one.expert, str) and one.expert == DROP]
     if len(dropped) == len(named):
         raise ValueError(f"every expert is dropped ({', '.join(dropped)}); keep at least one.")
-    names = [name for name, _ in named]
+    names = [one.name for one in named]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"two experts are called {twice[0]!r}; give each a name of its own, as (name, estimator).")
@@ -131,12 +149,12 @@ def resolve_experts(
                 "choose another name, as (name, estimator)."
             )
     resolved = []
-    for name, expert in named:
+    for name, expert, columns in named:
         if name in dropped:
             continue
         part = known[expert]() if isinstance(expert, str) else expert
         _check_expert(name, part, classifier)
-        resolved.append((name, part))
+        resolved.append((name, part if columns is None else on_columns(part, columns)))
     return resolved
 
 
@@ -298,10 +316,12 @@ def with_session_parts(parameters: Mapping[str, Any], known: registry.PartMappin
     ready = dict(parameters)
     experts = ready.get("experts")
     if known is not None and isinstance(experts, list | tuple):
-        words = [expert[1] if isinstance(expert, tuple) and len(expert) == 2 else expert for expert in experts]
-        if any(known.in_session(word) for word in words):
+        named = name_experts(experts)
+        if any(known.in_session(one.expert) for one in named):
+            made = [known[one.expert]() if known.in_session(one.expert) else one.expert for one in named]
             ready["experts"] = [
-                (name, known[word]() if known.in_session(word) else word) for name, word in name_experts(experts)
+                (one.name, expert) if one.columns is None else (one.name, expert, one.columns)
+                for one, expert in zip(named, made, strict=True)
             ]
     for parameter, mapping in (("gate", registry.gates), ("likelihood", registry.likelihoods)):
         given = ready.get(parameter)
@@ -326,7 +346,10 @@ def some_alike(experts: Iterable[tuple[str, Any]]) -> bool:
     >>> some_alike([("a", Ridge()), ("b", Ridge())]), some_alike([("a", Ridge()), ("b", Ridge(2.0))])
     (True, False)
     """
-    shown = [repr(expert) for _, expert in experts]
+    shown = [
+        (repr(expert), tuple(expert.steps[0][1].columns) if isinstance(expert, OnColumns) else None)
+        for _, expert in experts
+    ]
     return len(set(shown)) < len(shown)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
+from metamix.deadline import Deadline
 from metamix.engines import Engine, Outcome, SerialEngine, Session
 from metamix.fitting.class_labels import ClassParameterError
 from metamix.fitting.expert import fit_expert
@@ -32,7 +33,11 @@ ALL_ROWS = -1
 
 
 class AllExpertsFailedError(ValueError):
-    """No expert is left: the message says why each one failed."""
+    """No expert is left: the message says why each one failed, and `failures` lists all of that."""
+
+    def __init__(self, message: str, failures: Sequence[Failure] = ()) -> None:
+        super().__init__(message)
+        self.failures = list(failures)
 
 
 class NestedFitError(ValueError):
@@ -47,6 +52,7 @@ class SharedInputs:
     problem: Problem
     folds: Folds
     negligible: float
+    deadline: Deadline
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ class FitSession:
         What to do about an expert that fails.
     negligible : float
         Rows with no more responsibility than this are left out of a fit.
+    deadline : Deadline
+        Is asked before parts that a fit can do without.
     """
 
     experts: Sequence[NamedExpert]
@@ -120,13 +128,14 @@ class FitSession:
     engine: Engine
     on_error: str = "drop"
     negligible: float = 0.0
+    deadline: Deadline = field(default_factory=Deadline)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _session: Session | None = field(default=None, repr=False)
     _in_process: Session | None = field(default=None, repr=False)
     _remembered: dict[tuple[Any, ...], _Done] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> FitSession:
-        inputs = SharedInputs(tuple(self.experts), self.problem, self.folds, self.negligible)
+        inputs = SharedInputs(tuple(self.experts), self.problem, self.folds, self.negligible, self.deadline)
         self._session = self._stack.enter_context(self.engine.open(inputs))
         serial = SerialEngine(threads_per_task=self._session.threads_per_task)
         self._in_process = self._stack.enter_context(serial.open(inputs))
@@ -135,6 +144,12 @@ class FitSession:
     def __exit__(self, *error: Any) -> None:
         self._session = self._in_process = None
         self._stack.__exit__(*error)
+
+    @property
+    def n_workers(self) -> int:
+        """How many fits run at once."""
+        assert self._session is not None, "open the session with a with statement first"
+        return self._session.n_workers
 
     def cross_fit(
         self,
@@ -301,7 +316,8 @@ class FitSession:
         listed = "; ".join(f"{name}: {error}" for name, error in reversed(reasons.items()))
         raise AllExpertsFailedError(
             f"every expert failed, so there is nothing to combine. {listed}. "
-            "Set on_error='raise' to see the first error where it happens."
+            "Set on_error='raise' to see the first error where it happens.",
+            failures,
         )
 
     def _remembered_or_run(

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from metamix.data.folds import Folds
 from metamix.data.gate_features import GateFeatures
 from metamix.data.tables import take_rows
+from metamix.deadline import Deadline
 from metamix.fitting import Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.recombination import combine, keep_top, posterior
@@ -20,6 +21,7 @@ from metamix.training.blend import TargetBlend
 from metamix.training.error_correlation import headroom
 from metamix.training.final import FinalChoices
 from metamix.training.gate_fitting import FittedGate, GateFitting, select_gate
+from metamix.training.last_fold import worse_last_fold
 from metamix.training.losses import Deviance, LogScore, SquaredError
 from metamix.training.prediction import admissible
 from metamix.training.recalibration import Calibration, fit_calibration
@@ -140,6 +142,7 @@ def fit_candidates(
     n_experts: int,
     n_regimes: int | None,
     settings: CandidateSettings,
+    deadline: Deadline | None = None,
 ) -> tuple[TargetBlend, set[str]]:
     """Fit all candidates on out-of-fold predictions, compare them, and blend them, for one target.
 
@@ -162,13 +165,15 @@ def fit_candidates(
     n_regimes : int or None
         Of the mixture; with 1 its column repeats the best single expert.
     settings : CandidateSettings
+    deadline : Deadline, optional
+        Limits how many gates are tried.
 
     Returns
     -------
     (TargetBlend, set of str)
         What was learned; and the winner and the candidates near it, if nested predictions could change the verdict.
     """
-    fit = _CandidateFit(problem, folds, base, stack_features, first_level, n_experts, n_regimes, settings)
+    fit = _CandidateFit(problem, folds, base, stack_features, first_level, n_experts, n_regimes, settings, deadline)
     return fit.run()
 
 
@@ -182,6 +187,7 @@ class _CandidateFit:
     n_experts: int
     n_regimes: int | None
     settings: CandidateSettings
+    deadline: Deadline | None = None
 
     @property
     def has_mixture(self) -> bool:
@@ -296,7 +302,10 @@ class _CandidateFit:
                 for f, table in enumerate(columns.inside)
             ]
             fittings = [replace(one, inside=[fold[i] for fold in nested]) for i, one in enumerate(fittings)]
-        return np.array(seen), select_gate(fittings, settings.gates, constant=settings.constant_competes, refine=False)
+        gate = select_gate(
+            fittings, settings.gates, constant=settings.constant_competes, refine=False, deadline=self.deadline
+        )
+        return np.array(seen), gate
 
     def _gate_fittings(self, values: Array, own: Array | None, known: NDArray[np.bool_]) -> list[GateFitting]:
         """What gates over predictions (n, G) or (n, G, C) are fitted to, for each objective."""
@@ -468,6 +477,7 @@ class _CandidateFit:
             loss.difference(units["best single"], units[winner]), weights, self.first_level.names[single],
             loss.measure, self.n_regimes, self._not_measured(loss),
             headroom=headroom(problem.y, self.first_level.values[:, :E], problem.weight),
+            last_fold=worse_last_fold(loss, units["blend"], self.folds),
         )  # fmt: skip
         return rows, verdict
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
+import numpy as np
+
 from metamix.data.folds import Folds
-from metamix.fitting import FitSession
-from metamix.fitting.out_of_fold import OutOfFold
+from metamix.fitting import AllExpertsFailedError, FitSession
+from metamix.fitting.out_of_fold import Failure, OutOfFold
+from metamix.training.expert_seconds import seconds_of_fits
 from metamix.training.mixture import fold_averages
 
 __all__ = ["CrossFittedExperts", "cross_fit_experts", "nest_experts"]
@@ -24,22 +29,60 @@ class CrossFittedExperts:
         Experts of the session that failed nowhere.
     predictions : OutOfFold
     columns : list of FittedExpert or FoldAverage
+    left_out : list of str
+        Names of experts for which there was no time.
     """
 
     positions: list[int]
     predictions: OutOfFold
     columns: list[Any]
+    left_out: list[str] = field(default_factory=list)
 
 
 def cross_fit_experts(session: FitSession, *, refit: bool = True) -> CrossFittedExperts:
     """Out-of-fold predictions of every expert, and each fitted on all rows.
+
+    With a time limit they are fitted one after the other, those that take the least time first, as long as the next
+    one is expected to be done in time. The first is fitted whatever it takes.
 
     Raises
     ------
     AllExpertsFailedError
         If none is left.
     """
-    positions, predictions = session.cross_fit(keep=not refit)
+    if not session.deadline.limited:
+        return _cross_fit(session, None, refit)
+    deadline, seconds = session.deadline, seconds_of_fits(session)
+    share = sum(len(train) for train, _ in session.folds.pairs) / (len(session.folds) * session.problem.n)
+    rounds = math.ceil(len(session.folds) / session.n_workers) * share + refit
+    found: list[CrossFittedExperts] = []
+    failures: list[Failure] = []
+    left_out = []
+    for e in np.argsort(seconds, kind="stable").tolist():
+        name = session.experts[e].name
+        if found and not deadline.allows(f"the expert {name}", rounds * seconds[e]):
+            left_out.append(name)
+            continue
+        try:
+            found.append(_cross_fit(session, [e], refit))
+        except AllExpertsFailedError as error:
+            failures += error.failures
+    if not found:
+        session.raise_all_failed(failures)
+    found.sort(key=lambda one: one.positions)
+    predictions = reduce(OutOfFold.join, [one.predictions for one in found])
+    return CrossFittedExperts(
+        [e for one in found for e in one.positions],
+        replace(predictions, failures=[*predictions.failures, *failures]),
+        [column for one in found for column in one.columns],
+        left_out,
+    )
+
+
+def _cross_fit(session: FitSession, which: list[int] | None, refit: bool) -> CrossFittedExperts:
+    """Some experts of the session, all by default, out of fold and on all rows."""
+    kept, predictions = session.cross_fit(which, keep=not refit)
+    positions = kept if which is None else [which[j] for j in kept]
     if not refit:
         return CrossFittedExperts(positions, predictions, fold_averages(session, predictions))
     fitted, failures = session.fit_all(positions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,12 @@ ENOUGH_ROWS = 60
 
 
 def choose_types(
-    session: FitSession, responsibilities: Array, *, each_once: bool = False, keep: bool = False
+    session: FitSession,
+    responsibilities: Array,
+    among: Sequence[int] | None = None,
+    *,
+    each_once: bool = False,
+    keep: bool = False,
 ) -> tuple[list[int], list[Failure]]:
     """The expert of the pool with the smallest held-out loss in each regime.
 
@@ -32,6 +38,8 @@ def choose_types(
     session : FitSession
         Open; its experts are the pool.
     responsibilities : ndarray of shape (n, K)
+    among : sequence of int, optional
+        Experts of the pool that may serve; all by default.
     each_once : bool
         Every expert serves one regime, and the total loss is the least that allows (Kuhn 1955).
     keep : bool
@@ -47,10 +55,10 @@ def choose_types(
     AllExpertsFailedError
         If none could be fitted for some regime.
     """
-    K, E = responsibilities.shape[1], len(session.experts)
-    if E == 1:
-        return [0] * K, []
-    trial = _try(session, responsibilities, keep)
+    among = range(len(session.experts)) if among is None else among
+    if len(among) == 1:
+        return list(among) * responsibilities.shape[1], []
+    trial = _try(session, responsibilities, among, keep)
     total = trial.total
     if each_once:
         worst = total[np.isfinite(total)].max()
@@ -62,7 +70,7 @@ def choose_types(
 
 def best_single(session: FitSession, keep: bool = False) -> tuple[int, Array, NDArray[np.intp]]:
     """The expert with the smallest held-out loss over all rows, its losses, and the rows (m,) that they are of."""
-    trial = _try(session, np.ones((session.problem.n, 1)), keep)
+    trial = _try(session, np.ones((session.problem.n, 1)), range(len(session.experts)), keep)
     expert = int(trial.total[0].argmin())
     return expert, trial.losses[:, trial.kept.index(expert)], trial.rows
 
@@ -78,15 +86,15 @@ class _Trial:
     failures: list[Failure]
 
 
-def _try(session: FitSession, responsibilities: Array, keep: bool) -> _Trial:
-    """Every expert fitted to every regime, on as few folds as hold out enough rows."""
+def _try(session: FitSession, responsibilities: Array, among: Sequence[int], keep: bool) -> _Trial:
+    """Every expert that may serve fitted to every regime, on as few folds as hold out enough rows."""
     problem, folds = session.problem, session.folds
     K, E = responsibilities.shape[1], len(session.experts)
     held_out = [problem.counts[test].sum() for _, test in folds.pairs]
     enough = np.searchsorted(np.cumsum(held_out), ENOUGH_ROWS * K) + 1
     only = list(range(min(int(enough), len(folds))))
     rows = np.unique(np.concatenate([folds.pairs[f][1] for f in only]))
-    pairs = [(k, e) for k in range(K) for e in range(E)]
+    pairs = [(k, e) for k in range(K) for e in among]
     weights = responsibilities[:, [k for k, _ in pairs]] if K > 1 else None
     kept, found = session.cross_fit([e for _, e in pairs], weights, only=only, remember=True, keep=keep)
     losses = row_losses(problem.take(rows), found.values[rows], target_units(problem))

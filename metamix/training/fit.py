@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,16 +12,18 @@ from typing import Any
 from metamix.data.folds import Folds
 from metamix.data.gate_features import StackColumns
 from metamix.data.leaks import suspicious_columns
+from metamix.deadline import Deadline
 from metamix.engines import Engine
 from metamix.fitting import FitSession, NamedExpert, NestedFitError, Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.training.blend import FittedBlend
 from metamix.training.candidates import JOINT_STACK, CandidateSettings, fit_candidates
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts, nest_experts
+from metamix.training.expert_seconds import affordable
 from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture
 from metamix.training.mixture_column import MixtureColumn, cross_fit_mixture, nest_mixture
 from metamix.training.prediction import admissible
-from metamix.training.verdict import FAILED, TOO_MANY_FITS, UNSEEN, UNSUITABLE
+from metamix.training.verdict import FAILED, NO_TIME, TOO_MANY_FITS, UNSEEN, UNSUITABLE
 
 __all__ = [
     "NEGLIGIBLE", "blend_predictions", "fit_blend", "fit_combination", "fit_single_mixture",
@@ -41,6 +44,7 @@ def fit_blend(
     mixture: MixtureSettings | None,
     refit: bool = True,
     on_error: str = "drop",
+    deadline: Deadline | None = None,
 ) -> FittedBlend:
     """Experts out of fold → mixture out of fold → candidates, blend and verdict, with what has weight on all rows.
 
@@ -56,15 +60,19 @@ def fit_blend(
     refit : bool
         Fit on all rows, or keep the fold models and average them.
     on_error : {"drop", "raise"}
+    deadline : Deadline, optional
+        Parts that a fit can do without are left out where they would not be done in time; it lists them.
 
     Returns
     -------
     FittedBlend
     """
-    with FitSession(experts, problem, folds, engine, on_error, NEGLIGIBLE) as session:
+    deadline = Deadline() if deadline is None else deadline
+    with FitSession(experts, problem, folds, engine, on_error, NEGLIGIBLE, deadline) as session:
         cross_fitted = cross_fit_experts(session, refit=refit)
         fitted = blend_predictions(session, cross_fitted, candidates, mixture, refit=refit)
     targets = [problem.target(t) for t in range(len(fitted.targets))]
+    fitted = fitted.with_left_out(deadline.sentence)
     return fitted.with_leaks([suspicious_columns(one.X, one.y, classes=one.n_classes is not None) for one in targets])
 
 
@@ -81,20 +89,40 @@ def blend_predictions(
     Where the candidates are within three standard errors of each other, what is learned from out-of-fold predictions
     is learned and judged once more, on predictions from inside the training rows of each fold.
     """
-    found = MixtureColumn() if mixture is None else cross_fit_mixture(session, experts, mixture, refit=refit)
-    fitted, rivals = _combine(session.problem, session.folds, *_first_level(experts, found), candidates, found)
+    deadline, found = session.deadline, MixtureColumn()
+    began = time.monotonic()
+    if mixture is not None and deadline.allows("the specialised mixture"):
+        found = cross_fit_mixture(session, experts, mixture, refit=refit)
+    mixture_seconds = time.monotonic() - began
+    columns = _first_level(experts, found)
+    fitted, rivals = _combine(session.problem, session.folds, *columns, candidates, found, deadline)
     if not rivals:
         return fitted
     nested, impossible = _nested_folds(session)
     if impossible:
         return fitted.not_nested(impossible)
+    nests_mixture = found.column is not None and found.n_regimes != 1 and JOINT_STACK in rivals
+    if deadline.limited:
+        again = time.monotonic() - began - mixture_seconds
+        expected = _seconds_to_nest(session, experts, mixture_seconds if nests_mixture else 0.0) + again
+        if not deadline.allows("nested predictions", expected):
+            return fitted.not_nested(NO_TIME)
     try:
         experts = nest_experts(session, experts, nested)
-        if mixture is not None and found.column is not None and found.n_regimes != 1 and JOINT_STACK in rivals:
+        if mixture is not None and nests_mixture:
             found = nest_mixture(session, found, mixture, nested)
-        return _combine(session.problem, session.folds, *_first_level(experts, found), candidates, found)[0]
+        columns = _first_level(experts, found)
+        return _combine(session.problem, session.folds, *columns, candidates, found, deadline)[0]
     except NestedFitError as error:
         return fitted.not_nested(f"{FAILED} ({shorten(str(error), 150)})")
+
+
+def _seconds_to_nest(session: FitSession, experts: CrossFittedExperts, mixture_seconds: float) -> float:
+    """What nested fits will take, from what the fits of the folds took: of k folds each pair is left out once."""
+    k = len(session.folds)
+    share = (k - 2) / (k - 1) if k > 2 else 1.0  # of the rows of a fold's fit
+    pairs = share * (k - 1) / 2
+    return pairs * (float(experts.predictions.fit_seconds.sum()) / session.n_workers + mixture_seconds)
 
 
 def _nested_folds(session: FitSession) -> tuple[tuple[Folds | None, ...], str]:
@@ -152,6 +180,7 @@ def _combine(
     columns: Sequence[Any],
     settings: CandidateSettings,
     mixture: MixtureColumn,
+    deadline: Deadline | None = None,
 ) -> tuple[FittedBlend, set[str]]:
     """The same, and the candidates between which nested predictions could decide otherwise."""
     folds = folds.second_level(problem.y, problem.groups)
@@ -165,7 +194,7 @@ def _combine(
         fit_candidates(
             problem.target(t), folds, base, stack_features,
             first_level if problem.n_targets is None else first_level.target(t, label=problem.several_labels),
-            n_experts, mixture.n_regimes, settings,
+            n_experts, mixture.n_regimes, settings, deadline,
         )
         for t in range(problem.n_targets or 1)
     ]  # fmt: skip
@@ -185,8 +214,14 @@ def fit_single_mixture(
     engine: Engine,
     settings: MixtureSettings,
     on_error: str = "drop",
+    deadline: Deadline | None = None,
 ) -> FittedMixture:
-    """The specialised mixture alone, without candidates."""
+    """The specialised mixture alone, without candidates; with a deadline, of a pool without what takes too long."""
     negligible = 0.0 if folds.in_sample else NEGLIGIBLE
-    with FitSession(experts, problem, folds, engine, on_error, negligible) as session:
+    deadline = Deadline() if deadline is None else deadline
+    if deadline.limited and settings.search.n_experts is not None:  # a pool
+        with FitSession(experts, problem, folds, engine, on_error, negligible, deadline) as session:
+            asked = settings.search.n_experts
+            experts = [experts[e] for e in affordable(session, 2.0 if asked == "auto" else float(asked))]
+    with FitSession(experts, problem, folds, engine, on_error, negligible, deadline) as session:
         return fit_mixture(session, settings)

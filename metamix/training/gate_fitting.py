@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
+from metamix.deadline import Deadline
 from metamix.protocols import ContinuedPathGate, PathGate
 from metamix.recombination import floored, keep_top, posterior
 from metamix.training.losses import Deviance, LogScore, SquaredError
@@ -316,6 +317,7 @@ def select_gate(
     constant: bool,
     known: FittedGate | None = None,
     refine: bool = True,
+    deadline: Deadline | None = None,
 ) -> FittedGate:
     """The simplest gate within one and a half standard errors of the best, fitted on every held-out row.
 
@@ -332,14 +334,19 @@ def select_gate(
         The first gate, fitted to the first objective already.
     refine : bool
         Continue paths towards weaker, adaptive penalties; see `GateFitting.refine`.
+    deadline : Deadline, optional
+        After it no gate is begun, but for the first if there would be none.
 
     Returns
     -------
     FittedGate
     """
     first = fittings[0]
+    deadline = Deadline() if deadline is None else deadline
     candidates: list[Any] = [first.fit_constant()] if constant else []
     for gate in gates:
+        if candidates and not deadline.allows("some of the gates"):
+            break
         for fitting in fittings if gate is gates[0] and hasattr(gate, "fit_objective") else fittings[-1:]:
             is_known = gate is gates[0] and fitting is first
             fitted = known if known is not None and is_known else fitting.fit(gate)

@@ -376,7 +376,7 @@ class _Alternation:
             columns = self.settings.features.all_columns(problem.X)
             capacity = capacity_of(columns, problem, self.session.folds, rows, losses, search.seed)
             search = replace(search, capacity=capacity)
-        return initial_responsibilities(problem, search)
+        return initial_responsibilities(problem, search, self.session.deadline)
 
     def assign(self, initial: Array) -> tuple[list[int], Array, list[Failure]]:
         """The expert behind each component, and the initial responsibilities in their order."""
@@ -406,6 +406,8 @@ class _Alternation:
         best: _Round | None = None
         most = self.settings.max_rounds if max_rounds is None else max_rounds
         for number in range(1, most + 1):
+            if best is not None and not self.session.deadline.allows("further rounds of the mixture"):
+                break
             this = self._round(number, alive, weights, trust)
             if len(this.alive) < len(alive):
                 best = None  # its columns are others
@@ -614,7 +616,9 @@ class _Alternation:
             logs = np.log(np.maximum(fitted_with, SMALLEST_RESPONSIBILITY))
             fittings.append(fitting.minimising(LogScore(logs)))
         known = target.gate if target.gate.penalty != np.inf else None
-        return select_gate(fittings, settings.gates, constant=settings.constant_competes, known=known)
+        return select_gate(
+            fittings, settings.gates, constant=settings.constant_competes, known=known, deadline=self.session.deadline
+        )
 
     def _components_with_rows(self, this: _Round) -> list[int]:
         """Components that explain enough rows, where they may be given up; the largest always does."""

@@ -111,6 +111,7 @@ class _MixtureDone:
     scale: Array | None
     fitted: FittedExpert | None
     failures: list[Failure]
+    left_out: dict[str, float]
 
 
 def cross_fit_mixture(
@@ -129,14 +130,19 @@ def cross_fit_mixture(
     (started,) = session.map(_search, jobs, ["regimes, all rows"])
     if isinstance(started, BaseException):
         raise started
-    initial, starts = started
+    initial, starts, left_out = started
+    session.deadline.add(left_out)
     K = initial.shape[1]
     if K == 1:
         found = _best_single_column(session, experts, settings)
         found.starts = starts
         return found
+    if session.deadline.limited and not session.deadline.allows(
+        f"the specialised mixture of {K} regimes", _expected_seconds(session, experts, K)
+    ):
+        return MixtureColumn(starts=starts)
     try:
-        components, failures = choose_types(session, floored(initial, FLOOR))
+        components, failures = choose_types(session, floored(initial, FLOOR), experts.positions)
     except AllExpertsFailedError as error:
         if session.on_error == "raise":
             raise
@@ -200,6 +206,7 @@ def _run_mixture_jobs(
     for job, result in zip(work, results, strict=True):
         if not isinstance(result, BaseException):
             done.append(result)
+            session.deadline.add(result.left_out)
             failures += [replace(one, fold=job.fold) for one in dict.fromkeys(result.failures)]
         elif session.on_error == "raise":
             raise result
@@ -220,10 +227,21 @@ def _capacity(session: FitSession, experts: CrossFittedExperts, settings: Mixtur
     return capacity_of(columns, problem, session.folds, rows, losses, settings.search.seed)
 
 
-def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, list[dict[str, Any]]]:
-    """A task: initial responsibilities of all rows."""
-    found, ranking = initial_responsibilities(inputs.problem, settings.search)
-    return found if settings.search.n_experts is None else prune(found, inputs.problem.counts), ranking
+def _expected_seconds(session: FitSession, experts: CrossFittedExperts, K: int) -> float:
+    """What the mixture takes at least, from the seconds that the experts took in the folds.
+
+    Every expert is tried in every regime on one fold at least; in each fold and on all rows one round is made.
+    """
+    k = len(session.folds)
+    one_fit = float(experts.predictions.fit_seconds.sum()) / k
+    return one_fit / session.n_workers * (K + (k + 1))
+
+
+def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, list[dict[str, Any]], dict[str, float]]:
+    """A task: initial responsibilities of all rows, how starts were ranked, and what was left out."""
+    found, ranking = initial_responsibilities(inputs.problem, settings.search, inputs.deadline)
+    found = found if settings.search.n_experts is None else prune(found, inputs.problem.counts)
+    return found, ranking, inputs.deadline.parts
 
 
 def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone:
@@ -242,12 +260,16 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     search = settings.search.take(rows)
     settings = replace(settings, search=search, recalibrate=job.keep)
     failures: list[Failure] = []
+    deadline = inputs.deadline
     if part.n_classes == 1:
-        fitted = fit_expert(inputs.experts[0], whole, None, None)
+        fitted = fit_expert(inputs.experts[job.regimes.components[0]], whole, None, None)
     else:
-        with FitSession(inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible) as session:
+        with FitSession(
+            inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible, deadline
+        ) as session:
             # The capacity of the proxies, the number of regimes and their experts are known from all rows.
-            initial = job.regimes.initial if fold == ALL_ROWS else initial_responsibilities(part, search)[0]
+            whole_start = job.regimes.initial if fold == ALL_ROWS else None
+            initial = initial_responsibilities(part, search, deadline)[0] if whole_start is None else whole_start
             initial = prune(initial, part.counts)
             components = job.regimes.components_of(initial, rows)
             mixture = replace(fit_mixture(session, settings, initial, components), present=present)
@@ -258,7 +280,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     if fold != ALL_ROWS:
         test = folds.pairs[fold][1] if job.nested is None else job.nested.test
         values, scale = fitted.predict_with_scale(take_rows(problem.X, test))
-    return _MixtureDone(values, scale, fitted if job.keep else None, failures)
+    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.parts)
 
 
 def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -> OutOfFold:

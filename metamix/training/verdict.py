@@ -11,8 +11,8 @@ from metamix.training.selection import Paired
 from metamix.training.wording import compared, measure_name, short_number, shown_loss
 
 __all__ = [
-    "CLEAR", "ELSEWHERE", "FAILED", "NOTHING_LEARNED", "ONLY_THE_MIXTURE", "TOO_MANY_FITS", "UNSEEN", "UNSUITABLE",
-    "UNWEIGHTED", "Verdict", "Verdicts",
+    "CLEAR", "ELSEWHERE", "FAILED", "NOTHING_LEARNED", "NO_TIME", "ONLY_THE_MIXTURE", "TOO_MANY_FITS",
+    "UNSEEN", "UNSUITABLE", "UNWEIGHTED", "Verdict", "Verdicts",
 ]  # fmt: skip
 
 PHRASES = {
@@ -32,6 +32,7 @@ ONLY_THE_MIXTURE = "the two candidates within three standard errors both use the
 NOTHING_LEARNED = "no candidate within three standard errors learns from out-of-fold predictions"
 UNSEEN = "no model has seen the rows by which its predictions are judged"
 FAILED = "a fit without the rows of two folds failed"
+NO_TIME = "the time limit leaves none for it"
 UNSUITABLE = "the rows of a fold cannot be divided once more"
 TOO_MANY_FITS = "it would take {} fits of every expert"
 #: Of a scorer that takes no sample weights.
@@ -73,6 +74,10 @@ class Verdict:
         What a choice between the experts could gain at all.
     leaks : tuple of str
         Sentences about columns that may not be known beforehand.
+    last_fold : str
+        A sentence where the last fold of a time order is predicted worse than the earlier ones; else empty.
+    left_out : str
+        A sentence about what there was no time for; empty without a time limit, or if nothing was left out.
 
     Examples
     --------
@@ -97,6 +102,8 @@ class Verdict:
     not_nested: str = ""
     headroom: Headroom | None = None
     leaks: tuple[str, ...] = field(default=())
+    last_fold: str = ""
+    left_out: str = ""
 
     def __str__(self) -> str:
         return " ".join(self.sentences)
@@ -104,7 +111,9 @@ class Verdict:
     @property
     def sentences(self) -> list[str]:
         """What it says, sentence by sentence."""
-        return [*self._sentences(), *(f"Not measured: {what}." for what in self.not_measured), *self.leaks]
+        not_measured = [f"Not measured: {what}." for what in self.not_measured]
+        said = [*self._sentences(), self.last_fold, self.left_out, *not_measured, *self.leaks]
+        return [one for one in said if one]
 
     def _sentences(self) -> list[str]:
         sentences = [self._winner(), self._answer()]

@@ -304,3 +304,15 @@ def test_input_that_cannot_be_used_ends_with_code_2_and_writes_nothing(content, 
     rejected(done, said)
     assert done[0] == 2
     assert not out.exists()
+
+
+def test_a_time_limit_is_passed_on_and_what_it_left_out_is_said(rejected, run, flats, tmp_path):
+    rejected(run("compare", flats, "--target", "price", *FAST, "--time-limit", "0"), "--time-limit", "x>0")
+    code, out, _ = run("compare", flats, "--target", "price", *FAST, "--time-limit", "0.001")
+    assert code == 0
+    assert "Left out for the time limit of 0.001 s: the expert neighbours" in out
+    model = tmp_path / "m.mix"
+    code, out, _ = run("fit", flats, "--target", "price", *FAST, "--time-limit", "0.001", "--out", model)
+    assert code == 0
+    assert "Left out for the time limit of 0.001 s: the expert neighbours" in out
+    assert load(model).time_limit == 0.001

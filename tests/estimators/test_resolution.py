@@ -47,7 +47,7 @@ def test_no_expert_may_have_the_name_of_a_column_or_candidate(name):
     ],
 )
 def test_numbered_names_do_not_clash_with_given_ones(experts):
-    names = [name for name, _ in name_experts(experts)]
+    names = [one.name for one in name_experts(experts)]
     assert len(set(names)) == len(experts)
     for name, expert in zip(names, experts, strict=True):
         assert name == expert[0] if isinstance(expert, tuple) else name.startswith("ridge")
@@ -71,7 +71,7 @@ def test_numbered_names_do_not_clash_with_given_ones(experts):
         ({"experts": [("a__b", RIDGE)]}, "a__b"),
         ({"experts": [("a", 3)]}, "no estimator"),
         ({"experts": [Ridge]}, r"the class Ridge; give an object of it, Ridge\(\)"),
-        ({"experts": [("a", RIDGE, 2)]}, "pair"),
+        ({"experts": [("a", RIDGE, [2], 3)]}, "triple"),
         ({"gate": "sofmax"}, "softmax"),
         ({"gate": 3}, "no gate"),
         ({"gate_features": "z"}, "gate_features"),

@@ -15,6 +15,7 @@ from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.data.gate_features import GateFeatures
 from metamix.data.row_keys import content_order, distinct_rows
 from metamix.data.tables import take_rows
+from metamix.deadline import Deadline
 from metamix.fitting import Problem
 from metamix.training.regime_search.proxy_mixture import proxy_responsibilities
 from metamix.training.regime_search.proxy_models import FREE
@@ -193,18 +194,23 @@ class SearchSettings:
         return self if isinstance(self.start, str) else replace(self, start=np.asarray(self.start)[rows])
 
 
-def initial_responsibilities(problem: Problem, settings: SearchSettings) -> tuple[Array, Ranking]:
+def initial_responsibilities(
+    problem: Problem, settings: SearchSettings, deadline: Deadline | None = None
+) -> tuple[Array, Ranking]:
     """Initial responsibilities (n, K), without any fit of the experts, and how the starts were ranked.
 
     Parameters
     ----------
     problem : Problem
     settings : SearchSettings
+    deadline : Deadline, optional
+        Ends the count of regimes.
 
     Returns
     -------
     (ndarray of shape (n, K), list of dict)
     """
+    deadline = Deadline() if deadline is None else deadline
     asked = settings.n_experts
     K = settings.n_pool if asked is None else None if asked == "auto" else int(asked)
     if not isinstance(settings.start, str):
@@ -216,11 +222,11 @@ def initial_responsibilities(problem: Problem, settings: SearchSettings) -> tupl
     if settings.searches or K is None:
         # Experts that differ separate from a uniform start by themselves, unless regimes are found for them.
         one_each = settings.start == "auto" and asked is None and not settings.alike
-        found, ranking = _search(problem, columns, target, settings, None if one_each else K)
+        found, ranking = _search(problem, columns, target, settings, None if one_each else K, deadline)
         if settings.searches and not one_each:
             return found, ranking
         if one_each and found.shape[1] > 1:  # there are regimes: one for each expert
-            return _search(problem, columns, target, settings, K)
+            return _search(problem, columns, target, settings, K, deadline)
         # Where the user names a start, proxy mixtures only count the regimes.
         K = settings.n_pool if one_each else found.shape[1]
     name = "uniform" if settings.start == "auto" else settings.start
@@ -242,7 +248,7 @@ def _target(problem: Problem, likelihood: Any) -> Array:
 
 
 def _search(
-    problem: Problem, columns: Any, target: Array, settings: SearchSettings, K: int | None
+    problem: Problem, columns: Any, target: Array, settings: SearchSettings, K: int | None, deadline: Deadline
 ) -> tuple[Array, Ranking]:
     def clusters(regimes: int, rows: NDArray[np.intp]) -> dict[str, Array]:
         part, weight = take_rows(columns, rows), problem.weight[rows]
@@ -252,7 +258,7 @@ def _search(
         settings.features.all_columns(problem.X), target, problem.weight, settings.gate, K, settings.seed,
         starts=clusters if settings.start == "auto" else None, n_classes=problem.n_classes,
         by_error=settings.by_error, capacity=settings.capacity, max_regimes=settings.max_regimes, groups=problem.groups,
-        gate_X=columns if settings.features.are_chosen else None,
+        gate_X=columns if settings.features.are_chosen else None, deadline=deadline,
     )  # fmt: skip
 
 

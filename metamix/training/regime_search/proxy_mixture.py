@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 from metamix.data.row_keys import distinct_rows
 from metamix.data.tables import take_rows
+from metamix.deadline import Deadline
 from metamix.recombination import floored, posterior
 from metamix.training.regime_search.model_tree import leaves
 from metamix.training.regime_search.proxy_models import (
@@ -108,6 +109,7 @@ def proxy_responsibilities(
     max_regimes: int = 8,
     groups: NDArray[Any] | None = None,
     gate_X: Any = None,
+    deadline: Deadline | None = None,
 ) -> tuple[Array, list[dict[str, Any]]]:
     """Responsibilities found by mixtures of proxy models, ranked on held-out rows.
 
@@ -143,6 +145,8 @@ def proxy_responsibilities(
         Rows of one group are not independent.
     gate_X : array, sparse matrix or frame, n rows, optional
         Columns that divide the rows, where they are others than those of X.
+    deadline : Deadline, optional
+        Ends the count.
 
     Returns
     -------
@@ -163,6 +167,7 @@ def proxy_responsibilities(
     >>> bool(abs(found[:100, 0].mean() - found[100:, 0].mean()) > 0.9)
     True
     """
+    deadline = Deadline() if deadline is None else deadline
     rng = np.random.default_rng(seed)
     # Distinct rows in an order of their own: neither the order of the rows nor how often one is repeated matters.
     distinct = distinct_rows(weight, X, Y) if groups is None else distinct_rows(weight, X, Y, groups)
@@ -176,11 +181,13 @@ def proxy_responsibilities(
     # A curve is one regime of proxies that bend, and several of straight ones; straight laws that change from place to
     # place are found with few rows by straight ones only. Logits of several regimes are straight at any capacity.
     for bend in [capacity] if n_classes else dict.fromkeys([capacity, LINEAR]):
+        if found and not deadline.allows("the search for regimes with straight proxies"):
+            break
         columns = ProxyColumns(take_rows(X, positions), rng, n_classes, bend, _taken(gate_X, positions))
         known = columns(take_rows(X, positions), Y[positions], merged, _taken(gate_X, positions))
         searches = _searches(known, gate, rng, units)
         proxies = _Proxies(columns, searches, by_error and n_classes is None, units)
-        found.append((proxies.count(max_regimes) if n_regimes is None else n_regimes, proxies))
+        found.append((proxies.count(max_regimes, deadline) if n_regimes is None else n_regimes, proxies))
     found.sort(key=lambda one: one[0])
     K, proxies = found[found[0][1].simplest([one.losses(k) for k, one in found])]
     columns, search = proxies.columns, proxies.search(K)
@@ -207,7 +214,7 @@ class _Proxies:
     by_error: bool
     groups: NDArray[Any] | None
 
-    def count(self, max_regimes: int) -> int:
+    def count(self, max_regimes: int, deadline: Deadline) -> int:
         """The smallest number of regimes that does as well as the best; counting ends where the losses only grow."""
         train = self.searches[0].train
         n, terms = len(train.Y), min(train.plain.shape[1], 10)
@@ -216,6 +223,8 @@ class _Proxies:
         for K in range(1, max_regimes + 1):
             best = [int(np.argmin([weight @ loss for loss in one])) for one in zip(*losses, strict=True)]
             if K > 1 and (n < 3 * K * terms or K - 2 - max(best) >= PATIENCE):
+                break
+            if K > 2 and not deadline.allows("larger numbers of regimes"):
                 break
             losses.append(self.losses(K))
         return 1 + self.simplest(losses)

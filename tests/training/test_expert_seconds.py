@@ -1,0 +1,56 @@
+"""How long experts take, and what ends with a time limit."""
+
+import time
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import LinearRegression, Ridge
+
+from metamix import make_regimes
+from metamix.deadline import Deadline
+from metamix.fitting import Problem
+from metamix.training.expert_seconds import affordable, seconds_of_fits
+from metamix.training.mixture import fit_mixture
+
+AGES, MOMENT = 1e6, 1e-3
+
+
+class Slow(RegressorMixin, BaseEstimator):
+    """Least squares whose fit sleeps for a time that grows as n²."""
+
+    def __init__(self, seconds=1e-6):
+        self.seconds = seconds
+
+    def fit(self, X, y):
+        time.sleep(self.seconds * len(y) ** 2)
+        self.line_ = LinearRegression().fit(X, y)
+        return self
+
+    def predict(self, X):
+        return self.line_.predict(X)
+
+
+def test_the_time_of_a_fit_is_extrapolated_by_a_power_of_the_number_of_rows(open_session):
+    X, y = make_regimes(3200, random_state=0)
+    with open_session(Problem(X, y), Slow(1e-6), LinearRegression(), deadline=Deadline(AGES)) as session:
+        slow, line = seconds_of_fits(session)  # 0.04 s for 200 rows, 0.64 s for 800, 10.24 s for all
+    assert 5 < slow < 40
+    assert line < 5
+    problem = Problem(np.vstack([X, X]), np.append(y, y))
+    with open_session(problem, Slow(1e-5), LinearRegression(), deadline=Deadline(20)) as session:
+        assert affordable(session, 1) == [1]
+        assert list(session.deadline.parts) == ["the expert e0"]
+
+
+def test_rounds_end_with_the_limit(two_lines, open_session, mixture_settings):
+    X, y, _ = two_lines()
+    problem = Problem(X, y)
+    settings = mixture_settings(problem, 2, n_experts=2, start="proxy", rounds=4)
+    start = np.tile([0.6, 0.4], (len(y), 1)) + 0.1 * np.sign(X[:, :1]) * [1, -1]
+    rounds = {}
+    for limit in (None, MOMENT):
+        with open_session(problem, Ridge(), Ridge(2.0), deadline=Deadline(limit)) as session:
+            rounds[limit] = len(fit_mixture(session, settings, start).history)
+            assert ("further rounds of the mixture" in session.deadline.parts) is (limit is not None)
+    assert rounds[None] > 1
+    assert rounds[MOMENT] == 1
