@@ -8,6 +8,8 @@ function below has one; we look at the error, the uncertainty near the border an
 of SMT and egobox on the same points where these packages are installed.
 """
 
+import contextlib
+import io
 import time
 from importlib.util import find_spec
 
@@ -92,7 +94,8 @@ if find_spec("smt"):
 
     begin = time.perf_counter()
     theirs = MOE(n_clusters=2, smooth_recombination=True, xt=X, yt=y, deny=["RMTB", "RMTC"])
-    theirs.train()
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports on every surrogate
+        theirs.train()
     print(f"SMT     {relative_error(theirs.predict_values(X_new)):.3f}  {time.perf_counter() - begin:.1f} s")
 else:
     print("SMT is not installed: pip install smt")
