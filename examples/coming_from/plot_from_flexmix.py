@@ -103,16 +103,12 @@ np.testing.assert_allclose(*both, atol=1e-2)
 # What else has a counterpart
 # ---------------------------
 #
-# ==========================================  ====================================================================
-# flexmix, mixtools                           metamix
-# ==========================================  ====================================================================
-# ``k``                                       the number of experts, or ``n_experts=K`` with one in the list
-# ``stepFlexmix``, several starts             several starts are tried, see ``starts_``
-# ``FLXMRglm(family = "poisson")``            ``likelihood="poisson"``
-# ``posterior``, ``clusters``                 ``responsibilities(X, y)``, and its ``argmax(axis=1)``
-# ``parameters``, ``prior``                   ``coefficients()``, ``gate_weights(X)``
-# ``logLik``                                  ``log_prob(X, y).sum()``
-# ``refit`` (standard errors)                 ``ExpertsDisplay.from_estimator(..., n_bootstrap=200)``: intervals
-# ==========================================  ====================================================================
+# - ``k``: the number of experts, or ``n_experts=K`` with one in the list
+# - ``stepFlexmix``, several starts: several starts are tried, see ``starts_``
+# - ``FLXMRglm(family = "poisson")``: ``likelihood="poisson"``
+# - ``posterior``, ``clusters``: ``responsibilities(X, y)``, and its ``argmax(axis=1)``
+# - ``parameters``, ``prior``: ``coefficients()``, ``gate_weights(X)``
+# - ``logLik``: ``log_prob(X, y).sum()``
+# - ``refit`` (standard errors): intervals of ``ExpertsDisplay.from_estimator(..., n_bootstrap=200)``
 #
 # For prediction leave ``cv`` at its default: then the gate and the number of components are judged on held-out rows.

@@ -80,15 +80,11 @@ plt.show()
 # What else has a counterpart
 # ---------------------------
 #
-# =============================  =======================================================================
-# SMT                            metamix
-# =============================  =======================================================================
-# ``n_clusters``                 ``n_experts``; "auto" counts
-# ``allow``, ``deny``            the list of experts; each regime takes the one that fits it best
-# LS, QP, KRG, RBF, IDW, ...     "linear", "quadratic", "kriging", "rbf", ..., and any estimator
-# ``smooth_recombination``       ``top_k=None`` or 1, of the same fitted gate
-# ``heaviside_optimization``     ``GaussianGate(sharpness=...)``, or another gate
-# ``predict_values``             ``predict(X)``
-# ``predict_derivatives``        ``predict_gradient(X)``, all columns at once
-# ``predict_variances``          ``predict_variance(X)``: within experts and between them
-# =============================  =======================================================================
+# - ``n_clusters``: ``n_experts``; "auto" counts
+# - ``allow``, ``deny``: the list of experts; each regime takes the one that fits it best
+# - LS, QP, KRG, RBF, IDW, ...: "linear", "quadratic", "kriging", "rbf", ..., and any estimator
+# - ``smooth_recombination``: ``top_k=None`` or 1, of the same fitted gate
+# - ``heaviside_optimization``: ``GaussianGate(sharpness=...)``, or another gate
+# - ``predict_values``: ``predict(X)``
+# - ``predict_derivatives``: ``predict_gradient(X)``, all columns at once
+# - ``predict_variances``: ``predict_variance(X)``, within experts and between them

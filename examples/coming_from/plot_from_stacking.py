@@ -66,17 +66,13 @@ for name, one in (("stacking", stacking.predict(X.loc[test])), ("mixture", mixtu
 # Where the rest of stacking's parameters went
 # --------------------------------------------
 #
-# ========================  =====================================================================
-# ``StackingRegressor``     ``MixtureRegressor``
-# ========================  =====================================================================
-# ``estimators``            ``experts``: also names such as "ridge", and estimators without names
-# ``final_estimator``       the same; a ridge regression with bounded predictions if it is None
-# ``passthrough=True``      the candidates "feature-weighted stack" and "gated": weights by x
-# ``cv``                    the same; also splitters for time series, and groups
-# ``n_jobs``                the same
-# ``transform``             the same, and ``oof_predictions_`` for the training rows
-# ``named_estimators_``     ``named_experts_``
-# ========================  =====================================================================
+# - ``estimators``: ``experts``, which may also be names such as "ridge", or estimators without names
+# - ``final_estimator``: the same; a ridge regression with bounded predictions if it is None
+# - ``passthrough=True``: the candidates "feature-weighted stack" and "gated", whose weights depend on x
+# - ``cv``: the same; also splitters for time series, and groups
+# - ``n_jobs``: the same
+# - ``transform``: the same, and ``oof_predictions_`` for the training rows
+# - ``named_estimators_``: ``named_experts_``
 #
 # An expert that fails is left out with a warning and recorded in ``failures_``; ``on_error="raise"`` stops instead,
 # as stacking does.
