@@ -26,8 +26,10 @@ train, test = X.index[:500], X.index[500:]
 # %%
 # Two numbers
 # -----------
+#
+# The columns of a frame name the targets.
 mixture = MixtureRegressor(["ridge", "boosting", "neighbours"], specialize=False, cv=3, random_state=0)
-mixture.fit(X.loc[train], y.loc[train].to_numpy())
+mixture.fit(X.loc[train], y.loc[train])
 print(mixture.verdict_)
 
 # %%
@@ -49,7 +51,6 @@ plt.show()
 # %%
 # ``candidates_`` has a column that says which target a row is about.
 found = mixture.candidates_.pivot(index="candidate", columns="target", values="loss")
-found.columns = y.columns
 found.sort_values("energy").round(3)
 
 # %%

@@ -69,7 +69,7 @@ class CandidatesDisplay:
         verdict: Any = mixture.verdict_
         if n_targets is None:
             return cls(mixture.candidates_, verdict.measure, verdict.winner)
-        names: Any = mixture._target_names  # of labels; targets are numbered
+        names: Any = mixture._target_names
         table = mixture.candidates_
         table = table[table["target"] == names[number]].drop(columns="target").reset_index(drop=True)
         return cls(table, verdict[number].measure, verdict[number].winner)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import is_classifier
 
 from metamix.testing.assertions import Factory, require
 
@@ -37,6 +38,13 @@ def _weights(gate: Any, X: Array, K: int) -> Array:
     normalised = (weights >= 0).all() and np.allclose(weights.sum(axis=1), 1, atol=1e-6)
     require(normalised, "weights are negative or do not sum to 1")
     return weights
+
+
+def does_not_say_that_it_is_a_classifier(make: Factory) -> None:
+    """A gate with the tags of a classifier is taken for a plain one, and fitted to labels (n,)."""
+    gate = make()
+    says = hasattr(gate, "__sklearn_tags__") and is_classifier(gate)
+    require(not says, "the gate says that it is a classifier, and would get labels; leave ClassifierMixin out")
 
 
 def weights_follow_responsibilities(make: Factory) -> None:
@@ -148,6 +156,7 @@ def gradient_is_the_slope_of_the_weights(make: Factory) -> None:
 
 
 GATE_CHECKS = (
+    does_not_say_that_it_is_a_classifier,
     weights_follow_responsibilities,
     weights_stay_finite_far_away,
     experts_in_another_order,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.special import softmax
+from sklearn.base import ClassifierMixin
 
 from metamix.gates import ConstantGate, GaussianGate, SoftmaxGate
 from metamix.testing import check_gate
@@ -81,3 +82,18 @@ class Ascending(ConstantGate):
 
 def test_a_gate_that_increases_its_objective_is_found() -> None:
     assert failing(check_gate(Ascending())) == {"objective_is_not_made_worse"}
+
+
+class SaysClassifier(ClassifierMixin, ConstantGate):
+    """Passes every other check, and a mixture would fit it to labels."""
+
+
+def test_a_gate_that_says_it_is_a_classifier_is_found() -> None:
+    failed = []
+    for name, check in check_gate(SaysClassifier()):
+        try:
+            check()
+        except AssertionError as error:
+            failed.append((name, str(error)))
+    assert [name for name, _ in failed] == ["does_not_say_that_it_is_a_classifier"]
+    assert "ClassifierMixin" in failed[0][1]
