@@ -24,7 +24,6 @@ def desk(tmp_path, monkeypatch):
     """An empty working folder in which this package is imported and settings of the user have no effect."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / ".ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / ".runtime"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / ".jupyter"))
@@ -46,7 +45,8 @@ def need(script):
 )
 def test_example_runs(script, desk):
     need(script)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    hidden = {**os.environ, "MPLBACKEND": "agg"}
+    done = subprocess.run([sys.executable, str(script)], env=hidden, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip(), "an example prints something"
     assert "Warning" not in done.stderr, done.stderr
@@ -105,8 +105,9 @@ def test_notebooks_have_no_results():
 
 
 @pytest.mark.heavy
-def test_a_notebook_runs(desk):
+def test_a_notebook_runs_and_shows_its_pictures(desk, monkeypatch):
     """One is enough: the code of the others was run as scripts."""
+    monkeypatch.delenv("MPLBACKEND", raising=False)
     kernel = desk / ".jupyter" / "kernels" / "metamix-examples"
     kernel.mkdir(parents=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]

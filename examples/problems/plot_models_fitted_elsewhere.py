@@ -48,11 +48,13 @@ mixture.candidates_.round(1)
 # New rows
 # --------
 #
-# ``predict`` takes the predictions of the models for these rows. Weights of the columns are as in any mixture.
+# ``predict`` takes the predictions of the models for these rows, and so do weights and intervals.
 predicted = mixture.predict(X.loc[test], predictions=new)
 errors = {name: np.sqrt(np.mean((one - y[test]) ** 2)) for name, one in {**new, "predict": predicted}.items()}
 for name, one in errors.items():
     print(f"{name:8}{one:6.1f}")
+low, high = mixture.predict_interval(X.loc[test], 0.9, predictions=new).T
+print(f"share of new rows in the 90 % interval: {np.mean((low <= y[test]) & (y[test] <= high)):.2f}")
 weights = mixture.gate_weights(X.loc[test], predictions=new)
 print(
     "mean weights:", {name: round(w, 2) for name, w in zip(mixture.names_, weights.mean(axis=0).tolist(), strict=True)}
