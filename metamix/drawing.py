@@ -203,7 +203,7 @@ def grid(ax: Any, colours: Array, texts: Sequence[Sequence[str]], rows: Sequence
     ax.tick_params(which="minor", length=0)
 
 
-def leave_out_far(ax: Any, differences: Array, errors: Array, places: Array, far: NDArray[np.bool_]) -> None:
+def leave_out_far(ax: Any, differences: Array, errors: Array, places: NDArray[Any], far: NDArray[np.bool_]) -> None:
     """End the axis before what is far from all others, which would be too close to be told apart; its number stays.
 
     Parameters
