@@ -76,7 +76,7 @@ plt.show()
 # -------------------------
 #
 # The noise in y has a standard deviation of 0.1. Under straight borders four planes on one level are much worse than
-# two levels. A tree as gate is a hierarchy in itself, and does as well here, where the borders run along the columns.
+# two levels. A tree as gate is a hierarchy in itself, and does even better here, where the borders run along the columns.
 
 
 def flat(gate):
@@ -99,8 +99,8 @@ for name, model in models.items():
 # Uncertainty through both levels
 # -------------------------------
 #
-# Near the border the outer gate gives weight to both branches, whose predictions differ by about ten, so the standard
-# deviation is large there. Shown are the two test rows closest to the border, and the two farthest from it.
+# Near the border the outer gate gives weight to both branches, whose predictions differ, so the standard deviation is
+# large there. Shown are the two test rows closest to the border, and the two farthest from it.
 order = np.argsort(np.abs(X[test][:, 0]))
 rows = test[order[[0, 1, -2, -1]]]
 mean, std = nested.predict(X[rows], return_std=True)
