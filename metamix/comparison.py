@@ -85,7 +85,7 @@ class Comparison:
         ax.axvline(0, color="0.8", zorder=0)
         mean = (table["name"] == CANDIDATES[0]).to_numpy()
         leave_out_far(ax, table["difference"].to_numpy(), error, np.arange(len(table)), mean)
-        ax.set_xlabel(f"{self.measure}, difference to stacking (two standard errors); left is better")
+        ax.set_xlabel(f"{self.measure}, difference to stacking\n(two standard errors); left is better")
         return ax
 
     def __str__(self) -> str:
