@@ -76,7 +76,8 @@ plt.show()
 # -------------------------
 #
 # The noise in y has a standard deviation of 0.1. Under straight borders four planes on one level are much worse than
-# two levels. A tree as gate is a hierarchy in itself, and does even better here, where the borders run along the columns.
+# two levels. A tree as gate is a hierarchy in itself, and does even better here, where the borders run along the
+# columns.
 
 
 def flat(gate):
