@@ -5,7 +5,7 @@
     python3 tasks.py test all [...]  install, then run the tests marked heavy, and those of the other plugins
     python3 tasks.py quick [...]     install, then run the tests that are marked neither slow nor heavy
     python3 tasks.py lint            install, then run ruff and mypy
-    python3 tasks.py notebooks       install, then execute the notebooks
+    python3 tasks.py notebooks       install, then write the notebooks from the examples
 
 [...] are arguments of pytest. "Install" creates the virtual environment .venv in this folder if it is missing, and
 updates it if the requirements have changed. It has the package and the CatBoost plugin; the other plugins, and the
@@ -132,7 +132,7 @@ def main(task, rest):
         "test all": [PYTEST + ["-m", "heavy"] + rest],
         "quick": [PYTEST + ["-m", "not slow and not heavy"] + rest],
         "lint": LINT,
-        "notebooks": [PYTEST + ["tests/test_documents.py", "-k", "notebook"] + rest],
+        "notebooks": [["notebooks.write"] + rest],
     }
     if task not in jobs:
         print(__doc__)

@@ -17,7 +17,7 @@ from metamix.data.leaks import suspicious_columns
 from metamix.data.scalars import check_seed
 from metamix.data.tables import n_rows, recognise_task, take_rows
 from metamix.deadline import Deadline
-from metamix.drawing import new_axes
+from metamix.drawing import leave_out_far, new_axes
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.mixture import around
@@ -99,10 +99,13 @@ class Comparison:
         table = self.frame().iloc[::-1]
         ax = new_axes(ax, 6.4, 0.35 * len(table) + 1.0)
         colours = ["C0" if kind == "combination" else "0.55" for kind in table["kind"]]
-        ax.errorbar(table["difference"], table["name"], xerr=2 * table["standard_error"], fmt="none", ecolor=colours)
+        error = 2 * table["standard_error"].fillna(0.0).to_numpy()
+        ax.errorbar(table["difference"], table["name"], xerr=error, fmt="none", ecolor=colours)
         ax.scatter(table["difference"], table["name"], c=colours, zorder=3)
         ax.axvline(0, color="0.8", zorder=0)
-        ax.set_xlabel(f"{self.measure}, difference to stacking (two standard errors); left is better")
+        mean = (table["name"] == CANDIDATES[0]).to_numpy()
+        leave_out_far(ax, table["difference"].to_numpy(), error, np.arange(len(table)), mean)
+        ax.set_xlabel(f"{self.measure}, difference to stacking\n(two standard errors); left is better")
         return ax
 
     def __str__(self) -> str:

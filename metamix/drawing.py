@@ -16,6 +16,7 @@ __all__ = [
     "caption",
     "colour",
     "grid",
+    "leave_out_far",
     "log_axis",
     "names_in_pictures",
     "new_axes",
@@ -37,6 +38,8 @@ MUTED = "0.55"
 LONGEST_NAME = 24
 #: Of text in ten points, about.
 CHARACTERS_PER_INCH = 11
+#: A point is left out of a picture where it is so many times as far as the farthest of the others.
+FAR = 1.5
 
 
 def colour(k: int) -> str:
@@ -198,6 +201,30 @@ def grid(ax: Any, colours: Array, texts: Sequence[Sequence[str]], rows: Sequence
     ax.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     ax.grid(which="minor", color="white", linewidth=1.5)
     ax.tick_params(which="minor", length=0)
+
+
+def leave_out_far(ax: Any, differences: Array, errors: Array, places: NDArray[Any], far: NDArray[np.bool_]) -> None:
+    """End the axis before what is far from all others, which would be too close to be told apart; its number stays.
+
+    Parameters
+    ----------
+    ax : matplotlib axes
+    differences, errors : ndarrays of shape (m,)
+        Points along the axis, and the halves of their bars.
+    places : ndarray of shape (m,)
+        Where they are drawn on the other axis.
+    far : ndarray of bool, shape (m,)
+        What may be left out, such as the mean of y.
+    """
+    ends = differences + errors
+    if not far.any() or far.all() or ends[far].max() <= FAR * ends[~far].max():
+        return
+    low = min(0.0, float((differences - errors)[~far].min()))
+    width = float(ends[~far].max()) - low
+    if width > 0:
+        ax.set_xlim(low - 0.05 * width, low + 1.1 * width)
+        text = f"{readable(float(differences[far][0]))} →"
+        ax.annotate(text, (1, places[far][0]), xycoords=("axes fraction", "data"), ha="right", va="center")
 
 
 def _pyplot() -> Any:

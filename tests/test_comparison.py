@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeri
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from metamix import compare, make_regimes, use_engine
+from metamix import Comparison, compare, make_regimes, use_engine
 from metamix.training.verdict import PHRASES
 
 NUMBERS = [
@@ -390,6 +390,21 @@ def test_the_plot_has_a_point_for_every_row(numbers):
     assert "squared error" in axes.get_xlabel()
     _, mine = plt.subplots()
     assert result.plot(mine) is mine
+    plt.close("all")
+
+
+def test_the_plot_ends_before_the_mean_of_y_where_that_is_far():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    rows = [
+        {"name": name, "kind": "combination", "difference": difference, "standard_error": 0.1}
+        for name, difference in (("mean of y", 50.0), ("average", 1.0), ("oracle", -2.0))
+    ]
+    axes = Comparison(rows, "", [], "squared error").plot()
+    low, high = axes.get_xlim()
+    assert low < -2.2 < 1.2 < high < 2, "two standard errors of the others are inside"
+    assert [text.get_text() for text in axes.texts] == ["50 →"]
+    rows[0]["difference"] = 1.2
+    assert not Comparison(rows, "", [], "squared error").plot().texts
     plt.close("all")
 
 

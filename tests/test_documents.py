@@ -1,8 +1,7 @@
-"""Code in documents runs: fenced blocks of Markdown files, doctests and notebooks."""
+"""Code in documents runs: fenced blocks of Markdown files, and doctests."""
 
 import doctest
 import importlib
-import json
 import os
 import re
 import shlex
@@ -11,10 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
@@ -22,7 +18,6 @@ MODULES = sorted(
     for path in (ROOT / "metamix").rglob("*.py")
     if path.name != "__main__.py"
 )
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "plugins").glob("*/README.md")])
 
 # A fenced block, and an optional comment before it with the reason why it is not run.
@@ -58,9 +53,6 @@ def desk(tmp_path, monkeypatch):
     """An empty working folder in which this package can be imported and settings of the user have no effect."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / ".ipython"))
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / ".runtime"))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / ".jupyter"))
     return tmp_path
 
 
@@ -123,56 +115,3 @@ def test_doctests_run(name, desk, capsys):
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     failed, _ = doctest.testmod(module, optionflags=flags)
     assert not failed, capsys.readouterr().out
-
-
-def kernel_of_this_interpreter(folder: Path) -> str:
-    """Define a kernel of this interpreter in a folder of the test, without installing it."""
-    spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": "interpreter of the tests",
-        "language": "python",
-    }
-    target = folder / ".jupyter" / "kernels" / "metamix-documents"
-    target.mkdir(parents=True)
-    (target / "kernel.json").write_text(json.dumps(spec))
-    return target.name
-
-
-def execute(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
-    """Run every cell; an error in a cell is raised."""
-    kernel = kernel_of_this_interpreter(folder)
-    client = NotebookClient(notebook, timeout=240, kernel_name=kernel, resources={"metadata": {"path": str(folder)}})
-    return client.execute()
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path, desk):
-    done = execute(nbformat.read(path, as_version=4), desk)
-    assert any(cell.get("outputs") for cell in done.cells)
-
-
-@pytest.mark.slow
-def test_notebooks_run_on_this_interpreter_with_this_package(desk):
-    cells = ["import sys; print(sys.executable)", "import metamix; print(metamix.__file__)"]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
-    first, second = execute(notebook, desk).cells
-    assert first.outputs[0].text.strip() == sys.executable
-    assert Path(second.outputs[0].text.strip()).parent == ROOT / "metamix"
-
-
-@pytest.mark.slow
-def test_an_error_in_a_notebook_is_raised(desk):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
-    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
-        execute(notebook, desk)
-
-
-def test_notebooks_are_stored_without_results():
-    assert {"first_mixture", "compare_with_stacking"} <= {path.stem for path in NOTEBOOKS}
-    for path in NOTEBOOKS:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook)
-        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        assert not [cell for cell in code if cell.outputs or cell.execution_count], f"clear the outputs of {path.name}"
-        assert notebook.cells[0].cell_type == "markdown"

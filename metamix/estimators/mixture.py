@@ -61,10 +61,10 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-#: What a mixture knows of the X that it was fitted to, and of several labels their names.
+#: What a mixture knows of the X that it was fitted to, and the names of several labels or targets.
 OF_INPUT = (
     "n_features_in_", "feature_names_in_", "_input_tags", "_array_of_numbers", "cleaner_", "label_names_",
-    "_key_of_fit",
+    "target_names_", "_key_of_fit",
 )  # fmt: skip
 
 
@@ -298,8 +298,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                 ]
             )
             verdicts = [target.verdict for target in fitted.targets]
-            labels = names if fitted.several_labels else None
-            self.verdict_ = verdicts[0] if names is None else Verdicts(verdicts, labels)
+            kind = "Label" if fitted.several_labels else "Target"
+            self.verdict_ = verdicts[0] if names is None else Verdicts(verdicts, names, kind)
         self._show()
 
     def _show(self) -> None:
@@ -332,10 +332,11 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     @property
     def _target_names(self) -> list[Any] | None:
-        """Names of the labels, or numbers of the targets; None for a single target."""
+        """Names of the labels or targets, numbers where they have none; None for a single target."""
         if self._fitted.n_targets is None:
             return None
-        return list(getattr(self, "label_names_", range(self._fitted.n_targets)))
+        named = getattr(self, "label_names_", getattr(self, "target_names_", None))
+        return list(range(self._fitted.n_targets) if named is None else named)
 
     def _face(self, fitted: FittedMixture) -> Mixture:
         """An estimator around a mixture that is fitted already."""

@@ -60,6 +60,10 @@ def _classifies(estimator: MixtureOfPredictions) -> bool:
     return getattr(estimator, "classes_", None) is not None
 
 
+def _predicts_numbers(estimator: MixtureOfPredictions) -> bool:
+    return not _classifies(estimator)
+
+
 class MixtureOfPredictions(BaseEstimator):
     """Candidates and blend over predictions of models that were fitted elsewhere; `fit_predictions` makes one.
 
@@ -214,6 +218,16 @@ class MixtureOfPredictions(BaseEstimator):
         """Class probabilities (n, C), in the order of `classes_`."""
         mixed = self._combined(X, predictions).combined()
         return np.asarray(mixed / mixed.sum(axis=1, keepdims=True))
+
+    @available_if(_predicts_numbers)  # type: ignore[untyped-decorator]
+    def predict_quantile(self, X: Any, q: Any, predictions: Any = None) -> Array:
+        """Quantiles of y, (n,) or (n, m), as of `MixtureRegressor`; predictions as for `predict`."""
+        return self._combined(X, predictions).quantile(q)
+
+    @available_if(_predicts_numbers)  # type: ignore[untyped-decorator]
+    def predict_interval(self, X: Any, coverage: float = 0.9, predictions: Any = None) -> Array:
+        """Interval (n, 2) that holds y with probability `coverage`, with equal tails; predictions as for `predict`."""
+        return self._combined(X, predictions).interval(coverage)
 
     def gate_weights(self, X: Any, predictions: Any = None) -> Array:
         """Weights of the columns in each row, (n, K); rows sum to one.

@@ -101,6 +101,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
         Where each was fitted.
     mixture_ : MixtureRegressor
         The mixture alone, with ``specialize="auto"``.
+    target_names_ : list of T str or None
+        The columns of y, where it was a frame of several targets.
     history_, failures_, starts_ : data frames
     left_out_ : list of str
         What there was no time for, with `time_limit`.
@@ -167,6 +169,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
     def _check_target(self, y: Any) -> tuple[NDArray[Any], int | None]:
         target = check_numbers(self, y)
+        names = [str(name) for name in getattr(y, "columns", [])] if target.ndim == 2 else []
+        self.target_names_ = names if names and len(set(names)) == len(names) else None
         try_likelihood(resolve_likelihood(self.likelihood), target)
         return target, None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from metamix.drawing import MUTED, colour, panels, readable
+from metamix.drawing import MUTED, colour, leave_out_far, panels, readable
 from metamix.estimators.validation import check_target_number
 from metamix.inspection.inputs import check_mixture
 from metamix.training.candidates import CANDIDATES
@@ -19,8 +19,6 @@ __all__ = ["CandidatesDisplay"]
 
 Array = NDArray[np.float64]
 MEAN = CANDIDATES[0]
-#: The mean of y is left out of the picture where its difference is so many times the largest of the others.
-FAR = 1.5
 
 
 class CandidatesDisplay:
@@ -69,7 +67,7 @@ class CandidatesDisplay:
         verdict: Any = mixture.verdict_
         if n_targets is None:
             return cls(mixture.candidates_, verdict.measure, verdict.winner)
-        names: Any = mixture._target_names  # of labels; targets are numbered
+        names: Any = mixture._target_names
         table = mixture.candidates_
         table = table[table["target"] == names[number]].drop(columns="target").reset_index(drop=True)
         return cls(table, verdict[number].measure, verdict[number].winner)
@@ -77,19 +75,6 @@ class CandidatesDisplay:
     def frame(self) -> pd.DataFrame:
         """A row for each candidate: loss, difference to the best, its standard error, weight in the blend."""
         return self.candidates
-
-    def _leave_out_far(self, table: pd.DataFrame, places: NDArray[np.intp], error: Array) -> None:
-        """End the axis before the mean of y where it is far from all others, and write its difference there."""
-        far = (table["candidate"] == MEAN).to_numpy()
-        ends = table["difference"].to_numpy() + error
-        if not far.any() or far.all() or ends[far].max() <= FAR * ends[~far].max():
-            return
-        low = min(0.0, float((table["difference"].to_numpy() - error)[~far].min()))
-        width = float(ends[~far].max()) - low
-        if width > 0:
-            self.ax_.set_xlim(low - 0.05 * width, low + 1.1 * width)
-            text = f"{readable(float(table['difference'][far].iloc[0]))} →"
-            self.ax_.annotate(text, (1, places[far][0]), xycoords=("axes fraction", "data"), ha="right", va="center")
 
     def plot(self, ax: Any = None) -> Self:
         """Draw the differences with two standard errors, and the weights beside."""
@@ -104,7 +89,7 @@ class CandidatesDisplay:
                 table["difference"][rows], places[rows], xerr=error[rows], fmt="o", color=shade, capsize=3, markersize=7
             )
         self.ax_.axvline(0, color="0.8", zorder=0)
-        self._leave_out_far(table, places, error)
+        leave_out_far(self.ax_, table["difference"].to_numpy(), error, places, (table["candidate"] == MEAN).to_numpy())
         self.ax_.set_yticks(places, table["candidate"])
         self.ax_.get_yticklabels()[int(np.argmax(named))].set_color(colour(0))
         self.ax_.set_xlabel(f"{self.measure}, difference to the best\n(two standard errors); the verdict's in blue")

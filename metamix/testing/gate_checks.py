@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from sklearn.base import is_classifier
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import TimeSeriesSplit
 from sklearn.neighbors import KNeighborsRegressor
@@ -72,6 +73,13 @@ def weights_are_on_the_simplex(make: Factory) -> None:
     require((weights >= 0).all(), "a weight is negative")
     gap = float(np.abs(weights.sum(axis=1) - 1).max())
     require(gap < 1e-6, f"weights of a row sum to 1 with an error of {gap:.2g}")
+
+
+def does_not_say_that_it_is_a_classifier(make: Factory) -> None:
+    """A gate with the tags of a classifier is taken for a plain one, and fitted to labels (n,)."""
+    gate = make()
+    says = hasattr(gate, "__sklearn_tags__") and is_classifier(gate)
+    require(not says, "the gate says that it is a classifier, and would get labels; leave ClassifierMixin out")
 
 
 def weights_follow_responsibilities(make: Factory) -> None:
@@ -264,6 +272,7 @@ def gradient_is_the_slope_of_the_weights(make: Factory) -> None:
 
 GATE_CHECKS = (
     weights_are_on_the_simplex,
+    does_not_say_that_it_is_a_classifier,
     weights_follow_responsibilities,
     weights_stay_finite_far_away,
     no_information_no_gate,

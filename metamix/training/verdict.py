@@ -162,8 +162,9 @@ class Verdicts:
     Parameters
     ----------
     each : sequence of Verdict
-    labels : sequence of names, optional
-        Of labels; targets are numbered.
+    names : sequence, optional
+        Of labels or targets; their numbers by default.
+    kind : {"Target", "Label"}
 
     Examples
     --------
@@ -173,7 +174,8 @@ class Verdicts:
     """
 
     each: Sequence[Verdict]
-    labels: Sequence[Any] | None = None
+    names: Sequence[Any] | None = None
+    kind: str = "Target"
 
     def __len__(self) -> int:
         return len(self.each)
@@ -182,7 +184,5 @@ class Verdicts:
         return self.each[t]
 
     def __str__(self) -> str:
-        names = [f"Target {t}" for t in range(len(self.each))]
-        if self.labels is not None:
-            names = [f"Label {name}" for name in self.labels]
-        return "\n".join(f"{name}: {verdict}" for name, verdict in zip(names, self.each, strict=True))
+        names = range(len(self.each)) if self.names is None else self.names
+        return "\n".join(f"{self.kind} {name}: {verdict}" for name, verdict in zip(names, self.each, strict=True))

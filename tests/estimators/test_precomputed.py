@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -433,3 +434,26 @@ def test_columns_of_frames_are_read_as_mixtures_read_them():
         warnings.simplefilter("ignore")
         kept = fit_predictions(given, X, y, columns={"user_id": "number"}, random_state=0)
     assert list(kept.feature_names_in_) == ["user_id", "x", "price"]
+
+
+def test_intervals_cover_new_rows_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        X = rng.uniform(-1, 1, (n, 2))
+        law = 3 * X[:, 0]
+        return X, law + rng.standard_normal(n), {"right": law, "wrong": 0 * law}
+
+    X, y, answers = draw(400)
+    mixture = fit_predictions(answers, X, y, gate="constant", random_state=0)
+    X, y, answers = draw(2000)
+    low, high = mixture.predict_interval(X, 0.8, predictions=answers).T
+    assert 0.76 < np.mean((low <= y) & (y <= high)) < 0.84
+    # The noise is standard normal around a prediction that is right.
+    np.testing.assert_allclose((high - low).mean(), 2 * norm.ppf(0.9), rtol=0.08)
+    quantiles = mixture.predict_quantile(X, [0.1, 0.5, 0.9], predictions=answers)
+    np.testing.assert_allclose(quantiles[:, [0, 2]], np.column_stack([low, high]))
+    assert np.abs(quantiles[:, 1] - answers["right"]).mean() < 0.2
+    half = np.full((len(y), 2), 0.5)
+    labels = fit_predictions({"one": half, "two": half}, X, y > 0, gate="constant", cv=2, random_state=0)
+    assert not hasattr(labels, "predict_interval"), "classes have none"

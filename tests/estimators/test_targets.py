@@ -1,6 +1,7 @@
 """Several targets: one gate per target over shared experts."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -141,3 +142,20 @@ def test_a_constant_target_among_several_spoils_no_other(how):
     assert np.isfinite(mixture.history_["loss"]).all()
     np.testing.assert_allclose(mixture.predict(X)[:, 1], 1)
     assert np.mean(np.square(mixture.predict(X)[:, 0] - y)) < 0.3 * y.var()
+
+
+def test_targets_of_a_frame_keep_their_names():
+    X, Y = _two_targets(60)
+    frame = pd.DataFrame(Y, columns=["small", "large"])
+    settings = {"specialize": False, "gate": "constant", "cv": 3, "random_state": 0}
+    named, numbered = MixtureRegressor(LINE, **settings).fit(X, frame), MixtureRegressor(LINE, **settings).fit(X, Y)
+    assert named.target_names_ == ["small", "large"]
+    assert numbered.target_names_ is None
+    assert [line.split(":")[0] for line in str(named.verdict_).split("\n")] == ["Target small", "Target large"]
+    assert [line.split(":")[0] for line in str(numbered.verdict_).split("\n")] == ["Target 0", "Target 1"]
+    assert set(named.candidates_["target"]) == set(named.coefficients()["target"]) == {"small", "large"}
+    assert list(named.get_feature_names_out()[:2]) == ["line_small", "line_large"]
+    np.testing.assert_allclose(named.predict(X), numbered.predict(X))
+    twice = MixtureRegressor(LINE, **settings).fit(X, frame.set_axis(["same", "same"], axis=1))
+    assert set(twice.candidates_["target"]) == {0, 1}, "names that are not different name nothing"
+    assert named.fit(X, Y).target_names_ is None, "of an earlier fit"

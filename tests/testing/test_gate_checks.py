@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.special import softmax
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.neighbors import KNeighborsRegressor
 
 from metamix.gates import ConstantGate, GaussianGate, SoftmaxGate
@@ -144,6 +144,10 @@ class Hasty(ConstantGate):
         return self.fit(X, (best + start) / 2)
 
 
+class SaysClassifier(ClassifierMixin, ConstantGate):
+    """Passes every other check, and a mixture would fit it to labels."""
+
+
 class Steep(SoftmaxGate):
     def weights_gradient(self, X: Any) -> Any:
         return 1.1 * super().weights_gradient(X)
@@ -154,6 +158,7 @@ class Steep(SoftmaxGate):
     [
         (Ascending(), {"objective_is_not_made_worse"}),
         (Hasty(), {"constant_columns_give_constant_weights"}),
+        (SaysClassifier(), {"does_not_say_that_it_is_a_classifier"}),
         (Steep(), {"gradient_is_the_slope_of_the_weights"}),
     ],
     ids=lambda value: type(value).__name__,
