@@ -6,6 +6,7 @@
     python3 tasks.py quick [...]     install, then run the tests that are marked neither slow nor heavy
     python3 tasks.py lint            install, then run ruff and mypy
     python3 tasks.py notebooks       install, then execute the notebooks
+    python3 tasks.py docs            install, and Sphinx too, then build the site in docs/_build/html
 
 [...] are arguments of pytest. "Install" creates the virtual environment .venv in this folder if it is missing, and
 updates it if the requirements have changed.
@@ -23,10 +24,12 @@ VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, *(["Scripts", "python.exe"] if os.name == "nt" else ["bin", "python"]))
 STAMP = os.path.join(VENV, "metamix-stamp.txt")
 REQUIREMENTS = os.path.join(ROOT, "requirements.txt")
+DOCS = os.path.join(ROOT, "docs")
 PROJECTS = [ROOT] + sorted(glob.glob(os.path.join(ROOT, "plugins", "metamix-*")))
 
 LINT = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
 PYTEST = ["pytest", "-n", "2", "--dist", "worksteal"]
+SITE = ["sphinx", "-q", "-W", "--keep-going", "-b", "html", DOCS, os.path.join(DOCS, "_build", "html")]
 NO_TESTS = 5  # exit code of pytest if no test was selected
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -96,6 +99,11 @@ def install():
     return code
 
 
+def install_sphinx():
+    """Add what builds the site to the environment; return an exit code. Nobody who builds no site needs it."""
+    return run([PYTHON, "-m", "pip", "install", "--quiet", "-r", os.path.join(DOCS, "requirements.txt")])
+
+
 def main(task, rest):
     """Install, run one task and return its exit code."""
     if task == "test" and rest[:1] == ["all"]:
@@ -107,11 +115,12 @@ def main(task, rest):
         "quick": [PYTEST + ["-m", "not slow and not heavy"] + rest],
         "lint": LINT,
         "notebooks": [PYTEST + ["tests/test_documents.py", "-k", "notebook"] + rest],
+        "docs": [SITE + rest],
     }
     if task not in jobs:
         print(__doc__)
         return 0 if task in ("-h", "--help", "help") else 2
-    if install():
+    if install() or (task == "docs" and install_sphinx()):
         return 1
     passed = (0, NO_TESTS) if task == "test all" else (0,)
     codes = [(job, run([PYTHON, "-m"] + job, one_thread=task != "demo")) for job in jobs[task]]
