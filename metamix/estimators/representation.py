@@ -75,8 +75,8 @@ def _of_fitted(mixture: Any) -> str:
         said += "<p>Regimes of the column <code>mixture</code>:</p>" + _columns(inner, "regime")
     of = "rows and targets" if mixture.responsibilities_.ndim == 3 else "rows"
     return said + (
-        f"<p>Responsibility is the mean, over the {of} of fit, of the probability that the {of} belong to it once y is "
-        f"known. It leads the {of} where its own is the largest.</p>"
+        f"<p>Responsibility: mean probability, given y, that the {of} of fit belong to it. Leads: share of the {of} "
+        "where this probability is the largest.</p>"
     )
 
 

@@ -6,9 +6,10 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.linear_model import Ridge
+from sklearn.metrics import make_scorer, r2_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from metamix import MixtureRegressor, make_regimes
@@ -53,10 +54,13 @@ def test_cross_validate_routes_weights_and_groups():
 
 
 def test_a_pipeline_hands_them_on():
-    pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), asking())
-    found = cross_validate(pipeline, X, Y, cv=GroupKFold(3), params=METADATA, error_score="raise")["test_score"]
+    pipeline = make_pipeline(MinMaxScaler(), asking())
+    scorer = make_scorer(r2_score).set_score_request(sample_weight=True)  # pipelines ask in newer versions only
+    found = cross_validate(pipeline, X, Y, cv=GroupKFold(3), params=METADATA, scoring=scorer, error_score="raise")[
+        "test_score"
+    ]
     for (train, test), score in zip(FOLDS, found, strict=True):
-        scaler = StandardScaler().fit(X[train])
+        scaler = MinMaxScaler().fit(X[train])
         fitted = clone(PLAIN).fit(
             scaler.transform(X[train]), Y[train], sample_weight=WEIGHTS[train], groups=GROUPS[train]
         )
