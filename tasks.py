@@ -6,6 +6,7 @@
     python3 tasks.py quick [...]     install, then run the tests that are marked neither slow nor heavy
     python3 tasks.py lint            install, then run ruff and mypy
     python3 tasks.py notebooks       install, then write the notebooks from the examples
+    python3 tasks.py docs            install, and Sphinx too, then build the site in docs/_build/html
 
 [...] are arguments of pytest. "Install" creates the virtual environment .venv in this folder if it is missing, and
 updates it if the requirements have changed. It has the package and the CatBoost plugin; the other plugins, and the
@@ -21,12 +22,14 @@ import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 REQUIREMENTS = os.path.join(ROOT, "requirements.txt")
+DOCS = os.path.join(ROOT, "docs")
 PLUGINS = sorted(glob.glob(os.path.join(ROOT, "plugins", "metamix-*")))
 LIGHT = [plugin for plugin in PLUGINS if os.path.basename(plugin) == "metamix-catboost"]
 OTHERS = [plugin for plugin in PLUGINS if plugin not in LIGHT]
 
 LINT = [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]]
 PYTEST = ["pytest", "-n", "2", "--dist", "worksteal"]
+SITE = ["sphinx", "-q", "-W", "--keep-going", "-b", "html", DOCS, os.path.join(DOCS, "_build", "html")]
 NO_TESTS = 5  # exit code of pytest if no test was selected
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -122,6 +125,11 @@ def test_plugins(rest):
     return run([OF_PLUGINS.python, "-m"] + PYTEST + [os.path.join(plugin, "tests") for plugin in OTHERS] + rest, True)
 
 
+def install_sphinx():
+    """Add what builds the site to the environment; return an exit code. Nobody who builds no site needs it."""
+    return run([MAIN.python, "-m", "pip", "install", "--quiet", "-r", os.path.join(DOCS, "requirements.txt")])
+
+
 def main(task, rest):
     """Install, run one task and return its exit code."""
     if task == "test" and rest[:1] == ["all"]:
@@ -133,11 +141,12 @@ def main(task, rest):
         "quick": [PYTEST + ["-m", "not slow and not heavy"] + rest],
         "lint": LINT,
         "notebooks": [["notebooks.write"] + rest],
+        "docs": [SITE + rest],
     }
     if task not in jobs:
         print(__doc__)
         return 0 if task in ("-h", "--help", "help") else 2
-    if MAIN.install():
+    if MAIN.install() or (task == "docs" and install_sphinx()):
         return 1
     passed = (0, NO_TESTS) if task == "test all" else (0,)
     codes = [(job, run([MAIN.python, "-m"] + job, one_thread=task != "demo")) for job in jobs[task]]

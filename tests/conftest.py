@@ -8,6 +8,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -26,3 +27,18 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder shared/ with its tables does not lie beside this repository")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium of the system, by playwright."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        # Chromium refuses its sandbox to root, as whom containers run.
+        root = hasattr(os, "geteuid") and os.geteuid() == 0
+        running = started.chromium.launch(executable_path=executable, args=["--no-sandbox"] if root else [])
+        yield running
+        running.close()

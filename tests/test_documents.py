@@ -19,6 +19,8 @@ MODULES = sorted(
     if path.name != "__main__.py"
 )
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "plugins").glob("*/README.md")])
+#: Documents whose code takes long.
+LONG = re.compile(r"README\.md|docs/(start|from_\w+)\.md")
 
 # A fenced block, and an optional comment before it with the reason why it is not run.
 BLOCK = re.compile(r"(?:<!-- skip: (?P<skip>[^>]+) -->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```", re.M | re.S)
@@ -71,7 +73,7 @@ def run_command(words: list[str], task_names: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=name, marks=[pytest.mark.heavy] if name == "README.md" else [])
+        pytest.param(path, id=name, marks=[pytest.mark.heavy] if LONG.match(name) else [])
         for path in DOCUMENTS
         for name in [str(path.relative_to(ROOT))]
     ],
@@ -99,6 +101,25 @@ def test_blocks_are_found_and_skipped():
     assert commands(found[1]) == [["metamix", "demo"]]
     with pytest.raises(AssertionError, match="no task 'dance'"):
         run_command(["python3", "tasks.py", "dance"], "python3 tasks.py demo")
+
+
+def anchors(path: Path) -> set[str]:
+    """The names by which a forge links to the headings of a document."""
+    text = BLOCK.sub("", path.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ +(.+?) *$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(path):
+    text = re.sub(r"`[^`\n]+`", "", BLOCK.sub("", path.read_text(encoding="utf-8")))
+    for link in re.findall(r"\]\(([^()\s]+)\)", text):
+        place, _, anchor = link.partition("#")
+        if place.startswith(("http:", "https:")):
+            continue
+        target = path.parent / place if place else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def test_the_readme_begins_with_demo_and_test():

@@ -206,6 +206,13 @@ def test_requirements_install_no_gpu_library():
     assert not any(line.startswith(("nvidia", "cupy", "triton", "-e", "metamix")) for line in wanted)
 
 
-def test_ci_runs_all_tests():
+def test_ci_runs_all_tests_and_builds_the_site():
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if "tasks.py" in line] == ["python3 tasks.py test", "python3 tasks.py test all"]
+    tasks = ["test", "docs -t unexecuted", "test all"]
+    assert [line for line in lines if "tasks.py" in line] == [f"python3 tasks.py {task}" for task in tasks]
+
+
+def test_nothing_but_the_site_needs_sphinx():
+    common = (ROOT / "requirements.txt").read_text(encoding="utf-8") + (ROOT / "pyproject.toml").read_text("utf-8")
+    assert "sphinx" not in common.lower()
+    assert "sphinx>=" in (ROOT / "docs" / "requirements.txt").read_text(encoding="utf-8")

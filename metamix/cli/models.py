@@ -211,8 +211,8 @@ def _fitted(data: TableData, options: Options, label: str) -> Any:
     estimator = MixtureRegressor if data.task == "regression" else MixtureClassifier
     mixture = estimator(
         expert_names(options.experts), gate=options.gates, final=options.final, cv=options.folds,
-        scoring=options.scoring, random_state=options.seed, n_jobs=options.jobs, device=options.device, columns=data.cleaner,
-        time_limit=options.time_limit,
+        scoring=options.scoring, random_state=options.seed, n_jobs=options.jobs, device=options.device,
+        columns=data.cleaner, time_limit=options.time_limit,
     )  # fmt: skip
     with engine_of(options), progress(label):
         return mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)

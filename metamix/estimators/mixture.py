@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
@@ -20,6 +22,7 @@ from metamix.deadline import Deadline
 from metamix.engines import current_engine
 from metamix.estimators.coefficients import coefficient_frame
 from metamix.estimators.parameters import check_parameters, check_top_k, most_gate_columns
+from metamix.estimators.representation import mixture_html
 from metamix.estimators.resolution import (
     DROP,
     GivenExpert,
@@ -496,6 +499,20 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         used = [placement.device for placement in placements[: len(named)]]
         used += [one for placement in placements[len(named) :] for one in placement.devices]
         return join_devices(used), ", ".join(refused)
+
+    @property
+    def _repr_html_(self) -> Callable[[], str]:
+        """What notebooks show; as in scikit-learn there is none with ``set_config(display="text")``."""
+        if get_config()["display"] != "diagram":
+            raise AttributeError("_repr_html_ needs sklearn.set_config(display='diagram')")
+        return lambda: mixture_html(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """The same for Jupyter, which asks for this first."""
+        shown = {"text/plain": repr(self)}
+        if get_config()["display"] == "diagram":
+            shown["text/html"] = mixture_html(self)
+        return shown
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")

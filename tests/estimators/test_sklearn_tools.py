@@ -1,4 +1,4 @@
-"""Tools of scikit-learn around a mixture: search, cross-validation, pipelines, output as frames; parameters by name."""
+"""Tools of scikit-learn around a mixture: search, cross-validation, pipelines; parameters by name."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from metamix import MixtureClassifier, MixtureRegressor, compare, make_regimes
-from metamix.gates import SoftmaxGate
+from metamix.gates import GaussianGate, SoftmaxGate
 
 NUMBERS = [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))]
 CLASSES = [("logistic", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
@@ -82,11 +82,37 @@ def test_cross_validation_and_pipelines_around_a_mixture():
     np.testing.assert_allclose(shares.sum(axis=1), 1)
 
 
-def test_frames_come_out_of_transform_where_asked_for():
-    mixture, X, _ = fitted(False)
-    frame = mixture.set_output(transform="pandas").transform(X)
-    assert frame.columns.tolist() == ["ridge", "tree", "stack", "feature-weighted stack", "mean"]
-    np.testing.assert_array_equal(frame.to_numpy(), mixture.predict_experts(X))
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ({"gate": ["softmax", SoftmaxGate(penalty=0.1), GaussianGate()], "specialize": [True]}, "gate_weights"),
+        ({"top_k": [None, 1], "specialize": [True]}, "gate_weights"),
+        ({"final": ["blend", "best", "simplest"], "specialize": [False]}, "gate_weights"),
+        ({"ridge__alpha": [1e-3, 1e5], "tree__max_depth": [1, 4], "specialize": [False]}, "predict_experts"),
+    ],
+)
+def test_grid_search_over_gate_top_k_final_and_inside_experts(options, changes):
+    """Each score is that of a mixture which was made with these parameters; and they make a difference."""
+    X, y = small()
+    folds = [(np.arange(60), np.arange(60, 120)), (np.arange(60, 120), np.arange(60))]
+    pool = [("ridge", Ridge()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))]
+    settings = {**FAST, "start": "kmeans", "max_rounds": 1, "random_state": 0}
+    search = GridSearchCV(MixtureRegressor(pool, **settings), options, cv=folds, error_score="raise").fit(X, y)
+    found = []
+    for params, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True):
+        inside = {name: params[name] for name in params if "__" in name}
+        experts = [(name, clone(one)) for name, one in pool]
+        for name, value in inside.items():
+            expert, _, parameter = name.partition("__")
+            setattr(dict(experts)[expert], parameter, value)
+        own = {name: params[name] for name in params if name not in inside}
+        by_hand = [MixtureRegressor(experts, **settings | own).fit(X[train], y[train]) for train, _ in folds]
+        scores = [one.score(X[test], y[test]) for one, (_, test) in zip(by_hand, folds, strict=True)]
+        assert score == pytest.approx(np.mean(scores), abs=1e-12)
+        found.append(getattr(by_hand[0], changes)(X))
+    assert all(one.shape != found[0].shape or not np.array_equal(one, found[0]) for one in found[1:])
+    best = search.best_estimator_.get_params()
+    assert all(best[name] is value or repr(best[name]) == repr(value) for name, value in search.best_params_.items())
 
 
 # --- before fit -----------------------------------------------------------------------------------------

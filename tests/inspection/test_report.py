@@ -1,9 +1,7 @@
 """metamix.report: what is on the page, that it is safe and complete, and how a browser shows it."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -276,21 +274,6 @@ def test_without_jinja2_the_error_names_the_extra():
 
 
 # -- in a browser ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium of the system, by playwright."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        pytest.skip("there is no chromium: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        # Chromium refuses its sandbox to root, as whom containers run.
-        root = hasattr(os, "geteuid") and os.geteuid() == 0
-        running = started.chromium.launch(executable_path=executable, args=["--no-sandbox"] if root else [])
-        yield running
-        running.close()
 
 
 #: Of each chart: whether it has a drawing, and the number of its marks, axes and legends left out.
