@@ -21,6 +21,13 @@ hypothesis.settings.load_profile("metamix")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names of tests that differ from process to process: with xdist nothing would run."""
+    unstable = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if unstable:
+        raise pytest.UsageError(f"names with addresses, give ids to parametrize: {unstable}")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of tables and acceptance cases that lies beside the repository."""

@@ -70,7 +70,6 @@ def test_an_expert_on_columns_is_the_expert_fitted_to_these_columns(kind):
         np.array([2, 3]), make_column_selector(dtype_include="number"), make_column_selector(pattern="c"),
         lambda X: ["d"],
     ],
-    ids=str,
 )  # fmt: skip
 def test_columns_are_found_as_by_column_transformer(columns):
     rows, _ = frame(5)
@@ -90,7 +89,6 @@ def test_columns_are_found_as_by_column_transformer(columns):
         (lambda X: [], "no columns"), (["a", 0], "'a' is given twice"), ({"a", "b"}, "give a list"),
         (2.5, "give a list"), ([1.5], "no column 1.5"), (slice(4, 2), "no columns"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_columns_that_do_not_exist_are_refused_before_anything_is_fitted(columns, said):
     class Unfittable(BaseEstimator, RegressorMixin):
