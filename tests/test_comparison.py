@@ -422,3 +422,21 @@ def test_what_will_not_do(parameters, says):
     X, y = make_regimes(30, 3, random_state=0)
     with pytest.raises(ValueError, match=says):
         compare(X, y, **{"experts": NUMBERS[:2], "cv": 2, **parameters})
+
+
+@pytest.mark.parametrize("final", ["simplest", "best"])
+def test_gate_and_final_are_those_of_the_mixture(final):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((90, 2))
+    y = X[:, 0] ** 2 + 0.3 * rng.standard_normal(90)
+    pairs = list(KFold(3).split(X))
+    result = compare(X, y, ["ridge", "neighbours"], gate="constant", final=final, cv=pairs, random_state=0)
+    predictions = np.empty(90)
+    for mixture, (_, test) in zip(result.mixtures, pairs, strict=True):
+        assert (mixture.gate, mixture.final) == ("constant", final)
+        assert list(mixture.verdict_.weights.values()) == [1.0]
+        predictions[test] = mixture.predict(X[test])
+    loss = result.frame().set_index("name")["loss"]
+    assert loss["blend"] == pytest.approx(np.mean((y - predictions) ** 2))
+    said = {"simplest": "the simplest good candidate", "best": "the candidate with the smallest out-of-fold loss"}
+    assert f"The squared error of {said[final]}" in result.verdict
