@@ -26,7 +26,7 @@ from metamix import MixtureRegressor, make_regimes, to_onnx
 
 MIXTURES: dict[str, dict[str, Any]] = {
     "linear experts": {"experts": ["linear", "ridge"], "specialize": True, "gate": "softmax"},
-    "trees": {"experts": ["ridge", "extra_trees", "boosting"]},
+    "trees": {"experts": ["ridge", "extra_trees", "lightgbm"]},
     "default pool": {},
 }
 

@@ -15,6 +15,8 @@ __all__ = ["NeighboursClassifier", "NeighboursRegressor"]
 class NeighboursRegressor(KNeighborsRegressor):
     """`KNeighborsRegressor` that takes all rows for neighbours where there are fewer than `n_neighbors`.
 
+    `X_fit_` and `y_fit_` are what it was fitted to.
+
     Examples
     --------
     >>> NeighboursRegressor(5).fit([[0.0], [1.0]], [4.0, 6.0]).predict([[0.2]])
@@ -24,6 +26,7 @@ class NeighboursRegressor(KNeighborsRegressor):
     def fit(self, X: Any, y: Any) -> Self:
         """Fit to X (n, d) and y (n,) or (n, T)."""
         super().fit(X, y)
+        self.X_fit_, self.y_fit_ = X, y
         self.few_ = _with_all_rows(self, X, y)
         return self
 
@@ -35,6 +38,8 @@ class NeighboursRegressor(KNeighborsRegressor):
 class NeighboursClassifier(KNeighborsClassifier):
     """`KNeighborsClassifier` that takes all rows for neighbours where there are fewer than `n_neighbors`.
 
+    `X_fit_` and `y_fit_` are what it was fitted to.
+
     Examples
     --------
     >>> NeighboursClassifier(5).fit([[0.0], [1.0]], ["no", "yes"]).predict_proba([[0.2]])
@@ -44,6 +49,7 @@ class NeighboursClassifier(KNeighborsClassifier):
     def fit(self, X: Any, y: Any) -> Self:
         """Fit to X (n, d) and labels y (n,) or (n, L)."""
         super().fit(X, y)
+        self.X_fit_, self.y_fit_ = X, y
         self.few_ = _with_all_rows(self, X, y)
         return self
 

@@ -62,11 +62,12 @@ def neighbours(graph: Graph, what: str, model: Any, x: str) -> str:
         raise ExportError(
             f"{what} has metric={model.metric!r} and weights={model.weights!r}: no ONNX is written for it"
         )
-    rows: NDArray[Any] = model._fit_X
+    rows: NDArray[Any] = model.X_fit_
     if not isinstance(rows, np.ndarray):
         raise ExportError(f"{what} was fitted to a sparse matrix: no ONNX is written for it")
-    several = hasattr(model, "classes_")
-    values = np.eye(len(model.classes_))[np.ravel(model._y)] if several else np.reshape(model._y, (len(rows), -1))
+    values = np.reshape(model.y_fit_, (len(rows), -1))
+    if hasattr(model, "classes_"):
+        values = (values == model.classes_).astype(float)
     squares = _squares(graph, graph.add("Cast", x, to=DOUBLE), rows.astype(np.float64))
     nearest, places = graph.add(
         "TopK", squares, graph.constant([model.n_neighbors], np.int64), outputs=2, axis=1, largest=0

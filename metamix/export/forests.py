@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamix.export.errors import ExportError
 from metamix.export.graph import ML, Graph
 
-__all__ = ["binned_trees", "forest", "is_binned", "is_forest"]
+__all__ = ["forest", "is_forest"]
 
 Array = NDArray[Any]
 
@@ -39,13 +38,6 @@ def is_forest(model: Any) -> bool:
     return isinstance(model, (*forests, DecisionTreeClassifier, DecisionTreeRegressor))
 
 
-def is_binned(model: Any) -> bool:
-    """Whether it is scikit-learn's histogram gradient boosting."""
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
-    return isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor)
-
-
 def forest(graph: Graph, model: Any, x: str) -> str:
     """Mean of the trees of a forest: predictions (n, outputs), or probabilities (n, C)."""
     trees = [one.tree_ for one in getattr(model, "estimators_", [model])]
@@ -58,24 +50,6 @@ def forest(graph: Graph, model: Any, x: str) -> str:
         return _Tree(left, right, tree.feature, tree.threshold, tree.missing_go_to_left, values / len(trees))
 
     return _ensemble(graph, [of(tree) for tree in trees], x)
-
-
-def binned_trees(graph: Graph, what: str, model: Any, x: str) -> str:
-    """Sum of boosted trees: raw predictions (n, 1), or scores (n, 1) or (n, C) of classes."""
-    baseline = np.ravel(model._baseline_prediction)
-    found = []
-    for stage in model._predictors:
-        for k, one in enumerate(stage):
-            nodes = one.nodes
-            if (nodes["is_categorical"] != 0).any():
-                raise ExportError(f"{what} splits on categories, which cannot be written as ONNX")
-            inner = nodes["is_leaf"] == 0
-            values = np.zeros((len(nodes), len(baseline)))
-            values[:, k] = np.where(inner, 0.0, nodes["value"])
-            left, right = (np.where(inner, nodes[side].astype(np.int64), -1) for side in ("left", "right"))
-            threshold, missing = nodes["num_threshold"], nodes["missing_go_to_left"]
-            found.append(_Tree(left, right, nodes["feature_idx"], threshold, missing, values))
-    return str(graph.add("Add", _ensemble(graph, found, x), graph.constant(baseline)))
 
 
 def _below(threshold: Array) -> Array:

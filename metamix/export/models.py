@@ -9,7 +9,6 @@ from typing import Any
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -18,11 +17,12 @@ from sklearn.svm import SVR
 from metamix.estimators.coefficients import linear_terms
 from metamix.experts.kriging import Kriging
 from metamix.experts.models import EncodedLabels, ScaledTarget
+from metamix.experts.neighbours import NeighboursClassifier, NeighboursRegressor
 from metamix.experts.radial import RadialBasis
 from metamix.export.columns import transformed
 from metamix.export.distances import kriging, neighbours, radial_basis
 from metamix.export.errors import ExportError
-from metamix.export.forests import binned_trees, forest, is_binned, is_forest
+from metamix.export.forests import forest, is_forest
 from metamix.export.graph import ML, ML_OPSET, OPSET, Graph
 
 __all__ = ["probabilities", "regression"]
@@ -64,12 +64,10 @@ def regression(graph: Graph, what: str, model: Any, x: str) -> str:
         return kriging(graph, model, x)
     if isinstance(model, RadialBasis):
         return radial_basis(graph, model, x)
-    if isinstance(model, KNeighborsRegressor):
+    if isinstance(model, NeighboursRegressor):
         return neighbours(graph, what, model, x)
     if is_forest(model):
         return forest(graph, model, x)
-    if is_binned(model) and model.loss == "squared_error":
-        return binned_trees(graph, what, model, x)
     terms = linear_terms(model)
     if terms is not None:
         return graph.affine(x, terms.slopes.T, terms.intercept)
@@ -84,9 +82,7 @@ def probabilities(graph: Graph, what: str, model: Any, x: str) -> str:
         return probabilities(graph, what, model.classifier_, x)
     if is_forest(model):
         return forest(graph, model, x)
-    if is_binned(model):
-        return _of_scores(graph, binned_trees(graph, what, model, x), len(model.classes_))
-    if isinstance(model, KNeighborsClassifier):
+    if isinstance(model, NeighboursClassifier):
         return neighbours(graph, what, model, x)
     if isinstance(model, LogisticRegression):
         return _of_scores(graph, graph.affine(x, model.coef_.T, model.intercept_), len(model.classes_))
@@ -126,7 +122,8 @@ def _foreign(graph: Graph, what: str, model: Any, x: str) -> str:
         else:
             raise ExportError(
                 f"{what} ({type(model).__name__}) cannot be written as ONNX; linear models, splines, trees, boosted "
-                "trees, neighbours, kriging, rbf, multilayer perceptrons, naive Bayes and SVR can"
+                "trees of LightGBM, XGBoost and CatBoost, neighbours by name, kriging, rbf, multilayer perceptrons, "
+                "naive Bayes and SVR can"
             )
     except ImportError as error:
         raise ExportError(f"{what} needs {error.name} to be written as ONNX: pip install 'metamix[onnx]'") from error
