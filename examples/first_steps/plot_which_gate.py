@@ -90,7 +90,7 @@ plt.show()
 # ----------------
 #
 # ``gate="auto"``, the default, makes candidates of constant weights, softmax, softmax of degree two, a Gaussian gate
-# and a forest, the simplest first, and takes the first one whose held-out loss is within one and a half standard
+# and a forest, the simplest first, and takes the first one whose held-out loss is within 1.75 standard
 # errors of the smallest. A list of gates of yours works in the same way.
 chosen = fit("auto")
 print("auto:", chosen.gate_)

@@ -35,7 +35,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
     gate : "auto", str, gate, classifier, or list of these, default "auto"
         A gate by name is "constant", "softmax", "gmm", "neighbours", "tree", "forest", "boosting" or "neural"; others
         are those of `metamix.gates` or any classifier. A list are candidates, the simplest first, of which the first
-        within one and a half standard errors of the best is taken; "auto" is constant weights, softmax, softmax of
+        within 1.75 standard errors of the best is taken; "auto" is constant weights, softmax, softmax of
         degree two, a Gaussian gate and a forest (with more than 12 columns fewer). A gate that is given alone is that
         gate.
     gate_features : {"x", "predictions", "both"}, list of columns, or transformer
@@ -48,7 +48,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         What the gate is finally judged by: the error of the combined prediction, or the likelihood.
     final : {"blend", "best", "simplest"}
         What `predict` answers: a convex combination of the candidates, the candidate with the smallest out-of-fold
-        loss, or the simplest within one and a half standard errors of it.
+        loss, or the simplest within 1.75 standard errors of it.
     final_estimator : estimator, optional
         Second level of the stack; a ridge regression by default.
     specialize : {"auto", True, False}

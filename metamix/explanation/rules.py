@@ -124,7 +124,7 @@ def find_rules(
     Returns
     -------
     RegionRules
-        The tree has the fewest leaves whose held-out accuracy is within one and a half standard errors of the best,
+        The tree has the fewest leaves whose held-out accuracy is within 1.75 standard errors of the best,
         among 1 … 8.
 
     Raises

@@ -130,7 +130,7 @@ class GateFitting:
         return np.where(fitted.judged & (self.weight > 0), loss, 0.0)
 
     def best(self, candidates: Sequence[FittedGate]) -> FittedGate:
-        """The simplest within one and a half standard errors of the best, of fitted gates, the simplest first."""
+        """The simplest within 1.75 standard errors of the best, of fitted gates, the simplest first."""
         judged = np.logical_and.reduce([one.judged for one in candidates])
         losses = np.column_stack([self.losses(one) for one in candidates])
         return candidates[simplest(losses, np.where(judged, self.weight, 0.0), self.groups)]
@@ -149,7 +149,7 @@ class GateFitting:
         Parameters
         ----------
         gate : gate
-            Unfitted. A `PathGate` whose penalty is "path" takes the largest penalty within one and a half standard
+            Unfitted. A `PathGate` whose penalty is "path" takes the largest penalty within 1.75 standard
             errors of the best. One with `fit_objective` minimises the objective; others are fitted to responsibilities.
         start : FittedGate, optional
             The same gate fitted before to other scales of the same predictions: its penalty is taken, and the fit
@@ -174,7 +174,7 @@ class GateFitting:
     def refine(self, gate: Any, fitted: FittedGate) -> FittedGate:
         """Continue the path of a fitted gate towards weaker, adaptive penalties, as far as that pays.
 
-        Where regimes have a sharp border, the penalty within one and a half standard errors leaves the gate too soft,
+        Where regimes have a sharp border, the penalty within 1.75 standard errors leaves the gate too soft,
         and the slopes of columns of no use tilt it. Candidates are the given gate and the penalties below its own, a
         tenth each time, while the loss falls.
         """
@@ -319,7 +319,7 @@ def select_gate(
     refine: bool = True,
     deadline: Deadline | None = None,
 ) -> FittedGate:
-    """The simplest gate within one and a half standard errors of the best, fitted on every held-out row.
+    """The simplest gate within 1.75 standard errors of the best, fitted on every held-out row.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 def worse_last_fold(loss: HeldOutLoss, units: Array, folds: Folds) -> str:
     """A sentence if the last fold is predicted worse than the earlier ones, beyond noise; else nothing.
 
-    The difference of the mean losses must be above one and a half standard errors: of the rows, and of a new fold as
+    The difference of the mean losses must be above 1.75 standard errors: of the rows, and of a new fold as
     the earlier ones scatter (with Student's t, since they are few): neighbouring rows of a series are not independent.
 
     Parameters

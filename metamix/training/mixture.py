@@ -442,7 +442,7 @@ class _Alternation:
         return best
 
     def single_expert_instead(self, several: _Round) -> _Round:
-        """The best single expert, if the regimes do not lower its loss by more than one and a half standard errors."""
+        """The best single expert, if the regimes do not lower its loss by more than 1.75 standard errors."""
         if self.problem.n_classes is None and not self.settings.by_error:
             return several  # a density is not compared with an error
         expert, losses, rows = best_single(self.session, self.keep)
@@ -455,7 +455,7 @@ class _Alternation:
         return (alone, several)[self._simpler(alone.row_loss, several.row_loss, judged, everywhere)]
 
     def final_gates(self, best: _Round) -> list[FittedGate]:
-        """The gate of each target: the simplest of all candidates within one and a half standard errors of the best."""
+        """The gate of each target: the simplest of all candidates within 1.75 standard errors of the best."""
         if self.in_sample:
             return [target.gate for target in best.targets]
         return [
@@ -629,7 +629,7 @@ class _Alternation:
         return [k for k in range(len(mass)) if mass[k] >= least]
 
     def _gained(self, best: _Round, this: _Round) -> bool:
-        """Whether a round betters the best one by more than one and a half standard errors."""
+        """Whether a round betters the best one by more than 1.75 standard errors."""
         rows = np.arange(self.problem.n)
         return self._simpler(best.row_loss, this.row_loss, best.judged & this.judged, rows) == 1
 

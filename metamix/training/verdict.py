@@ -47,7 +47,7 @@ class Verdict:
     Parameters
     ----------
     winner : str
-        The simplest candidate whose loss is within one and a half standard errors of the best.
+        The simplest candidate whose loss is within 1.75 standard errors of the best.
     loss : float
         Its out-of-fold loss.
     best : str
@@ -135,7 +135,7 @@ class Verdict:
         if self.winner == "best single":
             return f"{said}."
         found = self._compared(self.gain_over_single, self.loss + self.gain_over_single.mean, single)
-        near = "" if self.gain_over_single.mean >= 0 else " and within one and a half standard errors of it"
+        near = "" if self.gain_over_single.mean >= 0 else " and within 1.75 standard errors of it"
         return f"{said}, which is {found}{near}."
 
     def _answer(self) -> str:

@@ -216,7 +216,7 @@ def test_only_columns_with_information_make_a_gate(halves, half_experts):
             )  # fmt: skip
             won[what] += mixture.fit(X, y).verdict_.winner in ("gated", "feature-weighted stack")
     assert won["informative"] == 3
-    assert won["noise"] <= 2, "one and a half standard errors let one in fifteen through"
+    assert won["noise"] <= 2, "1.75 standard errors let one in 25 through"
 
 
 def test_scoring_compares_the_candidates():

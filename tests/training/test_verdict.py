@@ -54,7 +54,7 @@ def test_scores_have_differences_instead_of_shares(verdict):
     assert "the r2 of the blend is 0.01 (± 0.02) above the stack." in text
     worse = str(replace(verdict, measure="minus r2", loss=-0.9, gain_over_single=Paired(-0.1, 0.05)))
     assert (
-        "r2 0.9, which is 0.1 (± 0.05) below the best single expert (ridge) and within one and a half standard errors "
+        "r2 0.9, which is 0.1 (± 0.05) below the best single expert (ridge) and within 1.75 standard errors "
         "of it." in worse
     )
 
@@ -104,7 +104,7 @@ def test_the_verdict_of_a_fit_reads_its_table_of_candidates(scoring):
     candidates = table.drop("blend")
     assert verdict.best == candidates["loss"].idxmin()
     within = candidates["difference"] <= 1.5 * candidates["standard_error"] + 1e-12
-    assert verdict.winner == within.idxmax(), "the first within one and a half standard errors of the best"
+    assert verdict.winner == within.idxmax(), "the first within 1.75 standard errors of the best"
     assert verdict.loss == pytest.approx(table["loss"][verdict.winner])
     assert verdict.gain.mean == pytest.approx(table["loss"][verdict.winner] - table["loss"]["blend"])
     assert verdict.gain_over_single.mean == pytest.approx(table["loss"]["best single"] - table["loss"][verdict.winner])

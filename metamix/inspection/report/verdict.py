@@ -93,7 +93,7 @@ def comparison(subject: Subject, t: int) -> list[Item]:
         items.append(
             Text(
                 "Losses are out of fold; a difference is paired, row by row, and ± is its standard error. The "
-                "simplest candidate within one and a half standard errors of the best is the one named in the "
+                "simplest candidate within 1.75 standard errors of the best is the one named in the "
                 "verdict. Weights are the parts of the candidates in what predict answers with."
             )
         )

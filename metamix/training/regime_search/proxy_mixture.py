@@ -238,7 +238,7 @@ class _Proxies:
         return [density, np.concatenate([mixture.errors(one.held) for one, mixture in pairs])]
 
     def simplest(self, losses: list[list[Array]]) -> int:
-        """Position of the simplest of several candidates within one and a half standard errors of the best.
+        """Position of the simplest of several candidates within 1.75 standard errors of the best.
 
         By the log density alone, noise whose scale depends on x is counted as regimes; by the error alone, more regimes
         than there are make up for the blurred border between two. Where errors judge, both must say so.
