@@ -15,10 +15,9 @@ def test_parts_lists_the_registered_parts(rejected, run):
     assert code == 0
     assert len(out.splitlines()) == 1 + len(describe())
     code, out, _ = run("parts", "gates")
-    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
-        [row.name, "gate"] for row in describe() if row.kind == "gates"
+    assert [line.split()[:3] for line in out.splitlines()[1:]] == [
+        [row.name, "gate", row.distribution] for row in describe() if row.kind == "gates"
     ]
-    assert all(line.split()[2] == "metamix" for line in out.splitlines()[1:])
     rejected(run("parts", "gaets"), "did you mean 'gates'?")
 
 
