@@ -1,0 +1,37 @@
+"""Mixtures for other processes: names that only this session knows are the parts themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metamix import registry
+from metamix.estimators.resolution import name_experts
+
+__all__ = ["with_session_parts"]
+
+
+def with_session_parts(parameters: Mapping[str, Any], known: registry.PartMapping | None = None) -> dict[str, Any]:
+    """Parameters of a mixture for another process: names that only this session knows are the parts themselves.
+
+    Parameters
+    ----------
+    parameters : mapping
+    known : PartMapping, optional
+        The registry of the experts; without it the experts are left as they are.
+    """
+    ready = dict(parameters)
+    experts = ready.get("experts")
+    if known is not None and isinstance(experts, list | tuple):
+        words = [expert[1] if isinstance(expert, tuple) and len(expert) == 2 else expert for expert in experts]
+        if any(known.in_session(word) for word in words):
+            ready["experts"] = [
+                (name, known[word]() if known.in_session(word) else word) for name, word in name_experts(experts)
+            ]
+    for parameter, mapping in (("gate", registry.gates), ("likelihood", registry.likelihoods)):
+        given = ready.get(parameter)
+        if isinstance(given, list | tuple):
+            ready[parameter] = [mapping[one]() if mapping.in_session(one) else one for one in given]
+        elif isinstance(given, str) and mapping.in_session(given):
+            ready[parameter] = mapping[given]()
+    return ready
