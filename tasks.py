@@ -122,7 +122,7 @@ def test_plugins(rest):
         return 0
     if OF_PLUGINS.install():
         return 1
-    return run([OF_PLUGINS.python, "-m"] + PYTEST + [os.path.join(plugin, "tests") for plugin in OTHERS] + rest, True)
+    return run([OF_PLUGINS.python, "-m"] + PYTEST + ["--doctest-modules"] + OTHERS + rest, True)
 
 
 def install_sphinx():

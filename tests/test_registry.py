@@ -154,6 +154,7 @@ def test_what_cannot_be_registered(name: str, factory: Any, capabilities: Any, m
     assert "mine" not in registry.regressors
 
 
+@pytest.mark.slow
 def test_worker_processes_know_parts_of_the_session(huber: str) -> None:
     """In a search the mixture is fitted in worker processes, and the inner one in those of the outer one."""
     X, y = make_regimes(80, random_state=0)

@@ -30,9 +30,9 @@ from metamix.estimators.resolution import (
     name_experts,
     resolve_experts,
     resolve_gates,
-    with_session_parts,
 )
 from metamix.estimators.scoring import try_scoring
+from metamix.estimators.session_parts import with_session_parts
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.validation import (

@@ -26,9 +26,9 @@ from metamix.estimators.resolution import (
     resolve_gates,
     resolve_likelihood,
     try_likelihood,
-    with_session_parts,
 )
 from metamix.estimators.scoring import check_scoring, try_scoring
+from metamix.estimators.session_parts import with_session_parts
 from metamix.estimators.validation import (
     check_classes,
     check_folds,

@@ -32,7 +32,6 @@ __all__ = [
     "resolve_likelihood",
     "some_alike",
     "try_likelihood",
-    "with_session_parts",
 ]
 
 #: Names of columns and candidates, which no expert may have.
@@ -304,34 +303,6 @@ def resolve_gates(gate: Any) -> ResolvedGates:
     return ResolvedGates(gates, constant, by_name, raw)
 
 
-def with_session_parts(parameters: Mapping[str, Any], known: registry.PartMapping | None = None) -> dict[str, Any]:
-    """Parameters of a mixture for another process: names that only this session knows are the parts themselves.
-
-    Parameters
-    ----------
-    parameters : mapping
-    known : PartMapping, optional
-        The registry of the experts; without it the experts are left as they are.
-    """
-    ready = dict(parameters)
-    experts = ready.get("experts")
-    if known is not None and isinstance(experts, list | tuple):
-        named = name_experts(experts)
-        if any(known.in_session(one.expert) for one in named):
-            made = [known[one.expert]() if known.in_session(one.expert) else one.expert for one in named]
-            ready["experts"] = [
-                (one.name, expert) if one.columns is None else (one.name, expert, one.columns)
-                for one, expert in zip(named, made, strict=True)
-            ]
-    for parameter, mapping in (("gate", registry.gates), ("likelihood", registry.likelihoods)):
-        given = ready.get(parameter)
-        if isinstance(given, list | tuple):
-            ready[parameter] = [mapping[one]() if mapping.in_session(one) else one for one in given]
-        elif isinstance(given, str) and mapping.in_session(given):
-            ready[parameter] = mapping[given]()
-    return ready
-
-
 def gate_features(kind: Any, gates: ResolvedGates) -> GateFeatures:
     """What the gates look at, unfitted."""
     return GateFeatures(kind, gates.raw, MOST_GATE_COLUMNS if gates.by_name else None)
@@ -407,11 +378,11 @@ def try_likelihood(likelihood: Any, y: NDArray[np.float64]) -> None:
     Examples
     --------
     >>> from metamix.likelihoods import Categorical
-    >>> try_likelihood(Categorical(), np.array([1.0, 2.0]))
+    >>> try_likelihood(Categorical(), np.array([1.0, 2.0]))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     ValueError: likelihood=Categorical() is not for numbers (IndexError: tuple index out of range); give one of \
-gaussian, laplace, poisson, student_t.
+gaussian, laplace, ...
     """
     for target in y.reshape(len(y), -1).T:
         centre = np.full((len(y), 1), target.mean())

@@ -1,5 +1,7 @@
 """`check_plugin` on the parts of metamix itself, and defects of experts that have a name."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -8,7 +10,9 @@ from metamix import registry
 from metamix.gates import ConstantGate
 from metamix.testing import check_gate, check_plugin, parametrize_with_checks
 from metamix.testing.assertions import bind_checks
+from metamix.testing.capability_checks import capabilities_are_declared
 from metamix.testing.expert_checks import NAMED_CHECKS
+from metamix.testing.gate_checks import gate_trial
 
 CHECKS = dict(check_plugin("metamix"))
 PARTS = sorted({name.rpartition("/")[0] for name in CHECKS})
@@ -63,6 +67,32 @@ class Clipped(Ridge):
 )
 def test_each_defect_of_a_named_expert_is_found(make, expected, failing):
     assert set(failing(bind_checks(NAMED_CHECKS, make, False))) == expected
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (("gradient",), None),
+        (("gradient", "speed"), "'speed'] are no capabilities"),
+        (("gradient", "device"), "declared, but not found: device"),
+        ((), r'not declared: gradient; the part does what this says: mine = "here:Gate \[gradient\]"'),
+    ],
+)
+def test_wrong_declarations_are_found(declared, message, failing):
+    row = registry.PartRow("gates", "mine", "here", "1.0", "here:Gate", declared)
+    found = failing(bind_checks((capabilities_are_declared,), gate_trial(ConstantGate), row))
+    assert bool(found) == (message is not None)
+    for error in found.values():
+        assert re.search(message, str(error))
+
+
+def test_what_is_no_part_is_found(failing):
+    registry.gates.register("nothing", dict)
+    try:
+        found = failing(check_plugin("session"))
+    finally:
+        registry.gates.unregister("nothing")
+    assert "without fit or predict_proba" in str(found["gates/nothing/is_a_part"])
 
 
 @parametrize_with_checks(check_gate(ConstantGate()))

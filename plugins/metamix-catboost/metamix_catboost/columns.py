@@ -29,7 +29,8 @@ class NativeColumns:
     """
 
     def fit(self, X: Any) -> NativeColumns:
-        """Determine the kinds of the columns of X (n, d)."""
+        """Determine the kinds of the columns of X (n, d), and remember their names if they have any."""
+        self.names: list[Any] | None = None
         if sparse.issparse(X):
             self.categories: list[int] = []
             self.n_features = X.shape[1]
@@ -37,6 +38,7 @@ class NativeColumns:
         frame = _frame(X)
         self.n_features = frame.shape[1]
         self.categories = [j for j in range(self.n_features) if _is_category(frame.iloc[:, j])]
+        self.names = list(frame.columns) if _has_names(X) else None
         return self
 
     def pool(self, X: Any, y: Any = None, sample_weight: Any = None) -> catboost.Pool:
@@ -45,18 +47,27 @@ class NativeColumns:
         Raises
         ------
         ValueError
-            If X has a different number of columns than in training.
+            If X has other columns than in training. Columns in another order are put into that of training.
         """
         if sparse.issparse(X):
             return catboost.Pool(X.tocsr().astype(np.float32), label=y, weight=sample_weight)
         frame = _frame(X)
         if frame.shape[1] != self.n_features:
             raise ValueError(f"X has {frame.shape[1]} columns; in training it had {self.n_features}.")
+        if self.names is not None and _has_names(X) and list(frame.columns) != self.names:
+            lost = [name for name in self.names if name not in frame.columns]
+            if lost:
+                raise ValueError(f"X lacks the column {lost[0]!r}, which it had in training.")
+            frame = frame[self.names]
         ready = {
             j: _as_text(frame.iloc[:, j]) if j in self.categories else _as_number(frame.iloc[:, j])
             for j in range(self.n_features)
         }
         return catboost.Pool(pd.DataFrame(ready), label=y, weight=sample_weight, cat_features=self.categories)
+
+
+def _has_names(X: Any) -> bool:
+    return isinstance(X, pd.DataFrame) or hasattr(X, "to_pandas")
 
 
 def _frame(X: Any) -> pd.DataFrame:

@@ -14,11 +14,11 @@ import pytest
 from catboost.utils import get_gpu_device_count
 from sklearn.datasets import load_iris
 
-from metamix.testing import check_plugin
+from metamix.testing import check_plugin, parametrize_with_checks
 
 
-@pytest.mark.parametrize(("name", "check"), [pytest.param(n, c, id=n) for n, c in check_plugin("metamix-catboost")])
-def test_checks_of_metamix(name: str, check: Callable[[], None]) -> None:
+@parametrize_with_checks(check_plugin("metamix-catboost"))
+def test_checks_of_metamix(check: Callable[[], None]) -> None:
     check()
 
 
@@ -36,6 +36,14 @@ def test_categories_are_native_and_unknown_categories_are_accepted() -> None:
     model = metamix_catboost.regressor(iterations=200).fit(X[:400], y[:400])
     assert np.sqrt(np.mean((model.predict(X[400:]) - y[400:]) ** 2)) < 2.0
     assert np.isfinite(model.predict(pd.DataFrame({"noise": [0.0], "city": ["elsewhere"]}))).all()
+
+
+def test_columns_are_known_by_their_names() -> None:
+    X = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20.0) % 3})
+    model = metamix_catboost.regressor(iterations=50).fit(X, X["a"])
+    assert (model.predict(X[["b", "a"]]) == model.predict(X)).all()
+    with pytest.raises(ValueError, match="X lacks the column 'a'"):
+        model.predict(X.rename(columns={"a": "c"}))
 
 
 def test_three_classes_and_a_constant_target() -> None:

@@ -48,12 +48,15 @@ class KrigingRegressor(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Predictions (n,), and their standard deviations (n,) where asked."""
+        """Predictions (n,), and standard deviations (n,) of y, its noise included, where asked."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         surrogate = self._trained(hyper_opt="NoOp", **self.settings_)  # which files of mixtures cannot store
         mean = surrogate.predict_values(X)[:, 0]
-        return (mean, np.sqrt(np.maximum(surrogate.predict_variances(X)[:, 0], 0.0))) if return_std else mean
+        if not return_std:
+            return mean
+        noise = surrogate.optimal_par["sigma2"][0] * surrogate.optimal_noise  # relative to that of the process
+        return mean, np.sqrt(np.maximum(surrogate.predict_variances(X)[:, 0], 0.0) + noise)
 
     def predict_gradient(self, X: Any) -> Any:
         """Gradient of the prediction (n, d)."""
