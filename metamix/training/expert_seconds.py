@@ -54,9 +54,7 @@ def _seconds(inputs: SharedInputs, expert: int) -> float:
     order = np.random.default_rng(0).permutation(np.flatnonzero(problem.weight > 0))
     longest = TRIAL_SHARE * (deadline.limit or math.inf) / len(inputs.experts)
     m = min(FIRST_ROWS, len(order))
-    seconds = _time(inputs, expert, order[:m])
-    if seconds < longest:  # once more: the first fit may have imported a library
-        seconds = _time(inputs, expert, order[:m])
+    seconds = _shortest(inputs, expert, order[:m], longest)
     known = [(m, seconds)]
     while FACTOR * m <= len(order) / 2:
         # So few rows take little time of their own, until the second fit shows how it grows.
@@ -64,7 +62,7 @@ def _seconds(inputs: SharedInputs, expert: int) -> float:
         if expected > longest:
             break
         m = FACTOR * m
-        known.append((m, _time(inputs, expert, order[:m])))
+        known.append((m, _shortest(inputs, expert, order[:m], longest)))
     return _extrapolated(known, len(order))
 
 
@@ -87,6 +85,12 @@ def _extrapolated(known: Sequence[tuple[int, float]], n: int) -> float:
         return seconds * float(n / m) ** min(power, MOST_POWER)
     line = seconds + (seconds - less) / (m - before) * (n - m)
     return max(line, seconds * float(n / m) ** LEAST_POWER)
+
+
+def _shortest(inputs: SharedInputs, expert: int, rows: Any, longest: float) -> float:
+    """Seconds of a fit, the smaller of two where it is short: the first may import a library, or be interrupted."""
+    seconds = _time(inputs, expert, rows)
+    return seconds if 2 * seconds > longest else min(seconds, _time(inputs, expert, rows))
 
 
 def _time(inputs: SharedInputs, expert: int, rows: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -112,6 +113,7 @@ def cross_fit_mixture(
     if search.uses_proxies:
         search = replace(search, capacity=_capacity(session, experts, settings))
     jobs = [replace(settings, search=search)]
+    began = time.monotonic()
     (started,) = session.map(_search, jobs, ["regimes, all rows"])
     if isinstance(started, BaseException):
         raise started
@@ -124,7 +126,7 @@ def cross_fit_mixture(
         return found
     pool = None if len(experts.left_out) == 0 else tuple(experts.positions)
     if session.deadline.limited and not session.deadline.allows(
-        f"the specialised mixture of {K} regimes", _expected_seconds(session, experts, K)
+        f"the specialised mixture of {K} regimes", _expected_seconds(session, experts, K, time.monotonic() - began)
     ):
         return MixtureColumn(starts=starts)
     # Each fold looks for as many regimes in its own rows; of the user's own start it takes what is left after pruning.
@@ -206,14 +208,15 @@ def _capacity(session: FitSession, experts: CrossFittedExperts, settings: Mixtur
     return capacity_of(columns, problem, session.folds, rows, losses, settings.search.seed)
 
 
-def _expected_seconds(session: FitSession, experts: CrossFittedExperts, K: int) -> float:
-    """What the mixture takes at least, from the seconds that the experts took in the folds.
+def _expected_seconds(session: FitSession, experts: CrossFittedExperts, K: int, search_seconds: float) -> float:
+    """What the mixture takes at least, from the seconds of the experts in the folds and of the search on all rows.
 
-    In each fold and on all rows every expert is tried in every regime on half of the rows, then one round is made.
+    In each fold and on all rows K regimes are looked for, which counting them did among others; every expert is tried
+    in every regime on half of the rows; then one round is made.
     """
     k = len(session.folds)
     one_fit = float(experts.predictions.fit_seconds.sum()) / k
-    return (k + 1) / session.n_workers * one_fit * (0.5 * K + 1)
+    return (k + 1) / session.n_workers * (one_fit * (0.5 * K + 1) + search_seconds / 2)
 
 
 def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, list[dict[str, Any]], dict[str, float]]:
