@@ -113,16 +113,16 @@ class Environment:
 MAIN = Environment(".venv", "2.3 GB", ["-r", REQUIREMENTS], [ROOT] + LIGHT, "pytest, sklearn, metamix")
 # The same releases, of what the plugins need only.
 TOOLS = ["-c", REQUIREMENTS, "pytest", "pytest-timeout", "pytest-xdist"]
-OF_PLUGINS = Environment(".venv-plugins", "1.5 GB", TOOLS, [ROOT] + OTHERS, "pytest, sklearn, metamix")
+ONNX = ["onnx", "onnxruntime", "skl2onnx", "onnxmltools", "lightgbm", "xgboost-cpu"]
+OF_PLUGINS = Environment(".venv-plugins", "1.7 GB", TOOLS + ONNX, [ROOT] + OTHERS, "pytest, sklearn, metamix")
 
 
 def test_plugins(rest):
-    """Install the plugins that are not in .venv, run their tests and return an exit code."""
-    if not OTHERS:
-        return 0
+    """Install the plugins that are not in .venv, run their tests and those of ONNX, and return an exit code."""
     if OF_PLUGINS.install():
         return 1
-    return run([OF_PLUGINS.python, "-m"] + PYTEST + ["--doctest-modules"] + OTHERS + rest, True)
+    tests = OTHERS + [os.path.join(ROOT, "tests", "export")]
+    return run([OF_PLUGINS.python, "-m"] + PYTEST + ["--doctest-modules"] + tests + rest, True)
 
 
 def install_sphinx():

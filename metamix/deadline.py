@@ -10,10 +10,12 @@ from typing import Any
 
 from metamix.data.scalars import is_number
 
-__all__ = ["Deadline", "TimeLimitWarning", "check_time_limit"]
+__all__ = ["EARLY_RESERVE", "Deadline", "TimeLimitWarning", "check_time_limit"]
 
-#: Share of the limit that is kept for what must follow: the last gates, likelihoods, recalibration.
+#: Share of the limit that is kept for what must follow: likelihoods, recalibration.
 RESERVE = 0.1
+#: Share that is kept by experts and the search for regimes, after which candidates and gates follow.
+EARLY_RESERVE = 0.25
 
 
 class TimeLimitWarning(UserWarning):
@@ -59,9 +61,12 @@ class Deadline:
         """Seconds until the end; negative after it, infinite without a limit."""
         return math.inf if self.limit is None else self.end - time.monotonic()
 
-    def allows(self, what: str, seconds: float = 0.0) -> bool:
-        """Whether there is time for a part that takes so many seconds, as far as is known; if not, it is recorded."""
-        if self.limit is None or self.left - RESERVE * self.limit > seconds:
+    def allows(self, what: str, seconds: float = 0.0, reserve: float = RESERVE) -> bool:
+        """Whether there is time for a part that takes so many seconds, as far as is known; if not, it is recorded.
+
+        `reserve` is the share of the limit that it must leave.
+        """
+        if self.limit is None or self.left - reserve * self.limit > seconds:
             return True
         self.add({what: seconds})
         return False

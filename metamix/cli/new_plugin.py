@@ -10,6 +10,7 @@ from string import Template
 
 import click
 
+from metamix.cli.help import Command
 from metamix.cli.output import say
 
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -72,7 +73,7 @@ def test_the_deviation_is_that_of_the_errors() -> None:
 }
 
 
-@click.command("new-plugin")
+@click.command("new-plugin", cls=Command, example="metamix new-plugin mine --kind gate")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), default="expert", show_default=True, help="What it adds.")
 def new_plugin(name: str, kind: str) -> None:

@@ -84,6 +84,7 @@ LEARNING_OPTIONS = (
         "as well.",
     ),
     click.option("--groups", metavar="COLUMN", help="Rows of one group are kept in one fold."),
+    click.option("--time", metavar="COLUMN", help="Sort rows by it, and predict later ones from earlier ones."),
     click.option("--weights", metavar="COLUMN", help="Sample weights: a row of weight 2 counts as two."),
     click.option("--cv", type=click.IntRange(min=2), default=5, metavar="N", show_default=True, help="Folds."),
     click.option("--scoring", metavar="NAME", help="Judge by this scorer of scikit-learn, such as r2 or roc_auc."),
@@ -94,6 +95,10 @@ LEARNING_OPTIONS = (
     jobs_option,
     click.option("--engine", metavar="NAME", help="Where fits run: serial, threads, or local (processes; default)."),
     click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda or cuda:N."),
+    click.option(
+        "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+        help="Leave out what would not be done in time, and say what.",
+    ),
 )  # fmt: skip
 
 

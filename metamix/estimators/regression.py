@@ -62,7 +62,9 @@ class MixtureRegressor(RegressorMixin, Mixture):
     max_rounds : int or "auto"
         Rounds of the alternation at most: 10 with cv; without, until the likelihood stands still.
     cv : int, splitter, list of (train, test), or None
-        Folds, the same in every round. None is classical EM in sample, with a softmax gate unless one is given.
+        Folds, the same in every round. With ``TimeSeriesSplit(...)`` each fold is predicted from the rows before it,
+        and the verdict says where the last one is predicted worse. None is classical EM in sample, with a softmax gate
+        unless one is given.
     refit : bool
         Fit experts to all rows at the end, or keep the fold models and average them.
     top_k : int or None

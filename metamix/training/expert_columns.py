@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from metamix.data.folds import Folds
+from metamix.deadline import EARLY_RESERVE
 from metamix.fitting import AllExpertsFailedError, FitSession
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.training.expert_seconds import seconds_of_fits
@@ -60,7 +61,7 @@ def cross_fit_experts(session: FitSession, *, refit: bool = True) -> CrossFitted
     left_out = []
     for e in np.argsort(seconds, kind="stable").tolist():
         name = session.experts[e].name
-        if found and not deadline.allows(f"the expert {name}", rounds * seconds[e]):
+        if found and not deadline.allows(f"the expert {name}", rounds * seconds[e], EARLY_RESERVE):
             left_out.append(name)
             continue
         try:

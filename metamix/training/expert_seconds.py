@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,17 @@ __all__ = ["affordable", "seconds_of_fits"]
 FIRST_ROWS, FACTOR = 50, 4
 #: Of the rows fitted so many are predicted, as in five folds.
 PREDICTED = 5
-#: Powers of the number of rows that the time is taken to grow with; until it is known, the second serves to say whether
-#: the next fit may be tried, for which all experts together have a share of the limit.
-LEAST_POWER, UNKNOWN_POWER, MOST_POWER = 1.0, 2.0, 3.0
+#: Powers of the number of rows that the time grows with, at least and at most.
+LEAST_POWER, MOST_POWER = 0.5, 3.0
+#: Share of the limit for all these fits together: none is made that is expected to take more.
 TRIAL_SHARE = 0.2
 
 
 def seconds_of_fits(session: FitSession) -> list[float]:
     """Seconds that a fit of each expert to all rows is expected to take.
 
-    Infinite for one that is not tried, since there is no time left. The time grows with a power of the number of rows,
-    which is read off the last two fits to more and more rows.
+    Infinite for one that is not tried, since there is no time left. Each is fitted to more and more rows, as far as a
+    share of the limit allows, and the time is extrapolated from the last two of these fits.
     """
     experts = range(len(session.experts))
     names = [f"{one.name}, how long it takes" for one in session.experts]
@@ -52,19 +53,44 @@ def _seconds(inputs: SharedInputs, expert: int) -> float:
         return math.inf
     order = np.random.default_rng(0).permutation(np.flatnonzero(problem.weight > 0))
     longest = TRIAL_SHARE * (deadline.limit or math.inf) / len(inputs.experts)
-    m, power = min(FIRST_ROWS, len(order)), LEAST_POWER
-    seconds = _time(inputs, expert, order[:m])
-    if seconds < longest:  # once more: the first fit may have imported a library
-        seconds = _time(inputs, expert, order[:m])
+    m = min(FIRST_ROWS, len(order))
+    seconds = _shortest(inputs, expert, order[:m], longest)
+    known = [(m, seconds)]
     while FACTOR * m <= len(order) / 2:
-        next_power = UNKNOWN_POWER if m == FIRST_ROWS else power
-        if seconds * FACTOR**next_power > longest:
+        # So few rows take little time of their own, until the second fit shows how it grows.
+        expected = _extrapolated(known, FACTOR * m) if len(known) > 1 else seconds * FACTOR**LEAST_POWER
+        if expected > longest:
             break
-        before, m = seconds, FACTOR * m
-        seconds = _time(inputs, expert, order[:m])
-        power = math.log(seconds / before) / math.log(FACTOR)
-        power = min(max(power, LEAST_POWER), MOST_POWER)
-    return seconds * (len(order) / m) ** power
+        m = FACTOR * m
+        known.append((m, _shortest(inputs, expert, order[:m], longest)))
+    return _extrapolated(known, len(order))
+
+
+def _extrapolated(known: Sequence[tuple[int, float]], n: int) -> float:
+    """Seconds for n rows, from those for fewer rows: by the power that the last two show, or by a line between them.
+
+    Examples
+    --------
+    >>> _extrapolated([(50, 0.1)], 200), _extrapolated([(50, 0.1), (200, 1.6)], 800)
+    (0.4, 25.6)
+    >>> round(_extrapolated([(50, 0.5), (200, 0.6)], 800), 9)  # most of it does not depend on the rows
+    1.2
+    """
+    m, seconds = known[-1]
+    if len(known) == 1:
+        return seconds * n / m
+    before, less = known[-2]
+    power = math.log(seconds / less) / math.log(m / before)
+    if power >= 1:
+        return seconds * float(n / m) ** min(power, MOST_POWER)
+    line = seconds + (seconds - less) / (m - before) * (n - m)
+    return max(line, seconds * float(n / m) ** LEAST_POWER)
+
+
+def _shortest(inputs: SharedInputs, expert: int, rows: Any, longest: float) -> float:
+    """Seconds of a fit, the smaller of two where it is short: the first may import a library, or be interrupted."""
+    seconds = _time(inputs, expert, rows)
+    return seconds if 2 * seconds > longest else min(seconds, _time(inputs, expert, rows))
 
 
 def _time(inputs: SharedInputs, expert: int, rows: Any) -> float:

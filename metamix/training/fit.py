@@ -12,7 +12,7 @@ from typing import Any
 from metamix.data.folds import Folds
 from metamix.data.gate_features import StackColumns
 from metamix.data.leaks import suspicious_columns
-from metamix.deadline import Deadline
+from metamix.deadline import EARLY_RESERVE, Deadline
 from metamix.engines import Engine
 from metamix.fitting import FitSession, NamedExpert, NestedFitError, Problem
 from metamix.fitting.out_of_fold import OutOfFold
@@ -91,7 +91,7 @@ def blend_predictions(
     """
     deadline, found = session.deadline, MixtureColumn()
     began = time.monotonic()
-    if mixture is not None and deadline.allows("the specialised mixture"):
+    if mixture is not None and deadline.allows("the specialised mixture", reserve=EARLY_RESERVE):
         found = cross_fit_mixture(session, experts, mixture, refit=refit)
     mixture_seconds = time.monotonic() - began
     columns = _first_level(experts, found)

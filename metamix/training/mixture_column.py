@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -127,6 +128,7 @@ def cross_fit_mixture(
     if search.uses_proxies:
         search = replace(search, capacity=_capacity(session, experts, settings))
     jobs = [replace(settings, search=search)]
+    began = time.monotonic()
     (started,) = session.map(_search, jobs, ["regimes, all rows"])
     if isinstance(started, BaseException):
         raise started
@@ -138,7 +140,7 @@ def cross_fit_mixture(
         found.starts = starts
         return found
     if session.deadline.limited and not session.deadline.allows(
-        f"the specialised mixture of {K} regimes", _expected_seconds(session, experts, K)
+        f"the specialised mixture of {K} regimes", _expected_seconds(session, experts, K, time.monotonic() - began)
     ):
         return MixtureColumn(starts=starts)
     try:
@@ -227,14 +229,15 @@ def _capacity(session: FitSession, experts: CrossFittedExperts, settings: Mixtur
     return capacity_of(columns, problem, session.folds, rows, losses, settings.search.seed)
 
 
-def _expected_seconds(session: FitSession, experts: CrossFittedExperts, K: int) -> float:
-    """What the mixture takes at least, from the seconds that the experts took in the folds.
+def _expected_seconds(session: FitSession, experts: CrossFittedExperts, K: int, search_seconds: float) -> float:
+    """What the mixture takes at least, from the seconds of the experts in the folds and of the search on all rows.
 
-    Every expert is tried in every regime on one fold at least; in each fold and on all rows one round is made.
+    Every expert is tried in every regime on one fold at least. In each fold and on all rows K regimes are looked for,
+    which counting them did among others; then one round is made.
     """
     k = len(session.folds)
     one_fit = float(experts.predictions.fit_seconds.sum()) / k
-    return one_fit / session.n_workers * (K + (k + 1))
+    return (one_fit * (K + k + 1) + (k + 1) * search_seconds / 2) / session.n_workers
 
 
 def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, list[dict[str, Any]], dict[str, float]]:

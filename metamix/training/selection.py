@@ -17,8 +17,8 @@ Array = NDArray[np.float64]
 
 #: A candidate replaces a simpler one only if its loss is lower by more than this many standard errors of the paired
 #: difference. The same number serves penalties, gates, rounds, regimes, types and candidates. With one standard error
-#: (Breiman et al. 1984) the verdict named something that is no better in 8 to 10 % of simulated tables, with 1.5 in 3 to
-#: 5 %, and in 7.5 % of those with groups; with 1.75 in 4 % of these (`python benchmarks/honesty.py --law noise,groups`).
+#: (Breiman et al. 1984) the verdict named something that is no better in 8 to 10 % of simulated tables, with 1.5 in 3
+#: to 5 % and in 7.5 % of those with groups, with 1.75 in 4 % of these (`python benchmarks/honesty.py --law groups`).
 STANDARD_ERRORS = 1.75
 #: Probabilities are clipped to this before the logarithm of the log-loss.
 SMALLEST_PROBABILITY = 1e-15

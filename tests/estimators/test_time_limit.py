@@ -32,7 +32,9 @@ class Slow(RegressorMixin, BaseEstimator):
 @pytest.mark.parametrize(
     "mixture",
     [
-        MixtureRegressor(["ridge", "neighbours"], cv=3, max_regimes=2, random_state=0),
+        pytest.param(
+            MixtureRegressor(["ridge", "neighbours"], cv=3, max_regimes=2, random_state=0), marks=pytest.mark.slow
+        ),
         MixtureRegressor([LinearRegression(), "neighbours"], specialize=False, refit=False, cv=3, random_state=0),
         MixtureRegressor(["ridge", "neighbours"], n_experts=2, specialize=True, gate="softmax", cv=3, random_state=0),
         MixtureClassifier([LogisticRegression(), "neighbours"], specialize=False, cv=3, random_state=0),
