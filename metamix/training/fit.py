@@ -17,11 +17,11 @@ from metamix.engines import Engine
 from metamix.fitting import FitSession, NamedExpert, NestedFitError, Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.training.blend import FittedBlend
-from metamix.training.candidates import JOINT_STACK, CandidateSettings, fit_candidates
+from metamix.training.candidates import CandidateSettings, fit_candidates
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts, nest_experts
 from metamix.training.expert_seconds import affordable
 from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture
-from metamix.training.mixture_column import MixtureColumn, cross_fit_mixture, nest_mixture
+from metamix.training.mixture_column import MixtureColumn, cross_fit_mixture
 from metamix.training.prediction import admissible
 from metamix.training.verdict import FAILED, NO_TIME, TOO_MANY_FITS, UNSEEN, UNSUITABLE
 
@@ -87,42 +87,37 @@ def blend_predictions(
     """Everything that follows from the experts' out-of-fold predictions; `compare` enters here.
 
     Where the candidates are within three standard errors of each other, what is learned from out-of-fold predictions
-    is learned and judged once more, on predictions from inside the training rows of each fold.
+    is learned and judged once more, on predictions of the experts from inside the training rows of each fold. The
+    mixture's column stays as it is: it was not flattered where that was measured, and nested fits cost as much as all
+    others.
     """
     deadline, found = session.deadline, MixtureColumn()
-    began = time.monotonic()
     if mixture is not None and deadline.allows("the specialised mixture", reserve=EARLY_RESERVE):
         found = cross_fit_mixture(session, experts, mixture, refit=refit)
-    mixture_seconds = time.monotonic() - began
-    columns = _first_level(experts, found)
+    columns, combined = _first_level(experts, found), time.monotonic()
     fitted, rivals = _combine(session.problem, session.folds, *columns, candidates, found, deadline)
     if not rivals:
         return fitted
     nested, impossible = _nested_folds(session)
     if impossible:
         return fitted.not_nested(impossible)
-    nests_mixture = found.column is not None and found.n_regimes != 1 and JOINT_STACK in rivals
     if deadline.limited:
-        again = time.monotonic() - began - mixture_seconds
-        expected = _seconds_to_nest(session, experts, mixture_seconds if nests_mixture else 0.0) + again
+        expected = _seconds_to_nest(session, experts) + time.monotonic() - combined
         if not deadline.allows("nested predictions", expected):
             return fitted.not_nested(NO_TIME)
     try:
-        experts = nest_experts(session, experts, nested)
-        if mixture is not None and nests_mixture:
-            found = nest_mixture(session, found, mixture, nested)
-        columns = _first_level(experts, found)
+        columns = _first_level(nest_experts(session, experts, nested), found)
         return _combine(session.problem, session.folds, *columns, candidates, found, deadline)[0]
     except NestedFitError as error:
         return fitted.not_nested(f"{FAILED} ({shorten(str(error), 150)})")
 
 
-def _seconds_to_nest(session: FitSession, experts: CrossFittedExperts, mixture_seconds: float) -> float:
+def _seconds_to_nest(session: FitSession, experts: CrossFittedExperts) -> float:
     """What nested fits will take, from what the fits of the folds took: of k folds each pair is left out once."""
     k = len(session.folds)
     share = (k - 2) / (k - 1) if k > 2 else 1.0  # of the rows of a fold's fit
     pairs = share * (k - 1) / 2
-    return pairs * (float(experts.predictions.fit_seconds.sum()) / session.n_workers + mixture_seconds)
+    return pairs * float(experts.predictions.fit_seconds.sum()) / session.n_workers
 
 
 def _nested_folds(session: FitSession) -> tuple[tuple[Folds | None, ...], str]:

@@ -19,13 +19,11 @@ from metamix.fitting import (
     FitSession,
     FittedExpert,
     FoldAverage,
-    NestedFitError,
     Problem,
     SharedInputs,
     fit_expert,
     join_devices,
 )
-from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.recombination import floored
 from metamix.training.candidates import MIXTURE
@@ -35,7 +33,7 @@ from metamix.training.losses import row_losses, target_units
 from metamix.training.mixture import FLOOR, FittedMixture, MixtureSettings, fit_mixture, single_regime
 from metamix.training.regime_search import capacity_of, initial_responsibilities, prune
 
-__all__ = ["MixtureColumn", "cross_fit_mixture", "nest_mixture"]
+__all__ = ["MixtureColumn", "cross_fit_mixture"]
 
 Array = NDArray[np.float64]
 
@@ -70,10 +68,6 @@ class MixtureColumn:
     n_regimes : int
     starts, history : list of dict
     failures : list of Failure
-    settings : MixtureSettings
-        With which it was fitted in every fold.
-    regimes : Regimes
-        Of all rows.
     """
 
     predictions: OutOfFold = field(default_factory=OutOfFold.empty)
@@ -83,8 +77,6 @@ class MixtureColumn:
     starts: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    settings: MixtureSettings | None = None
-    regimes: Regimes | None = None
 
 
 @dataclass(frozen=True)
@@ -96,13 +88,9 @@ class _MixtureJob:
     regimes: Regimes
     keep: bool
     on_error: str
-    nested: NestedFit | None = None
-    folds: Folds | None = None  # of which the nested fit is one
 
     @property
     def name(self) -> str:
-        if self.nested is not None:
-            return f"{MIXTURE}, {self.nested}"
         return f"{MIXTURE}, {'all rows' if self.fold == ALL_ROWS else f'fold {self.fold}'}"
 
 
@@ -170,33 +158,7 @@ def cross_fit_mixture(
         column = FoldAverage(MIXTURE, members)
         mixture = [member.model for member in members if isinstance(member.model, FittedMixture)]
         history = [{"fold": f, **row} for f, one in enumerate(mixture) for row in one.history]
-    return MixtureColumn(predictions, column, mixture, K, starts, history, failures, inside, regimes)
-
-
-def nest_mixture(
-    session: FitSession, found: MixtureColumn, settings: MixtureSettings, nested: Sequence[Folds | None]
-) -> MixtureColumn:
-    """The mixture with predictions from inside the folds.
-
-    Raises
-    ------
-    NestedFitError
-        If a fit fails.
-    """
-    assert found.settings is not None
-    assert found.regimes is not None
-    fits, inside = nested_fits(nested), InsideFolds(found.predictions, nested)
-    work = [
-        _MixtureJob(fit.position[0], found.settings, found.regimes, False, "drop", fit, nested[fit.position[0]])
-        for fit in fits
-    ]
-    results = session.map(_fit_mixture_in_fold, work, [job.name for job in work], in_process=settings.on_gpu)
-    for fit, result in zip(fits, results, strict=True):
-        if isinstance(result, BaseException):
-            raise NestedFitError(f"{MIXTURE}: {result}") from result
-        assert result.values is not None
-        inside.add(fit, 0, result.values, result.scale)
-    return replace(found, predictions=inside.joined())
+    return MixtureColumn(predictions, column, mixture, K, starts, history, failures)
 
 
 def _run_mixture_jobs(
@@ -251,9 +213,6 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     """A task: fit the mixture on the training rows of a fold (or on all), predict the held-out rows."""
     problem, settings = inputs.problem, job.settings
     folds, fold = inputs.folds, job.fold
-    if job.nested is not None:
-        assert job.folds is not None
-        folds, fold = job.folds, job.nested.position[1]
     rows = np.arange(problem.n) if fold == ALL_ROWS else folds.pairs[fold][0]
     whole = problem.take(rows)
     part, present = whole.with_present_classes()
@@ -271,8 +230,9 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
             inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible, deadline
         ) as session:
             # The capacity of the proxies, the number of regimes and their experts are known from all rows.
-            whole_start = job.regimes.initial if fold == ALL_ROWS else None
-            initial = initial_responsibilities(part, search, deadline)[0] if whole_start is None else whole_start
+            initial = job.regimes.initial
+            if fold != ALL_ROWS:
+                initial = initial_responsibilities(part, search, deadline)[0]
             initial = prune(initial, part.counts)
             components = job.regimes.components_of(initial, rows)
             mixture = replace(fit_mixture(session, settings, initial, components), present=present)
@@ -281,8 +241,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
         fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)
     values = scale = None
     if fold != ALL_ROWS:
-        test = folds.pairs[fold][1] if job.nested is None else job.nested.test
-        values, scale = fitted.predict_with_scale(take_rows(problem.X, test))
+        values, scale = fitted.predict_with_scale(take_rows(problem.X, folds.pairs[fold][1]))
     return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.parts)
 
 

@@ -23,7 +23,6 @@ CASES = {
     "classes": (MixtureClassifier(CLASSES, specialize=False), (NOISE[:, 0] > 0).astype(int), None),
     "weights": (MixtureRegressor(NUMBERS, specialize=False), NOISE[:, 0], RNG.integers(0, 3, N)),
     "fold models": (MixtureRegressor(NUMBERS, specialize=False, refit=False), NOISE[:, 0], None),
-    "mixture": (MixtureRegressor(NUMBERS, n_experts=2, start="kmeans", max_rounds=1), NOISE[:, 0], None),
 }
 
 
