@@ -71,10 +71,11 @@ def test_the_mixture_of_a_fold_is_the_plain_mixture_of_its_training_rows(lines):
     np.testing.assert_allclose(_column(whole, "mixture")[test], alone.predict(X[test]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_losses_out_of_fold_are_those_of_new_rows(two_lines):
     """On average over a few tables; in sample they would be far smaller."""
     ratios = []
-    for seed in range(3):
+    for seed in range(6):
         X, y, _ = two_lines(120, seed, noise=1.0)
         new, truth, _ = two_lines(2000, seed + 50, noise=1.0)
         mixture = MixtureRegressor(POOL, n_experts=2, start="kmeans", **QUICK).fit(X, y)
