@@ -30,7 +30,7 @@ GATES = {
 every_gate = pytest.mark.parametrize("gate", GATES.values(), ids=GATES.keys())
 NUMERIC = {name: GATES[name] for name in ("softmax", "gmm", "neighbours")}
 numeric_gates = pytest.mark.parametrize("gate", NUMERIC.values(), ids=NUMERIC.keys())
-SMALL = {"forest": ForestGate(n_estimators=30), "boosting": registry.gates["boosting"](max_iter=5)}
+SMALL = {"forest": ForestGate(), "boosting": registry.gates["boosting"](max_iter=5)}
 LOCAL = {name: GATES[name] for name in ("neighbours", "tree", "forest", "boosting")}
 local_gates = pytest.mark.parametrize("gate", LOCAL.values(), ids=LOCAL.keys())
 
