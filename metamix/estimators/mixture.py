@@ -354,6 +354,9 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(unpacked(state))
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if not hasattr(self, name):  # a parameter that the version that saved it did not have
+                setattr(self, name, parameter.default)
         if "_fitted" in state:
             self._show()
 
