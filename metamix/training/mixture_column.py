@@ -52,9 +52,9 @@ class Regimes:
     initial: Array
     components: list[int]
 
-    def components_of(self, initial: Array, rows: NDArray[np.intp]) -> list[int]:
-        """The expert of each regime (m, J) found in some rows: of the regime with which it shares most of them."""
-        shared = initial.T @ self.initial[rows]
+    def components_of(self, initial: Array, rows: NDArray[np.intp], weight: Array) -> list[int]:
+        """The expert of each regime (m, J) found in m rows: of the regime with which it shares most of their weight."""
+        shared = (weight[:, None] * initial).T @ self.initial[rows]
         return [self.components[k] for k in shared.argmax(axis=1)]
 
 
@@ -274,7 +274,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
             whole_start = job.regimes.initial if fold == ALL_ROWS else None
             initial = initial_responsibilities(part, search, deadline)[0] if whole_start is None else whole_start
             initial = prune(initial, part.counts)
-            components = job.regimes.components_of(initial, rows)
+            components = job.regimes.components_of(initial, rows, part.weight)
             mixture = replace(fit_mixture(session, settings, initial, components), present=present)
         failures = mixture.failures
         device = join_devices(column.device for column in mixture.columns)
