@@ -42,6 +42,13 @@ def test_the_time_of_a_fit_is_extrapolated_by_a_power_of_the_number_of_rows(open
         assert list(session.deadline.parts) == ["the expert e0"]
 
 
+def test_the_cheapest_expert_is_kept_and_is_not_said_to_be_left_out(open_session):
+    X, y = make_regimes(120, random_state=0)
+    with open_session(Problem(X, y), LinearRegression(), Ridge(), deadline=Deadline(MOMENT)) as session:
+        (kept,) = affordable(session, 2)
+        assert list(session.deadline.parts) == [f"the expert e{1 - kept}"]
+
+
 def test_rounds_end_with_the_limit(two_lines, open_session, mixture_settings):
     X, y, _ = two_lines()
     problem = Problem(X, y)
