@@ -105,7 +105,7 @@ def blend_predictions(
     if deadline.limited:
         again = time.monotonic() - began - mixture_seconds
         expected = _seconds_to_nest(session, experts, mixture_seconds if nests_mixture else 0.0) + again
-        if not deadline.allows("nested predictions", expected):
+        if not deadline.allows("nested cross-validation", expected):
             return fitted.not_nested(NO_TIME)
     try:
         experts = nest_experts(session, experts, nested)

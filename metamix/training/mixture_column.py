@@ -244,7 +244,7 @@ def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, lis
     """A task: initial responsibilities of all rows, how starts were ranked, and what was left out."""
     found, ranking = initial_responsibilities(inputs.problem, settings.search, inputs.deadline)
     found = found if settings.search.n_experts is None else prune(found, inputs.problem.counts)
-    return found, ranking, inputs.deadline.parts
+    return found, ranking, inputs.deadline.refused
 
 
 def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone:
@@ -283,7 +283,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     if fold != ALL_ROWS:
         test = folds.pairs[fold][1] if job.nested is None else job.nested.test
         values, scale = fitted.predict_with_scale(take_rows(problem.X, test))
-    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.parts)
+    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.refused)
 
 
 def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -> OutOfFold:
