@@ -118,10 +118,11 @@ class _MixtureDone:
 def cross_fit_mixture(
     session: FitSession, experts: CrossFittedExperts, settings: MixtureSettings, *, refit: bool
 ) -> MixtureColumn:
-    """Out-of-fold predictions of the mixture, fitted as a whole in each fold: search, responsibilities, types, gate.
+    """Out-of-fold predictions of the mixture, whose search, responsibilities, experts and gate are fitted in each fold.
 
-    The number of regimes is asked once, of all rows: one number carries next to no information about the rows that a
-    fold holds out. With one regime the mixture is the best single expert, and nothing is fitted.
+    The number of regimes and which expert of the pool serves each are asked once, of all rows: the labels of a fold
+    have as little say in that as in which expert is the best single one. With one regime the mixture is the best
+    single expert, and nothing is fitted.
     """
     problem, folds = session.problem, session.folds
     search = settings.search
