@@ -269,7 +269,7 @@ class _OuterFolds:
             fitted = blend_predictions(session, experts, parts.candidates, parts.mixture)
             more = time.perf_counter() - began
         self.failures += fitted.failures
-        self.deadline.add(deadline.parts)
+        self.deadline.add(deadline.refused)
         began = time.perf_counter()
         found = fitted.candidate_predictions(X_test)
         asking = time.perf_counter() - began

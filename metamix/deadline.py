@@ -34,7 +34,7 @@ class Deadline:
 
     Attributes
     ----------
-    parts : dict from str to float
+    refused : dict from str to float
         What there was no time for, and the seconds that it would have taken, 0 where that is not known.
 
     Examples
@@ -49,7 +49,7 @@ class Deadline:
     def __init__(self, seconds: float | None = None) -> None:
         self.limit = seconds
         self.end = math.inf if seconds is None else time.monotonic() + seconds
-        self.parts: dict[str, float] = {}
+        self.refused: dict[str, float] = {}
 
     @property
     def limited(self) -> bool:
@@ -71,16 +71,16 @@ class Deadline:
         self.add({what: seconds})
         return False
 
-    def add(self, parts: Mapping[str, float]) -> None:
+    def add(self, refused: Mapping[str, float]) -> None:
         """Record what was left out, once each."""
-        self.parts |= {what: seconds for what, seconds in parts.items() if what not in self.parts}
+        self.refused |= {what: seconds for what, seconds in refused.items() if what not in self.refused}
 
     @property
     def left_out(self) -> list[str]:
         """What was left out, with the time that it would have taken."""
         return [
             f"{what} (about {seconds:.0f} s)" if 0.5 <= seconds < math.inf else what
-            for what, seconds in self.parts.items()
+            for what, seconds in self.refused.items()
         ]
 
     def share(self, parts: int) -> Deadline:
@@ -91,7 +91,7 @@ class Deadline:
     def sentence(self) -> str:
         """What was left out until now, and by how much the limit is exceeded; empty if there is nothing to say."""
         said = []
-        if self.parts:
+        if self.refused:
             said.append(f"Left out for the time limit of {self.limit:g} s: {'; '.join(self.left_out)}.")
         if self.limit is not None and self.left < 0:
             said.append(

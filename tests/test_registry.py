@@ -171,12 +171,14 @@ def test_a_mixture_is_pickled_with_the_parts_of_the_session(huber: str) -> None:
     registry.gates.register("mine", ConstantGate)
     registry.likelihoods.register("mine", Laplace)
     try:
-        mixture = MixtureRegressor([huber, "ridge", ("other", huber), huber], gate=["mine"], likelihood="mine")
+        experts = [huber, "ridge", ("other", huber, [0]), huber]
+        mixture = MixtureRegressor(experts, gate=["mine"], likelihood="mine")
         again = pickle.loads(pickle.dumps(mixture))
     finally:
         registry.gates.unregister("mine")
         registry.likelihoods.unregister("mine")
-    assert [name for name, _ in again.experts] == ["huber-1", "ridge", "other", "huber-2"]
+    assert [name for name, *_ in again.experts] == ["huber-1", "ridge", "other", "huber-2"]
+    assert again.experts[2][2] == [0]
     assert isinstance(again.experts[0][1], HuberRegressor)
     assert again.experts[1][1] == "ridge"
     assert isinstance(again.gate[0], ConstantGate)

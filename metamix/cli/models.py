@@ -185,6 +185,8 @@ def fit(table: str, out: str, force: bool, as_json: bool, **given: Any) -> None:
         say_command(command)
     failures(mixture.failures_.itertuples(index=False))
     notes = {"target": options.target, "command": command, "regimes": "\n".join(regimes)}
+    if options.time is not None:
+        notes["time"] = options.time  # by which metamix report puts the rows into the order of the fit
     save(mixture, out, notes=notes)
     written = f"Written to {out}"
     types = None

@@ -152,7 +152,7 @@ def column_lines(report: Any) -> list[str]:
     >>> from metamix import describe
     >>> import pandas as pd
     >>> for line in column_lines(describe(pd.DataFrame({"size": [1.5, None], "id": [0, 1]}))):
-    ...     print(line)
+    ...     print(click.unstyle(line))
       column  kind    missing  distinct
       size    number        1         1
       id      number        0         2
@@ -160,12 +160,7 @@ def column_lines(report: Any) -> list[str]:
     shown = report.head(MOST_COLUMNS)
     rows = [(one.column, one.kind + (", left out" if one.left_out else ""), str(one.missing), str(one.distinct))
             for one in shown.itertuples()]  # fmt: skip
-    head = ("column", "kind", "missing", "distinct")
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
-    lines = [
-        f"  {a:{widths[0]}}  {b:{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip()
-        for a, b, c, d in [head, *rows]
-    ]
+    lines = [f"  {line}" for line in columns(("column", "kind", "missing", "distinct"), rows, right=(2, 3))]
     if len(report) > len(shown):
         counts = report["kind"].iloc[MOST_COLUMNS:].value_counts()
         lines.append("  and " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))

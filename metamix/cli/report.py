@@ -41,13 +41,17 @@ def report(
     With the table that the mixture was fitted to, losses are out of fold. The file holds the verdict, who is trusted
     where, the candidates, what each regime says, calibration and how the table was read. It needs no network.
     """
+    from metamix.persistence import read_manifest
+
     check_report(out, force, file, table, option="--out")
     mixture = load_model(file, comma_separated(trust), "report", file, table, "--out", out)
     reading = take_reading_options(given)
+    names, noted = table_columns(table, reading), read_manifest(file)["notes"] or {}
     if target is None:
-        target = _target(file, table, table_columns(table, reading), mixture)
+        target = _target(table, names, mixture, noted)
     task = "classification" if hasattr(mixture, "classes_") else "regression"
-    data = read(table, reading, target, task)
+    time = noted.get("time")  # rows are known as those of the fit by their order
+    data = read(table, reading, target, task, time=time if time in names and time != target else None)
     X = training_columns(table, data.X, mixture)
     lines: list[str] = []
     with table_warnings(lines):
@@ -55,7 +59,7 @@ def report(
     say_lines(lines, err=True)
 
 
-def _target(file: str, table: str, names: list[str], mixture: Any) -> str:
+def _target(table: str, names: list[str], mixture: Any, noted: dict[str, str]) -> str:
     """The column that `metamix fit` noted in the file, else the only one that the mixture was not fitted on.
 
     Raises
@@ -64,11 +68,9 @@ def _target(file: str, table: str, names: list[str], mixture: Any) -> str:
         If there are none or several.
     """
     from metamix.data.frames import listed
-    from metamix.persistence import read_manifest
 
-    noted = (read_manifest(file)["notes"] or {}).get("target")
-    if noted in names:
-        return noted
+    if noted.get("target") in names:
+        return noted["target"]
     known = getattr(mixture, "feature_names_in_", None)
     others = [name for name in names if known is None or name not in set(known)]
     if not others:

@@ -62,7 +62,8 @@ def read(
     with table_warnings(notes):
         frame, y, missing = leave_out_rows(X, _typed(y, reading, decimal))
         if time is not None:
-            moment = _moments(_column(frame, "--time", time), reading, decimal)
+            with table_warnings([]):  # how a date is written is said with the other columns
+                moment = _moments(_column(frame, "--time", time), reading, decimal)
             order = moment.argsort(kind="stable")
             frame, y = frame.iloc[order].reset_index(drop=True), y.iloc[order].reset_index(drop=True)
             is_date = moment.dtype.kind == "M"

@@ -82,9 +82,9 @@ class MixtureRegressor(RegressorMixin, Mixture):
         values of each column decide; what is converted or left out is a `TableWarning`.
     time_limit : float, optional
         Seconds after which nothing is begun that a fit can do without: experts that take the least time come first,
-        then the specialised mixture, gates, and nested predictions, each only if it is expected to be done in time.
-        What was left out is a `TimeLimitWarning`, in `left_out_` and in the verdict. What has begun is not interrupted,
-        and the cheapest expert is always fitted. With a limit results depend on the clock.
+        then the specialised mixture, gates, and nested cross-validation, each only if it is expected to be done in
+        time. What was left out is a `TimeLimitWarning`, in `left_out_` and in the verdict. What has begun is not
+        interrupted, and the cheapest expert is always fitted. With a limit results depend on the clock.
     n_jobs, random_state, verbose
         As in scikit-learn; the same seed gives the same result, whatever n_jobs.
 

@@ -10,6 +10,8 @@ import numpy as np
 from sklearn import config_context
 from sklearn.utils import estimator_html_repr
 
+from metamix.estimators.resolution import GivenExpert
+
 __all__ = ["mixture_html"]
 
 #: Longer texts are cut; their start tells them apart.
@@ -61,9 +63,10 @@ def mixture_html(mixture: Any) -> str:
 def _of_parameters(mixture: Any) -> str:
     """Experts and gate as they were given."""
     # Experts that cannot be read are reported by fit; they are shown as they were given.
-    named = mixture._named_experts() or [("", mixture.experts)]
-    rows = [(_text(name), _code(expert)) for name, expert in named]
-    return _table(["expert", "given as"], rows) + f"<p>Gate: {_code(mixture.gate)}</p>"
+    named = mixture._named_experts() or [GivenExpert("", mixture.experts)]
+    rows = [(_text(one.name), _code(one.expert), _seen(one.columns)) for one in named]
+    heads = ["expert", "given as", "columns"] if any(seen for *_, seen in rows) else ["expert", "given as"]
+    return _table(heads, [row[: len(heads)] for row in rows]) + f"<p>Gate: {_code(mixture.gate)}</p>"
 
 
 def _of_fitted(mixture: Any) -> str:
@@ -100,7 +103,9 @@ def _kind(model: Any) -> str:
         model = model[0]
     if isinstance(model, float | np.ndarray):
         return ", ".join(f"{value:.4g}" for value in np.ravel(model))
-    return type(model.steps[-1][1] if hasattr(model, "steps") else model).__name__
+    while hasattr(model, "steps"):
+        model = model.steps[-1][1]
+    return type(model).__name__
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], numbers: int = 0) -> str:
@@ -131,6 +136,11 @@ def _short(value: Any) -> str:
 
 def _text(name: str) -> str:
     return escape(_short(name))
+
+
+def _seen(columns: Any) -> str:
+    """Columns of an expert; empty for all of them."""
+    return "" if columns is None else _code(columns)
 
 
 def _code(value: Any) -> str:

@@ -23,13 +23,13 @@ def with_session_parts(parameters: Mapping[str, Any], known: registry.PartMappin
     ready = dict(parameters)
     experts = ready.get("experts")
     if known is not None and isinstance(experts, list | tuple):
-        named = name_experts(experts)
+        try:
+            named = name_experts(experts)
+        except ValueError:  # reported by fit; copying must not fail
+            named = []
         if any(known.in_session(one.expert) for one in named):
             made = [known[one.expert]() if known.in_session(one.expert) else one.expert for one in named]
-            ready["experts"] = [
-                (one.name, expert) if one.columns is None else (one.name, expert, one.columns)
-                for one, expert in zip(named, made, strict=True)
-            ]
+            ready["experts"] = [one._replace(expert=part).entry for one, part in zip(named, made, strict=True)]
     for parameter, mapping in (("gate", registry.gates), ("likelihood", registry.likelihoods)):
         given = ready.get(parameter)
         if isinstance(given, list | tuple):

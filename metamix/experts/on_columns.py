@@ -178,8 +178,8 @@ def find_selection(columns: Any, X: Any) -> list[int]:
             found = [find_feature(names, one) for one in listed_columns]
     if not found:
         raise ValueError("these are no columns; name at least one, or leave the third entry out.")
-    twice = next((j for j in found if found.count(j) > 1), None)
-    if twice is not None:
+    if len(set(found)) < len(found):
+        twice = next(j for j in found if found.count(j) > 1)
         raise ValueError(f"column {names[twice]!r} is given twice; name each once.")
     return found
 

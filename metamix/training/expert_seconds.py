@@ -41,7 +41,8 @@ def affordable(session: FitSession, fits: float) -> list[int]:
     costs = np.array(seconds_of_fits(session)) * fits / session.n_workers
     kept: list[int] = []
     for e in np.argsort(costs, kind="stable"):
-        if session.deadline.allows(f"the expert {session.experts[e].name}", float(costs[[*kept, e]].sum())) or not kept:
+        name, seconds = session.experts[e].name, float(costs[[*kept, e]].sum())
+        if not kept or session.deadline.allows(f"the expert {name}", seconds):
             kept.append(int(e))
     return sorted(kept)
 

@@ -103,7 +103,7 @@ def blend_predictions(
         return fitted.not_nested(impossible)
     if deadline.limited:
         expected = _seconds_to_nest(session, experts) + time.monotonic() - combined
-        if not deadline.allows("nested predictions", expected):
+        if not deadline.allows("nested cross-validation", expected):
             return fitted.not_nested(NO_TIME)
     try:
         columns = _first_level(nest_experts(session, experts, nested), found)

@@ -37,8 +37,8 @@ def worse_last_fold(loss: HeldOutLoss, units: Array, folds: Folds) -> str:
     >>> folds = Folds(40, tuple(pairs))
     >>> loss = HeldOutLoss(np.zeros(40), np.ones(40), folds.partition)
     >>> worse_last_fold(loss, np.where(np.arange(40) < 30, 1.0, 4.0) + 0.1 * (np.arange(40) % 2), folds)
-    'The last fold is predicted worse than the earlier ones: squared error 4.05 (root 2.012), before that squared \
-error 1.05 (root 1.025) (± 0.02). The rows may have changed with time, and new rows may be predicted worse than the \
+    'The last fold is predicted worse than the earlier ones: squared error 4.05 (RMSE 2.012), before that squared \
+error 1.05 (RMSE 1.025) (± 0.02). The rows may have changed with time, and new rows may be predicted worse than the \
 figures above say.'
     """
     if not folds.forward:

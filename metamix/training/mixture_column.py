@@ -50,9 +50,9 @@ class Regimes:
     initial: Array
     components: list[int]
 
-    def components_of(self, initial: Array, rows: NDArray[np.intp]) -> list[int]:
-        """The expert of each regime (m, J) found in some rows: of the regime with which it shares most of them."""
-        shared = initial.T @ self.initial[rows]
+    def components_of(self, initial: Array, rows: NDArray[np.intp], weight: Array) -> list[int]:
+        """The expert of each regime (m, J) found in m rows: of the regime with which it shares most of their weight."""
+        shared = (weight[:, None] * initial).T @ self.initial[rows]
         return [self.components[k] for k in shared.argmax(axis=1)]
 
 
@@ -106,10 +106,11 @@ class _MixtureDone:
 def cross_fit_mixture(
     session: FitSession, experts: CrossFittedExperts, settings: MixtureSettings, *, refit: bool
 ) -> MixtureColumn:
-    """Out-of-fold predictions of the mixture, fitted as a whole in each fold: search, responsibilities, types, gate.
+    """Out-of-fold predictions of the mixture, whose search, responsibilities, experts and gate are fitted in each fold.
 
-    The number of regimes is asked once, of all rows: one number carries next to no information about the rows that a
-    fold holds out. With one regime the mixture is the best single expert, and nothing is fitted.
+    The number of regimes and which expert of the pool serves each are asked once, of all rows: the labels of a fold
+    have as little say in that as in which expert is the best single one. With one regime the mixture is the best
+    single expert, and nothing is fitted.
     """
     problem, folds = session.problem, session.folds
     search = settings.search
@@ -206,7 +207,7 @@ def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, lis
     """A task: initial responsibilities of all rows, how starts were ranked, and what was left out."""
     found, ranking = initial_responsibilities(inputs.problem, settings.search, inputs.deadline)
     found = found if settings.search.n_experts is None else prune(found, inputs.problem.counts)
-    return found, ranking, inputs.deadline.parts
+    return found, ranking, inputs.deadline.refused
 
 
 def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone:
@@ -234,15 +235,19 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
             if fold != ALL_ROWS:
                 initial = initial_responsibilities(part, search, deadline)[0]
             initial = prune(initial, part.counts)
-            components = job.regimes.components_of(initial, rows)
-            mixture = replace(fit_mixture(session, settings, initial, components), present=present)
+            components = job.regimes.components_of(initial, rows, part.weight)
+            try:
+                mixture = fit_mixture(session, settings, initial, components)
+            except AllExpertsFailedError:  # they may need more rows than a fold of a time series has
+                mixture = fit_mixture(session, settings, initial)
+            mixture = replace(mixture, present=present)
         failures = mixture.failures
         device = join_devices(column.device for column in mixture.columns)
         fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)
     values = scale = None
     if fold != ALL_ROWS:
         values, scale = fitted.predict_with_scale(take_rows(problem.X, folds.pairs[fold][1]))
-    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.parts)
+    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.refused)
 
 
 def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -> OutOfFold:

@@ -32,7 +32,7 @@ ONLY_THE_MIXTURE = "the two candidates within three standard errors both use the
 NOTHING_LEARNED = "no candidate within three standard errors learns from out-of-fold predictions"
 UNSEEN = "no model has seen the rows by which its predictions are judged"
 FAILED = "a fit without the rows of two folds failed"
-NO_TIME = "the time limit leaves none for it"
+NO_TIME = "the time limit leaves no time for it"
 UNSUITABLE = "the rows of a fold cannot be divided once more"
 TOO_MANY_FITS = "it would take {} fits of every expert"
 #: Of a scorer that takes no sample weights.

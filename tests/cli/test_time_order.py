@@ -48,12 +48,28 @@ def test_a_date_stays_a_column_and_is_ordered_by_its_value(run, table, tmp_path)
     code, out, err = run(*words)
     assert code == 0, err
     assert "day stays a column to predict from." in out
+    assert out.count("day: dates as %d.%m.%Y") == 1
     assert set(load(model).feature_names_in_) == {"day", "x"}
     code, out, _ = run("predict", model, path)
     assert code == 0
     code, out, _ = run("compare", path, "--target", "y", "--time", "day", "--cv", "2", *FAST)
     assert code == 0
     assert "each fold is predicted from the rows before it" in out
+
+
+def test_a_report_knows_the_rows_of_the_fit_whatever_their_order(run, table, tmp_path):
+    pytest.importorskip("jinja2")
+    path, frame = table
+    model, page = tmp_path / "m.mix", tmp_path / "r.html"
+    words = ("fit", path, "--target", "y", "--time", "step", "--drop", "day", "--cv", "3", *FAST, "--out", model)
+    assert run(*words, "--gate", "constant")[0] == 0
+    assert "time: step" in run("show", model)[1]
+    in_order = tmp_path / "in_order.csv"
+    frame.to_csv(in_order, index=False)
+    for rows in (path, in_order):
+        code, _, err = run("report", model, rows, "--drop", "day", "--out", page, "--force")
+        assert code == 0, err
+        assert "The rows are those that the mixture was fitted to." in page.read_text(encoding="utf-8")
 
 
 def test_what_is_no_time_is_refused(run, rejected, table, tmp_path):

@@ -78,6 +78,9 @@ def test_before_fit_experts_and_gate_are_shown_as_given():
     markup = Markup(MixtureRegressor([("line", Ridge(alpha=7.0)), "forest"], gate="gmm")._repr_html_())
     assert markup.table("expert") == {"line": ["Ridge(alpha=7.0)"], "forest": ["forest"]}
     assert not markup.open
+    markup = Markup(MixtureRegressor([("near", "neighbours", ["lat", "lon"]), "forest"])._repr_html_())
+    table = markup.table("expert")
+    assert (table["near"], table["forest"]) == (["neighbours", "['lat', 'lon']"], ["forest", ""])
     page = MixtureRegressor(gate=SoftmaxGate(penalty=0.5))._repr_html_()
     assert "SoftmaxGate(penalty=0.5)" in page
     assert "(not fitted)" in page
@@ -100,6 +103,11 @@ def test_after_fit_the_verdict_and_who_leads_are_shown(fitted):
             assert percent(leads) == pytest.approx(leaders[k], abs=0.0051)
     assert markup.table("column")["line"][0] == "Ridge", "of a pipeline the last step"
     assert not markup.open
+
+
+def test_the_model_of_an_expert_with_columns_is_its_last_step(small):
+    near = MixtureRegressor([("near", "neighbours", [0])], gate="constant", specialize=False, cv=2).fit(*small)
+    assert Markup(near._repr_html_()).table("column")["near"][0] == "NeighboursRegressor"
 
 
 def test_several_targets_and_classes(small):

@@ -31,6 +31,12 @@ def fitted(request):
 
 
 @pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+def test_a_list_of_experts_that_fit_will_refuse_is_copied(duplicate):
+    assert duplicate(MixtureRegressor([("alone",)])).experts == [("alone",)]
+    assert duplicate(MixtureRegressor([Ridge])).experts == [Ridge]
+
+
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
 def test_copies_predict_the_same_to_the_last_bit(fitted, duplicate):
     mixture, X, y = fitted
     again = duplicate(mixture)

@@ -113,7 +113,7 @@ def test_candidates_are_not_nested_without_time():
         [LinearRegression(), "neighbours"], specialize=False, gate="constant", cv=3, random_state=0
     )
     assert not mixture.fit(X, y).verdict_.not_nested
-    with pytest.warns(TimeLimitWarning, match="nested predictions"):
+    with pytest.warns(TimeLimitWarning, match="nested cross-validation"):
         mixture.set_params(time_limit=MOMENT).fit(X, y)
     assert "the time limit" in mixture.verdict_.not_nested
 

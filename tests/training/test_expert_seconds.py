@@ -39,7 +39,14 @@ def test_the_time_of_a_fit_is_extrapolated_by_a_power_of_the_number_of_rows(open
     problem = Problem(np.vstack([X, X]), np.append(y, y))
     with open_session(problem, Slow(1e-5), LinearRegression(), deadline=Deadline(20)) as session:
         assert affordable(session, 1) == [1]
-        assert list(session.deadline.parts) == ["the expert e0"]
+        assert list(session.deadline.refused) == ["the expert e0"]
+
+
+def test_the_cheapest_expert_is_kept_and_is_not_said_to_be_left_out(open_session):
+    X, y = make_regimes(120, random_state=0)
+    with open_session(Problem(X, y), LinearRegression(), Ridge(), deadline=Deadline(MOMENT)) as session:
+        (kept,) = affordable(session, 2)
+        assert list(session.deadline.refused) == [f"the expert e{1 - kept}"]
 
 
 def test_rounds_end_with_the_limit(two_lines, open_session, mixture_settings):
@@ -51,6 +58,6 @@ def test_rounds_end_with_the_limit(two_lines, open_session, mixture_settings):
     for limit in (None, MOMENT):
         with open_session(problem, Ridge(), Ridge(2.0), deadline=Deadline(limit)) as session:
             rounds[limit] = len(fit_mixture(session, settings, start).history)
-            assert ("further rounds of the mixture" in session.deadline.parts) is (limit is not None)
+            assert ("further rounds of the mixture" in session.deadline.refused) is (limit is not None)
     assert rounds[None] > 1
     assert rounds[MOMENT] == 1

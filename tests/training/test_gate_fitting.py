@@ -97,7 +97,7 @@ def test_borders_along_columns_are_for_forests_and_oblique_ones_for_softmax():
         assert isinstance(select_gate([fitting], gates, constant=False).gate, expected)
 
 
-def test_the_path_takes_the_largest_penalty_within_one_and_a_half_standard_errors():
+def test_the_path_takes_the_largest_penalty_within_the_standard_errors_of_the_rule():
     """Every penalty fitted in every fold, and the rule written out."""
     simpler = 0
     for seed in range(4):
@@ -111,7 +111,7 @@ def test_the_path_takes_the_largest_penalty_within_one_and_a_half_standard_error
                 losses[test, p] = fitting.objective.take(test)(gate.predict_proba(fitting.Z[test]))[0]
         best = int(losses.mean(axis=0).argmin())
         excess = losses - losses[:, [best]]
-        within = excess.mean(axis=0) <= 1.5 * excess.std(axis=0, ddof=1) / np.sqrt(80)
+        within = excess.mean(axis=0) <= 1.75 * excess.std(axis=0, ddof=1) / np.sqrt(80)
         assert fitting.fit(SoftmaxGate()).penalty == PENALTIES[int(np.argmax(within))]
         simpler += int(np.argmax(within)) < best
     assert simpler, "a case where the rule differs from the smallest loss"

@@ -181,7 +181,7 @@ def proxy_responsibilities(
     # A curve is one regime of proxies that bend, and several of straight ones; straight laws that change from place to
     # place are found with few rows by straight ones only. Logits of several regimes are straight at any capacity.
     for bend in [capacity] if n_classes else dict.fromkeys([capacity, LINEAR]):
-        if found and not deadline.allows("the search for regimes with straight proxies"):
+        if found and not deadline.allows("the search for regimes with linear models"):
             break
         columns = ProxyColumns(take_rows(X, positions), rng, n_classes, bend, _taken(gate_X, positions))
         known = columns(take_rows(X, positions), Y[positions], merged, _taken(gate_X, positions))
