@@ -155,12 +155,13 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
                 missing,
             )
         mixture = _built(path, manifest, document, read_arrays)
-    if not _is_mixture(mixture):
-        raise ModelFileError(f"{path} contains a {type(mixture).__name__}, not a mixture")
     try:
+        is_mixture = _is_mixture(mixture)
         check_models(mixture)
     except DAMAGE_ERRORS as error:
         raise ModelFileError(f"{path} is damaged ({_one_line(error)}) and must not be used") from error
+    if not is_mixture:
+        raise ModelFileError(f"{path} contains a {type(mixture).__name__}, not a mixture")
     _compare_versions(path, manifest)
     return mixture
 

@@ -113,6 +113,11 @@ def test_what_is_no_name_of_python_stands_in_no_message(forge, name):
     assert not isinstance(caught.value, UntrustedTypesError)
 
 
+def test_an_object_without_what_it_delegates_to_is_damage(forge):
+    with pytest.raises(ModelFileError, match="RecursionError"):
+        load(forge(["new", 0, []], names=["sklearn.frozen._frozen.FrozenEstimator"]))
+
+
 def test_loading_connects_to_no_address_of_the_file(forge):
     callbacks = pytest.importorskip("sklearn.callback._scoring_monitor")
     with socket.create_server(("127.0.0.1", 0)) as server:
