@@ -228,6 +228,12 @@ def _check_boosting(model: Any) -> None:
         raise ValueError("boosted trees have another number of classes")
     if any(one.tree_.n_outputs != 1 or one.tree_.max_n_classes != 1 for one in trees.ravel()):
         raise ValueError("boosted trees have several outputs")
+    # Predictions are added to columns that the first model made: fewer of them, and memory beyond is written to.
+    n_classes = len(getattr(model, "classes_", "ab"))
+    width = n_classes if n_classes > 2 else 1
+    given = isinstance(model.init_, str) or width == 1 or len(model.init_.classes_) == width
+    if trees.shape[1] != width or not given:
+        raise ValueError("boosted trees have another number of classes")
 
 
 def _check_neighbours(model: Any) -> None:

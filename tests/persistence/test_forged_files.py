@@ -10,7 +10,13 @@ import zipfile
 import numpy as np
 import pytest
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import BaggingRegressor, IsolationForest, StackingRegressor
+from sklearn.ensemble import (
+    BaggingRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    IsolationForest,
+    StackingRegressor,
+)
 from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KDTree
@@ -191,3 +197,18 @@ def test_ensembles_whose_members_see_some_columns_are_loaded(make, max_features)
     model.estimators_features_[1] = model.estimators_features_[1][:1]
     with pytest.raises(ValueError, match="different numbers of columns"):
         check_models(model)
+
+
+def test_boosted_trees_write_to_no_column_that_does_not_exist():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.digitize(X[:, 0], [-0.5, 0.5])
+    many = GradientBoostingClassifier(n_estimators=2).fit(X, y)
+    two = GradientBoostingClassifier(n_estimators=2).fit(X, y > 0)
+    one = GradientBoostingRegressor(n_estimators=2).fit(X, X[:, 0])
+    check_models([many, two, one])
+    one.estimators_, one.n_trees_per_iteration_ = many.estimators_, 3
+    with pytest.raises(ValueError, match="another number of classes"):
+        check_models(one)
+    many.init_ = two.init_
+    with pytest.raises(ValueError, match="another number of classes"):
+        check_models(many)
