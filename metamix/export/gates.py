@@ -67,8 +67,8 @@ def gate_weights(graph: Graph, gate: Any, z: str) -> str:
         found = probabilities(graph, "the gate", gate.classifier_, z)
         return str(graph.add("MatMul", found, graph.constant(np.eye(gate.n_experts_)[gate.experts_])))
     raise ExportError(
-        f"the gate ({type(gate).__name__}) cannot be written as ONNX; 'constant', 'softmax', 'gmm', 'tree', "
-        "'boosting' and 'forest' can"
+        f"the gate ({type(gate).__name__}) cannot be written as ONNX; 'constant', 'softmax', 'gmm', 'tree' and "
+        "'forest' can"
     )
 
 

@@ -37,9 +37,9 @@ def to_onnx(mixture: Any, path: str | os.PathLike[str] | None = None) -> Any:
     the output ``prediction`` (n,), a classifier ``label`` (n,) and ``probabilities`` (n, C). The model agrees with the
     mixture up to the rounding of 32-bit floats.
 
-    Experts: linear models, trees and forests, boosted trees of scikit-learn, XGBoost, LightGBM and CatBoost, multilayer
-    perceptrons, splines, polynomials, kriging, naive Bayes, SVR, mixtures, and pipelines of these. Gates: constant,
-    softmax, gmm, tree, boosting and forest. All stacks of numbers and the pool of classes, blends, and `top_k`.
+    Experts: linear models, trees and forests, boosted trees of XGBoost, LightGBM and CatBoost, multilayer perceptrons,
+    splines, polynomials, kriging, naive Bayes, SVR, mixtures, and pipelines of these. Gates: constant, softmax, gmm,
+    tree and forest. All stacks of numbers and the pool of classes, blends, and `top_k`.
 
     Parameters
     ----------

@@ -4,7 +4,8 @@ A term is a dict with a ``coefficient`` and one of
 
 * ``column``: the value of a column, and ``if_missing`` where it is missing;
 * ``column`` and ``is``: 1 if the column is ``"missing"``, or has the value ``{"equals": text}`` or none of
-  ``{"none_of": [text, ...]}`` (and is not missing), else 0;
+  ``{"none_of": [text, ...]}`` (and is not missing), else 0; of numbers and booleans the text is that of Python,
+  such as ``1.0`` and ``True``;
 * ``product``: a list of such terms without coefficient, each as (value - ``centre``) / ``scale``, multiplied.
 """
 

@@ -27,7 +27,7 @@ from metamix.persistence.archive import FORMAT, MANIFEST, READERS, UNRELEASED, o
 from metamix.persistence.decoding import decode
 from metamix.persistence.encoding import encode
 from metamix.persistence.errors import ModelFileError, ModelVersionWarning, UntrustedTypesError
-from metamix.persistence.manifest import check_notes, describe_mixture, read_manifest
+from metamix.persistence.manifest import MOST_BYTES, check_notes, describe_mixture, read_manifest, wrong_entries
 from metamix.persistence.output import OutputFile, check_path
 from metamix.persistence.trees import check_models
 from metamix.persistence.trust import is_known
@@ -155,12 +155,13 @@ def load(path: str | os.PathLike[str], trusted: Iterable[str] | None = None) -> 
                 missing,
             )
         mixture = _built(path, manifest, document, read_arrays)
-    if not _is_mixture(mixture):
-        raise ModelFileError(f"{path} contains a {type(mixture).__name__}, not a mixture")
     try:
+        is_mixture = _is_mixture(mixture)
         check_models(mixture)
     except DAMAGE_ERRORS as error:
         raise ModelFileError(f"{path} is damaged ({_one_line(error)}) and must not be used") from error
+    if not is_mixture:
+        raise ModelFileError(f"{path} contains a {type(mixture).__name__}, not a mixture")
     _compare_versions(path, manifest)
     return mixture
 
@@ -277,8 +278,13 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def _read(path: Path, file: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, Any], Callable[[], list[Any]]]:
     """Manifest, document, and a function that reads the arrays; no object is built."""
+    if file.getinfo(MANIFEST).file_size > MOST_BYTES:
+        raise ValueError(f"its manifest has more than {MOST_BYTES:,} bytes")
     manifest = json.loads(file.read(MANIFEST))
-    return manifest, *_reader(path, manifest)(file)
+    document, read_arrays = _reader(path, manifest)(file)
+    if wrong := wrong_entries(manifest):
+        raise ValueError(f"its manifest has no valid {', '.join(wrong)}")
+    return manifest, document, read_arrays
 
 
 def _reader(path: Path, manifest: dict[str, Any]) -> Any:
@@ -298,7 +304,8 @@ def _reader(path: Path, manifest: dict[str, Any]) -> Any:
 
 def _untrusted(document: dict[str, Any]) -> list[str]:
     names = document["names"]
-    if not all(isinstance(name, str) for name in names):
+    # Names stand in messages: what is no name of Python could say anything there.
+    if not all(isinstance(name, str) and all(map(str.isidentifier, name.split("."))) for name in names):
         raise ValueError("its types have no names")
     return [name for name in names if not is_known(name)]
 

@@ -29,6 +29,7 @@ from metamix.persistence.encoding import MOST_NODES
 __all__ = ["FORMAT", "MANIFEST", "READERS", "UNRELEASED", "open_archive", "write_archive"]
 
 MANIFEST, MODEL, ARRAYS = "manifest.json", "model.json", "arrays.bin"
+MOST_AXES = 64  # of numpy
 Entry = tuple[np.dtype[Any], tuple[int, ...], bool]
 # What a file without members but these three ends with: 22 bytes.
 END, LONGEST_DIRECTORY, ZIP64_LOCATOR = b"PK\x05\x06", 1000, b"PK\x06\x07"
@@ -104,8 +105,8 @@ def _arrays_3(file: zipfile.ZipFile, table: Sequence[Entry]) -> list[NDArray[Any
 
 
 def _entry(description: Any, shape: list[int], fortran: bool) -> Entry:
-    if any(type(length) is not int or length < 0 for length in shape):
-        raise ValueError(f"{shape} is no shape")
+    if len(shape) > MOST_AXES or any(type(length) is not int or not 0 <= length < 2**63 for length in shape):
+        raise ValueError("no array has this shape")
     return read_dtype(description), tuple(shape), bool(fortran)
 
 

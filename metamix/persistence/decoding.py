@@ -1,14 +1,16 @@
 """From a document and its arrays to objects; `metamix.persistence.encoding` says what a document consists of.
 
 Whoever decodes has compared the names with those that are trusted. What an index of a document or of a tree points to
-is checked here before compiled code follows it. A node is built once, however often it is referred to, and an array of
-objects is filled item by item: objects need no more memory than the document promises.
+is checked here before compiled code follows it. A node is built once, however often it is referred to, an array of the
+file belongs to one node, and an array of objects is filled item by item: objects need no more memory than the document
+promises.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any
 
@@ -21,6 +23,8 @@ from metamix.persistence.trust import is_known, may_be_called, may_be_made
 __all__ = ["decode", "find", "read_dtype"]
 
 UNFINISHED = object()
+# Objects in one key of a dict or set; keys of fitted models have a handful.
+LARGEST_KEY = 1000
 BIT_GENERATORS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)
@@ -106,7 +110,7 @@ def read_dtype(description: Any) -> np.dtype[Any]:
 class _Decoder:
     def __init__(self, names: Sequence[str], arrays: Sequence[NDArray[Any]]) -> None:
         self.names = names
-        self.arrays = arrays
+        self.arrays: list[NDArray[Any] | None] = list(arrays)
         self.found: dict[int, Any] = {}
         self.made: list[Any] = []
         self.builders: dict[str, Callable[..., Any]] = {
@@ -148,7 +152,7 @@ class _Decoder:
     def _dict(self, place: int, *items: Any) -> dict[Any, Any]:
         self.made[place] = filled = {}
         for key, one in zip(items[::2], items[1::2], strict=True):
-            key = self.value(key)
+            key = self._key(key)
             filled[key] = self.value(one)
         return filled
 
@@ -156,13 +160,22 @@ class _Decoder:
         return tuple(self.value(one) for one in items)
 
     def _set(self, place: int, *items: Any) -> set[Any]:
-        return {self.value(one) for one in items}
+        return {self._key(one) for one in items}
 
     def _frozenset(self, place: int, *items: Any) -> frozenset[Any]:
-        return frozenset(self.value(one) for one in items)
+        return frozenset(self._key(one) for one in items)
+
+    def _key(self, node: Any) -> Any:
+        key = self.value(node)
+        _check_key(key)
+        return key
 
     def _array(self, place: int, i: int) -> NDArray[Any]:
-        return self.arrays[_natural(i)]
+        array = self.arrays[_natural(i)]
+        if array is None:  # as bytes or text each node would be a copy of it
+            raise ValueError("an array belongs to several nodes")
+        self.arrays[i] = None
+        return array
 
     def _scalar(self, place: int, i: int) -> Any:
         return self._array(place, i)[()]
@@ -186,18 +199,25 @@ class _Decoder:
 
     def _masked(self, place: int, *parts: Any) -> Any:
         data, mask, fill_value = map(self.value, parts)
+        if any(type(one) is not np.ndarray for one in (data, mask)):
+            raise ValueError("a masked array has no arrays")
+        if mask.shape != data.shape or mask.dtype != np.ma.make_mask_descr(data.dtype):  # numpy would make a new mask
+            raise ValueError("a masked array has another mask than data")
         return np.ma.MaskedArray(data, mask=mask, fill_value=fill_value)
 
     def _dtype(self, place: int, description: Any) -> np.dtype[Any]:
         return read_dtype(description)
 
     def _random_state(self, place: int, state: Any) -> np.random.RandomState:
+        state = self.value(state)
+        _check_random(state)
         made = np.random.RandomState(0)
-        made.set_state(self.value(state))
+        made.set_state(state)
         return made
 
     def _generator(self, place: int, state: Any) -> np.random.Generator:
         state = self.value(state)
+        _check_random(state)
         bits = BIT_GENERATORS[state["bit_generator"]](0)
         bits.state = state
         return np.random.Generator(bits)
@@ -233,7 +253,7 @@ class _Decoder:
         if items is not None:
             made.extend([self.value(one) for one in items])
         for key, one in zip((pairs or [])[::2], (pairs or [])[1::2], strict=True):
-            key = self.value(key)
+            key = self._key(key)
             made[key] = self.value(one)
         return made
 
@@ -242,6 +262,30 @@ def _natural(number: Any) -> int:
     if type(number) is not int or number < 0:
         raise ValueError(f"{number!r} is no index")
     return number
+
+
+def _check_key(key: Any) -> None:
+    """Refuse keys that are large or deep: the hash of a tuple visits all of it, in C and without a limit of depth."""
+    stack, size = [key], 1
+    while stack:
+        one = stack.pop()
+        if isinstance(one, tuple | frozenset):
+            inside = one
+        elif is_dataclass(one) and not isinstance(one, type):
+            inside = tuple(getattr(one, field.name, None) for field in fields(one))
+        else:
+            continue
+        size += len(inside)
+        if size > LARGEST_KEY:
+            raise ValueError(f"a key consists of more than {LARGEST_KEY:,} objects")
+        stack.extend(inside)
+
+
+def _check_random(state: dict[str, Any]) -> None:
+    """Check the place in the buffer, from which numpy reads on unchecked."""
+    place, numbers = state["state"].get("pos", 0), state.get("buffer_pos", 0)
+    if not 0 <= place <= 624 or not 0 <= numbers <= 4:
+        raise ValueError("random numbers go on outside their buffer")
 
 
 def _set_state(made: Any, state: Any) -> None:

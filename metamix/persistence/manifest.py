@@ -15,7 +15,7 @@ from metamix.persistence.archive import MANIFEST
 from metamix.persistence.errors import ModelFileError
 from metamix.persistence.output import check_path
 
-__all__ = ["check_notes", "describe_mixture", "read_manifest"]
+__all__ = ["MOST_BYTES", "check_notes", "describe_mixture", "read_manifest", "wrong_entries"]
 
 #: Bytes of a manifest at most: 50,000 columns with names of 100 characters have 8 MB.
 MOST_BYTES = 16_000_000
@@ -149,6 +149,17 @@ def check_notes(notes: Any) -> dict[str, str]:
     return dict(notes)
 
 
+def wrong_entries(manifest: dict[str, Any]) -> list[str]:
+    """Names of the entries of a manifest that are not what they must be.
+
+    Examples
+    --------
+    >>> wrong_entries({"format": 3, "libraries": 5})
+    ['libraries']
+    """
+    return [name for name, check in ENTRIES.items() if name in manifest and not check(manifest[name])]
+
+
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read what a file written by `save` says of the mixture in it; the mixture is not loaded, and no code runs.
 
@@ -189,8 +200,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ModelFileError(f"{path} {problem}; give a file written by metamix.save or metamix fit") from error
     if not isinstance(found, dict) or "format" not in found:
         raise ModelFileError(f"{path} has no description of a mixture; give a file written by metamix.save")
-    wrong = [name for name, check in ENTRIES.items() if name in found and not check(found[name])]
-    if wrong:
+    if wrong := wrong_entries(found):
         raise ModelFileError(f"{path} is damaged: its description has no valid {', '.join(wrong)}")
     return {name: found.get(name) for name in ENTRIES}
 

@@ -18,6 +18,10 @@ TREE = "sklearn.tree._tree.Tree"
 TREE_PREDICTOR = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 SEARCH_TREES = ("sklearn.neighbors._kd_tree.newObj", "sklearn.neighbors._ball_tree.newObj")
 DISTANCES = "sklearn.metrics._dist_metrics"
+# Attributes with names of methods, which scikit-learn calls on whatever stands where it expects an estimator; with
+# the name "tofile" an array there writes a file of its own.
+METHOD_NAMES = ("stack_method", "stack_method_", "response_method", "_response_method", "chain_method", "chain_method_")
+METHODS = frozenset({"auto", "predict", "predict_proba", "predict_log_proba", "decision_function", "transform"})
 
 
 def check_state(name: str, arguments: list[Any], state: Any) -> None:
@@ -85,7 +89,8 @@ def _check_search_tree(name: str, arguments: list[Any], state: Any) -> None:
         raise ValueError("a search tree has an index outside its rows")
     if not len(nodes) or n_nodes != len(nodes) or (2 * inner + 2 >= len(nodes)).any():
         raise ValueError("a search tree has an index outside its nodes")
-    if bounds.shape[1:] != (len(nodes), data.shape[1]) or np.shape(sample_weight) not in ((), (len(data),)):
+    sides = 2 if name == SEARCH_TREES[0] else 1  # of a box, or the centre of a ball
+    if bounds.shape != (sides, len(nodes), data.shape[1]) or np.shape(sample_weight) not in ((), (len(data),)):
         raise ValueError("a search tree has an index outside its nodes")
 
 
@@ -99,6 +104,9 @@ COMPILED: dict[str, Callable[[str, list[Any], Any], None]] = {
     **dict.fromkeys(SEARCH_TREES, _check_search_tree),
     f"{DISTANCES}.newObj": _check_distance,
 }
+
+
+CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 
 
 def check_models(model: Any) -> None:
@@ -130,7 +138,8 @@ def check_models(model: Any) -> None:
             current.check_format(full_check=True)
         elif isinstance(current, np.ndarray) and current.dtype != object:
             continue
-        elif hasattr(current, "__dict__") or isinstance(current, dict | list | tuple | set | np.ndarray):
+        elif hasattr(current, "__dict__") or hasattr(current, "__slots__") or isinstance(current, CONTAINERS):
+            _check_method_names(getattr(current, "__dict__", {}))
             if isinstance(current, BaseEstimator) or _name(current) == TREE_PREDICTOR:
                 _check_model(current, owner)
             inside = current if hasattr(current, "n_features_in_") else owner
@@ -143,12 +152,27 @@ def _name(value: Any) -> str:
 
 def _content(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list | tuple | set):
         yield from value
+        yield from value.values()
     elif isinstance(value, np.ndarray):
         yield from value.ravel()
+    elif isinstance(value, CONTAINERS):
+        yield from value
     yield from getattr(value, "__dict__", {}).values()
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        yield from (getattr(value, name, None) for name in ([slots] if isinstance(slots, str) else slots))
+
+
+def _check_method_names(attributes: dict[str, Any]) -> None:
+    for name in METHOD_NAMES:
+        value = attributes.get(name)
+        named = value if isinstance(value, list | tuple) else [] if value is None else [value]
+        if not all(isinstance(one, str) and one in METHODS for one in named):
+            raise ValueError(f"{name} has no name of a method that predicts")
+    getter = attributes.get("importance_getter")
+    if isinstance(getter, str) and any(part.startswith("_") for part in getter.split(".")):
+        raise ValueError("importance_getter is private")
 
 
 def _check_model(model: Any, owner: Any) -> None:
@@ -158,11 +182,15 @@ def _check_model(model: Any, owner: Any) -> None:
         if model.tree_.n_features != width:
             raise ValueError("a tree and its estimator have different numbers of columns")
         # Forests and boosting check the number of columns of X once and pass X to their trees unchecked.
-        in_ensemble = type(owner).__module__.startswith("sklearn.ensemble.")
+        in_ensemble = type(owner).__module__.startswith("sklearn.ensemble.") and not hasattr(
+            owner, "estimators_features_"
+        )
         if in_ensemble and width != getattr(owner, "n_features_in_", width):
             raise ValueError("a tree and its ensemble have different numbers of columns")
     elif _name(model) == TREE_PREDICTOR:
         _check_predictor(model, owner)
+    elif hasattr(model, "estimators_features_"):
+        _check_columns_of_each(model)
     elif type(model).__module__ == "sklearn.ensemble._gb" and hasattr(model, "estimators_"):
         _check_boosting(model)
     elif hasattr(model, "_fit_X") and hasattr(model, "n_samples_fit_"):
@@ -187,12 +215,25 @@ def _check_predictor(model: Any, owner: Any) -> None:
         raise ValueError("a tree splits on categories of a column that has none")
 
 
+def _check_columns_of_each(model: Any) -> None:
+    """Bagging and isolation forests: each estimator has columns of its own, all of them the same number."""
+    for one, columns in zip(model.estimators_, model.estimators_features_, strict=True):
+        if len(columns) != model._max_features or getattr(one, "n_features_in_", len(columns)) != len(columns):
+            raise ValueError("a tree and its ensemble have different numbers of columns")
+
+
 def _check_boosting(model: Any) -> None:
     trees = model.estimators_
     if trees.ndim != 2 or trees.shape[1] != model.n_trees_per_iteration_:
         raise ValueError("boosted trees have another number of classes")
     if any(one.tree_.n_outputs != 1 or one.tree_.max_n_classes != 1 for one in trees.ravel()):
         raise ValueError("boosted trees have several outputs")
+    # Predictions are added to columns that the first model made: fewer of them, and memory beyond is written to.
+    n_classes = len(getattr(model, "classes_", "ab"))
+    width = n_classes if n_classes > 2 else 1
+    given = isinstance(model.init_, str) or width == 1 or len(model.init_.classes_) == width
+    if trees.shape[1] != width or not given:
+        raise ValueError("boosted trees have another number of classes")
 
 
 def _check_neighbours(model: Any) -> None:

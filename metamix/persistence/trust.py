@@ -20,8 +20,13 @@ SUBPACKAGES = (
     # Learners of metamix.nn build a network of known modules and load the arrays of the file into it.
     "nn.classification", "nn.multitask", "nn.parts", "nn.regression", "nn.tabular", "nn.tasks",
 )  # fmt: skip
-# Not imported to look for a class.
-NO_ESTIMATORS = {"tests", "conftest", "externals", "datasets", "_build_utils"}
+# Not imported to look for a class. Callbacks connect to an address of their state when they are made.
+NO_ESTIMATORS = {
+    "tests", "conftest", "externals", "datasets", "_build_utils", "callback", "_testing", "_test_common",
+    "estimator_checks", "_plot",
+}  # fmt: skip
+# Modules and classes of sparse matrices.
+SPARSE = frozenset(f"scipy.sparse._{kind}.{kind}_{form}" for kind in ("csr", "csc") for form in ("matrix", "array"))
 # What `decode` may call. All of it makes an object of its arguments and does nothing else.
 CALLABLES = frozenset(
     {
@@ -79,7 +84,10 @@ def is_known(name: str) -> bool:
     if module not in ("numpy", "scipy.special"):
         return False
     found = getattr(import_module(module), attribute, None)
-    return isinstance(found, np.ufunc) or (isinstance(found, type) and issubclass(found, np.generic | np.ndarray))
+    # Subclasses of arrays are not among them: calling `numpy.memmap` opens a file.
+    return isinstance(found, np.ufunc) or (
+        isinstance(found, type) and (issubclass(found, np.generic) or found is np.ndarray)
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -92,8 +100,8 @@ def may_be_made(name: str) -> bool:
     (True, False)
     """
     module, _, attribute = name.rpartition(".")
-    if module.startswith("scipy.sparse."):
-        return attribute in ("csr_matrix", "csr_array", "csc_matrix", "csc_array") and _class(module, attribute)
+    if name in SPARSE:
+        return True
     ours = any(f"{module}.".startswith(f"metamix.{room}.") for room in SUBPACKAGES)
     theirs = module.startswith("sklearn.") and not NO_ESTIMATORS & {*module.split(".")}
     return (ours or theirs) and _class(module, attribute)
