@@ -271,8 +271,8 @@ def test_the_mixture_is_not_fitted_again():
     mixture, X, y = fitted("auto", experts=pool, n=90)
     assert mixture.n_experts_ == mixture.mixture_.n_experts_ == 2
     count = len(CountedRidge.fits)
-    # Which cluster an expert starts from is tried, so that a few fits are made twice.
-    assert count >= len(set(CountedRidge.fits)) > 0.9 * count
+    # Which expert serves a regime is tried on all rows, so that a few fits are made twice.
+    assert count >= len(set(CountedRidge.fits)) > 0.8 * count
     inner = mixture.mixture_
     column = list(mixture.named_experts_).index("mixture")
     np.testing.assert_array_equal(inner.predict(X), mixture.predict_experts(X)[:, column])

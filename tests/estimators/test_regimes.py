@@ -45,7 +45,7 @@ def test_a_single_plane_is_one_regime():
     mixture = MixtureRegressor(POOL, **FAST).fit(X, y)
     assert mixture.n_experts_ == 1
     assert mixture.verdict_.n_regimes == 1
-    assert "No regimes were found." in str(mixture.verdict_)
+    assert "No regimes (regions with an expert of their own) were found." in str(mixture.verdict_)
 
 
 @pytest.mark.parametrize("columns", [["age"], FunctionTransformer(lambda X: X[["age"]])], ids=["names", "transformer"])
