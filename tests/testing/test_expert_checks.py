@@ -65,8 +65,8 @@ class Wrong(Ridge):
                 weight = weight**2
             case "lambda":
                 self.function_ = lambda: None
-            case "complex":  # pickle stores it, files of mixtures do not
-                self.root_ = 1j
+            case "method":  # pickle stores it, files of mixtures do not
+                self.upper_ = "word".upper
             case "early":
                 self.alpha, alpha = self.strength, self.alpha
             case "exit" if len(X) != len(y):
@@ -120,7 +120,7 @@ WEIGHTS = {"weights_count_where_taken", "rows_of_weight_zero_do_not_count", "wei
         ("exit", {"errors_are_exceptions"}, "ends the program"),
         ("gpu", {"device_is_respected"}, "which is not there"),
         ("many rows", {"works_in_a_mixture", "saved_and_loaded"}, "too few rows"),
-        ("complex", {"saved_and_loaded"}, "cannot be saved"),
+        ("method", {"saved_and_loaded"}, "cannot be saved"),
         ("column", {"answers_have_shape_and_are_finite"}, "have shape"),
         ("constant", {"answers_have_shape_and_are_finite"}, "squared error"),
         ("warm", {"refitting_forgets"}, "depends on the first"),

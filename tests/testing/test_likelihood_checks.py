@@ -58,8 +58,8 @@ class WrongLikelihood(Gaussian):
                 self.floor = self.floor * (1 + 1e-12)
             case "lambda":
                 self.function_ = lambda: None
-            case "complex":
-                self.root_ = 1j
+            case "method":
+                self.upper_ = "word".upper
             case "columns" if X is not None:
                 raise TypeError("fit takes no columns")
         super().fit(y, predictions, shares, scale)
@@ -119,7 +119,7 @@ class Trusting(StudentT):
         ("broadcast", {"errors_are_exceptions"}, "raises no exception"),
         ("exit", {"errors_are_exceptions"}, "ends the program"),
         ("columns", {"works_in_a_mixture", "saved_and_loaded"}, "takes no columns"),
-        ("complex", {"saved_and_loaded"}, "cannot be saved"),
+        ("method", {"saved_and_loaded"}, "cannot be saved"),
         ("density", {"log_prob_is_finite"}, "far from the predictions"),
         ("constant", {"probabilities_add_to_one", "distribution_agrees_with_log_prob"}, "total probability"),
         ("far", {"better_answers_are_likelier"}, "close to y"),
