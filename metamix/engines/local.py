@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import warnings
 import weakref
 from collections import deque
@@ -14,27 +13,15 @@ from typing import Any
 
 import cloudpickle
 import sklearn
-from joblib.externals.loky import get_reusable_executor
 
 from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
-from metamix.engines.driver import shared_folder, start_worker
+from metamix.engines.driver import shared_folder
+from metamix.engines.pool import drop_pool, worker_pool
 from metamix.engines.serialization import TaskContext, pack, run_task, unpack, write_shared
 from metamix.engines.task import as_completed, check_names, check_threads, count_workers, picklable_error
 from metamix.progress import Event, emit
 
 Submit = Callable[[Any, int], "Future[bytes]"]
-
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
-# Idle workers are kept this long for the next session, as long as joblib keeps its own.
-_IDLE_SECONDS = 300
 
 
 class _LocalSession:
@@ -79,21 +66,11 @@ class _LocalSession:
             completed = True
         finally:
             if not completed:
-                _kill_workers()
-
-    def _executor(self, n_workers: int) -> Any:
-        environment = dict.fromkeys(_THREAD_VARIABLES, str(self.threads_per_task))
-        return get_reusable_executor(
-            max_workers=n_workers,
-            timeout=_IDLE_SECONDS,
-            env=environment,
-            initializer=start_worker,
-            initargs=(os.getpid(),),
-        )
+                drop_pool(kill_workers=True)
 
     def _run_in_parallel(self, submit: Submit, waiting: deque[int]) -> Generator[Outcome, None, list[int]]:
         """Run the waiting tasks on all workers; return the tasks that were in flight when a worker was killed."""
-        executor = self._executor(self.n_workers)
+        executor = worker_pool(self.n_workers, self.threads_per_task)
         in_flight: dict[Future[bytes], int] = {}
         interrupted: list[int] = []
         completed = as_completed(functools.partial(submit, executor), waiting, in_flight, 2 * self.n_workers)
@@ -109,15 +86,18 @@ class _LocalSession:
                 yield unpack(future.result(), index)
             else:
                 interrupted.append(index)
+        if interrupted:
+            drop_pool()
         return sorted(interrupted)
 
     def _run_alone(self, submit: Submit, index: int, name: str) -> Outcome:
         """Run one task in a pool of one worker, so that a killed worker can be attributed to this task."""
-        executor = self._executor(1)
+        executor = worker_pool(1, self.threads_per_task)
         ((_, future),) = as_completed(functools.partial(submit, executor), deque([index]), {}, 1)
         cause = _worker_failure(future)
         if cause is None:
             return unpack(future.result(), index)
+        drop_pool()
         killed = WorkerKilledError(name)
         killed.__cause__ = cause
         return Outcome(index, error=killed)
@@ -148,10 +128,6 @@ def _ignore_restart_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         yield
-
-
-def _kill_workers() -> None:
-    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
 class LocalEngine:

@@ -163,3 +163,25 @@ def test_ctrl_c_leaves_no_worker_behind(tmp_path):
     assert alive == []
     assert len(gone) >= 2
     assert list(temp.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_pools_of_joblib_are_left_alone(first):
+    """In a process of its own: which pool is made first decides what joblib finds."""
+    steps = [
+        "MixtureRegressor(['ridge', 'neighbours'], specialize=False, cv=2, n_jobs=2).fit(X, y)",
+        "print(len(cross_val_score(Ridge(), X, y, n_jobs=2)))",
+    ]
+    code = "\n".join(
+        [
+            "from metamix import MixtureRegressor, make_regimes",
+            "from sklearn.linear_model import Ridge",
+            "from sklearn.model_selection import cross_val_score",
+            "X, y = make_regimes(60, random_state=0)",
+            *(steps if first == "ours" else steps[::-1]),
+            *steps,
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["5", "5"], done.stderr[-2000:]
