@@ -267,6 +267,7 @@ class _OuterFolds:
                 self._add(name, test, values[:, k], present, (column.seconds, asked[k]))
             began = time.perf_counter()
             fitted = blend_predictions(session, experts, parts.candidates, parts.mixture)
+            fitted = fitted.with_left_out(deadline.sentence)
             more = time.perf_counter() - began
         self.failures += fitted.failures
         self.deadline.add(deadline.refused)
@@ -280,7 +281,9 @@ class _OuterFolds:
         stacked = _sklearn_stack(part, inner, experts.predictions.values, values)
         self._add("stacking", test, stacked, present, (shared + time.perf_counter() - began, float(sum(asked))))
         self._add("oracle", test, self._oracle(values, test, present), present, (np.nan, np.nan))
-        self.mixtures.append(around(self.mixture, fitted, classes, inner.fold_of_row))
+        mixture = around(self.mixture, fitted, classes, inner.fold_of_row)
+        mixture.left_out_ = deadline.left_out
+        self.mixtures.append(mixture)
 
     def _run_on_one_class(self, part: Problem, f: int) -> None:
         """Where the training rows have one class there is nothing to combine: combinations predict this class."""

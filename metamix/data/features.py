@@ -1,7 +1,8 @@
-"""Single columns of a table of any kind: their names, their values, and other values in their place."""
+"""Columns of a table of any kind: which ones, their names, their values, and other values in their place."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Set
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,7 +14,7 @@ from metamix.data.cells import is_pandas
 from metamix.data.frames import column_names, frame_columns, is_frame, listed
 from metamix.data.scalars import is_whole
 
-__all__ = ["feature_names", "feature_values", "find_feature", "replace_feature", "shuffle_feature"]
+__all__ = ["feature_names", "feature_values", "find_feature", "find_features", "replace_feature", "shuffle_feature"]
 
 
 def feature_names(X: Any) -> list[str]:
@@ -52,6 +53,63 @@ def find_feature(names: list[str], asked: Any) -> int:
     near = get_close_matches(str(asked), names, n=1)
     hint = f" did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"X has no column {asked!r};{hint} give a name or a position below {len(names)}: {listed(names)}.")
+
+
+def find_features(columns: Any, X: Any) -> list[int]:
+    """Positions of columns as scikit-learn's ColumnTransformer takes them.
+
+    Parameters
+    ----------
+    columns : str, int, list of these, boolean mask, slice, or callable, such as `make_column_selector`
+    X : array, sparse matrix or frame of shape (n, d)
+
+    Raises
+    ------
+    ValueError
+        For an unknown column, one that is given twice, a mask of another length, or no columns at all.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> X = pd.DataFrame({"size": [1.0], "rooms": [2], "city": ["Rome"]})
+    >>> find_features(["city", "size"], X), find_features(slice("size", "rooms"), X), find_features(-1, X)
+    ([2, 0], [0, 1], [2])
+    >>> find_features(["town"], X)
+    Traceback (most recent call last):
+    ...
+    ValueError: X has no column 'town'; give a name or a position below 3: size, rooms, city.
+    """
+    columns = columns(X) if callable(columns) else columns
+    names = feature_names(X)
+    if isinstance(columns, slice):
+        found = _of_slice(columns, names)
+    elif isinstance(columns, str | int | np.integer) and not isinstance(columns, bool):
+        found = [find_feature(names, columns)]
+    else:
+        if isinstance(columns, Set | Mapping) or not isinstance(columns, Iterable):
+            raise ValueError("give a list of names or positions, a boolean mask, a slice or a callable.")
+        listed_columns = list(columns)
+        if listed_columns and all(isinstance(one, bool | np.bool_) for one in listed_columns):
+            if len(listed_columns) != len(names):
+                raise ValueError(f"the mask has {len(listed_columns)} values, X has {len(names)} columns.")
+            found = np.flatnonzero(listed_columns).tolist()
+        else:
+            found = [find_feature(names, one) for one in listed_columns]
+    if not found:
+        raise ValueError("these are no columns; name at least one.")
+    if len(set(found)) < len(found):
+        twice = next(j for j in found if found.count(j) > 1)
+        raise ValueError(f"column {names[twice]!r} is given twice; name each once.")
+    return found
+
+
+def _of_slice(columns: slice, names: list[str]) -> list[int]:
+    """Positions of a slice of positions, or of names, whose end is included."""
+    start, stop = columns.start, columns.stop
+    if isinstance(start, str) or isinstance(stop, str):
+        start = None if start is None else find_feature(names, start)
+        stop = None if stop is None else find_feature(names, stop) + 1
+    return list(range(len(names)))[slice(start, stop, columns.step)]
 
 
 def feature_values(X: Any, j: int) -> Any:

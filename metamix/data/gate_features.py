@@ -12,6 +12,8 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.pipeline import make_pipeline
 
 from metamix.data.columns import ColumnEncoder, giving_arrays
+from metamix.data.features import find_features
+from metamix.data.frames import take_columns
 from metamix.data.tables import is_frame
 from metamix.derivatives import NoGradientError, jacobian, numbers, spread_gradient
 
@@ -25,7 +27,7 @@ class GateFeatures(BaseEstimator):
 
     Parameters
     ----------
-    kind : {"x", "predictions", "both"}, list of columns, or transformer
+    kind : {"x", "predictions", "both"}, list of columns or mask, or transformer
         "predictions" are the experts' predictions and their standard deviation for regression; logits, entropy
         and margin for classification.
     raw : bool
@@ -70,10 +72,8 @@ class GateFeatures(BaseEstimator):
         self.encoder_: Any = None
         self.fill_: Array | None = None
         if isinstance(self.kind, str | list | tuple | np.ndarray):
-            self.columns_ = None if isinstance(self.kind, str) else list(self.kind)
-            if self.columns_ is not None and not self.columns_:
-                raise ValueError("gate_features is an empty list; name at least one column, or give 'x'.")
-            X = X if self.columns_ is None else _take_columns(X, self.columns_)
+            self.columns_ = None if isinstance(self.kind, str) else _found(self.kind, X)
+            X = X if self.columns_ is None else take_columns(X, self.columns_)
             if self.kind != "predictions" and not self.raw:
                 self._fit_encoder(X)
         else:
@@ -127,7 +127,7 @@ class GateFeatures(BaseEstimator):
         """The features (n, q) from X alone, not copied if X is numeric; None if there are none."""
         if isinstance(self.kind, str) and self.kind == "predictions":
             return None
-        X = X if self.columns_ is None else _take_columns(X, self.columns_)
+        X = X if self.columns_ is None else take_columns(X, self.columns_)
         if self.encoder_ is None:
             return self._imputed(X)
         found = self.encoder_.transform(X)
@@ -167,9 +167,9 @@ class GateFeatures(BaseEstimator):
         """
         if isinstance(self.kind, str) and self.kind == "predictions":
             return None
-        taken = X if self.columns_ is None else _take_columns(X, self.columns_)
+        taken = X if self.columns_ is None else take_columns(X, self.columns_)
         d = numbers(X).shape[1] if self.columns_ is None else X.shape[1]
-        chosen = np.eye(d) if self.columns_ is None else np.eye(d)[_positions(X, self.columns_)]
+        chosen = np.eye(d) if self.columns_ is None else np.eye(d)[self.columns_]
         if self.encoder_ is not None:
             return np.asarray(jacobian(self.encoder_, taken) @ chosen)
         return np.where(np.isnan(numbers(taken)), 0.0, 1.0)[:, :, None] * chosen
@@ -222,38 +222,12 @@ def _needs_y(transformer: Any, X: Any, y: Any) -> bool:
     return False
 
 
-def _is_position(column: Any) -> bool:
-    return isinstance(column, int | np.integer) and not isinstance(column, bool)
-
-
-def _take_columns(X: Any, columns: list[Any]) -> Any:
-    """Select columns by name or position."""
-    if not is_frame(X):
-        outside = [c for c in columns if not _is_position(c) or not -X.shape[1] <= c < X.shape[1]]
-        if outside:
-            raise ValueError(f"gate_features names {outside}; X is an array with columns 0 to {X.shape[1] - 1}.")
-        return X[:, columns]
-    import narwhals as nw
-
-    frame = nw.from_native(X)
-    outside = [c for c in columns if _is_position(c) and not -len(frame.columns) <= c < len(frame.columns)]
-    if outside:
-        raise ValueError(f"gate_features names {outside}; X has columns 0 to {len(frame.columns) - 1}.")
-    names = [frame.columns[c] if _is_position(c) else c for c in columns]
-    absent = [name for name in names if name not in frame.columns]
-    if absent:
-        raise ValueError(f"gate_features names {absent}, which X lacks; it has {frame.columns}.")
-    return frame.select(names).to_native()
-
-
-def _positions(X: Any, columns: list[Any]) -> list[int]:
-    """Positions of columns given by name or position."""
-    if not is_frame(X):
-        return columns
-    import narwhals as nw
-
-    names = list(nw.from_native(X).columns)
-    return [int(c) if isinstance(c, int | np.integer) else names.index(c) for c in columns]
+def _found(columns: Any, X: Any) -> list[int]:
+    """Positions of the gate's columns in X."""
+    try:
+        return find_features(list(columns), X)
+    except ValueError as error:
+        raise ValueError(f"gate_features={columns!r}: {error}") from error
 
 
 def _is_complete_numeric(X: Any) -> bool:

@@ -16,7 +16,7 @@ import sklearn
 
 from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
 from metamix.engines.driver import shared_folder
-from metamix.engines.pool import drop_pool, worker_pool
+from metamix.engines.pool import close_pool, worker_pool
 from metamix.engines.serialization import TaskContext, pack, run_task, unpack, write_shared
 from metamix.engines.task import as_completed, check_names, check_threads, count_workers, picklable_error
 from metamix.progress import Event, emit
@@ -29,6 +29,7 @@ class _LocalSession:
         self.folder = folder
         self.n_workers = n_workers
         self.threads_per_task = threads_per_task
+        self.pool: Any = None
         self.streams: weakref.WeakSet[Generator[Outcome, None, None]] = weakref.WeakSet()
 
     def run(self, function: Function, tasks: Sequence[Any], names: Sequence[str] | None = None) -> Iterator[Outcome]:
@@ -65,12 +66,12 @@ class _LocalSession:
                     yield self._run_alone(submit, index, names[index])
             completed = True
         finally:
-            if not completed:
-                drop_pool(kill_workers=True)
+            if not completed and self.pool is not None:
+                close_pool(self.pool, kill_workers=True)
 
     def _run_in_parallel(self, submit: Submit, waiting: deque[int]) -> Generator[Outcome, None, list[int]]:
         """Run the waiting tasks on all workers; return the tasks that were in flight when a worker was killed."""
-        executor = worker_pool(self.n_workers, self.threads_per_task)
+        executor = self.pool = worker_pool(self.n_workers, self.threads_per_task)
         in_flight: dict[Future[bytes], int] = {}
         interrupted: list[int] = []
         completed = as_completed(functools.partial(submit, executor), waiting, in_flight, 2 * self.n_workers)
@@ -87,17 +88,17 @@ class _LocalSession:
             else:
                 interrupted.append(index)
         if interrupted:
-            drop_pool()
+            close_pool(executor)
         return sorted(interrupted)
 
     def _run_alone(self, submit: Submit, index: int, name: str) -> Outcome:
         """Run one task in a pool of one worker, so that a killed worker can be attributed to this task."""
-        executor = worker_pool(1, self.threads_per_task)
+        executor = self.pool = worker_pool(1, self.threads_per_task)
         ((_, future),) = as_completed(functools.partial(submit, executor), deque([index]), {}, 1)
         cause = _worker_failure(future)
         if cause is None:
             return unpack(future.result(), index)
-        drop_pool()
+        close_pool(executor)
         killed = WorkerKilledError(name)
         killed.__cause__ = cause
         return Outcome(index, error=killed)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
 
 from joblib.externals.loky import ProcessPoolExecutor
 
 from metamix.engines.driver import start_worker
 
-__all__ = ["drop_pool", "worker_pool"]
+__all__ = ["close_pool", "worker_pool"]
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -25,38 +24,47 @@ _THREAD_VARIABLES = (
 _IDLE_SECONDS = 300
 
 _lock = threading.Lock()
-_kept: tuple[tuple[int, int, int], Any] | None = None
+# The pool that is kept, and what it was made for: process, workers, threads of each.
+_kept: tuple[tuple[int, int, int], ProcessPoolExecutor] | None = None
 
 
-def worker_pool(n_workers: int, threads_per_task: int) -> Any:
-    """The pool of so many workers; another one that was kept is shut down.
+def worker_pool(n_workers: int, threads_per_task: int) -> ProcessPoolExecutor:
+    """The pool that is kept, if it has so many workers and they are alive; else a new one, which is kept instead.
 
-    loky's reusable pool would be shared with joblib, which expects an attribute in it that joblib alone sets: after a
-    fit in processes, scikit-learn's own would fail.
+    loky's own reusable pool would be shared with joblib, which expects an attribute in it that joblib alone sets: after
+    a fit in processes, scikit-learn's parallel loops would fail.
     """
     global _kept
     key = (os.getpid(), n_workers, threads_per_task)
     with _lock:
-        if _kept is not None and _kept[0] == key:
-            return _kept[1]
-        before, _kept = _kept, None
-        if before is not None and before[0][0] == os.getpid():
-            before[1].shutdown(wait=True)
-        executor = ProcessPoolExecutor(
+        if _kept is not None and _kept[0][0] == key[0]:
+            if _kept[0] == key and _is_alive(_kept[1]):
+                return _kept[1]
+            _kept[1].shutdown(wait=True)
+        pool = ProcessPoolExecutor(
             max_workers=n_workers,
             timeout=_IDLE_SECONDS,
             env=dict.fromkeys(_THREAD_VARIABLES, str(threads_per_task)),
             initializer=start_worker,
             initargs=(os.getpid(),),
         )
-        _kept = key, executor
-        return executor
+        _kept = key, pool
+        return pool
 
 
-def drop_pool(*, kill_workers: bool = False) -> None:
-    """Shut down the pool that is kept, as after a worker was killed; the next one is new."""
+def close_pool(pool: ProcessPoolExecutor, *, kill_workers: bool = False) -> None:
+    """Shut down a pool; the next one is new. Other pools, as of another thread, are left alone."""
     global _kept
     with _lock:
-        before, _kept = _kept, None
-    if before is not None and before[0][0] == os.getpid():
-        before[1].shutdown(wait=True, kill_workers=kill_workers)
+        if _kept is not None and _kept[1] is pool:
+            _kept = None
+    pool.shutdown(wait=True, kill_workers=kill_workers)
+
+
+def _is_alive(pool: ProcessPoolExecutor) -> bool:
+    """Whether the pool takes tasks: not where a worker was killed while it was idle."""
+    try:
+        pool.submit(int)
+    except RuntimeError:  # it is broken or shut down
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -11,10 +11,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.data.features import feature_names, find_feature
+from metamix.data.features import feature_names, find_features
 from metamix.data.frames import is_frame, listed, take_columns
 
-__all__ = ["ColumnSelection", "OnColumns", "find_selection", "on_columns", "with_positions"]
+__all__ = ["ColumnSelection", "OnColumns", "on_columns", "with_positions"]
 
 
 class ColumnSelection(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
@@ -40,7 +40,7 @@ class ColumnSelection(TransformerMixin, BaseEstimator, auto_wrap_output_keys=Non
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Find the columns in X (n, d)."""
-        self.positions_ = find_selection(self.columns, X)
+        self.positions_ = find_features(self.columns, X)
         self.n_features_in_ = X.shape[1]
         self.names_ = feature_names(X)
         return self
@@ -129,9 +129,9 @@ def with_positions(named: Sequence[tuple[str, Any]], given: Any, X: Any) -> list
 
 def _positions_in(columns: Any, given: Any, X: Any) -> list[int]:
     if callable(columns) or not is_frame(X):
-        return find_selection(columns, X)
+        return find_features(columns, X)
     known, names = feature_names(given), feature_names(X)
-    asked = [known[j] for j in find_selection(columns, given)]
+    asked = [known[j] for j in find_features(columns, given)]
     absent = [name for name in asked if name not in names]
     if absent:
         raise ValueError(
@@ -139,55 +139,3 @@ def _positions_in(columns: Any, given: Any, X: Any) -> list[int]:
             f"the parameter columns={{{absent[0]!r}: kind}} keeps it."
         )
     return [names.index(name) for name in asked]
-
-
-def find_selection(columns: Any, X: Any) -> list[int]:
-    """Positions of columns as scikit-learn's ColumnTransformer takes them.
-
-    Raises
-    ------
-    ValueError
-        For an unknown column, one that is given twice, a mask of another length, or no columns at all.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> X = pd.DataFrame({"size": [1.0], "rooms": [2], "city": ["Rome"]})
-    >>> find_selection(["city", "size"], X), find_selection(slice("size", "rooms"), X), find_selection(-1, X)
-    ([2, 0], [0, 1], [2])
-    >>> find_selection(["town"], X)
-    Traceback (most recent call last):
-    ...
-    ValueError: X has no column 'town'; give a name or a position below 3: size, rooms, city.
-    """
-    columns = columns(X) if callable(columns) else columns
-    names = feature_names(X)
-    if isinstance(columns, slice):
-        found = _of_slice(columns, names)
-    elif isinstance(columns, str | int | np.integer) and not isinstance(columns, bool):
-        found = [find_feature(names, columns)]
-    else:
-        if isinstance(columns, Set | Mapping) or not isinstance(columns, Iterable):
-            raise ValueError("give a list of names or positions, a boolean mask, a slice or a callable.")
-        listed_columns = list(columns)
-        if listed_columns and all(isinstance(one, bool | np.bool_) for one in listed_columns):
-            if len(listed_columns) != len(names):
-                raise ValueError(f"the mask has {len(listed_columns)} values, X has {len(names)} columns.")
-            found = np.flatnonzero(listed_columns).tolist()
-        else:
-            found = [find_feature(names, one) for one in listed_columns]
-    if not found:
-        raise ValueError("these are no columns; name at least one, or leave the third entry out.")
-    if len(set(found)) < len(found):
-        twice = next(j for j in found if found.count(j) > 1)
-        raise ValueError(f"column {names[twice]!r} is given twice; name each once.")
-    return found
-
-
-def _of_slice(columns: slice, names: list[str]) -> list[int]:
-    """Positions of a slice of positions, or of names, whose end is included."""
-    start, stop = columns.start, columns.stop
-    if isinstance(start, str) or isinstance(stop, str):
-        start = None if start is None else find_feature(names, start)
-        stop = None if stop is None else find_feature(names, stop) + 1
-    return list(range(len(names)))[slice(start, stop, columns.step)]

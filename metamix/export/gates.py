@@ -16,7 +16,7 @@ from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate
 __all__ = ["gate_features", "gate_weights"]
 
 
-def gate_features(graph: Graph, features: GateFeatures, names: list[str], x: str, table: str | None) -> str:
+def gate_features(graph: Graph, features: GateFeatures, x: str, table: str | None) -> str:
     """The columns that a gate looks at, of x (n, d) and the predictions (n, K) of regressors.
 
     Raises
@@ -29,7 +29,7 @@ def gate_features(graph: Graph, features: GateFeatures, names: list[str], x: str
         base = transformed(graph, "the gate", features.encoder_, x)
     elif features.columns_ is not None or features.kind != "predictions":
         if features.columns_ is not None:
-            x = graph.columns(x, [names.index(one) if isinstance(one, str) else one for one in features.columns_])
+            x = graph.columns(x, features.columns_)
         if features.encoder_ is not None:
             base = transformed(graph, "the gate", features.encoder_, x)
         else:

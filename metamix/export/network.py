@@ -83,7 +83,7 @@ def to_onnx(mixture: Any, path: str | os.PathLike[str] | None = None) -> Any:
         str(name) for name in getattr(mixture, "feature_names_in_", [f"x{j}" for j in range(mixture.n_features_in_)])
     ]
     graph = Graph()
-    result = _combination(graph, fitted, names, "X")
+    result = _combination(graph, fitted, "X")
     model = _finished(graph, result, mixture, names)
     onnx.checker.check_model(model)
     if output is not None:
@@ -121,9 +121,9 @@ def _finished(graph: Graph, result: str, mixture: Any, names: list[str]) -> Any:
     return made
 
 
-def _combination(graph: Graph, fitted: Any, names: list[str], x: str) -> str:
+def _combination(graph: Graph, fitted: Any, x: str) -> str:
     """Combined predictions (n, 1), or probabilities (n, C)."""
-    return _Writer(graph, fitted, names, x).combined()
+    return _Writer(graph, fitted, x).combined()
 
 
 @dataclass
@@ -132,7 +132,6 @@ class _Writer:
 
     graph: Graph
     fitted: Any
-    names: list[str]
     x: str
 
     def combined(self) -> str:
@@ -150,7 +149,7 @@ class _Writer:
         if share > 0:
             looks = self._table([values[k] for k in inside]) if fitted.features.asks_experts else None
             looks = None if fitted.n_classes is not None else looks
-            z = gate_features(graph, fitted.features, self.names, self.x, looks)
+            z = gate_features(graph, fitted.features, self.x, looks)
             own = self._kept(gate_weights(graph, gate, z), len(inside))
             place = np.zeros((len(inside), len(used)))
             place[np.arange(len(inside)), np.searchsorted(used, inside)] = share
@@ -203,7 +202,7 @@ class _Writer:
 
     def _stack_columns(self) -> str:
         """The columns that the weights of a stack depend on."""
-        base = gate_features(self.graph, self.fitted.features, self.names, self.x, None)
+        base = gate_features(self.graph, self.fitted.features, self.x, None)
         encoder = self.fitted.stack_columns.encoder_
         return base if encoder is None else transformed(self.graph, "the feature-weighted stack", encoder, base)
 
@@ -218,7 +217,7 @@ class _Writer:
             return str(self.graph.add("Mean", *parts))
         model = getattr(column.model, "_fitted", column.model)
         if isinstance(model, FittedMixture | FittedBlend):
-            return _combination(self.graph, model, self.names, self.x)
+            return _combination(self.graph, model, self.x)
         if self.fitted.n_classes is None:
             return regression(self.graph, what, model, self.x)
         found, classes = probabilities(self.graph, what, model, self.x), column.classes

@@ -89,7 +89,7 @@ def _features(features: GateFeatures, names: Sequence[str]) -> tuple[list[Term],
     if features.asks_experts or not isinstance(features.kind, str | list | tuple | np.ndarray):
         raise ExportError(f"the gate looks at gate_features={features.kind!r}, for which there is no formula")
     if features.columns_ is not None:
-        names = [one if isinstance(one, str) else names[one] for one in features.columns_]
+        names = [names[one] for one in features.columns_]
     encoder, rotation = features.encoder_, None
     if isinstance(encoder, Pipeline):
         encoder, reduction = (step for _, step in encoder.steps)

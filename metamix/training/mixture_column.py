@@ -108,9 +108,9 @@ def cross_fit_mixture(
 ) -> MixtureColumn:
     """Out-of-fold predictions of the mixture, whose search, responsibilities, experts and gate are fitted in each fold.
 
-    The number of regimes and which expert of the pool serves each are asked once, of all rows: the labels of a fold
-    have as little say in that as in which expert is the best single one. With one regime the mixture is the best
-    single expert, and nothing is fitted.
+    The number of regimes and which expert of the pool serves each are chosen once, on all rows, as the best single
+    expert is: the labels of a fold have a say in these choices, and in nothing else that its rows are predicted with.
+    With one regime the mixture is the best single expert, and nothing is fitted.
     """
     problem, folds = session.problem, session.folds
     search = settings.search

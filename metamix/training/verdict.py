@@ -26,11 +26,12 @@ PHRASES = {
     "mixture": "the specialised mixture",
     "stack with mixture": "a stack that sees the specialised mixture",
 }
-#: Why nothing was nested.
+#: Why there was no nested cross-validation: it is not needed, or cannot be made.
 CLEAR = "no other candidate comes within three standard errors of the one named"
 ONLY_THE_MIXTURE = "the two candidates within three standard errors both use the specialised mixture"
 NOTHING_LEARNED = "no candidate within three standard errors learns from out-of-fold predictions"
 UNSEEN = "no model has seen the rows by which its predictions are judged"
+NOT_NEEDED = (CLEAR, ONLY_THE_MIXTURE, NOTHING_LEARNED, UNSEEN)
 FAILED = "a fit without the rows of two folds failed"
 NO_TIME = "the time limit leaves no time for it"
 UNSUITABLE = "the rows of a fold cannot be divided once more"
@@ -121,8 +122,9 @@ class Verdict:
             number = "No regimes" if self.n_regimes == 1 else f"{self.n_regimes} regimes"
             sentences.append(f"{number} (regions with an expert of their own) were found.")
         if self.not_nested:
+            why = "is not needed" if self.not_nested in NOT_NEEDED else "was left out"
             sentences.append(
-                f"Nested cross-validation, a stricter check of stacks and gates, was left out: {self.not_nested}."
+                f"Nested cross-validation, a stricter check of stacks and gates, {why}: {self.not_nested}."
             )
         return sentences if self.headroom is None else [*sentences, str(self.headroom)]
 

@@ -91,6 +91,21 @@ def workers_of(pid):
     return [child for child in children if "popen_loky" in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
+def test_workers_killed_while_they_are_idle_are_replaced(values):
+    def square(_, task):
+        return task**2
+
+    assert values(LOCAL, square, range(4), None) == [0, 1, 4, 9]
+    for worker in workers_of(os.getpid()):
+        worker.kill()
+    time.sleep(1)  # until the pool has noticed
+    events = []
+    with listen(events.append):
+        assert values(LOCAL, square, range(4), None) == [0, 1, 4, 9]
+    assert not [event for event in events if event.kind == "retry"]
+
+
 def test_a_session_left_early_leaves_no_task_running(run, tmp_path):
     def work(folder, task):
         if task:

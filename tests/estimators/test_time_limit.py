@@ -127,6 +127,8 @@ def test_compare_divides_the_limit_among_its_folds():
         short = compare(X, y, experts, cv=2, random_state=0, time_limit=MOMENT)
     assert list(short.frame()["name"][:2]) == ["ridge", "mean of y"]
     assert "the expert neighbours" in short.verdict
+    assert "the expert neighbours" in str(short.mixtures[0].verdict_)
+    assert "the expert neighbours" in " ".join(short.mixtures[0].left_out_)
     whole = Deadline(100)
     parts = [whole.share(4).limit, whole.share(1).limit]
     assert 20 < parts[0] <= 25

@@ -19,7 +19,8 @@ from sklearn.tree import DecisionTreeRegressor
 
 from metamix import MixtureClassifier, MixtureRegressor, compare, load, save
 from metamix.data.cleaning import TableWarning
-from metamix.experts.on_columns import find_selection, on_columns
+from metamix.data.features import find_features
+from metamix.experts.on_columns import on_columns
 from metamix.inspection import ExpertsDisplay
 
 QUICK = {"specialize": False, "gate": "constant", "cv": 3, "random_state": 0}
@@ -78,7 +79,7 @@ def test_columns_are_found_as_by_column_transformer(columns):
         [("c", "passthrough", [columns] if single else columns)], verbose_feature_names_out=False
     )
     expected.set_output(transform="pandas").fit(rows)
-    assert list(rows.columns[find_selection(columns, rows)]) == list(expected.get_feature_names_out())
+    assert list(rows.columns[find_features(columns, rows)]) == list(expected.get_feature_names_out())
 
 
 @pytest.mark.parametrize(

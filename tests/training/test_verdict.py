@@ -8,7 +8,7 @@ import pytest
 from metamix import MixtureClassifier, MixtureRegressor, make_regimes
 from metamix.training.candidates import CANDIDATES
 from metamix.training.selection import Paired
-from metamix.training.verdict import PHRASES, Verdict, Verdicts
+from metamix.training.verdict import UNSEEN, PHRASES, Verdict, Verdicts
 from metamix.training.wording import short_number
 
 
@@ -77,6 +77,7 @@ def test_regimes_are_counted(verdict, n, text):
 def test_what_was_left_out_is_named_with_its_reason(verdict):
     said = "Nested cross-validation, a stricter check of stacks and gates, was left out: too few rows."
     assert str(replace(verdict, not_nested="too few rows")).endswith(said)
+    assert "is not needed: no model has seen" in str(replace(verdict, not_nested=UNSEEN))
     assert "Nested" not in str(verdict)
 
 
