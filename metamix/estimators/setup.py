@@ -20,8 +20,8 @@ from metamix.estimators.resolution import (
     some_alike,
 )
 from metamix.fitting import NamedExpert, Problem, name_and_prepare, place_experts, prepare
+from metamix.training.alternation import MixtureSettings
 from metamix.training.candidates import CandidateSettings
-from metamix.training.mixture import MixtureSettings
 from metamix.training.regime_search import SearchSettings, from_user
 from metamix.training.stacking import EstimatorStack
 

@@ -17,7 +17,7 @@ from metamix.deadline import Deadline
 from metamix.engines import Engine, Outcome, SerialEngine, Session
 from metamix.fitting.class_labels import ClassParameterError
 from metamix.fitting.expert import fit_expert
-from metamix.fitting.fitted import FittedExpert
+from metamix.fitting.fitted import FittedExpert, FoldAverage
 from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.fitting.problem import NamedExpert, Problem
@@ -288,6 +288,11 @@ class FitSession:
         jobs = [_Job(j, e, ALL_ROWS, None if weights is None else weights[:, j], True) for j, e in enumerate(which)]
         fitted = {job.column: done.fitted for job, done in self._run(jobs, failures, failed) if done.fitted}
         return {j: fitted[j] for j in self._kept(which, failed, failures)}, failures
+
+    def fold_averages(self, predictions: OutOfFold) -> list[FoldAverage]:
+        """The fold models that were kept of each expert, whose mean is predicted."""
+        folds = range(len(self.folds))
+        return [FoldAverage(name, [predictions.models[name, f] for f in folds]) for name in predictions.names]
 
     def map(
         self,

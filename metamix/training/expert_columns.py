@@ -15,7 +15,6 @@ from metamix.deadline import EARLY_RESERVE
 from metamix.fitting import AllExpertsFailedError, FitSession
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.training.expert_seconds import seconds_of_fits
-from metamix.training.mixture import fold_averages
 
 __all__ = ["CrossFittedExperts", "cross_fit_experts", "nest_experts"]
 
@@ -85,7 +84,7 @@ def _cross_fit(session: FitSession, which: list[int] | None, refit: bool) -> Cro
     kept, predictions = session.cross_fit(which, keep=not refit)
     positions = kept if which is None else [which[j] for j in kept]
     if not refit:
-        return CrossFittedExperts(positions, predictions, fold_averages(session, predictions))
+        return CrossFittedExperts(positions, predictions, session.fold_averages(predictions))
     fitted, failures = session.fit_all(positions)
     predictions = predictions.take(list(fitted))
     predictions = replace(predictions, failures=[*predictions.failures, *failures])

@@ -16,11 +16,12 @@ from metamix.deadline import EARLY_RESERVE, Deadline
 from metamix.engines import Engine
 from metamix.fitting import FitSession, NamedExpert, NestedFitError, Problem
 from metamix.fitting.out_of_fold import OutOfFold
+from metamix.training.alternation import MixtureSettings
 from metamix.training.blend import FittedBlend
 from metamix.training.candidates import CandidateSettings, fit_candidates
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts, nest_experts
 from metamix.training.expert_seconds import affordable
-from metamix.training.mixture import FittedMixture, MixtureSettings, fit_mixture
+from metamix.training.mixture import FittedMixture, fit_mixture
 from metamix.training.mixture_column import MixtureColumn, cross_fit_mixture
 from metamix.training.prediction import admissible
 from metamix.training.verdict import FAILED, NO_TIME, TOO_MANY_FITS, UNSEEN, UNSUITABLE

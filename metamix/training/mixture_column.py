@@ -26,11 +26,12 @@ from metamix.fitting import (
 )
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.recombination import floored
+from metamix.training.alternation import FLOOR, MixtureSettings
 from metamix.training.candidates import MIXTURE
 from metamix.training.expert_columns import CrossFittedExperts
 from metamix.training.expert_types import choose_types
 from metamix.training.losses import row_losses, target_units
-from metamix.training.mixture import FLOOR, FittedMixture, MixtureSettings, fit_mixture, single_regime
+from metamix.training.mixture import FittedMixture, fit_mixture, single_regime
 from metamix.training.regime_search import capacity_of, initial_responsibilities, prune
 
 __all__ = ["MixtureColumn", "cross_fit_mixture"]

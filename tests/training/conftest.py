@@ -9,7 +9,7 @@ from metamix.engines import SerialEngine
 from metamix.fitting import FitSession, NamedExpert, prepare
 from metamix.gates import ConstantGate, SoftmaxGate
 from metamix.likelihoods import Gaussian
-from metamix.training.mixture import MixtureSettings
+from metamix.training.alternation import MixtureSettings
 from metamix.training.regime_search import SearchSettings
 
 

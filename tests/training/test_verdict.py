@@ -8,7 +8,7 @@ import pytest
 from metamix import MixtureClassifier, MixtureRegressor, make_regimes
 from metamix.training.candidates import CANDIDATES
 from metamix.training.selection import Paired
-from metamix.training.verdict import UNSEEN, PHRASES, Verdict, Verdicts
+from metamix.training.verdict import PHRASES, UNSEEN, Verdict, Verdicts
 from metamix.training.wording import short_number
 
 
