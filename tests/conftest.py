@@ -9,10 +9,13 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import shutil
+import time
 from pathlib import Path
 
 import hypothesis
 import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import LinearRegression
 
 # The same examples in every run, and no clock: the machine may be busy.
 hypothesis.settings.register_profile("metamix", deadline=None, derandomize=True, max_examples=50, database=None)
@@ -49,3 +52,24 @@ def browser():
         running = started.chromium.launch(executable_path=executable, args=["--no-sandbox"] if root else [])
         yield running
         running.close()
+
+
+@pytest.fixture
+def Slow() -> type:
+    """A class of experts whose time grows as n²."""
+
+    class Slow(RegressorMixin, BaseEstimator):
+        """Least squares whose fit sleeps for a time that grows as n²."""
+
+        def __init__(self, seconds=1e-6):
+            self.seconds = seconds
+
+        def fit(self, X, y):
+            time.sleep(self.seconds * len(y) ** 2)
+            self.line_ = LinearRegression().fit(X, y)
+            return self
+
+        def predict(self, X):
+            return self.line_.predict(X)
+
+    return Slow

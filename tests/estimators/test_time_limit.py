@@ -1,10 +1,8 @@
 """A time limit: what is left out, that it is said, and that a limit which is never reached changes nothing."""
 
-import time
-
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 
@@ -12,21 +10,6 @@ from metamix import MixtureClassifier, MixtureRegressor, TimeLimitWarning, compa
 from metamix.deadline import Deadline
 
 AGES, MOMENT = 1e6, 1e-3
-
-
-class Slow(RegressorMixin, BaseEstimator):
-    """Least squares whose fit sleeps for a time that grows as n²."""
-
-    def __init__(self, seconds=1e-6):
-        self.seconds = seconds
-
-    def fit(self, X, y):
-        time.sleep(self.seconds * len(y) ** 2)
-        self.line_ = LinearRegression().fit(X, y)
-        return self
-
-    def predict(self, X):
-        return self.line_.predict(X)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +51,7 @@ def test_a_limit_too_short_for_anything_gives_the_first_expert_and_says_so(tmp_p
     assert load(tmp_path / "m.mix").left_out_ == mixture.left_out_
 
 
-def test_an_expert_that_would_not_be_done_in_time_is_left_out_before_it_is_fitted():
+def test_an_expert_that_would_not_be_done_in_time_is_left_out_before_it_is_fitted(Slow):
     class Guarded(Slow):
         def fit(self, X, y):
             assert len(y) <= 200, "more rows than needed to tell how long it takes"
@@ -82,7 +65,7 @@ def test_an_expert_that_would_not_be_done_in_time_is_left_out_before_it_is_fitte
     assert list(mixture.named_experts_)[:2] == ["line", "stack"]
 
 
-def test_the_order_of_experts_stays_theirs_and_a_failure_is_one():
+def test_the_order_of_experts_stays_theirs_and_a_failure_is_one(Slow):
     class Fails(Slow):
         def fit(self, X, y):
             raise RuntimeError("out of order")

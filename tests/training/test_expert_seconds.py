@@ -1,9 +1,6 @@
 """How long experts take, and what ends with a time limit."""
 
-import time
-
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression, Ridge
 
 from metamix import make_regimes
@@ -15,27 +12,11 @@ from metamix.training.mixture import fit_mixture
 AGES, MOMENT = 1e6, 1e-3
 
 
-class Slow(RegressorMixin, BaseEstimator):
-    """Least squares whose fit sleeps for a time that grows as n²."""
-
-    def __init__(self, seconds=1e-6):
-        self.seconds = seconds
-
-    def fit(self, X, y):
-        time.sleep(self.seconds * len(y) ** 2)
-        self.line_ = LinearRegression().fit(X, y)
-        return self
-
-    def predict(self, X):
-        return self.line_.predict(X)
-
-
-def test_the_time_of_a_fit_is_extrapolated_by_a_power_of_the_number_of_rows(open_session):
+def test_the_time_of_a_fit_is_extrapolated_by_a_power_of_the_number_of_rows(open_session, Slow):
     X, y = make_regimes(3200, random_state=0)
     with open_session(Problem(X, y), Slow(1e-6), LinearRegression(), deadline=Deadline(AGES)) as session:
         slow, line = seconds_of_fits(session)  # 0.04 s for 200 rows, 0.64 s for 800, 10.24 s for all
-    assert 5 < slow < 40
-    assert line < 5
+    assert slow > max(5, 10 * line)
     problem = Problem(np.vstack([X, X]), np.append(y, y))
     with open_session(problem, Slow(1e-5), LinearRegression(), deadline=Deadline(20)) as session:
         assert affordable(session, 1) == [1]
