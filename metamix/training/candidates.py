@@ -30,7 +30,7 @@ from metamix.training.stacking import EstimatorStack
 from metamix.training.variance import ColumnVariance, fit_column_variance
 from metamix.training.verdict import CLEAR, NOTHING_LEARNED, ONLY_THE_MIXTURE, UNWEIGHTED, Verdict
 
-__all__ = ["CANDIDATES", "JOINT_STACK", "MIXTURE", "CandidateSettings", "fit_candidates"]
+__all__ = ["CANDIDATES", "JOINT_STACK", "MIXTURE", "CandidateFit", "CandidateSettings"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -133,18 +133,9 @@ class _Columns:
         return np.eye(len(self.names))[self.names.index(name)]
 
 
-def fit_candidates(
-    problem: Problem,
-    folds: Folds,
-    base: Any,
-    stack_features: Array | None,
-    first_level: OutOfFold,
-    n_experts: int,
-    n_regimes: int | None,
-    settings: CandidateSettings,
-    deadline: Deadline | None = None,
-) -> tuple[TargetBlend, set[str]]:
-    """Fit all candidates on out-of-fold predictions, compare them, and blend them, for one target.
+@dataclass
+class CandidateFit:
+    """All candidates on out-of-fold predictions, compared and blended, for one target.
 
     Whatever is learned from out-of-fold predictions is cross-fitted once more.
 
@@ -167,18 +158,8 @@ def fit_candidates(
     settings : CandidateSettings
     deadline : Deadline, optional
         Limits how many gates are tried.
-
-    Returns
-    -------
-    (TargetBlend, set of str)
-        What was learned; and the winner and the candidates near it, if nested predictions could change the verdict.
     """
-    fit = _CandidateFit(problem, folds, base, stack_features, first_level, n_experts, n_regimes, settings, deadline)
-    return fit.run()
 
-
-@dataclass
-class _CandidateFit:
     problem: Problem
     folds: Folds
     base: Any
@@ -191,19 +172,26 @@ class _CandidateFit:
 
     @property
     def has_mixture(self) -> bool:
+        """Whether the last column of the first level is the specialised mixture."""
         return self.n_regimes is not None
 
-    def run(self) -> tuple[TargetBlend, set[str]]:
+    def close(self) -> bool:
+        """Whether nested predictions could change the verdict already between candidates that need no gate."""
+        columns, _ = self._columns()
+        loss = self._loss(self.folds.held_out)
+        self._check_units(loss)
+        return not self._rivals(*self._compare(self._candidates(columns), loss), loss)[1]
+
+    def fit(self) -> tuple[TargetBlend, set[str]]:
+        """What was learned; and the winner with those near it, if nested predictions could change the verdict."""
         columns, mean = self._columns()
         gate_columns, gate = self._gate(columns)
         candidates = self._candidates(columns, gate_columns, gate)
         loss = self._loss(gate.judged)
         self._check_units(loss)
-        units = {name: loss.units(one.predictions) for name, one in candidates.items()}
-        distinct = [name for name, one in candidates.items() if not one.repeated]
-        winner = distinct[loss.simplest([units[name] for name in distinct])]
+        units, distinct, winner = self._compare(candidates, loss)
         weights, blended = self._final(candidates, distinct, units, loss)
-        rivals, clear = self._rivals(distinct, units, winner, loss)
+        rivals, clear = self._rivals(units, distinct, winner, loss)
         not_nested = clear if self.first_level.inside is None else ""
         units["blend"] = loss.units(blended)
         if self.settings.final == "blend" and loss.simplest([units["blend"], units[winner]]) == 1:
@@ -224,6 +212,13 @@ class _CandidateFit:
             np.average(out_of_fold, axis=0, weights=self.problem.weight),
         )  # fmt: skip
         return target, set() if clear else rivals
+
+    @staticmethod
+    def _compare(candidates: dict[str, _Candidate], loss: HeldOutLoss) -> tuple[dict[str, Array], list[str], str]:
+        """Losses of the candidates, the names of those that are no repetition, and of those the winner."""
+        units = {name: loss.units(one.predictions) for name, one in candidates.items()}
+        distinct = [name for name, one in candidates.items() if not one.repeated]
+        return units, distinct, distinct[loss.simplest([units[name] for name in distinct])]
 
     def _columns(self) -> tuple[_Columns, Any]:
         """Columns of both levels: experts, mixture, stack, feature-weighted stack, stack with mixture, mean."""
@@ -328,8 +323,10 @@ class _CandidateFit:
         # found; the likelihood finds it. Both are candidates.
         return [replace(fitting, objective=error), replace(fitting, judge=error)]
 
-    def _candidates(self, columns: _Columns, gate_columns: NDArray[np.intp], gate: FittedGate) -> dict[str, _Candidate]:
-        """All candidates, the simplest first."""
+    def _candidates(
+        self, columns: _Columns, gate_columns: Rows | None = None, gate: FittedGate | None = None
+    ) -> dict[str, _Candidate]:
+        """All candidates, the simplest first; without a gate those that need none."""
         E, K = self.n_experts, len(columns.names)
         experts = columns.values[:, :E]
         loss = self._loss(self.folds.held_out)
@@ -345,8 +342,9 @@ class _CandidateFit:
         }
         if FEATURE_STACK in columns.names:
             found["feature-weighted stack"] = self._column(columns, FEATURE_STACK)
-        kept = keep_top(gate.weights, self.settings.top_k)
-        found["gated"] = _Candidate(combine(kept, columns.values[:, gate_columns]), np.zeros(K))
+        if gate is not None:
+            kept = keep_top(gate.weights, self.settings.top_k)
+            found["gated"] = _Candidate(combine(kept, columns.values[:, gate_columns]), np.zeros(K))
         if self.has_mixture:
             one_regime = self.n_regimes == 1  # the mixture is the best single expert
             found["mixture"] = replace(self._column(columns, columns.names[E]), repeated=one_regime)
@@ -428,7 +426,7 @@ class _CandidateFit:
         return {name: w for name, w in shares.items() if w > 0}, predictions
 
     def _rivals(
-        self, distinct: list[str], units: dict[str, Array], winner: str, loss: HeldOutLoss
+        self, units: dict[str, Array], distinct: list[str], winner: str, loss: HeldOutLoss
     ) -> tuple[set[str], str]:
         """The winner and the candidates near it; and why nested predictions could not change the verdict, or nothing.
 

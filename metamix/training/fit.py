@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from textwrap import shorten
 from typing import Any
@@ -18,7 +18,7 @@ from metamix.fitting import FitSession, NamedExpert, NestedFitError, Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.training.alternation import MixtureSettings
 from metamix.training.blend import FittedBlend
-from metamix.training.candidates import CandidateSettings, fit_candidates
+from metamix.training.candidates import CandidateFit, CandidateSettings
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts, nest_experts
 from metamix.training.expert_seconds import affordable
 from metamix.training.mixture import FittedMixture, fit_mixture
@@ -95,21 +95,28 @@ def blend_predictions(
     deadline, found = session.deadline, MixtureColumn()
     if mixture is not None and deadline.allows("the specialised mixture", reserve=EARLY_RESERVE):
         found = cross_fit_mixture(session, experts, mixture, refit=refit)
-    columns, combined = _first_level(experts, found), time.monotonic()
-    fitted, rivals = _combine(session.problem, session.folds, *columns, candidates, found, deadline)
-    if not rivals:
-        return fitted
+    problem, folds = session.problem, session.folds
+    flat = _SecondLevel.of(problem, folds, *_first_level(experts, found), candidates, found, deadline)
     nested, impossible = _nested_folds(session)
-    if impossible:
-        return fitted.not_nested(impossible)
+    fitted, began = None, time.monotonic()
+    # Gates take most of the time of this level: where other candidates are near each other, those of the flat table
+    # would be fitted for nothing. A time limit wants an answer first.
+    if impossible or deadline.limited or not flat.close():
+        fitted, rivals = flat.fit()
+        if not rivals:
+            return fitted
+        if impossible:
+            return fitted.not_nested(impossible)
     if deadline.limited:
-        expected = _seconds_to_nest(session, experts) + time.monotonic() - combined
+        expected = _seconds_to_nest(session, experts) + time.monotonic() - began
         if not deadline.allows("nested cross-validation", expected):
+            assert fitted is not None
             return fitted.not_nested(NO_TIME)
     try:
         columns = _first_level(nest_experts(session, experts, nested), found)
-        return _combine(session.problem, session.folds, *columns, candidates, found, deadline)[0]
+        return _SecondLevel.of(problem, folds, *columns, candidates, found, deadline).fit()[0]
     except NestedFitError as error:
+        fitted = flat.fit()[0] if fitted is None else fitted
         return fitted.not_nested(f"{FAILED} ({shorten(str(error), 150)})")
 
 
@@ -166,41 +173,64 @@ def fit_combination(
     mixture : MixtureColumn, optional
     """
     mixture = MixtureColumn() if mixture is None else mixture
-    return _combine(problem, folds, first_level, columns, settings, mixture)[0]
+    return _SecondLevel.of(problem, folds, first_level, columns, settings, mixture).fit()[0]
 
 
-def _combine(
-    problem: Problem,
-    folds: Folds,
-    first_level: OutOfFold,
-    columns: Sequence[Any],
-    settings: CandidateSettings,
-    mixture: MixtureColumn,
-    deadline: Deadline | None = None,
-) -> tuple[FittedBlend, set[str]]:
-    """The same, and the candidates between which nested predictions could decide otherwise."""
-    folds = folds.second_level(problem.y, problem.groups)
-    first_level = first_level.mapped(partial(admissible, settings.likelihood))
-    base = settings.features.base(problem.X)
-    # Stacks of numbers may look at what the gate looks at; those of classes look at predictions only.
-    stack_columns = None if problem.n_classes or base is None else StackColumns().fit(base)
-    stack_features = None if stack_columns is None else stack_columns.dense(base)
-    n_experts = len(first_level.names) - (mixture.column is not None)
-    found = [
-        fit_candidates(
-            problem.target(t), folds, base, stack_features,
-            first_level if problem.n_targets is None else first_level.target(t, label=problem.several_labels),
-            n_experts, mixture.n_regimes, settings, deadline,
-        )
-        for t in range(problem.n_targets or 1)
-    ]  # fmt: skip
-    targets = [target for target, _ in found]
-    names = [*first_level.names, *targets[0].stacks, "mean"]
-    blend = FittedBlend(
-        names, columns, settings.features, problem.n_targets, problem.n_classes, settings.top_k, targets, stack_columns,
-        mixture.mixture, mixture.history, mixture.starts, first_level.failures, mixture.n_regimes,
-    )  # fmt: skip
-    return blend, set().union(*(rivals for _, rivals in found))
+@dataclass(frozen=True)
+class _SecondLevel:
+    """What is learned from out-of-fold predictions: a `CandidateFit` for each target, and what they share."""
+
+    problem: Problem
+    fits: list[CandidateFit]
+    first_level: OutOfFold
+    columns: Sequence[Any]
+    stack_columns: StackColumns | None
+    mixture: MixtureColumn
+
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        folds: Folds,
+        first_level: OutOfFold,
+        columns: Sequence[Any],
+        settings: CandidateSettings,
+        mixture: MixtureColumn,
+        deadline: Deadline | None = None,
+    ) -> _SecondLevel:
+        """As `fit_combination` takes it."""
+        folds = folds.second_level(problem.y, problem.groups)
+        first_level = first_level.mapped(partial(admissible, settings.likelihood))
+        base = settings.features.base(problem.X)
+        # Stacks of numbers may look at what the gate looks at; those of classes look at predictions only.
+        stack_columns = None if problem.n_classes or base is None else StackColumns().fit(base)
+        stack_features = None if stack_columns is None else stack_columns.dense(base)
+        n_experts = len(first_level.names) - (mixture.column is not None)
+        fits = [
+            CandidateFit(
+                problem.target(t), folds, base, stack_features,
+                first_level if problem.n_targets is None else first_level.target(t, label=problem.several_labels),
+                n_experts, mixture.n_regimes, settings, deadline,
+            )
+            for t in range(problem.n_targets or 1)
+        ]  # fmt: skip
+        return cls(problem, fits, first_level, columns, stack_columns, mixture)
+
+    def close(self) -> bool:
+        """Whether nested predictions could change a verdict already between candidates that need no gate."""
+        return any(one.close() for one in self.fits)
+
+    def fit(self) -> tuple[FittedBlend, set[str]]:
+        """What was learned, and the candidates between which nested predictions could decide otherwise."""
+        found = [one.fit() for one in self.fits]
+        targets, mixture, settings = [target for target, _ in found], self.mixture, self.fits[0].settings
+        names = [*self.first_level.names, *targets[0].stacks, "mean"]
+        blend = FittedBlend(
+            names, self.columns, settings.features, self.problem.n_targets, self.problem.n_classes, settings.top_k,
+            targets, self.stack_columns, mixture.mixture, mixture.history, mixture.starts, self.first_level.failures,
+            mixture.n_regimes,
+        )  # fmt: skip
+        return blend, set().union(*(rivals for _, rivals in found))
 
 
 def fit_single_mixture(
