@@ -27,6 +27,9 @@ LENGTH_CENTRE, LENGTH_WIDTH = 2.0, np.sqrt(3.0)
 # Grid of initial values: length scales in units of √d, and noise variances relative to that of the process.
 START_LENGTHS, START_NOISES = (0.25, 0.7, 2.0, 5.0), (1e-6, 1e-3, 0.1, 1.0)
 MAX_ITER = 100
+# The search ends where an iteration gains less than this share of the objective, which is some hundredths of a log
+# likelihood at most; smaller gains took a third of its time and moved no error by more than 0.2 per cent (eight tables).
+SMALLEST_GAIN = 1e-5
 # Value of an objective where the covariance matrix is not positive definite.
 INFEASIBLE = 1e25
 
@@ -174,7 +177,8 @@ def search(
     else:
         start = start[-1 - lengths :]
     bounds = [tuple(np.log(LENGTH_BOUNDS))] * lengths + [(np.log(least_noise), np.log(MOST_NOISE))]
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_ITER})
+    options = {"maxiter": MAX_ITER, "ftol": SMALLEST_GAIN}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     return expand(found.x), float(found.fun)
 
 
