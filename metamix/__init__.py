@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from metamix.engines import use_engine
     from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor, fit_predictions
     from metamix.export import to_formula, to_onnx
+    from metamix.fitting.checkpoint import CheckpointError, CheckpointWarning
     from metamix.inspection.report import report
     from metamix.persistence import load, save
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Which room each public name lives in.
 _HOME = {
+    "CheckpointError": "fitting.checkpoint",
+    "CheckpointWarning": "fitting.checkpoint",
     "Comparison": "comparison",
     "MixtureClassifier": "estimators",
     "MixtureOfPredictions": "estimators",
@@ -61,6 +64,8 @@ _ROOMS = (
 )
 
 __all__ = [
+    "CheckpointError",
+    "CheckpointWarning",
     "Comparison",
     "MixtureClassifier",
     "MixtureOfPredictions",

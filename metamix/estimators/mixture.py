@@ -20,6 +20,7 @@ from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.deadline import Deadline
 from metamix.engines import current_engine
+from metamix.estimators.checkpointing import open_checkpoint, seed_of
 from metamix.estimators.coefficients import coefficient_frame
 from metamix.estimators.parameters import check_parameters, check_top_k, most_gate_columns
 from metamix.estimators.representation import mixture_html
@@ -49,6 +50,7 @@ from metamix.experts.on_columns import with_positions
 from metamix.experts.pools import expert_pool, loadable
 from metamix.explanation import Explanation, explain_rows
 from metamix.fitting import Problem, find_placements, join_devices
+from metamix.fitting.checkpoint import content_key
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior
 from metamix.registry import PartMapping
@@ -100,6 +102,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         scoring: Any = None,
         columns: Any = None,
         time_limit: float | None = None,
+        checkpoint: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -123,6 +126,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.scoring = scoring
         self.columns = columns
         self.time_limit = time_limit
+        self.checkpoint = checkpoint
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -241,10 +245,13 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         groups = check_rows(X, target, groups)
         classes = None if n_classes is None else np.arange(2) if target.ndim == 2 else self.classes_
         problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
-        seeds = draw_seeds(self.random_state, named)
+        checkpoint = open_checkpoint(self, named, problem)
+        seeds = draw_seeds(seed_of(self, checkpoint), named)
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
         check_folds(folds, problem.weight)
+        if checkpoint is not None:
+            checkpoint.check_folds(content_key(folds.pairs))
         if self.specialize is not True:
             try_scoring(self.scoring, problem, folds, classes)
         parts = set_up(self, named, gates, problem, classes, seeds, in_sample=folds.in_sample)
@@ -255,13 +262,13 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             fitted: FittedBlend | FittedMixture
             if folds.in_sample or self.specialize is True:
                 fitted = fit_single_mixture(
-                    parts.experts, problem, folds, engine, parts.mixture, self.on_error, deadline
+                    parts.experts, problem, folds, engine, parts.mixture, self.on_error, deadline, checkpoint
                 )
             else:
                 mixture = parts.mixture if self.specialize == "auto" else None
                 fitted = fit_blend(
                     parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error,
-                    deadline,
+                    deadline, checkpoint,
                 )  # fmt: skip
         self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
         self._store(fitted, folds.fold_of_row)
