@@ -208,7 +208,7 @@ def compare(
     classes = None if n_classes is None else mixture.classes_
     groups = check_rows(X, target, groups)
     problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
-    kept = open_checkpoint(mixture, named, problem, "compare", outer_cv=cv)
+    kept = open_checkpoint(mixture, named, problem, "compare", cv=cv)
     seed = int(check_random_state(seed_of(mixture, kept)).randint(np.iinfo(np.int32).max))
     mixture.random_state = seed
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)

@@ -28,7 +28,7 @@ def open_checkpoint(
     problem : Problem
     call : {"fit", "compare"}
     **more
-        Further parameters of the call.
+        Further parameters of the call, or those in whose place it has its own.
 
     Raises
     ------

@@ -164,7 +164,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
             experts, n_experts=n_experts, gate=gate, gate_features=gate_features, objective=objective, final=final,
             final_estimator=final_estimator, specialize=specialize, start=start, max_regimes=max_regimes,
             max_rounds=max_rounds, cv=cv, refit=refit, top_k=top_k, on_error=on_error, device=device, scoring=scoring,
-            columns=columns, time_limit=time_limit, checkpoint=checkpoint, n_jobs=n_jobs, random_state=random_state, verbose=verbose,
+            columns=columns, time_limit=time_limit, checkpoint=checkpoint, n_jobs=n_jobs, random_state=random_state,
+            verbose=verbose,
         )  # fmt: skip
         self.likelihood = likelihood
 

@@ -41,8 +41,8 @@ class Counting(RegressorMixin, BaseEstimator):
 
 
 @pytest.fixture(autouse=True)
-def _notes(tmp_path):
-    Counting.stop, Counting.notes = None, tmp_path / "notes"
+def _notes(tmp_path_factory):
+    Counting.stop, Counting.notes = None, tmp_path_factory.mktemp("notes") / "fits"
     Counting.notes.touch()
 
 
@@ -55,13 +55,14 @@ def _assert_same(one, other):
 
 
 MIXTURES = {
-    "blend": dict(cv=3, max_regimes=2, max_rounds=2),
+    "blend": dict(cv=2, gate="softmax", max_regimes=2, max_rounds=2),
     "fold models": dict(cv=3, specialize=False, refit=False),
     "mixture": dict(cv=3, specialize=True, n_experts=2, gate="softmax", max_rounds=3),
     "in sample": dict(cv=None, specialize=True, gate="softmax", max_rounds=3),
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MIXTURES)
 def test_an_interrupted_fit_continues_with_the_same_bits(tmp_path, kind):
     mixture = MixtureRegressor([Counting(), "linear"], random_state=0, **MIXTURES[kind])
@@ -76,8 +77,9 @@ def test_an_interrupted_fit_continues_with_the_same_bits(tmp_path, kind):
     assert kept
     Counting.stop = None
     _assert_same(mixture.fit(X, y), plain)
-    # A fold of the mixture is kept as a whole: of it the fits before the interruption are repeated.
-    assert whole <= Counting.fits() < (1.4 if kind == "blend" else 1.01) * whole
+    # A fold of the mixture is kept as a whole: of it the fits before the interruption are repeated. In sample two
+    # rounds may ask for the same fit.
+    assert 0.9 * whole <= Counting.fits() <= (1.4 if kind == "blend" else 1.0) * whole
     done = Counting.fits()
     _assert_same(clone(mixture).fit(X, y), plain)
     assert Counting.fits() == done
@@ -87,7 +89,7 @@ def test_classes_and_workers_and_another_number_of_them(tmp_path):
     labels = np.array(["low", "high"])[(y > np.median(y)).astype(int)]
     mixture = MixtureClassifier([LogisticRegression(), "tree"], specialize=False, cv=3, random_state=0)
     plain = clone(mixture).fit(X, labels)
-    for jobs in (2, 1, 2):
+    for jobs in (2, 1):
         mixture = clone(mixture).set_params(checkpoint=tmp_path / "fits", n_jobs=jobs, verbose=0).fit(X, labels)
         np.testing.assert_array_equal(mixture.predict_proba(X), plain.predict_proba(X))
     first = sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "fits").iterdir())
@@ -183,7 +185,7 @@ def _small(folder, **more):
     [
         (dict(X=X + 1), r"X \(120 × 6, of other content\)"),
         (dict(X=X[:, :5]), r"X \(120 × 6, now 120 × 5\)"),
-        (dict(y=-y), "y "),
+        (dict(y=-y), r"y \(120, of other content\)"),
         (dict(sample_weight=np.ones(120)), r"sample_weight \(None, now 120\)"),
         (dict(groups=np.arange(120) % 9), r"groups \(None, now 120\)"),
         (dict(random_state=1), r"random_state \(0, now 1\)"),
@@ -211,19 +213,21 @@ def test_another_version_is_refused(tmp_path):
         _small(tmp_path).fit(X, y)
 
 
-def test_folds_that_change_with_each_call_are_refused(tmp_path):
-    class Shuffled:
-        def split(self, X, y=None, groups=None):
-            return ShuffleSplit(3, random_state=Shuffled.seed).split(X)
+class Shuffled:
+    """Folds that depend on something other than parameters and rows."""
 
-        def __reduce__(self):
-            return "the same each time"
+    seed = 0
 
-    Shuffled.seed = 0
-    pairs = list(Shuffled().split(X))
-    _small(tmp_path, cv=pairs).fit(X, y)
-    with pytest.raises(CheckpointError, match="cv "):
-        _small(tmp_path, cv=pairs[:2]).fit(X, y)
+    def split(self, X, y=None, groups=None):
+        return ShuffleSplit(3, random_state=Shuffled.seed).split(X)
+
+
+def test_folds_that_change_with_each_call_are_refused(tmp_path, monkeypatch):
+    _small(tmp_path, cv=Shuffled()).fit(X, y)
+    _small(tmp_path, cv=Shuffled()).fit(X, y)
+    monkeypatch.setattr(Shuffled, "seed", 1)
+    with pytest.raises(CheckpointError, match=r"folds .*random_state"):
+        _small(tmp_path, cv=Shuffled()).fit(X, y)
 
 
 def test_without_a_seed_the_one_that_was_drawn_is_kept(tmp_path):
@@ -241,29 +245,32 @@ def test_without_a_seed_the_one_that_was_drawn_is_kept(tmp_path):
         _small(tmp_path / "c", random_state=generator).fit(X, y)
 
 
+@pytest.mark.slow
 def test_compare_continues_and_a_fit_is_another_call(tmp_path):
-    experts = [("counting", Counting()), "linear"]
-    plain = compare(X, y, experts, cv=3, random_state=0)
-    whole = Counting.fits()
+    def run(cv=2, **more):
+        experts = [("counting", Counting()), "linear"]
+        return compare(X[:60], y[:60], experts, gate="softmax", cv=cv, random_state=0, **more)
+
+    plain, whole = run(), Counting.fits()
     Counting.notes.write_text("")
     Counting.stop = whole // 2
     with pytest.raises(KeyboardInterrupt):
-        compare(X, y, experts, cv=3, random_state=0, checkpoint=tmp_path / "fits")
+        run(checkpoint=tmp_path)
     Counting.stop = None
-    again = compare(X, y, experts, cv=3, random_state=0, checkpoint=tmp_path / "fits")
-    assert whole <= Counting.fits() < 1.2 * whole
+    again = run(checkpoint=tmp_path)
+    assert 0.9 * whole <= Counting.fits() < 1.4 * whole
     drop = ["fit_seconds", "predict_seconds"]
     assert again.verdict == plain.verdict
     assert again.frame().drop(columns=drop).equals(plain.frame().drop(columns=drop))
     done = Counting.fits()
-    third = compare(X, y, experts, cv=3, random_state=0, checkpoint=tmp_path / "fits")
+    third = run(checkpoint=tmp_path)
     assert Counting.fits() == done
-    seconds = again.frame().set_index("name")["fit_seconds"]
-    assert third.frame().set_index("name")["fit_seconds"]["counting"] == seconds["counting"]
+    seconds = [one.frame().set_index("name")["fit_seconds"]["counting"] for one in (again, third)]
+    assert seconds[0] == seconds[1]
     with pytest.raises(CheckpointError, match=r"the call \(compare of MixtureRegressor, now fit of"):
-        MixtureRegressor(experts, random_state=0, checkpoint=tmp_path / "fits").fit(X, y)
-    with pytest.raises(CheckpointError, match=r"outer_cv \(3, now 4\)"):
-        compare(X, y, experts, cv=4, random_state=0, checkpoint=tmp_path / "fits")
+        _small(tmp_path).fit(X, y)
+    with pytest.raises(CheckpointError, match=r"cv \(2, now 3\)"):
+        run(cv=3, checkpoint=tmp_path)
 
 
 def test_folders_that_are_none_are_refused_before_anything_is_read():

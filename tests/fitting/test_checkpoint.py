@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -237,7 +239,7 @@ def test_other_folds_and_other_formats_are_refused(tmp_path):
     checkpoint = Checkpoint(tmp_path, FACTS)
     checkpoint.check_folds("a")
     checkpoint.check_folds("a")
-    with pytest.raises(CheckpointError, match="folds .*random_state"):
+    with pytest.raises(CheckpointError, match=r"folds .*random_state"):
         checkpoint.check_folds("b")
     said = json.loads((tmp_path / "call.json").read_text())
     (tmp_path / "call.json").write_text(json.dumps({**said, "format": 99}))
@@ -255,7 +257,7 @@ def test_folders_that_are_none(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(CheckpointError, match="a folder with other files; give a new or an empty folder"):
         Checkpoint(tmp_path, FACTS)
-    with pytest.raises(CheckpointError, match="cannot be used .*give a folder that you can write to"):
+    with pytest.raises(CheckpointError, match=r"cannot be used .*give a folder that you can write to"):
         Checkpoint(tmp_path / "notes.txt", FACTS)
     Checkpoint(tmp_path / "a" / "b", FACTS)
     assert (tmp_path / "a" / "b" / "call.json").exists()
@@ -315,12 +317,11 @@ class Wrong(Counting):
     """Another source."""
 
 
-def test_keys_are_those_of_another_process(tmp_path):
-    import subprocess
-    import sys
-
+def test_keys_are_those_of_another_process():
     code = (
-        "import numpy as np\nfrom sklearn.linear_model import Ridge\nfrom metamix.fitting.checkpoint import content_key\n"
+        "import numpy as np\n"
+        "from sklearn.linear_model import Ridge\n"
+        "from metamix.fitting.checkpoint import content_key\n"
         "print(content_key((Ridge(2.0), {'b': {1, 2}, 'a': 'x'}, np.arange(5.0))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
