@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from metamix.export import to_formula, to_onnx
     from metamix.fitting.checkpoint import CheckpointError, CheckpointWarning
     from metamix.inspection.report import report
+    from metamix.memory import InsufficientMemoryError, MemoryLimitWarning
     from metamix.persistence import load, save
 
     __version__: str
@@ -28,6 +29,8 @@ _HOME = {
     "CheckpointError": "fitting.checkpoint",
     "CheckpointWarning": "fitting.checkpoint",
     "Comparison": "comparison",
+    "InsufficientMemoryError": "memory",
+    "MemoryLimitWarning": "memory",
     "MixtureClassifier": "estimators",
     "MixtureOfPredictions": "estimators",
     "MixtureRegressor": "estimators",
@@ -67,6 +70,8 @@ __all__ = [
     "CheckpointError",
     "CheckpointWarning",
     "Comparison",
+    "InsufficientMemoryError",
+    "MemoryLimitWarning",
     "MixtureClassifier",
     "MixtureOfPredictions",
     "MixtureRegressor",

@@ -21,6 +21,7 @@ from metamix.drawing import leave_out_far, new_axes
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.checkpointing import open_checkpoint, seed_of
+from metamix.estimators.memory_limits import sentence
 from metamix.estimators.mixture import around
 from metamix.estimators.parameters import check_parameters
 from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gates
@@ -211,6 +212,8 @@ def compare(
     kept = open_checkpoint(mixture, named, problem, "compare", cv=cv)
     seed = int(check_random_state(seed_of(mixture, kept)).randint(np.iinfo(np.int32).max))
     mixture.random_state = seed
+    engine = current_engine(n_jobs)
+    named, too_large = mixture._within_memory(named, problem, engine)
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
     check_folds(folds, problem.weight)
     if kept is not None:
@@ -223,9 +226,10 @@ def compare(
         named,
         gates,
         classes,
-        current_engine(n_jobs),
+        engine,
         deadline,
         kept,
+        too_large,
     )
     for f in range(len(folds)):
         emit(Event("start", f"outer fold {f + 1} of {len(folds)}", f, len(folds)))
@@ -250,6 +254,7 @@ class _OuterFolds:
     engine: Engine
     deadline: Deadline
     checkpoint: Checkpoint | None = None
+    too_large: list[str] = field(default_factory=list)
     predictions: dict[str, Array] = field(default_factory=dict)
     seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
@@ -282,7 +287,7 @@ class _OuterFolds:
                 self._add(name, test, values[:, k], present, (column.seconds, asked[k]))
             began = time.perf_counter() + session.spared_seconds
             fitted = blend_predictions(session, experts, parts.candidates, parts.mixture)
-            fitted = fitted.with_left_out(deadline.sentence)
+            fitted = fitted.with_left_out(f"{sentence(self.too_large)} {deadline.sentence}".strip())
             more = time.perf_counter() + session.spared_seconds - began
         self.failures += fitted.failures
         self.deadline.add(deadline.refused)
@@ -297,7 +302,7 @@ class _OuterFolds:
         self._add("stacking", test, stacked, present, (shared + time.perf_counter() - began, float(sum(asked))))
         self._add("oracle", test, self._oracle(values, test, present), present, (np.nan, np.nan))
         mixture = around(self.mixture, fitted, classes, inner.fold_of_row)
-        mixture.left_out_ = deadline.left_out
+        mixture.left_out_ = [*self.too_large, *deadline.left_out]
         self.mixtures.append(mixture)
 
     def _run_on_one_class(self, part: Problem, f: int) -> None:
@@ -406,7 +411,8 @@ class _OuterFolds:
             "stacking": "scikit-learn's stacking",
         }
         last_fold = worse_last_fold(loss, units["blend"], self.folds)
-        said = [_sentence(loss, units, winner, phrases, unweighted), last_fold, self.deadline.sentence, *leaks]
+        said = [_sentence(loss, units, winner, phrases, unweighted), last_fold, sentence(self.too_large)]
+        said += [self.deadline.sentence, *leaks]
         verdict = " ".join(one for one in said if one)
         return Comparison(rows, verdict, self.failures, loss.measure, self.mixtures, winner, self.best)
 

@@ -19,9 +19,10 @@ from metamix.data.folds import make_folds, repeatable
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.deadline import Deadline
-from metamix.engines import current_engine
+from metamix.engines import Engine, current_engine
 from metamix.estimators.checkpointing import open_checkpoint, seed_of
 from metamix.estimators.coefficients import coefficient_frame
+from metamix.estimators.memory_limits import sentence, within_memory
 from metamix.estimators.parameters import check_parameters, check_top_k, most_gate_columns
 from metamix.estimators.representation import mixture_html
 from metamix.estimators.resolution import (
@@ -208,6 +209,17 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             return expert_pool(self.experts or "auto", classes=isinstance(self, ClassifierMixin))
         return self.experts
 
+    def _within_memory(
+        self, named: list[tuple[str, Any]], problem: Problem, engine: Engine
+    ) -> tuple[list[tuple[str, Any]], list[str]]:
+        """The experts for which there is memory, and those of a pool that are left out."""
+        given = {one.name: one.expert for one in name_experts(self._given_experts())}
+        kinds = {name: kind if isinstance(kind := given.get(name), str) else None for name, _ in named}
+        pool = self.experts is None or isinstance(self.experts, str)
+        n_workers = getattr(engine, "n_jobs", 1)
+        names, left_out = within_memory(problem, kinds, self.cv, n_workers, pool=pool, refit=self.refit)
+        return [(name, expert) for name, expert in named if name in names], left_out
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit experts and gate.
 
@@ -230,6 +242,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         ------
         ValueError
             For parameters or data that cannot be used; the message says what can.
+        InsufficientMemoryError
+            If there is less memory than the fit is expected to take; nothing is fitted then.
         """
         self.cv = repeatable(self.cv)
         check_parameters(self)
@@ -246,6 +260,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         classes = None if n_classes is None else np.arange(2) if target.ndim == 2 else self.classes_
         problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
         checkpoint = open_checkpoint(self, named, problem)
+        engine = current_engine(self.n_jobs)
+        named, too_large = self._within_memory(named, problem, engine)
         seeds = draw_seeds(seed_of(self, checkpoint), named)
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
@@ -258,7 +274,6 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         with ExitStack() as context:
             if self.verbose:
                 context.enter_context(listen(narrate))
-            engine = current_engine(self.n_jobs)
             fitted: FittedBlend | FittedMixture
             if folds.in_sample or self.specialize is True:
                 fitted = fit_single_mixture(
@@ -270,9 +285,11 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                     parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error,
                     deadline, checkpoint,
                 )  # fmt: skip
+        if too_large and isinstance(fitted, FittedBlend):
+            fitted = fitted.with_left_out(f"{sentence(too_large)} {deadline.sentence}".strip())
         self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
         self._store(fitted, folds.fold_of_row)
-        self.left_out_ = deadline.left_out
+        self.left_out_ = [*too_large, *deadline.left_out]
         deadline.warn()
         # An expert that failed within a fold of the mixture only is still a column.
         if self.specialize is not False and (isinstance(fitted, FittedMixture) or fitted.mixture is not None):
