@@ -171,10 +171,11 @@ def _refusal(found: FitEstimate, alone: FitEstimate, free: FreeMemory, n_experts
     if rows >= 100:
         less.append(f"about {rows:,} rows would do: give a sample")
     less.append("experts='fast', or a shorter list, takes less")
+    where = " in one process" if short and found.n_workers > 1 else ""
     return (
         f"{n_experts} experts on {found.rows:,} rows of {found.columns} columns{processes} are expected to take "
-        f"{in_units(taken)} of memory{' in one process' if short and found.n_workers > 1 else ''} at the peak, of which "
-        f"{in_units(available)} are available: {'; '.join(less)}."
+        f"{in_units(taken)} of memory{where} at the peak, of which {in_units(available)} are available: "
+        f"{'; '.join(less)}."
     )
 
 

@@ -112,7 +112,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         The columns of y, where it was a frame of several targets.
     history_, failures_, starts_ : data frames
     left_out_ : list of str
-        What there was no time for, with `time_limit`.
+        Experts of a pool for which there was not enough memory, and what there was no time for, with `time_limit`.
     candidates_ : data frame
         A row for each candidate, the simplest first, and one for the blend: out-of-fold loss, difference to the best
         candidate, its standard error, weight in the blend.

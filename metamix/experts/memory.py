@@ -13,8 +13,9 @@ class FitMemory:
 
     Parameters
     ----------
-    fixed : float
-        Bytes at the peak of a fit, whatever the rows.
+    square, most : float
+        Bytes at the peak of a fit for each pair of rows, and all of these at most, since experts whose matrices grow as
+        n² take centres, or a cache of one size.
     row : float
         Bytes at the peak for each row.
     cell : float
@@ -23,14 +24,16 @@ class FitMemory:
         Of these, bytes for each row that the fitted expert keeps.
     """
 
-    fixed: float = 0.0
     row: float = 0.0
     cell: float = 0.0
     model: float = 0.0
+    square: float = 0.0
+    most: float = 0.0
 
     def task(self, n: float, width: int, outputs: int = 1) -> float:
         """Bytes at the peak of a fit to n rows, the copy of these rows included."""
-        return self.fixed + n * (self.row * _of_outputs(outputs) + (self.cell + 8.0) * width)
+        matrices = min(self.square * n * n, self.most)
+        return matrices + n * (self.row * _of_outputs(outputs) + (self.cell + 8.0) * width)
 
     def kept(self, n: float, outputs: int = 1) -> float:
         """Bytes of the expert that was fitted to n rows."""
