@@ -45,25 +45,39 @@ def _of_outputs(outputs: int) -> float:
     return (64.0 + 8.0 * outputs) / 72.0
 
 
-#: ``python benchmarks/memory.py --experts``: least squares over two numbers of rows and two of columns.
-REGRESSORS: dict[str, FitMemory] = {
-    "ridge": FitMemory(0, 60, 40),
-    "linear": FitMemory(0, 60, 40),
-    "lasso": FitMemory(0, 60, 40),
-    "splines": FitMemory(0, 480, 160),
-    "quadratic": FitMemory(0, 500, 400),
-    "kriging": FitMemory(65e6, 150, 28, 100),
-    "rbf": FitMemory(20e6, 100, 28),
-    "extra_trees": FitMemory(0, 5300, 65, 5900),
-    "forest": FitMemory(0, 3000, 65, 3000),
+#: ``python benchmarks/memory.py --experts``: peaks for 40,000 rows of 5 and of 20 columns.
+_LINEAR = FitMemory(row=85, cell=32)
+_KRIGING = FitMemory(row=150, cell=28, square=29, most=65e6)
+_BOTH = {
+    "neighbours": FitMemory(row=60, cell=24, model=100),
+    "svm": FitMemory(row=50, cell=30, square=3.6, most=525e6),
+    "lightgbm": FitMemory(row=210, cell=14, model=30),
+    "xgboost": FitMemory(row=95, cell=21, model=30),
+    "boosting": FitMemory(row=65, cell=24, model=10),
+    "mlp": FitMemory(row=60, cell=40),
 }
-CLASSIFIERS: dict[str, FitMemory] = {
-    "logistic": FitMemory(0, 60, 40),
-    "extra_trees": FitMemory(0, 5300, 65, 5900),
-    "forest": FitMemory(0, 3000, 65, 3000),
+REGRESSORS = _BOTH | {
+    "linear": _LINEAR,
+    "ridge": FitMemory(row=65, cell=39),
+    "lasso": FitMemory(row=600, cell=22),
+    "quadratic": FitMemory(cell=300),
+    "cubic": FitMemory(cell=400),
+    "splines": FitMemory(row=480, cell=160),
+    "rbf": FitMemory(row=100, cell=32, square=83, most=30e6),
+    "kriging": _KRIGING,
+    "forest": FitMemory(row=4000, cell=30, model=4000),
+    "extra_trees": FitMemory(row=5400, cell=66, model=5900),
+}
+CLASSIFIERS = _BOTH | {
+    "logistic": _LINEAR,
+    "naive_bayes": FitMemory(cell=24),
+    "gaussian_process": _KRIGING,
+    "tree": FitMemory(cell=16),
+    "forest": FitMemory(row=5000, cell=30, model=5000),
+    "extra_trees": FitMemory(row=5500, cell=66, model=5600),
 }
 #: An estimator that is not known: a copy of its rows, and one that it makes of them.
-UNKNOWN = FitMemory(0, 16, 12)
+UNKNOWN = FitMemory(row=16, cell=12)
 
 
 def memory_of(name: str | None, *, classes: bool) -> FitMemory:
