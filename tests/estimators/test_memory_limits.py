@@ -153,7 +153,7 @@ def data(n, d, classes):
 experts, n, d, classes = json.loads(sys.argv[1])
 kind = MixtureClassifier if classes else MixtureRegressor
 warnings.simplefilter("ignore")
-mixture = kind(experts, cv=3, gate="softmax", max_rounds=1, max_regimes=2, random_state=0)
+mixture = kind(experts, cv=3, gate="softmax", specialize=n <= 10_000 and "auto", max_rounds=1, max_regimes=2)
 mixture.fit(*data(300, d, classes))  # libraries are loaded
 X, y = data(n, d, classes)
 before = status("VmRSS")
@@ -169,11 +169,11 @@ print(json.dumps([status("VmHWM") - before, estimate_fit(problem, experts, 3).to
 @pytest.mark.parametrize(
     ("experts", "n", "d", "classes"),
     [
-        (["ridge", "splines"], 20_000, 10, False),
-        (["ridge", "splines"], 60_000, 10, False),
-        (["ridge", "extra_trees"], 10_000, 5, False),
-        (["ridge", "extra_trees"], 30_000, 5, False),
-        (["logistic", "extra_trees"], 10_000, 5, True),
+        (["ridge", "splines"], 10_000, 10, False),
+        (["ridge", "splines"], 30_000, 10, False),
+        (["ridge", "extra_trees"], 5_000, 5, False),
+        (["ridge", "extra_trees"], 15_000, 5, False),
+        (["logistic", "extra_trees"], 5_000, 5, True),
     ],
 )
 def test_estimates_are_within_a_factor_of_three_of_the_peak(experts, n, d, classes):
