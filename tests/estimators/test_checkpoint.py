@@ -112,10 +112,11 @@ class Slow(Ridge):
             file.write("x")
         return super().fit(X, y, sample_weight)
 
-X, y = make_regimes(120, n_regimes=2, random_state=0)
+X, y = make_regimes(given["rows"], n_regimes=2, random_state=0)
 experts = [("slow", Slow()), ("far", Slow(alpha=10.0)), ("farther", Slow(alpha=100.0))]
 mixture = MixtureRegressor(
-    experts, cv=3, specialize=False, random_state=given["seed"], n_jobs=given["jobs"], checkpoint=given["folder"]
+    experts, cv=3, specialize=given["specialize"], gate="softmax", max_rounds=2, max_regimes=2,
+    random_state=given["seed"], n_jobs=given["jobs"], checkpoint=given["folder"],
 )
 np.save(given["out"] + ".npy", mixture.fit(X, y).predict(X))
 """
@@ -124,10 +125,11 @@ np.save(given["out"] + ".npy", mixture.fit(X, y).predict(X))
 class Driver:
     """A process that fits three experts, with a note of each fit."""
 
-    def __init__(self, place, out, folder, *, pause=0.0, jobs=1, seed=0):
+    def __init__(self, place, out, folder, *, pause=0.0, jobs=1, seed=0, specialize=False, rows=120):
         self.notes, self.answers = place / f"{out}.txt", place / f"{out}.npy"
         folder = None if folder is None else str(folder)
-        given = dict(out=str(place / out), folder=folder, pause=pause, jobs=jobs, seed=seed)
+        given = dict(out=str(place / out), folder=folder, pause=pause, jobs=jobs, seed=seed, rows=rows)
+        given |= dict(specialize=specialize)
         script = place / "driver.py"
         script.write_text(DRIVER)
         self.process = subprocess.Popen([sys.executable, script, json.dumps(given)], stderr=subprocess.PIPE)
@@ -173,6 +175,16 @@ def test_two_drivers_at_once_in_one_folder_agree_on_a_seed(tmp_path):
     third = Driver(tmp_path, "three", folder, seed=None)
     np.testing.assert_array_equal(third.predictions(), np.load(one.answers))
     assert third.fits == 0
+
+
+@pytest.mark.slow
+def test_searches_and_mixtures_of_another_process_are_found_too(tmp_path):
+    one = Driver(tmp_path, "one", tmp_path / "fits", specialize="auto", rows=60)
+    expected, kept = one.predictions(), _kept(tmp_path / "fits")
+    two = Driver(tmp_path, "two", tmp_path / "fits", specialize="auto", rows=60)
+    np.testing.assert_array_equal(two.predictions(), expected)
+    assert _kept(tmp_path / "fits") == kept
+    assert one.fits > two.fits == 0
 
 
 def _small(folder, **more):

@@ -153,7 +153,7 @@ def data(n, d, classes):
 experts, n, d, classes = json.loads(sys.argv[1])
 kind = MixtureClassifier if classes else MixtureRegressor
 warnings.simplefilter("ignore")
-mixture = kind(experts, cv=3, gate="softmax", specialize=n <= 10_000 and "auto", max_rounds=1, max_regimes=2)
+mixture = kind(experts, cv=3, gate="softmax", specialize="auto" if n <= 10_000 else False, max_rounds=1)
 mixture.fit(*data(300, d, classes))  # libraries are loaded
 X, y = data(n, d, classes)
 before = status("VmRSS")
