@@ -19,7 +19,7 @@ from metamix.memory import FreeMemory, InsufficientMemoryError, MemoryLimitWarni
 __all__ = ["FitEstimate", "estimate_fit", "sentence", "within_memory"]
 
 #: A worker process with its libraries and no data.
-WORKER = 150e6
+WORKER = 125e6
 #: One-hot columns of a column of words at most, and rows that are looked at to count them.
 MOST_LEVELS, COUNTED_ROWS = 20, 10_000
 #: Folds where `cv` is no number.
@@ -43,6 +43,7 @@ class FitEstimate:
     tasks : tuple of float
         What the fit of each expert takes.
     n_workers : int
+    n_folds : int
     """
 
     rows: int
@@ -50,6 +51,7 @@ class FitEstimate:
     driver: float
     tasks: tuple[float, ...]
     n_workers: int = 1
+    n_folds: int = 5
 
     @property
     def each(self) -> float:
@@ -59,11 +61,17 @@ class FitEstimate:
 
     @property
     def together(self) -> float:
-        """Bytes of all processes; as many of the most expensive fits as there are workers run at once."""
+        """Bytes of all processes; the most expensive fits, of one fold each, run at once."""
         if self.n_workers == 1:
             return self.each
         table = 8.0 * self.rows * self.columns  # in one file that all workers map
-        return self.driver + table + self.n_workers * (WORKER + max(self.tasks))
+        at_once = sorted(self.tasks * self.n_folds)[-self.n_workers :]
+        return self.driver + table + self.of_workers + sum(at_once)
+
+    @property
+    def of_workers(self) -> float:
+        """Bytes of worker processes without data, of which there are no more than fits."""
+        return WORKER * min(self.n_workers, len(self.tasks) * self.n_folds) if self.n_workers > 1 else 0.0
 
     def fits(self, free: FreeMemory) -> bool:
         """Whether there is so much memory."""
@@ -97,7 +105,7 @@ def estimate_fit(
     models = sum(one.kept(n, outputs) for one in known) * (1 if refit else n_folds * share)
     largest = max(one.kept(n, outputs) for one in known)
     gates = GATE_TABLES * 8 * n * min(width, 40)
-    return FitEstimate(n, width, predictions + models + largest + gates, tasks, n_workers)
+    return FitEstimate(n, width, predictions + models + largest + gates, tasks, n_workers, n_folds)
 
 
 def within_memory(
@@ -165,7 +173,7 @@ def _refusal(found: FitEstimate, alone: FitEstimate, free: FreeMemory, n_experts
     less = []
     if found.n_workers > 1 and alone.together < found.together:
         less.append(f"n_jobs=1 takes about {in_units(alone.together)}")
-    fixed = WORKER * found.n_workers if found.n_workers > 1 and not short else 0.0
+    fixed = min(WORKER, found.of_workers) if short else found.of_workers
     rows = int(found.rows * max(available - fixed, 0.0) / (taken - fixed))
     rows = int(float(f"{rows:.2g}"))
     if rows >= 100:

@@ -182,3 +182,8 @@ def test_estimates_are_within_a_factor_of_three_of_the_peak(experts, n, d, class
     )
     peak, estimate = json.loads(done.stdout)
     assert peak / 3 < estimate < 3 * peak
+
+
+def test_a_small_fit_needs_no_more_workers_than_there_are_fits():
+    many = [estimate_fit(_problem(n=100), ["ridge", "splines"], 5, jobs).together for jobs in (10, 64)]
+    assert many[0] == many[1] < 2e9
