@@ -1,12 +1,16 @@
 """Peak memory of a mixture of four ridge experts, against one weighted fit of one of them on one fold.
 
 python benchmarks/memory.py [--rows 1000000] [--cv 5] [--quick]
+python benchmarks/memory.py --experts [NAME,…]
 
 Each measurement runs in its own process, with the same libraries and the table (rows × 20, float64) and target loaded
 beforehand. Results are in units of the table: 160 MB for a million rows. For the serial fit the peak is the kernel's
 ru_maxrss, and a thread that samples every 10 ms gives the peak of each phase. For the parallel fit (two worker
 processes) sampling gives the size of the folder that workers map, how often it was written, and the unique set size
 (USS) of each worker.
+
+With --experts the peak of one fit of each expert by name, and the size of what is fitted, in bytes per row, for two
+numbers of rows and two of columns. From these come the numbers of `metamix/experts/memory.py`. Linux only.
 """
 
 from __future__ import annotations
@@ -199,6 +203,62 @@ def bare_worker(n: int, folds: int) -> dict[str, Any]:
     return {"own": max(found)}
 
 
+def status(key: str) -> int:
+    """A number of bytes that the kernel shows of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
+def expert_fit(kind: str, name: str, n: int, columns: int) -> dict[str, Any]:
+    """Peak memory of one fit of an expert by name and of its predictions for a quarter of the rows, and its size."""
+    import pickle
+
+    import numpy as np
+
+    from metamix import registry
+
+    rng = np.random.default_rng(0)
+
+    def data(n: int) -> tuple[Any, Any]:
+        X = rng.standard_normal((n, columns))
+        y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2] + rng.standard_normal(n)
+        return X, (y > 0).astype(int) if kind == "classifiers" else y
+
+    known = registry.classifiers if kind == "classifiers" else registry.regressors
+    (X, y), few = data(n), data(300)
+    known[name]().fit(*few).predict(few[0])  # libraries are loaded
+    level = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    model = known[name]().fit(X, y)
+    model.predict(X[: n // 4])
+    return {"peak": status("VmHWM") - level, "model": len(pickle.dumps(model))}
+
+
+#: Rows and columns of the fits of one expert, and experts that take n² and are fitted to a fifth of the rows.
+SIZES = ((10_000, 5), (40_000, 5), (40_000, 20))
+QUADRATIC = {"svm"}
+
+
+def report_experts(names: list[str]) -> None:
+    """Print the peak of a fit of each expert by name."""
+    from metamix import registry
+
+    for kind in ("regressors", "classifiers"):
+        for name in getattr(registry, kind):
+            if (names and name not in names) or name.startswith("torch"):
+                continue
+            for n, columns in SIZES:
+                n = n // 5 if name in QUADRATIC else n
+                words = [sys.executable, __file__, "--expert", f"{kind},{name},{n},{columns}"]
+                done = subprocess.run(words, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    print(f"{kind:12}{name:18}{n:6} × {columns:2}  {done.stderr.strip().splitlines()[-1][:80]}")
+                    continue
+                found = json.loads(done.stdout.splitlines()[-1])
+                peak, model = found["peak"] / n, found["model"] / n
+                print(f"{kind:12}{name:18}{n:6} × {columns:2}  peak {peak:7.0f}, model {model:5.0f} bytes per row")
+
+
 PARTS = {"one": one_fit, "whole": whole_fit, "parallel": parallel_fit, "bare": bare_worker}
 
 
@@ -242,7 +302,16 @@ def main() -> None:
     parser.add_argument("--cv", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="20,000 rows, where libraries outweigh the table")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--experts", nargs="?", const="", metavar="NAME,…", help="one fit of each expert by name")
+    parser.add_argument("--expert", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.expert is not None:
+        kind, name, rows, columns = options.expert.split(",")
+        print(json.dumps(expert_fit(kind, name, int(rows), int(columns))))
+        return
+    if options.experts is not None:
+        report_experts([name for name in options.experts.split(",") if name])
+        return
     n = 20_000 if options.quick else options.rows
     if options.part:
         print(json.dumps(PARTS[options.part](n, options.cv)))

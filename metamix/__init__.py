@@ -17,14 +17,20 @@ if TYPE_CHECKING:
     from metamix.engines import use_engine
     from metamix.estimators import MixtureClassifier, MixtureOfPredictions, MixtureRegressor, fit_predictions
     from metamix.export import to_formula, to_onnx
+    from metamix.fitting.checkpoint import CheckpointError, CheckpointWarning
     from metamix.inspection.report import report
+    from metamix.memory import InsufficientMemoryError, MemoryLimitWarning
     from metamix.persistence import load, save
 
     __version__: str
 
 # Which room each public name lives in.
 _HOME = {
+    "CheckpointError": "fitting.checkpoint",
+    "CheckpointWarning": "fitting.checkpoint",
     "Comparison": "comparison",
+    "InsufficientMemoryError": "memory",
+    "MemoryLimitWarning": "memory",
     "MixtureClassifier": "estimators",
     "MixtureOfPredictions": "estimators",
     "MixtureRegressor": "estimators",
@@ -61,7 +67,11 @@ _ROOMS = (
 )
 
 __all__ = [
+    "CheckpointError",
+    "CheckpointWarning",
     "Comparison",
+    "InsufficientMemoryError",
+    "MemoryLimitWarning",
     "MixtureClassifier",
     "MixtureOfPredictions",
     "MixtureRegressor",

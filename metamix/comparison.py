@@ -20,6 +20,8 @@ from metamix.deadline import Deadline
 from metamix.drawing import leave_out_far, new_axes
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
+from metamix.estimators.checkpointing import open_checkpoint, seed_of
+from metamix.estimators.memory_limits import sentence
 from metamix.estimators.mixture import around
 from metamix.estimators.parameters import check_parameters
 from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gates
@@ -27,7 +29,8 @@ from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_folds, check_rows, check_weights, check_X, clean_X
 from metamix.experts.on_columns import with_positions
-from metamix.fitting import FitSession, Problem, fit_expert, name_and_prepare, place_experts
+from metamix.fitting import Checkpoint, FitSession, Problem, fit_expert, name_and_prepare, place_experts
+from metamix.fitting.checkpoint import content_key
 from metamix.fitting.out_of_fold import Failure
 from metamix.progress import Event, emit
 from metamix.training.candidates import CANDIDATES, FEATURE_STACK
@@ -129,6 +132,7 @@ def compare(
     device: str = "auto",
     columns: Any = None,
     time_limit: float | None = None,
+    checkpoint: Any = None,
 ) -> Comparison:
     """Compare experts, all candidates, the blend, scikit-learn's stacking and the oracle.
 
@@ -160,6 +164,9 @@ def compare(
     time_limit : float, optional
         Seconds, divided among the outer folds; in each it does what it does in `MixtureRegressor`. An expert that one
         fold leaves out is in no later one, and not in the table. The verdict says what was left out.
+    checkpoint : str or path, optional
+        As in `MixtureRegressor`: a folder that keeps each finished fit, so that the same call continues after it was
+        interrupted. Reading it runs code that it contains.
 
     Returns
     -------
@@ -187,10 +194,9 @@ def compare(
     if cv is None:
         raise ValueError("cv=None would compare in sample; give a number of folds or a splitter.")
     check_seed(random_state)
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     mixture = (MixtureRegressor if task == "regression" else MixtureClassifier)(
-        experts, gate=gate, final=final, scoring=scoring, random_state=seed, n_jobs=n_jobs, device=device,
-        columns=columns, time_limit=time_limit,
+        experts, gate=gate, final=final, scoring=scoring, random_state=random_state, n_jobs=n_jobs, device=device,
+        columns=columns, time_limit=time_limit, checkpoint=checkpoint,
     )  # fmt: skip
     check_parameters(mixture)
     deadline = Deadline(time_limit)
@@ -203,8 +209,15 @@ def compare(
     classes = None if n_classes is None else mixture.classes_
     groups = check_rows(X, target, groups)
     problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
+    kept = open_checkpoint(mixture, named, problem, "compare", cv=cv)
+    seed = int(check_random_state(seed_of(mixture, kept)).randint(np.iinfo(np.int32).max))
+    mixture.random_state = seed
+    engine = current_engine(n_jobs)
+    named, too_large = mixture._within_memory(named, problem, engine)
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
     check_folds(folds, problem.weight)
+    if kept is not None:
+        kept.check_folds(content_key(folds.pairs))
     try_scoring(scoring, problem, folds, classes)
     outer = _OuterFolds(
         problem,
@@ -213,8 +226,10 @@ def compare(
         named,
         gates,
         classes,
-        current_engine(n_jobs),
+        engine,
         deadline,
+        kept,
+        too_large,
     )
     for f in range(len(folds)):
         emit(Event("start", f"outer fold {f + 1} of {len(folds)}", f, len(folds)))
@@ -238,6 +253,8 @@ class _OuterFolds:
     classes: NDArray[Any] | None
     engine: Engine
     deadline: Deadline
+    checkpoint: Checkpoint | None = None
+    too_large: list[str] = field(default_factory=list)
     predictions: dict[str, Array] = field(default_factory=dict)
     seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
@@ -258,17 +275,20 @@ class _OuterFolds:
         parts = set_up(self.mixture, self.named, self.gates, part, classes, seeds)
         X_test = take_rows(self.problem.X, test)
         deadline = self.deadline.share(len(self.folds) - f)
-        with FitSession(parts.experts, part, inner, self.engine, negligible=NEGLIGIBLE, deadline=deadline) as session:
+        with FitSession(
+            parts.experts, part, inner, self.engine, negligible=NEGLIGIBLE, deadline=deadline,
+            checkpoint=self.checkpoint,
+        ) as session:  # fmt: skip
             experts = cross_fit_experts(session)
             self.named = [(name, expert) for name, expert in self.named if name not in experts.left_out]
             experts, values, asked = self._ask(session, experts, X_test, f)
             shared = float(experts.predictions.fit_seconds.sum() + sum(one.seconds for one in experts.columns))
             for k, (name, column) in enumerate(zip(experts.predictions.names, experts.columns, strict=True)):
                 self._add(name, test, values[:, k], present, (column.seconds, asked[k]))
-            began = time.perf_counter()
+            began = time.perf_counter() + session.spared_seconds
             fitted = blend_predictions(session, experts, parts.candidates, parts.mixture)
-            fitted = fitted.with_left_out(deadline.sentence)
-            more = time.perf_counter() - began
+            fitted = fitted.with_left_out(f"{sentence(self.too_large)} {deadline.sentence}".strip())
+            more = time.perf_counter() + session.spared_seconds - began
         self.failures += fitted.failures
         self.deadline.add(deadline.refused)
         began = time.perf_counter()
@@ -282,7 +302,7 @@ class _OuterFolds:
         self._add("stacking", test, stacked, present, (shared + time.perf_counter() - began, float(sum(asked))))
         self._add("oracle", test, self._oracle(values, test, present), present, (np.nan, np.nan))
         mixture = around(self.mixture, fitted, classes, inner.fold_of_row)
-        mixture.left_out_ = deadline.left_out
+        mixture.left_out_ = [*self.too_large, *deadline.left_out]
         self.mixtures.append(mixture)
 
     def _run_on_one_class(self, part: Problem, f: int) -> None:
@@ -391,7 +411,8 @@ class _OuterFolds:
             "stacking": "scikit-learn's stacking",
         }
         last_fold = worse_last_fold(loss, units["blend"], self.folds)
-        said = [_sentence(loss, units, winner, phrases, unweighted), last_fold, self.deadline.sentence, *leaks]
+        said = [_sentence(loss, units, winner, phrases, unweighted), last_fold, sentence(self.too_large)]
+        said += [self.deadline.sentence, *leaks]
         verdict = " ".join(one for one in said if one)
         return Comparison(rows, verdict, self.failures, loss.measure, self.mixtures, winner, self.best)
 

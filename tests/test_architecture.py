@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "metamix"
 
 # From the ground up; a room may import from its own floor and those below.
 FLOORS = [
-    {"protocols", "registry", "progress", "deadline", "devices", "recombination", "distributions", "derivatives",
-     "datasets", "data", "engines", "drawing"},
+    {"protocols", "registry", "progress", "deadline", "memory", "devices", "recombination", "distributions",
+     "derivatives", "datasets", "data", "engines", "drawing"},
     {"fitting"},
     {"experts", "gates", "likelihoods"},
     {"training", "explanation"},

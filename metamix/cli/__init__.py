@@ -131,9 +131,12 @@ def _report(text: str, code: int) -> int:
 
 def _message(error: Exception) -> str:
     """Message of an error of metamix as it is; other errors with their type and a hint to use --debug."""
+    from metamix.memory import InsufficientMemoryError
     from metamix.registry import PartError
 
-    if isinstance(error, PartError) or (isinstance(error, ValueError) and _raised_in_metamix(error)):
+    if isinstance(error, PartError | InsufficientMemoryError) or (
+        isinstance(error, ValueError) and _raised_in_metamix(error)
+    ):
         return in_options(str(error))
     if isinstance(error, OSError) and error.strerror:
         if error.filename is not None:

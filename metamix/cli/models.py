@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,8 @@ def compare(
         write_csv(done.comparison.frame(), output)
         say(f"Written to {out}.", err=True)
     if report is not None:
+        if options.checkpoint is not None:  # a folder serves one call
+            options = replace(options, checkpoint=str(Path(options.checkpoint, "report")))
         mixture = _fitted(data, options, Path(table).name)
         write_report(context, mixture, data.X, data.y, report, comparison=done.comparison, notes=notes_of(data))
 
@@ -111,7 +113,7 @@ def run_comparison(data: TableData, options: Options, label: str) -> Compared:
             data.X, data.y, expert_names(options.experts), gate=options.gates, final=options.final, cv=options.folds,
             groups=data.groups, sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
             n_jobs=options.jobs, task=data.task, device=options.device, columns=data.cleaner,
-            time_limit=options.time_limit,
+            time_limit=options.time_limit, checkpoint=options.checkpoint,
         )  # fmt: skip
     passed = time.monotonic() - began
     return Compared(comparison, passed, *regimes_of_folds(comparison.mixtures, data.X))
@@ -214,7 +216,7 @@ def _fitted(data: TableData, options: Options, label: str) -> Any:
     mixture = estimator(
         expert_names(options.experts), gate=options.gates, final=options.final, cv=options.folds,
         scoring=options.scoring, random_state=options.seed, n_jobs=options.jobs, device=options.device,
-        columns=data.cleaner, time_limit=options.time_limit,
+        columns=data.cleaner, time_limit=options.time_limit, checkpoint=options.checkpoint,
     )  # fmt: skip
     with engine_of(options), progress(label):
         return mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)

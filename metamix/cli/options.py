@@ -34,6 +34,7 @@ class Options:
     engine: str | None = None
     device: str = "auto"
     time_limit: float | None = None
+    checkpoint: str | None = None
     time: str | None = None
 
     @property
@@ -98,6 +99,10 @@ LEARNING_OPTIONS = (
     click.option(
         "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
         help="Leave out what would not be done in time, and say what.",
+    ),
+    click.option(
+        "--checkpoint", metavar="FOLDER", help="Keep finished fits in a folder of your own; the same command continues "
+        "after it was interrupted.",
     ),
 )  # fmt: skip
 

@@ -9,9 +9,10 @@ __all__ = ["in_options"]
 
 #: Options of the command line by the parameter that they set.
 OPTIONS = {
-    "cv": "--cv", "date_format": "--date-format", "decimal": "--decimal", "device": "--device", "experts": "--experts",
-    "final": "--final", "gate": "--gate", "groups": "--groups", "n_jobs": "--jobs", "random_state": "--seed",
-    "sample_weight": "--weights", "scoring": "--scoring", "task": "--task",
+    "checkpoint": "--checkpoint", "cv": "--cv", "date_format": "--date-format", "decimal": "--decimal",
+    "device": "--device", "experts": "--experts", "final": "--final", "gate": "--gate", "groups": "--groups",
+    "n_jobs": "--jobs", "random_state": "--seed", "sample_weight": "--weights", "scoring": "--scoring",
+    "task": "--task",
 }  # fmt: skip
 #: Advice that only Python can follow.
 _PYTHON_ONLY = re.compile(r"\s*(?:Set on_error=\S+|sklearn\.metrics\.get_scorer_names\(\))[^.]*(?:\.|$)")

@@ -7,7 +7,6 @@ import csv
 import gzip
 import io
 import json
-import os
 import sys
 import zlib
 from collections import Counter
@@ -21,6 +20,7 @@ import pandas as pd
 
 from metamix.data.frames import TableError, listed
 from metamix.data.number_text import is_plain_number
+from metamix.memory import free_memory, in_units
 
 __all__ = ["FileTable", "read_file"]
 
@@ -128,11 +128,11 @@ def _content(path: str | Path) -> tuple[bytes, str]:
 
 
 def _check_size(path: Path) -> None:
-    size, memory = path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    size, memory = path.stat().st_size, free_memory().each
     if MEMORY_PER_BYTE * size > memory:
         raise TableError(
-            f"{path} has {size / 1e9:.3g} GB, and would need about {MEMORY_PER_BYTE * size / 1e9:.3g} GB of memory, of "
-            f"which there are {memory / 1e9:.3g} GB: give a sample of its rows"
+            f"{path} has {in_units(size)}, and would need about {in_units(MEMORY_PER_BYTE * size)} of memory, of "
+            f"which {in_units(memory)} are available: give a sample of its rows"
         )
 
 

@@ -19,8 +19,10 @@ from metamix.data.folds import make_folds, repeatable
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.deadline import Deadline
-from metamix.engines import current_engine
+from metamix.engines import Engine, current_engine
+from metamix.estimators.checkpointing import open_checkpoint, seed_of
 from metamix.estimators.coefficients import coefficient_frame
+from metamix.estimators.memory_limits import sentence, within_memory
 from metamix.estimators.parameters import check_parameters, check_top_k, most_gate_columns
 from metamix.estimators.representation import mixture_html
 from metamix.estimators.resolution import (
@@ -49,6 +51,7 @@ from metamix.experts.on_columns import with_positions
 from metamix.experts.pools import expert_pool, loadable
 from metamix.explanation import Explanation, explain_rows
 from metamix.fitting import Problem, find_placements, join_devices
+from metamix.fitting.checkpoint import content_key
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior
 from metamix.registry import PartMapping
@@ -100,6 +103,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         scoring: Any = None,
         columns: Any = None,
         time_limit: float | None = None,
+        checkpoint: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -123,6 +127,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.scoring = scoring
         self.columns = columns
         self.time_limit = time_limit
+        self.checkpoint = checkpoint
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -204,6 +209,17 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             return expert_pool(self.experts or "auto", classes=isinstance(self, ClassifierMixin))
         return self.experts
 
+    def _within_memory(
+        self, named: list[tuple[str, Any]], problem: Problem, engine: Engine
+    ) -> tuple[list[tuple[str, Any]], list[str]]:
+        """The experts for which there is memory, and those of a pool that are left out."""
+        given = {one.name: one.expert for one in name_experts(self._given_experts())}
+        kinds = {name: kind if isinstance(kind := given.get(name), str) else None for name, _ in named}
+        pool = self.experts is None or isinstance(self.experts, str)
+        n_workers = getattr(engine, "n_jobs", 1)
+        names, left_out = within_memory(problem, kinds, self.cv, n_workers, pool=pool, refit=self.refit)
+        return [(name, expert) for name, expert in named if name in names], left_out
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit experts and gate.
 
@@ -226,6 +242,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         ------
         ValueError
             For parameters or data that cannot be used; the message says what can.
+        InsufficientMemoryError
+            If there is less memory than the fit is expected to take; nothing is fitted then.
         """
         self.cv = repeatable(self.cv)
         check_parameters(self)
@@ -241,31 +259,37 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         groups = check_rows(X, target, groups)
         classes = None if n_classes is None else np.arange(2) if target.ndim == 2 else self.classes_
         problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
-        seeds = draw_seeds(self.random_state, named)
+        checkpoint = open_checkpoint(self, named, problem)
+        engine = current_engine(self.n_jobs)
+        named, too_large = self._within_memory(named, problem, engine)
+        seeds = draw_seeds(seed_of(self, checkpoint), named)
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
         check_folds(folds, problem.weight)
+        if checkpoint is not None:
+            checkpoint.check_folds(content_key(folds.pairs))
         if self.specialize is not True:
             try_scoring(self.scoring, problem, folds, classes)
         parts = set_up(self, named, gates, problem, classes, seeds, in_sample=folds.in_sample)
         with ExitStack() as context:
             if self.verbose:
                 context.enter_context(listen(narrate))
-            engine = current_engine(self.n_jobs)
             fitted: FittedBlend | FittedMixture
             if folds.in_sample or self.specialize is True:
                 fitted = fit_single_mixture(
-                    parts.experts, problem, folds, engine, parts.mixture, self.on_error, deadline
+                    parts.experts, problem, folds, engine, parts.mixture, self.on_error, deadline, checkpoint
                 )
             else:
                 mixture = parts.mixture if self.specialize == "auto" else None
                 fitted = fit_blend(
                     parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error,
-                    deadline,
+                    deadline, checkpoint,
                 )  # fmt: skip
+        if too_large and isinstance(fitted, FittedBlend):
+            fitted = fitted.with_left_out(f"{sentence(too_large)} {deadline.sentence}".strip())
         self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
         self._store(fitted, folds.fold_of_row)
-        self.left_out_ = deadline.left_out
+        self.left_out_ = [*too_large, *deadline.left_out]
         deadline.warn()
         # An expert that failed within a fold of the mixture only is still a column.
         if self.specialize is not False and (isinstance(fitted, FittedMixture) or fitted.mixture is not None):

@@ -11,6 +11,7 @@ from metamix.data.scalars import check_jobs, check_seed, is_whole
 from metamix.deadline import check_time_limit
 from metamix.devices import check_device
 from metamix.estimators.scoring import check_scoring
+from metamix.fitting.checkpoint import check_folder
 from metamix.training.regime_search.initial import NAMES
 
 __all__ = ["check_count", "check_final", "check_parameters", "check_top_k", "most_gate_columns"]
@@ -47,6 +48,8 @@ def check_parameters(mixture: Any) -> None:
     check_jobs(mixture.n_jobs)
     check_seed(mixture.random_state)
     check_time_limit(mixture.time_limit)
+    if mixture.checkpoint is not None:
+        check_folder(mixture.checkpoint)
     check_count("max_rounds", mixture.max_rounds, "number of rounds", ("auto",))
     check_count("max_regimes", mixture.max_regimes, "number of regimes", ())
     check_count("n_experts", mixture.n_experts, "number of regimes", ("auto", None))

@@ -85,6 +85,11 @@ class MixtureRegressor(RegressorMixin, Mixture):
         then the specialised mixture, gates, and nested cross-validation, each only if it is expected to be done in
         time. What was left out is a `TimeLimitWarning`, in `left_out_` and in the verdict. What has begun is not
         interrupted, and the cheapest expert is always fitted. With a limit results depend on the clock.
+    checkpoint : str or path, optional
+        A folder that keeps each finished fit, so that the same call, after it was interrupted, continues and gives the
+        same bits. Another table, parameter or version is refused; `n_jobs`, `verbose` and `time_limit` may differ. With
+        ``random_state=None`` the seed that was drawn is kept in the folder. Reading it runs code that it contains:
+        give a folder of your own.
     n_jobs, random_state, verbose
         As in scikit-learn; the same seed gives the same result, whatever n_jobs.
 
@@ -107,7 +112,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         The columns of y, where it was a frame of several targets.
     history_, failures_, starts_ : data frames
     left_out_ : list of str
-        What there was no time for, with `time_limit`.
+        Experts of a pool for which there was not enough memory, and what there was no time for, with `time_limit`.
     candidates_ : data frame
         A row for each candidate, the simplest first, and one for the blend: out-of-fold loss, difference to the best
         candidate, its standard error, weight in the blend.
@@ -150,6 +155,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         scoring: Any = None,
         columns: Any = None,
         time_limit: float | None = None,
+        checkpoint: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -158,7 +164,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
             experts, n_experts=n_experts, gate=gate, gate_features=gate_features, objective=objective, final=final,
             final_estimator=final_estimator, specialize=specialize, start=start, max_regimes=max_regimes,
             max_rounds=max_rounds, cv=cv, refit=refit, top_k=top_k, on_error=on_error, device=device, scoring=scoring,
-            columns=columns, time_limit=time_limit, n_jobs=n_jobs, random_state=random_state, verbose=verbose,
+            columns=columns, time_limit=time_limit, checkpoint=checkpoint, n_jobs=n_jobs, random_state=random_state,
+            verbose=verbose,
         )  # fmt: skip
         self.likelihood = likelihood
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ def packed(state: Mapping[str, Any]) -> dict[str, Any]:
     if "_fitted" not in state:
         return dict(state)
     kept = {name: value for name, value in state.items() if name not in SHOWN}
+    if isinstance(kept.get("checkpoint"), os.PathLike):  # a type that a file would have to trust
+        kept["checkpoint"] = os.fspath(kept["checkpoint"])
     for name in FRAMES:
         if kept.get(name) is not None:
             kept[name] = kept[name].to_dict("split", index=False)

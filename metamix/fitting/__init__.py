@@ -1,5 +1,6 @@
 """The only room that calls `fit` of experts: takes experts, folds and weights, returns out-of-fold predictions."""
 
+from metamix.fitting.checkpoint import Checkpoint
 from metamix.fitting.device_placement import Placement, find_placements, join_devices, place_experts
 from metamix.fitting.expert import fit_expert, name_and_prepare, prepare, takes_weights
 from metamix.fitting.fitted import FittedExpert, FoldAverage, offers_scale
@@ -9,6 +10,7 @@ from metamix.fitting.session import ALL_ROWS, AllExpertsFailedError, FitSession,
 __all__ = [
     "ALL_ROWS",
     "AllExpertsFailedError",
+    "Checkpoint",
     "FitSession",
     "FittedExpert",
     "FoldAverage",

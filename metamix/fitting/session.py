@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,6 +16,7 @@ from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
 from metamix.deadline import Deadline
 from metamix.engines import Engine, Outcome, SerialEngine, Session
+from metamix.fitting.checkpoint import Checkpoint, content_key, table_fact
 from metamix.fitting.class_labels import ClassParameterError
 from metamix.fitting.expert import fit_expert
 from metamix.fitting.fitted import FittedExpert, FoldAverage
@@ -30,6 +32,7 @@ Rows = NDArray[np.intp]
 
 #: The fold of a fit on all rows.
 ALL_ROWS = -1
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class AllExpertsFailedError(ValueError):
@@ -120,6 +123,13 @@ class FitSession:
         Rows with no more responsibility than this are left out of a fit.
     deadline : Deadline
         Is asked before parts that a fit can do without.
+    checkpoint : Checkpoint, optional
+        Keeps what is finished, and has what an earlier call finished.
+
+    Attributes
+    ----------
+    spared_seconds : float
+        What the tasks took that the checkpoint had, when they were run.
     """
 
     experts: Sequence[NamedExpert]
@@ -129,12 +139,17 @@ class FitSession:
     on_error: str = "drop"
     negligible: float = 0.0
     deadline: Deadline = field(default_factory=Deadline)
+    checkpoint: Checkpoint | None = None
+    spared_seconds: float = field(default=0.0, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _session: Session | None = field(default=None, repr=False)
     _in_process: Session | None = field(default=None, repr=False)
     _remembered: dict[tuple[Any, ...], _Done] = field(default_factory=dict, repr=False)
+    _content: str = field(default="", repr=False)
 
     def __enter__(self) -> FitSession:
+        if self.checkpoint is not None:
+            self._content = _content_of(self.problem, self.folds, self.negligible)
         inputs = SharedInputs(tuple(self.experts), self.problem, self.folds, self.negligible, self.deadline)
         self._session = self._stack.enter_context(self.engine.open(inputs))
         serial = SerialEngine(threads_per_task=self._session.threads_per_task)
@@ -144,6 +159,11 @@ class FitSession:
     def __exit__(self, *error: Any) -> None:
         self._session = self._in_process = None
         self._stack.__exit__(*error)
+
+    @property
+    def _repeats(self) -> bool:
+        """Whether predictions of a row are added up, where the order decides the last bit."""
+        return self.folds.fold_of_row.ndim > 1
 
     @property
     def n_workers(self) -> int:
@@ -203,7 +223,12 @@ class FitSession:
         ]
         failures: list[Failure] = []
         failed: set[int] = set()
-        for job, done in self._remembered_or_run(jobs, failures, failed, remember):
+        earlier, self._remembered = self._remembered, {k: one for k, one in self._remembered.items() if k[-1] is None}
+        finished: Iterable[tuple[_Job, _Done]] = self._run(jobs, failures, failed, earlier, remember)
+        if self._repeats:
+            place = {id(job): i for i, job in enumerate(jobs)}
+            finished = sorted(finished, key=lambda one: place[id(one[0])])
+        for job, done in finished:
             test = self.folds.pairs[job.fold][1]
             values[test, job.column] += done.values
             if done.scale is not None:
@@ -249,7 +274,10 @@ class FitSession:
         names = [self._name(job) for job in jobs]
         seconds = table.fit_seconds.copy()
         errors: dict[int, BaseException] = {}
-        for count, outcome in enumerate(self._outcomes(jobs, names), start=1):
+        outcomes: Iterable[Outcome] = self._fits(jobs, names)
+        if self._repeats:
+            outcomes = sorted(outcomes, key=lambda one: one.index)
+        for count, outcome in enumerate(outcomes, start=1):
             job = jobs[outcome.index]
             if outcome.error is not None:
                 errors[outcome.index] = outcome.error
@@ -301,15 +329,16 @@ class FitSession:
         names: Sequence[str],
         *,
         in_process: bool = False,
+        complete: Callable[[Any], bool] | None = None,
     ) -> list[Any | BaseException]:
         """Values of ``function(inputs, job)`` for each job, or the exception that it raised; run by the engine.
 
-        With `in_process` they run in this process, one after the other, as fits on a GPU must.
+        With `in_process` they run in this process, one after the other, as fits on a GPU must. A checkpoint keeps the
+        values of which `complete` says that nothing is missing in them; without it, none.
         """
-        session = self._in_process if in_process else self._session
-        assert session is not None, "open the session with a with statement first"
         found: list[Any] = [None] * len(jobs)
-        for count, outcome in enumerate(session.run(function, list(jobs), list(names)), start=1):
+        here = [in_process] * len(jobs)
+        for count, outcome in enumerate(self._outcomes(function, jobs, names, here, {}, complete), start=1):
             found[outcome.index] = outcome.value if outcome.error is None else outcome.error
             emit(Event("task", names[outcome.index], count, len(jobs)))
         return found
@@ -325,32 +354,21 @@ class FitSession:
             failures,
         )
 
-    def _remembered_or_run(
-        self, jobs: list[_Job], failures: list[Failure], failed: set[int], remember: bool
+    def _run(
+        self,
+        jobs: list[_Job],
+        failures: list[Failure],
+        failed: set[int],
+        known: Mapping[tuple[Any, ...], _Done] = _NOTHING,
+        remember: bool = False,
     ) -> Iterator[tuple[_Job, _Done]]:
-        """Results of earlier calls, then those of the jobs that must be run."""
-        known = self._remembered
-        self._remembered = {key: done for key, done in known.items() if key[-1] is None}
-        missing = []
-        for job in jobs:
-            done = known.get(_key(job)) if known else None
-            if done is None or (job.keep and done.fitted is None):
-                missing.append(job)
-            else:
-                if remember:
-                    self._remembered[_key(job)] = done
-                yield job, done
-        for job, done in self._run(missing, failures, failed):
-            if remember:
-                self._remembered[_key(job)] = done
-            yield job, done
-
-    def _run(self, jobs: list[_Job], failures: list[Failure], failed: set[int]) -> Iterator[tuple[_Job, _Done]]:
         names = [self._name(job) for job in jobs]
-        for count, outcome in enumerate(self._outcomes(jobs, names), start=1):
+        for count, outcome in enumerate(self._fits(jobs, names, known), start=1):
             job, name = jobs[outcome.index], names[outcome.index]
             if outcome.error is None:
                 emit(Event("task", name, count, len(jobs)))
+                if remember:
+                    self._remembered[_key(job)] = outcome.value
                 yield job, outcome.value
                 continue
             if isinstance(outcome.error, ClassParameterError):  # a mistake to mend, not a fit that fails
@@ -367,21 +385,62 @@ class FitSession:
     def _name(self, job: _Job) -> str:
         return f"{self.experts[job.expert].name}, {_rows_of(job)}"
 
-    def _outcomes(self, jobs: list[_Job], names: list[str]) -> Iterator[Outcome]:
-        """Outcomes of all jobs. Fits on a GPU run first, in this process and one after the other.
+    def _fits(
+        self, jobs: list[_Job], names: list[str], known: Mapping[tuple[Any, ...], _Done] = _NOTHING
+    ) -> Iterator[Outcome]:
+        """Outcomes of fits. Those on a GPU run first, in this process and one after the other.
 
         Workers would each load a library and hold a share of the GPU's memory, to wait for each other there.
         """
+        here = [self.experts[job.expert].device != "cpu" for job in jobs]
+        return self._outcomes(_fit_and_predict, jobs, names, here, known, lambda done: True)
+
+    def _outcomes(
+        self,
+        function: Callable[[SharedInputs, Any], Any],
+        jobs: Sequence[Any],
+        names: Sequence[str],
+        here: Sequence[bool],
+        known: Mapping[tuple[Any, ...], _Done],
+        complete: Callable[[Any], bool] | None,
+    ) -> Iterator[Outcome]:
+        """Outcomes of all jobs: of those that are known, in this process or by the checkpoint, then of those run.
+
+        The one place where jobs are looked up, run and kept: in this process, as outcomes come back from any engine.
+        """
         assert self._session is not None, "open the session with a with statement first"
         assert self._in_process is not None
+        checkpoint = None if complete is None else self.checkpoint
+        keys = ["" if checkpoint is None else self._checkpoint_key(function, job) for job in jobs]
         on_gpu: list[int] = []
         on_cpu: list[int] = []
         for i, job in enumerate(jobs):
-            (on_cpu if self.experts[job.expert].device == "cpu" else on_gpu).append(i)
+            done = known.get(_key(job)) if known else None
+            if done is not None and not (job.keep and done.fitted is None):
+                yield Outcome(i, done)
+                continue
+            kept = None if checkpoint is None else checkpoint.get(keys[i])
+            if kept is not None:
+                self.spared_seconds += kept.seconds
+                yield Outcome(i, kept.value, seconds=kept.seconds)
+            else:
+                (on_gpu if here[i] else on_cpu).append(i)
         for session, part in ((self._in_process, on_gpu), (self._session, on_cpu)):
             if part:
-                for outcome in session.run(_fit_and_predict, [jobs[i] for i in part], [names[i] for i in part]):
-                    yield replace(outcome, index=part[outcome.index])
+                for outcome in session.run(function, [jobs[i] for i in part], [names[i] for i in part]):
+                    i = part[outcome.index]
+                    if outcome.error is None and checkpoint is not None and complete is not None:
+                        if complete(outcome.value):
+                            checkpoint.put(keys[i], outcome.value, outcome.seconds, names[i])
+                    yield replace(outcome, index=i)
+
+    def _checkpoint_key(self, function: Callable[..., Any], job: Any) -> str:
+        """The content of a job: what is fitted to what, whatever its place among other jobs."""
+        content = job
+        if isinstance(job, _Job):
+            rows = None if job.nested is None else (job.nested.train, job.nested.test)
+            content = self.experts[job.expert], job.fold, rows, job.weight, job.keep
+        return content_key((self._content, function.__qualname__, content))
 
     def _kept(self, which: Sequence[int], failed: set[int], failures: list[Failure]) -> list[int]:
         kept = [j for j in range(len(which)) if j not in failed]
@@ -392,6 +451,12 @@ class FitSession:
 
 def _key(job: _Job) -> tuple[Any, ...]:
     return job.expert, job.fold, None if job.weight is None else job.weight.tobytes()
+
+
+def _content_of(problem: Problem, folds: Folds, negligible: float) -> str:
+    """A key of the rows and folds of a session."""
+    tables = table_fact(problem.X, problem.y, problem.sample_weight, problem.groups)
+    return content_key((tables.key, problem.n_classes, problem.labels, folds.pairs, folds.in_sample, negligible))
 
 
 def _rows_of(job: _Job) -> str:

@@ -14,7 +14,7 @@ from metamix.data.gate_features import StackColumns
 from metamix.data.leaks import suspicious_columns
 from metamix.deadline import EARLY_RESERVE, Deadline
 from metamix.engines import Engine
-from metamix.fitting import FitSession, NamedExpert, NestedFitError, Problem
+from metamix.fitting import Checkpoint, FitSession, NamedExpert, NestedFitError, Problem
 from metamix.fitting.out_of_fold import OutOfFold
 from metamix.training.alternation import MixtureSettings
 from metamix.training.blend import FittedBlend
@@ -46,6 +46,7 @@ def fit_blend(
     refit: bool = True,
     on_error: str = "drop",
     deadline: Deadline | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> FittedBlend:
     """Experts out of fold → mixture out of fold → candidates, blend and verdict, with what has weight on all rows.
 
@@ -63,13 +64,14 @@ def fit_blend(
     on_error : {"drop", "raise"}
     deadline : Deadline, optional
         Parts that a fit can do without are left out where they would not be done in time; it lists them.
+    checkpoint : Checkpoint, optional
 
     Returns
     -------
     FittedBlend
     """
     deadline = Deadline() if deadline is None else deadline
-    with FitSession(experts, problem, folds, engine, on_error, NEGLIGIBLE, deadline) as session:
+    with FitSession(experts, problem, folds, engine, on_error, NEGLIGIBLE, deadline, checkpoint) as session:
         cross_fitted = cross_fit_experts(session, refit=refit)
         fitted = blend_predictions(session, cross_fitted, candidates, mixture, refit=refit)
     targets = [problem.target(t) for t in range(len(fitted.targets))]
@@ -241,6 +243,7 @@ def fit_single_mixture(
     settings: MixtureSettings,
     on_error: str = "drop",
     deadline: Deadline | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> FittedMixture:
     """The specialised mixture alone, without candidates; with a deadline, of a pool without what takes too long."""
     negligible = 0.0 if folds.in_sample else NEGLIGIBLE
@@ -249,5 +252,5 @@ def fit_single_mixture(
         with FitSession(experts, problem, folds, engine, on_error, negligible, deadline) as session:
             asked = settings.search.n_experts
             experts = [experts[e] for e in affordable(session, 2.0 if asked == "auto" else float(asked))]
-    with FitSession(experts, problem, folds, engine, on_error, negligible, deadline) as session:
+    with FitSession(experts, problem, folds, engine, on_error, negligible, deadline, checkpoint) as session:
         return fit_mixture(session, settings)

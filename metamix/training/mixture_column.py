@@ -119,7 +119,7 @@ def cross_fit_mixture(
         search = replace(search, capacity=_capacity(session, experts, settings))
     jobs = [replace(settings, search=search)]
     began = time.monotonic()
-    (started,) = session.map(_search, jobs, ["regimes, all rows"])
+    (started,) = session.map(_search, jobs, ["regimes, all rows"], complete=lambda found: not found[2])
     if isinstance(started, BaseException):
         raise started
     initial, starts, left_out = started
@@ -167,7 +167,10 @@ def _run_mixture_jobs(
     session: FitSession, work: Sequence[_MixtureJob], settings: MixtureSettings
 ) -> tuple[list[_MixtureDone], list[Failure]]:
     """Results of the jobs that did not fail, and the failures of mixtures and of experts within them."""
-    results = session.map(_fit_mixture_in_fold, work, [job.name for job in work], in_process=settings.on_gpu)
+    results = session.map(
+        _fit_mixture_in_fold, work, [job.name for job in work], in_process=settings.on_gpu,
+        complete=lambda done: not (done.left_out or done.failures),
+    )  # fmt: skip
     failures, done = [], []
     for job, result in zip(work, results, strict=True):
         if not isinstance(result, BaseException):

@@ -316,3 +316,14 @@ def test_a_time_limit_is_passed_on_and_what_it_left_out_is_said(rejected, run, f
     assert code == 0
     assert "Left out for the time limit of 0.001 s: the expert neighbours" in out
     assert load(model).time_limit == 0.001
+
+
+def test_a_checkpoint_is_passed_on_and_another_command_is_refused(rejected, run, flats, tmp_path):
+    folder, model, page = tmp_path / "fits", tmp_path / "m.mix", tmp_path / "m.html"
+    words = [flats, "--target", "price", *FAST, "--checkpoint", folder]
+    first, again = (run("compare", *words, "--report", page, "--force") for _ in range(2))
+    assert first[0] == again[0] == 0
+    assert f"--checkpoint {folder}" in first[1]
+    assert list((folder / "report").glob("*.fit")), "the fit on all rows has a folder of its own"
+    rejected(run("fit", *words, "--out", model), "--checkpoint", "keeps the fits of another call", "another folder")
+    assert not model.exists()
