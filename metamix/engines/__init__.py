@@ -1,4 +1,4 @@
-"""Execution of a list of tasks over shared data: serially, in threads or in local processes.
+"""Execution of a list of tasks over shared data: serially, in threads, in local processes or on a cluster.
 
 The engine does not affect results: each outcome carries the index of its task, so the order in which
 tasks finish does not matter.
@@ -6,10 +6,12 @@ tasks finish does not matter.
 
 from metamix.engines.choice import current_engine, use_engine
 from metamix.engines.contract import Engine, Outcome, Session, WorkerKilledError
+from metamix.engines.dask import DaskEngine
 from metamix.engines.in_process import SerialEngine, ThreadsEngine
 from metamix.engines.local import LocalEngine
 
 __all__ = [
+    "DaskEngine",
     "Engine",
     "LocalEngine",
     "Outcome",

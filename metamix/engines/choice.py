@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import joblib
 from joblib.parallel import get_active_backend
 
 from metamix.engines.contract import Engine
+from metamix.engines.dask import DaskEngine
 from metamix.engines.in_process import SerialEngine, ThreadsEngine
 from metamix.engines.local import LocalEngine
 from metamix.engines.task import check_threads, count_workers, engine_factory, inside_worker
@@ -22,25 +24,40 @@ _ENGINES: dict[str, Callable[[int, int], Engine]] = {
 
 
 @contextmanager
-def use_engine(engine: str | Engine, n_jobs: int | None = None, *, threads_per_task: int = 1) -> Iterator[None]:
+def use_engine(
+    engine: str | Engine,
+    n_jobs: int | None = None,
+    *,
+    threads_per_task: int = 1,
+    address: str | None = None,
+    security: Any = None,
+) -> Iterator[None]:
     """Set the engine for all work started inside the block.
 
     Parameters
     ----------
-    engine : {"local", "threads", "serial"} or Engine
+    engine : {"local", "threads", "serial", "dask"} or Engine
         Name of an engine, or an engine instance.
     n_jobs : int or None, default=None
         Number of workers if `engine` is a name. None uses the estimator's `n_jobs`, else
-        `joblib.parallel_config`, else all cores.
+        `joblib.parallel_config`, else all cores. A cluster of Dask has the workers that it has.
     threads_per_task : int, default=1
         Number of threads of BLAS and OpenMP per task if `engine` is a name.
+    address : str or None, default=None
+        Address of a Dask scheduler, such as "tcp://10.0.0.1:8786"; None takes the current `distributed.Client`.
+    security : distributed.Security or None, default=None
+        Certificates for an address that begins with "tls://"; None takes those of Dask's configuration.
 
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If the name is unknown, or there is no client for "dask".
     TypeError
         If `engine` is neither a name nor an engine.
+    ConnectionError
+        If no scheduler answers at `address`.
+    ImportError
+        If the engine is "dask" and distributed is not installed.
 
     Examples
     --------
@@ -48,24 +65,32 @@ def use_engine(engine: str | Engine, n_jobs: int | None = None, *, threads_per_t
     ...     type(current_engine()).__name__
     'ThreadsEngine'
     """
-    if isinstance(engine, str):
-        factory = _by_name(engine, n_jobs, check_threads(threads_per_task))
-    elif isinstance(engine, Engine) and not isinstance(engine, type):
-        factory = _fixed(engine)
-    else:
-        raise TypeError(
-            f"use_engine got {engine!r}; expected a name ({_known_names()}) or an object with open(shared), "
-            "such as metamix.engines.LocalEngine(4)"
-        )
-    token = engine_factory.set(factory)
-    try:
+    if engine != "dask" and (address is not None or security is not None):
+        raise ValueError(f"address and security are for engine 'dask', not {engine!r}; leave them out")
+    with ExitStack() as stack:
+        if engine == "dask":
+            if n_jobs is not None:
+                raise ValueError(
+                    f"n_jobs={n_jobs!r} cannot be given with engine 'dask', which uses all workers of the cluster"
+                )
+            cluster = DaskEngine(address, security=security, threads_per_task=threads_per_task)
+            stack.callback(cluster.close)
+            factory = _fixed(cluster)
+        elif isinstance(engine, str):
+            factory = _by_name(engine, n_jobs, check_threads(threads_per_task))
+        elif isinstance(engine, Engine) and not isinstance(engine, type):
+            factory = _fixed(engine)
+        else:
+            raise TypeError(
+                f"use_engine got {engine!r}; expected a name ({_known_names()}) or an object with open(shared), "
+                "such as metamix.engines.LocalEngine(4)"
+            )
+        stack.callback(engine_factory.reset, engine_factory.set(factory))
         yield
-    finally:
-        engine_factory.reset(token)
 
 
 def _known_names() -> str:
-    return ", ".join(map(repr, _ENGINES))
+    return ", ".join(map(repr, [*_ENGINES, "dask"]))
 
 
 def _fixed(engine: Engine) -> Callable[[int | None], Engine]:
@@ -73,10 +98,8 @@ def _fixed(engine: Engine) -> Callable[[int | None], Engine]:
 
 
 def _by_name(name: str, n_jobs: int | None, threads: int) -> Callable[[int | None], Engine]:
-    if name == "dask":
-        raise ValueError(f"engine 'dask' is not implemented yet; available: {_known_names()}")
     if name not in _ENGINES:
-        close = difflib.get_close_matches(name, _ENGINES, n=1)
+        close = difflib.get_close_matches(name, [*_ENGINES, "dask"], n=1)
         hint = f"did you mean {close[0]!r}? Available" if close else "available"
         raise ValueError(f"unknown engine {name!r}; {hint}: {_known_names()}")
 

@@ -33,7 +33,7 @@ class Outcome:
 
 
 class WorkerKilledError(RuntimeError):
-    """A task killed its worker process while it was the only task running.
+    """A task killed its worker process each time: on a cluster several times, locally as the only task running.
 
     Parameters
     ----------
@@ -53,14 +53,18 @@ class WorkerKilledError(RuntimeError):
     def __str__(self) -> str:
         """Describe the failure and possible remedies."""
         return (
-            f"the worker process that ran {self.name!r} was killed, even with no other task running. The usual cause "
-            "is lack of memory: use fewer rows, a smaller model or n_jobs=1 (no copies). If the library of this "
-            "model crashes, remove the model"
+            f"the worker process that ran {self.name!r} was killed each time it was tried. The usual cause is lack of "
+            "memory: use fewer rows, a smaller model, or fewer workers at once (n_jobs=1 makes no copies). If the "
+            "library of this model crashes, remove the model"
         )
 
 
 class Session(Protocol):
-    """An open engine with its shared data; runs `n_workers` tasks at once with `threads_per_task` threads each."""
+    """An open engine with its shared data; runs `n_workers` tasks at once with `threads_per_task` threads each.
+
+    A session whose workers have GPUs may have an attribute `on_gpu`, a session on the same data for tasks that need
+    one; without it they run in this process.
+    """
 
     n_workers: int
     threads_per_task: int

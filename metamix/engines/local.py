@@ -11,13 +11,12 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-import cloudpickle
 import sklearn
 
 from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
 from metamix.engines.driver import shared_folder
 from metamix.engines.pool import close_pool, worker_pool
-from metamix.engines.serialization import TaskContext, pack, run_task, unpack, write_shared
+from metamix.engines.serialization import TaskContext, pack, pack_task, read_shared, run_task, unpack, write_shared
 from metamix.engines.task import as_completed, check_names, check_threads, count_workers, picklable_error
 from metamix.progress import Event, emit
 
@@ -44,15 +43,16 @@ class _LocalSession:
     def _outcomes(
         self, function: Function, tasks: Sequence[Any], names: Sequence[str]
     ) -> Generator[Outcome, None, None]:
-        context = TaskContext(self.folder, self.threads_per_task, sklearn.get_config(), list(warnings.filters))
+        context = TaskContext(self.threads_per_task, sklearn.get_config(), list(warnings.filters))
+        load = functools.partial(read_shared, self.folder)
 
         def submit(executor: Any, index: int) -> Future[bytes]:
             try:
-                payload = cloudpickle.dumps((function, tasks[index], context), protocol=5)
+                payload = pack_task(function, tasks[index], context)
             except Exception as error:
                 return _completed_future(pack(Outcome(index, error=picklable_error(error))), None)
             try:
-                future: Future[bytes] = executor.submit(run_task, index, payload)
+                future: Future[bytes] = executor.submit(run_task, index, payload, load)
                 return future
             except RuntimeError as error:  # the pool broke after the previous submission
                 return _completed_future(None, error)

@@ -6,23 +6,33 @@ import math
 import mmap
 import os
 import pickle
+import threading
 import traceback
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
-from metamix.engines.contract import Outcome
+from metamix.engines.contract import Function, Outcome
 from metamix.engines.driver import remember_folder
-from metamix.engines.task import as_worker, call, native_threads, picklable_error
+from metamix.engines.task import as_worker, call, limit_thread_openmp, native_threads, picklable_error
 
-_ALIGNMENT = 64
+#: Addresses of buffers are multiples of this.
+ALIGNMENT = 64
 
 
-def write_shared(shared: Any, folder: Path) -> None:
-    """Write the object and, in a second file, its large buffers, which workers memory-map instead of copying."""
+def dump_shared(shared: Any) -> tuple[bytes, list[memoryview]]:
+    """Serialize an object: a stream, and the large buffers that it refers to, which are not copied.
+
+    Raises
+    ------
+    TypeError
+        If the object cannot be pickled.
+    """
     # cloudpickle supports classes and functions defined in a notebook. Out-of-band buffers (pickle protocol 5)
     # preserve the memory order of arrays and cover those inside frames and sparse matrices.
     buffers: list[pickle.PickleBuffer] = []
@@ -33,15 +43,28 @@ def write_shared(shared: Any, folder: Path) -> None:
             f"the data cannot be sent to worker processes ({type(error).__name__}: {error}); "
             'use metamix.use_engine("threads") or n_jobs=1'
         ) from error
-    spans = []
+    return stream, [buffer.raw() for buffer in buffers]
+
+
+def layout(buffers: list[memoryview]) -> tuple[list[tuple[int, int]], int]:
+    """Start and size of each buffer in one block, aligned, and the size of the block."""
+    spans, end = [], 0
+    for buffer in buffers:
+        start = math.ceil(end / ALIGNMENT) * ALIGNMENT
+        end = start + buffer.nbytes
+        spans.append((start, buffer.nbytes))
+    return spans, end
+
+
+def write_shared(shared: Any, folder: Path) -> None:
+    """Write the object and, in a second file, its large buffers, which workers memory-map instead of copying."""
+    stream, buffers = dump_shared(shared)
+    spans, _ = layout(buffers)
     try:
         with open(folder / "buffers", "wb") as file:
-            for buffer in buffers:
-                raw = buffer.raw()
-                start = math.ceil(file.tell() / _ALIGNMENT) * _ALIGNMENT
+            for (start, _), buffer in zip(spans, buffers, strict=True):
                 file.seek(start)
-                file.write(raw)
-                spans.append((start, raw.nbytes))
+                file.write(buffer)
         (folder / "object").write_bytes(pickle.dumps((stream, spans), protocol=5))
     except OSError as error:  # a full disk does not say which
         reason = f"{error.strerror}, while data was written for the worker processes"
@@ -73,25 +96,65 @@ def _map(path: Path) -> memoryview:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """State of the driver that is reproduced in the worker: folder of the data, threads, sklearn config, warnings."""
+    """State of the driver that is reproduced in the worker: threads per task, sklearn's configuration, warnings."""
 
-    folder: str
     threads: int
     config: dict[str, Any]
     filters: list[Any]
 
 
-def run_task(index: int, payload: bytes) -> bytes:
-    """Run one task in a worker; return its outcome as bytes, so that sending it back cannot fail."""
+_process = threading.Lock()
+_running = 0
+_state = ExitStack()
+
+
+@contextmanager
+def _process_state(context: TaskContext) -> Iterator[None]:
+    """Warning filters and limits of native threads, which belong to the process.
+
+    Where a process runs several tasks at once, in threads, the first sets them and the last restores them.
+    """
+    global _running
+    with _process:
+        if _running == 0:
+            _state.enter_context(warnings.catch_warnings())
+            warnings.filters[:] = context.filters  # type: ignore[index]
+            _state.enter_context(native_threads(context.threads))
+        _running += 1
+    try:
+        limit_thread_openmp(context.threads)  # OpenMP has a limit for each thread
+        yield
+    finally:
+        with _process:
+            _running -= 1
+            if _running == 0:
+                _state.close()
+
+
+def pack_task(function: Function, task: Any, context: TaskContext) -> bytes:
+    """Pickle a task for `run_task`."""
+    packed: bytes = cloudpickle.dumps((function, task, context), protocol=5)
+    return packed
+
+
+def run_task(index: int, payload: bytes, load: Callable[[], Any]) -> bytes:
+    """Run one task in a worker; return its outcome as bytes, so that sending it back cannot fail.
+
+    Parameters
+    ----------
+    index : int
+    payload : bytes
+        Of `pack_task`.
+    load : callable
+        Returns the shared data.
+    """
     try:
         function, task, context = pickle.loads(payload)
-        shared = read_shared(context.folder)
+        shared = load()
     except Exception as error:
         return pack(Outcome(index, error=picklable_error(error)))
-    with warnings.catch_warnings():
-        warnings.filters[:] = context.filters  # type: ignore[index]
-        with as_worker(context.threads, context.config), native_threads(context.threads):
-            outcome = call(function, shared, task, index)
+    with _process_state(context), as_worker(context.threads, context.config):
+        outcome = call(function, shared, task, index)
     if outcome.error is not None:
         trace = "".join(traceback.format_exception(outcome.error))
         outcome.error.add_note(f"Raised in a worker process:\n{trace}")

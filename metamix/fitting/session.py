@@ -116,7 +116,7 @@ class FitSession:
     problem : Problem
     folds : Folds
     engine : Engine
-        Runs everything but fits on a GPU, which run in this process, one at a time.
+        Runs everything but fits on a GPU, which run in this process, one at a time, unless its workers offer GPUs.
     on_error : {"drop", "raise"}
         What to do about an expert that fails.
     negligible : float
@@ -143,7 +143,7 @@ class FitSession:
     spared_seconds: float = field(default=0.0, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _session: Session | None = field(default=None, repr=False)
-    _in_process: Session | None = field(default=None, repr=False)
+    _on_gpu: Session | None = field(default=None, repr=False)
     _remembered: dict[tuple[Any, ...], _Done] = field(default_factory=dict, repr=False)
     _content: str = field(default="", repr=False)
 
@@ -153,11 +153,12 @@ class FitSession:
         inputs = SharedInputs(tuple(self.experts), self.problem, self.folds, self.negligible, self.deadline)
         self._session = self._stack.enter_context(self.engine.open(inputs))
         serial = SerialEngine(threads_per_task=self._session.threads_per_task)
-        self._in_process = self._stack.enter_context(serial.open(inputs))
+        in_process = self._stack.enter_context(serial.open(inputs))
+        self._on_gpu = getattr(self._session, "on_gpu", None) or in_process
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._session = self._in_process = None
+        self._session = self._on_gpu = None
         self._stack.__exit__(*error)
 
     @property
@@ -328,17 +329,16 @@ class FitSession:
         jobs: Sequence[Any],
         names: Sequence[str],
         *,
-        in_process: bool = False,
+        on_gpu: bool = False,
         complete: Callable[[Any], bool] | None = None,
     ) -> list[Any | BaseException]:
         """Values of ``function(inputs, job)`` for each job, or the exception that it raised; run by the engine.
 
-        With `in_process` they run in this process, one after the other, as fits on a GPU must. A checkpoint keeps the
-        values of which `complete` says that nothing is missing in them; without it, none.
+        With `on_gpu` they run where fits on a GPU do. A checkpoint keeps the values of which `complete` says that nothing is missing in them; without it, none.
         """
         found: list[Any] = [None] * len(jobs)
-        here = [in_process] * len(jobs)
-        for count, outcome in enumerate(self._outcomes(function, jobs, names, here, {}, complete), start=1):
+        needs_gpu = [on_gpu] * len(jobs)
+        for count, outcome in enumerate(self._outcomes(function, jobs, names, needs_gpu, {}, complete), start=1):
             found[outcome.index] = outcome.value if outcome.error is None else outcome.error
             emit(Event("task", names[outcome.index], count, len(jobs)))
         return found
@@ -388,19 +388,19 @@ class FitSession:
     def _fits(
         self, jobs: list[_Job], names: list[str], known: Mapping[tuple[Any, ...], _Done] = _NOTHING
     ) -> Iterator[Outcome]:
-        """Outcomes of fits. Those on a GPU run first, in this process and one after the other.
+        """Outcomes of fits. Those on a GPU run first: on workers that offer one, else here, one by one.
 
-        Workers would each load a library and hold a share of the GPU's memory, to wait for each other there.
+        Local workers would each load a library and hold a share of the GPU's memory, to wait for each other there.
         """
-        here = [self.experts[job.expert].device != "cpu" for job in jobs]
-        return self._outcomes(_fit_and_predict, jobs, names, here, known, lambda done: True)
+        needs_gpu = [self.experts[job.expert].device != "cpu" for job in jobs]
+        return self._outcomes(_fit_and_predict, jobs, names, needs_gpu, known, lambda done: True)
 
     def _outcomes(
         self,
         function: Callable[[SharedInputs, Any], Any],
         jobs: Sequence[Any],
         names: Sequence[str],
-        here: Sequence[bool],
+        needs_gpu: Sequence[bool],
         known: Mapping[tuple[Any, ...], _Done],
         complete: Callable[[Any], bool] | None,
     ) -> Iterator[Outcome]:
@@ -409,7 +409,7 @@ class FitSession:
         The one place where jobs are looked up, run and kept: in this process, as outcomes come back from any engine.
         """
         assert self._session is not None, "open the session with a with statement first"
-        assert self._in_process is not None
+        assert self._on_gpu is not None
         checkpoint = None if complete is None else self.checkpoint
         keys = ["" if checkpoint is None else self._checkpoint_key(function, job) for job in jobs]
         on_gpu: list[int] = []
@@ -424,8 +424,8 @@ class FitSession:
                 self.spared_seconds += kept.seconds
                 yield Outcome(i, kept.value, seconds=kept.seconds)
             else:
-                (on_gpu if here[i] else on_cpu).append(i)
-        for session, part in ((self._in_process, on_gpu), (self._session, on_cpu)):
+                (on_gpu if needs_gpu[i] else on_cpu).append(i)
+        for session, part in ((self._on_gpu, on_gpu), (self._session, on_cpu)):
             if part:
                 for outcome in session.run(function, [jobs[i] for i in part], [names[i] for i in part]):
                     i = part[outcome.index]

@@ -168,7 +168,7 @@ def _run_mixture_jobs(
 ) -> tuple[list[_MixtureDone], list[Failure]]:
     """Results of the jobs that did not fail, and the failures of mixtures and of experts within them."""
     results = session.map(
-        _fit_mixture_in_fold, work, [job.name for job in work], in_process=settings.on_gpu,
+        _fit_mixture_in_fold, work, [job.name for job in work], on_gpu=settings.on_gpu,
         complete=lambda done: not (done.left_out or done.failures),
     )  # fmt: skip
     failures, done = [], []

@@ -49,7 +49,7 @@ def test_use_engine_takes_precedence_and_ends_with_its_block():
     [
         ("thread", ValueError, "unknown engine 'thread'; did you mean 'threads'?.*: 'serial', 'threads', 'local'"),
         ("zzz", ValueError, "unknown engine 'zzz'; available: 'serial', 'threads', 'local'"),
-        ("dask", ValueError, "engine 'dask' is not implemented yet; available: 'serial', 'threads', 'local'"),
+        ("daks", ValueError, "unknown engine 'daks'; did you mean 'dask'?"),
         (4, TypeError, "use_engine got 4"),
         (LocalEngine, TypeError, r"or an object with open\(shared\)"),
     ],
@@ -57,6 +57,13 @@ def test_use_engine_takes_precedence_and_ends_with_its_block():
 def test_invalid_engines_are_rejected(engine, error, message):
     with pytest.raises(error, match=message), use_engine(engine):
         pass
+
+
+def test_addresses_and_counts_belong_to_their_engines():
+    with pytest.raises(ValueError, match="address and security are for engine 'dask', not 'local'"):
+        use_engine("local", address="tcp://127.0.0.1:1").__enter__()
+    with pytest.raises(ValueError, match="n_jobs=2 cannot be given with engine 'dask'"):
+        use_engine("dask", n_jobs=2).__enter__()
 
 
 def test_invalid_counts_are_rejected():

@@ -25,11 +25,15 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 # All tests use the same pool of processes; another number of threads would start another pool.
 LOCAL = LocalEngine(2, threads_per_task=2)
-ENGINES = [SerialEngine(threads_per_task=2), ThreadsEngine(2, threads_per_task=2), LOCAL]
-engines = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+ENGINES = {"serial": SerialEngine(threads_per_task=2), "threads": ThreadsEngine(2, threads_per_task=2), "local": LOCAL}
 
 
-@engines
+@pytest.fixture(params=[*ENGINES, "dask"])
+def engine(request):
+    """Each engine, with two threads per task."""
+    return ENGINES[request.param] if request.param in ENGINES else request.getfixturevalue("dask_engine")
+
+
 def test_outcomes_equal_those_of_a_plain_loop(values, engine):
     X = np.random.default_rng(0).normal(size=(300, 5))
     got = values(engine, lambda X, rows: X[rows].T @ X[rows], [slice(i, None, 7) for i in range(7)], X)
@@ -37,14 +41,12 @@ def test_outcomes_equal_those_of_a_plain_loop(values, engine):
         np.testing.assert_array_equal(product, X[i::7].T @ X[i::7])
 
 
-@engines
 def test_no_task_gives_no_outcome_and_names_must_match(run, engine):
     assert run(engine, max, []) == []
     with engine.open(None) as session, pytest.raises(ValueError, match="got 2 tasks and 1 names"):
         session.run(max, [1, 2], ["only one"])
 
 
-@engines
 def test_an_exception_of_a_task_is_part_of_its_outcome(run, engine):
     class Foreign(Exception):
         """Pickles, but cannot be built again."""
@@ -74,7 +76,6 @@ def test_an_exception_of_a_task_is_part_of_its_outcome(run, engine):
         pickle.loads(pickle.dumps(outcome))
 
 
-@engines
 def test_seconds_measure_the_function_alone(run, engine):
     def sleep(_, seconds):
         start = time.perf_counter()
@@ -86,7 +87,6 @@ def test_seconds_measure_the_function_alone(run, engine):
     assert outcome.value <= outcome.seconds <= time.perf_counter() - start
 
 
-@engines
 def test_native_threads_are_limited_in_tasks_and_restored_after(values, engine):
     def threads(*_):
         np.ones((2, 2)) @ np.ones((2, 2))
@@ -98,7 +98,6 @@ def test_native_threads_are_limited_in_tasks_and_restored_after(values, engine):
     assert threads() == before
 
 
-@engines
 def test_sklearn_configuration_of_the_driver_applies_in_tasks(values, engine):
     assert not sklearn.get_config()["enable_metadata_routing"]
     with sklearn.config_context(enable_metadata_routing=True):
@@ -106,7 +105,6 @@ def test_sklearn_configuration_of_the_driver_applies_in_tasks(values, engine):
     assert inside == [True, True]
 
 
-@engines
 def test_warning_filters_of_the_driver_apply_in_tasks(run, engine):
     def warn(*_):
         warnings.warn("a worker says", UserWarning, stacklevel=1)
@@ -117,7 +115,6 @@ def test_warning_filters_of_the_driver_apply_in_tasks(run, engine):
     assert isinstance(outcome.error, UserWarning)
 
 
-@engines
 def test_nested_work_is_serial_and_emits_no_events(values, engine):
     def inner(*_):
         emit(Event("task", "inner"))

@@ -1,0 +1,429 @@
+"""Engine of a Dask cluster: tasks are futures of `distributed`, which retries those whose worker was lost.
+
+What the tasks share travels as the argument of a task that returns it, so that the scheduler can make it anew where
+the only worker that had it is lost; data that is scattered is lost then.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import threading
+import time
+import uuid
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+import sklearn
+
+from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
+from metamix.engines.serialization import ALIGNMENT, TaskContext, dump_shared, layout, pack_task, run_task, unpack
+from metamix.engines.task import check_names, check_threads, picklable_error
+
+__all__ = ["DaskEngine"]
+
+#: Without an outcome for so long, scheduler and workers are looked at.
+_LOOK_SECONDS = 2.0
+#: How long closing a connection may take.
+_CLOSE_SECONDS = 5.0
+#: The abstract resource of workers that have a GPU, as in ``dask worker --resources GPU=1``.
+_GPU = "GPU"
+
+
+class Parcel:
+    """Shared data in the form in which it travels: a pickle stream, and one block of the buffers that it refers to.
+
+    The object is loaded on the first use in each process. Its arrays are views of the block, and read-only.
+
+    Parameters
+    ----------
+    stream : bytes
+    spans : list of (int, int)
+        Start and size of each buffer in the block.
+    block : buffer
+        The data, from `start` on, and `ALIGNMENT` bytes more.
+    start : int
+    """
+
+    def __init__(self, stream: bytes, spans: list[tuple[int, int]], block: Any, start: int = 0) -> None:
+        self.stream = stream
+        self.spans = spans
+        self.block, self.start = _align(memoryview(block), start)
+        self._lock = threading.Lock()
+        self._loaded: list[Any] = []
+
+    @classmethod
+    def of(cls, shared: Any) -> Parcel:
+        """Serialize an object; TypeError if it cannot be."""
+        stream, buffers = dump_shared(shared)
+        spans, size = layout(buffers)
+        block = memoryview(bytearray(size + ALIGNMENT))
+        for (start, length), buffer in zip(spans, buffers, strict=True):
+            block[start : start + length] = buffer
+        return cls(stream, spans, block)
+
+    def load(self) -> Any:
+        """The object, the same for all tasks of a process."""
+        with self._lock:
+            if not self._loaded:
+                data = self.block[self.start :].toreadonly()
+                self._loaded.append(pickle.loads(self.stream, buffers=[data[a : a + n] for a, n in self.spans]))
+            return self._loaded[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Parcel, (self.stream, self.spans, pickle.PickleBuffer(self.block), self.start)
+
+    def __sizeof__(self) -> int:
+        """What `distributed` takes for the memory of a result."""
+        return len(self.stream) + self.block.nbytes
+
+
+def _align(block: memoryview, start: int) -> tuple[memoryview, int]:
+    """Move the data to an aligned address within its block: numpy sums arrays that are not aligned in another order.
+
+    Messages arrive at any address. Moving within the block needs no second copy.
+    """
+    if block.readonly:
+        block = memoryview(bytearray(block))
+    aligned = -np.frombuffer(block, np.uint8).ctypes.data % ALIGNMENT
+    if aligned != start:
+        size = block.nbytes - ALIGNMENT
+        block[aligned : aligned + size] = block[start : start + size]
+    return block, aligned
+
+
+@dataclass(frozen=True)
+class _NoData:
+    """Answer of a worker that does not have the shared data, such as one that has just been started."""
+
+    address: str
+
+
+# Shared data of the sessions in this worker. It is owned by the results of `_hold`, which the scheduler drops when the
+# driver is gone.
+_parcels: weakref.WeakValueDictionary[str, Parcel] = weakref.WeakValueDictionary()
+
+
+def _carry(parcel: Parcel) -> Parcel:
+    return parcel
+
+
+def _hold(token: str, parcel: Parcel) -> Parcel:
+    """Keep the data in this worker: one copy, however often it arrives."""
+    return _parcels.setdefault(token, parcel)
+
+
+def _run(index: int, payload: bytes, token: str, *arrived: Parcel) -> bytes | _NoData:
+    parcel = arrived[0] if arrived else _parcels.get(token)
+    if parcel is None:
+        import distributed
+
+        return _NoData(distributed.get_worker().address)
+    return run_task(index, payload, parcel.load)
+
+
+class _Cluster:
+    """A client, and the errors where scheduler or workers are gone; of the workers with a resource, if one is named."""
+
+    def __init__(self, client: Any, wait_seconds: float, resource: str | None = None) -> None:
+        self.client = client
+        self.wait_seconds = wait_seconds
+        self.resource = resource
+        self._last_seen = time.monotonic()
+
+    @property
+    def resources(self) -> dict[str, int] | None:
+        """What a task takes of a worker."""
+        return None if self.resource is None else {self.resource: 1}
+
+    def slots(self) -> dict[str, int]:
+        """How many tasks each worker runs at once, by address; ConnectionError if the scheduler does not answer."""
+        self._check_scheduler()
+        try:
+            workers = self.client.scheduler_info()["workers"]
+        except OSError as error:
+            raise self._scheduler_lost() from error
+        if self.resource is None:
+            return {address: worker["nthreads"] for address, worker in workers.items()}
+        offered = {address: int(worker["resources"].get(self.resource, 0)) for address, worker in workers.items()}
+        return {address: number for address, number in offered.items() if number}
+
+    def wait_for_worker(self) -> None:
+        """Return when there is a worker."""
+        self._last_seen = time.monotonic()
+        while not self.slots():
+            self._check_workers()
+            time.sleep(0.1)
+
+    def submit(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        """A future; what it is made from may be large."""
+        import dask
+
+        self._check_scheduler()
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1PiB"}):
+            return self.client.submit(function, *arguments, pure=False, **options)
+
+    def next_done(self, finished: SimpleQueue[Any]) -> Any:
+        """The next future from a queue; ConnectionError if there cannot be one."""
+        self._last_seen = time.monotonic()
+        while True:
+            try:
+                return finished.get(timeout=_LOOK_SECONDS)
+            except Empty:
+                self._check_workers()
+
+    def result(self, future: Any) -> Any:
+        """The result of a future that is done; where its worker was lost meanwhile, it is computed again."""
+        import distributed
+
+        self._last_seen = time.monotonic()
+        while True:
+            try:
+                return future.result(timeout=_LOOK_SECONDS)
+            except distributed.CancelledError as error:
+                raise self._scheduler_lost() from error
+            except distributed.TimeoutError:
+                self._check_workers()
+
+    def _check_workers(self) -> None:
+        if self.slots():
+            self._last_seen = time.monotonic()
+        elif time.monotonic() - self._last_seen > self.wait_seconds:
+            what = "" if self.resource is None else f" with the resource {self.resource}"
+            raise ConnectionError(
+                f"the scheduler {_address(self.client)} has had no worker{what} for {self.wait_seconds:g} s; start "
+                "some, as with: dask worker ADDRESS"
+            )
+
+    def _check_scheduler(self) -> None:
+        if self.client.status != "running":
+            raise self._scheduler_lost()
+
+    def _scheduler_lost(self) -> ConnectionError:
+        return ConnectionError(
+            f"the connection to the Dask scheduler {_address(self.client)} was lost, and its tasks with it; see "
+            "whether it runs, connect again and repeat the fit"
+        )
+
+
+def _address(client: Any) -> str:
+    return "" if client.scheduler is None else str(client.scheduler.address)
+
+
+class _Data:
+    """The shared data of a session on the cluster: a task that carries it, and one for each worker that holds it."""
+
+    def __init__(self, cluster: _Cluster, shared: Any) -> None:
+        self.token = uuid.uuid4().hex
+        self._cluster = cluster
+        self._holders: dict[str, Any] = {}
+        self.carried = cluster.submit(_carry, Parcel.of(shared), key=f"metamix-data-{self.token}")
+
+    def hold(self, address: str) -> None:
+        """Have a worker keep the data. Where that worker is lost, the task ends on another, which has it already."""
+        if address not in self._holders:
+            self._holders[address] = self._cluster.submit(
+                _hold, self.token, self.carried, key=f"metamix-hold-{self.token}-{address}",
+                workers=[address], allow_other_workers=True,
+            )  # fmt: skip
+
+    def wait(self) -> None:
+        """Until every worker that is to hold the data has it."""
+        finished: SimpleQueue[Any] = SimpleQueue()
+        for future in self._holders.values():
+            future.add_done_callback(finished.put)
+        for _ in self._holders:
+            future = self._cluster.next_done(finished)
+            if future.status == "error":
+                raise RuntimeError(
+                    "the data could not be sent to the workers; scheduler and workers need the same releases of "
+                    "metamix, its parts and Python as this process"
+                ) from future.exception()
+
+    def release(self) -> None:
+        """Let the cluster drop the data."""
+        for future in [*self._holders.values(), self.carried]:
+            future.release()
+
+
+class _DaskSession:
+    def __init__(self, cluster: _Cluster, data: _Data, threads_per_task: int) -> None:
+        self.n_workers = sum(cluster.slots().values())
+        self.threads_per_task = threads_per_task
+        #: Session of the workers that have a GPU, for tasks that need one; None where there are none.
+        self.on_gpu: _DaskSession | None = None
+        self._cluster = cluster
+        self._data = data
+        self._numbers = itertools.count()
+        self._streams: weakref.WeakSet[Generator[Outcome, None, None]] = weakref.WeakSet()
+
+    def run(self, function: Function, tasks: Sequence[Any], names: Sequence[str] | None = None) -> Iterator[Outcome]:
+        stream = self._outcomes(function, tasks, check_names(tasks, names))
+        self._streams.add(stream)
+        return stream
+
+    def close(self) -> None:
+        for stream in list(self._streams):
+            stream.close()
+
+    def _outcomes(
+        self, function: Function, tasks: Sequence[Any], names: Sequence[str]
+    ) -> Generator[Outcome, None, None]:
+        import distributed
+
+        context = TaskContext(self.threads_per_task, sklearn.get_config(), list(warnings.filters))
+        waiting = deque(range(len(tasks)))
+        in_flight: dict[Any, int] = {}
+        finished: SimpleQueue[Any] = SimpleQueue()
+
+        def submit(index: int, payload: bytes, *data: Any) -> None:
+            key = (f"metamix-{self._data.token}", next(self._numbers))
+            future = self._cluster.submit(
+                _run, index, payload, self._data.token, *data, key=key, resources=self._cluster.resources
+            )
+            in_flight[future] = index
+            future.add_done_callback(finished.put)
+
+        try:
+            while waiting or in_flight:
+                # Few at once: each takes its weights along, which the scheduler would have to hold.
+                while waiting and len(in_flight) < 2 * self.n_workers:
+                    index = waiting.popleft()
+                    try:
+                        payload = pack_task(function, tasks[index], context)
+                    except Exception as error:
+                        yield Outcome(index, error=picklable_error(error))
+                    else:
+                        submit(index, payload)
+                if not in_flight:
+                    continue
+                future = self._cluster.next_done(finished)
+                index = in_flight.pop(future)
+                try:
+                    answer = self._cluster.result(future)
+                except distributed.KilledWorker as cause:
+                    killed = WorkerKilledError(names[index])
+                    killed.__cause__ = cause
+                    yield Outcome(index, error=killed)
+                    continue
+                finally:
+                    future.release()
+                if isinstance(answer, _NoData):
+                    self._data.hold(answer.address)
+                    submit(index, pack_task(function, tasks[index], context), self._data.carried)
+                else:
+                    yield unpack(answer, index)
+        finally:
+            for future in in_flight:
+                future.release()  # the scheduler drops what nobody waits for
+
+
+class DaskEngine:
+    """Run tasks on a cluster of Dask.
+
+    The shared data is sent to each worker once, and made anew where workers are lost. A task whose worker is lost is
+    tried again, three times by default (``distributed.scheduler.allowed-failures``); then it gets `WorkerKilledError`,
+    and the others finish. Tasks run one at a time in each thread of each worker, so start workers with one thread for
+    each task that is to run at once. Where workers have a resource named GPU (``dask worker ... --resources GPU=1``),
+    fits on a GPU take one of them each; elsewhere they run in this process.
+
+    Scheduler and workers need the same releases of Python, metamix and its parts. Arrays in the shared data are
+    read-only in the workers.
+
+    Parameters
+    ----------
+    cluster : distributed.Client, str or None, default=None
+        A client, or the address of a scheduler, such as "tcp://10.0.0.1:8786". None takes the current client.
+    security : distributed.Security or None, default=None
+        Certificates, for an address that begins with "tls://".
+    threads_per_task : int, default=1
+        Number of threads of BLAS and OpenMP per task.
+    wait_seconds : float, default=60
+        How long to wait for the scheduler, and for a worker where there is none.
+
+    Raises
+    ------
+    ImportError
+        If distributed is not installed.
+    ValueError
+        If there is no current client.
+    ConnectionError
+        If no scheduler answers.
+    """
+
+    def __init__(
+        self, cluster: Any = None, *, security: Any = None, threads_per_task: int = 1, wait_seconds: float = 60.0
+    ) -> None:
+        self.threads_per_task = check_threads(threads_per_task)
+        self.wait_seconds = wait_seconds
+        self._is_owner = isinstance(cluster, str)
+        self.client = _connect(cluster, security, wait_seconds)
+
+    def close(self) -> None:
+        """Disconnect, if the engine was made from an address."""
+        if self._is_owner:
+            self.client.close(timeout=_CLOSE_SECONDS)
+
+    @contextmanager
+    def open(self, shared: Any) -> Iterator[Session]:
+        """Send `shared` to all workers, which drop it when the session ends.
+
+        Raises
+        ------
+        TypeError
+            If `shared` cannot be pickled.
+        ConnectionError
+            If the scheduler is gone, or has no worker.
+        """
+        cluster = _Cluster(self.client, self.wait_seconds)
+        on_gpu = _Cluster(self.client, self.wait_seconds, _GPU)
+        cluster.wait_for_worker()
+        data = _Data(cluster, shared)
+        sessions: list[_DaskSession] = []
+        try:
+            for address in cluster.slots():
+                data.hold(address)
+            data.wait()
+            sessions.append(session := _DaskSession(cluster, data, self.threads_per_task))
+            if on_gpu.slots():
+                session.on_gpu = _DaskSession(on_gpu, data, self.threads_per_task)
+                sessions.append(session.on_gpu)
+            yield session
+        finally:
+            for each in sessions:
+                each.close()
+            data.release()
+
+
+def _connect(cluster: Any, security: Any, seconds: float) -> Any:
+    try:
+        import distributed
+    except ImportError:
+        raise ImportError('engine "dask" needs distributed: pip install "metamix[dask]"') from None
+    if isinstance(cluster, distributed.Client):
+        return cluster
+    if cluster is None:
+        try:
+            return distributed.default_client()
+        except ValueError:
+            raise ValueError(
+                "engine 'dask' found no client: give the address of a scheduler, as in "
+                "use_engine('dask', address='tcp://10.0.0.1:8786'), or make a client before, as in "
+                "distributed.Client(n_workers=4, threads_per_worker=1), which starts workers on this machine"
+            ) from None
+    if not isinstance(cluster, str):
+        raise TypeError(f"DaskEngine got {cluster!r}; expected a distributed.Client or the address of a scheduler")
+    try:
+        return distributed.Client(cluster, security=security, timeout=seconds, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConnectionError(
+            f"no Dask scheduler answers at {cluster!r} ({type(error).__name__}: {error}); give the address that `dask "
+            "scheduler` prints, such as tcp://10.0.0.1:8786"
+        ) from error
