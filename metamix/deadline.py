@@ -25,7 +25,7 @@ class TimeLimitWarning(UserWarning):
 class Deadline:
     """A time limit of a fit, from the moment that it is made.
 
-    The clock is that of the machine, so that copies in worker processes agree.
+    Copies in other processes end at the same time of day, so that those of other machines agree as far as clocks do.
 
     Parameters
     ----------
@@ -50,6 +50,12 @@ class Deadline:
         self.limit = seconds
         self.end = math.inf if seconds is None else time.monotonic() + seconds
         self.refused: dict[str, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"end": time.time() + self.left}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"end": time.monotonic() + state["end"] - time.time()}
 
     @property
     def limited(self) -> bool:

@@ -13,8 +13,8 @@ EXIT_CODES = "0 done, 1 failed while working, 2 wrong use or unreadable input, 1
 #: Options by what they are about, in the order of the help; those that are not named here come first.
 SECTIONS = {
     "What is fitted": (
-        "experts", "gate", "final", "groups", "time", "weights", "cv", "scoring", "seed", "jobs", "engine", "device",
-        "time_limit", "checkpoint",
+        "experts", "gate", "final", "groups", "time", "weights", "cv", "scoring", "seed", "jobs", "engine", "address",
+        "device", "time_limit", "checkpoint",
     ),
     "How the table is read": (
         "drop", "types", "identifier", "na", "decimal", "thousands", "date_format", "keep_totals", "sep", "encoding",

@@ -32,6 +32,7 @@ class Options:
     seed: int = 0
     jobs: int = -1
     engine: str | None = None
+    address: str | None = None
     device: str = "auto"
     time_limit: float | None = None
     checkpoint: str | None = None
@@ -94,7 +95,13 @@ LEARNING_OPTIONS = (
         "result.",
     ),
     jobs_option,
-    click.option("--engine", metavar="NAME", help="Where fits run: serial, threads, or local (processes; default)."),
+    click.option(
+        "--engine", type=click.Choice(["local", "threads", "serial", "dask"]), metavar="NAME",
+        help="Where fits run: local (processes; default), threads, serial, or dask (a cluster).",
+    ),
+    click.option(
+        "--address", metavar="ADDRESS", help="Scheduler of the cluster of --engine dask, such as tcp://10.0.0.1:8786.",
+    ),
     click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda or cuda:N."),
     click.option(
         "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
@@ -157,17 +164,22 @@ def engine_of(options: Options) -> Iterator[None]:
     Raises
     ------
     click.UsageError
-        If there is no such engine.
+        If it cannot be used.
     """
+    if options.engine != "dask" and options.address is not None:
+        raise click.UsageError("--address is that of a cluster: give --engine dask too")
     if options.engine is None:
         yield
         return
+    if options.engine == "dask" and options.address is None:
+        raise click.UsageError("--engine dask needs --address, the one that `dask scheduler` prints")
     from metamix.engines import use_engine
 
     with ExitStack() as context:
         try:
-            context.enter_context(use_engine(options.engine, options.jobs))
-        except ValueError as error:
+            jobs = None if options.engine == "dask" else options.jobs
+            context.enter_context(use_engine(options.engine, jobs, address=options.address))
+        except (ImportError, ConnectionError) as error:
             raise click.UsageError(f"--engine {options.engine}: {error}") from None
         yield
 

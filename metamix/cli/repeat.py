@@ -13,7 +13,7 @@ from metamix.cli.tables import TableData
 __all__ = ["expert_list", "full_command"]
 
 #: Options that are left out where they have their default, since they change how long a run takes and not its result.
-ONLY_IF_GIVEN = {"jobs": -1, "engine": None, "device": "auto"}
+ONLY_IF_GIVEN = {"jobs": -1, "engine": None, "address": None, "device": "auto"}
 #: Parameters whose option has another name.
 OPTION_OF = {"identifier": "id"}
 

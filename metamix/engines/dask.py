@@ -14,7 +14,7 @@ import uuid
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -26,6 +26,7 @@ import sklearn
 from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
 from metamix.engines.serialization import ALIGNMENT, TaskContext, dump_shared, layout, pack_task, run_task, unpack
 from metamix.engines.task import check_names, check_threads, picklable_error
+from metamix.progress import Event, emit
 
 __all__ = ["DaskEngine"]
 
@@ -198,8 +199,8 @@ class _Cluster:
         elif time.monotonic() - self._last_seen > self.wait_seconds:
             what = "" if self.resource is None else f" with the resource {self.resource}"
             raise ConnectionError(
-                f"the scheduler {_address(self.client)} has had no worker{what} for {self.wait_seconds:g} s; start "
-                "some, as with: dask worker ADDRESS"
+                f"the scheduler has had no worker{what} for {self.wait_seconds:g} s; start some, as with: dask worker "
+                f"{_address(self.client)} --nthreads 1 --nworkers 4"
             )
 
     def _check_scheduler(self) -> None:
@@ -276,12 +277,35 @@ class _DaskSession:
     def _outcomes(
         self, function: Function, tasks: Sequence[Any], names: Sequence[str]
     ) -> Generator[Outcome, None, None]:
+        context = TaskContext(self.threads_per_task, sklearn.get_config(), list(warnings.filters))
+
+        def pack(index: int) -> bytes:
+            return pack_task(function, tasks[index], context)
+
+        # Few at once: each takes its weights along, which the scheduler would have to hold.
+        accused = yield from self._run(pack, range(len(tasks)), 2 * self.n_workers)
+        if len(accused) > 1:
+            # Tasks that waited at a worker are blamed for its end too. The one that killed it is blamed each time, so
+            # one that is blamed alone did it; of several each runs again, with no other.
+            for index in list(accused):
+                emit(Event("retry", names[index], 0, len(tasks), {"reason": "workers were killed"}))
+                del accused[index]
+                accused |= yield from self._run(pack, [index], 1)
+        for index, cause in accused.items():
+            killed = WorkerKilledError(names[index])
+            killed.__cause__ = cause
+            yield Outcome(index, error=killed)
+
+    def _run(
+        self, pack: Callable[[int], bytes], indices: Sequence[int], window: int
+    ) -> Generator[Outcome, None, dict[int, BaseException]]:
+        """Run tasks, at most `window` of them submitted at once; return those that are blamed for killed workers."""
         import distributed
 
-        context = TaskContext(self.threads_per_task, sklearn.get_config(), list(warnings.filters))
-        waiting = deque(range(len(tasks)))
+        waiting = deque(indices)
         in_flight: dict[Any, int] = {}
         finished: SimpleQueue[Any] = SimpleQueue()
+        accused: dict[int, BaseException] = {}
 
         def submit(index: int, payload: bytes, *data: Any) -> None:
             key = (f"metamix-{self._data.token}", next(self._numbers))
@@ -293,11 +317,10 @@ class _DaskSession:
 
         try:
             while waiting or in_flight:
-                # Few at once: each takes its weights along, which the scheduler would have to hold.
-                while waiting and len(in_flight) < 2 * self.n_workers:
+                while waiting and len(in_flight) < window:
                     index = waiting.popleft()
                     try:
-                        payload = pack_task(function, tasks[index], context)
+                        payload = pack(index)
                     except Exception as error:
                         yield Outcome(index, error=picklable_error(error))
                     else:
@@ -308,31 +331,32 @@ class _DaskSession:
                 index = in_flight.pop(future)
                 try:
                     answer = self._cluster.result(future)
-                except distributed.KilledWorker as cause:
-                    killed = WorkerKilledError(names[index])
-                    killed.__cause__ = cause
-                    yield Outcome(index, error=killed)
+                except distributed.KilledWorker as error:
+                    accused[index] = error
                     continue
                 finally:
                     future.release()
                 if isinstance(answer, _NoData):
                     self._data.hold(answer.address)
-                    submit(index, pack_task(function, tasks[index], context), self._data.carried)
+                    submit(index, pack(index), self._data.carried)
                 else:
                     yield unpack(answer, index)
         finally:
             for future in in_flight:
                 future.release()  # the scheduler drops what nobody waits for
+        return accused
 
 
 class DaskEngine:
     """Run tasks on a cluster of Dask.
 
     The shared data is sent to each worker once, and made anew where workers are lost. A task whose worker is lost is
-    tried again, three times by default (``distributed.scheduler.allowed-failures``); then it gets `WorkerKilledError`,
-    and the others finish. Tasks run one at a time in each thread of each worker, so start workers with one thread for
-    each task that is to run at once. Where workers have a resource named GPU (``dask worker ... --resources GPU=1``),
-    fits on a GPU take one of them each; elsewhere they run in this process.
+    tried again, three times by default (``distributed.scheduler.allowed-failures``). Then it gets `WorkerKilledError`,
+    and the others finish; where several tasks are blamed for the same workers, each runs once more with no other first.
+
+    Tasks run one at a time in each thread of each worker, so start workers with one thread for each task that is to run
+    at once. Where workers have a resource named GPU (``dask worker ... --resources GPU=1``), fits on a GPU take one of
+    them each; elsewhere they run in this process.
 
     Scheduler and workers need the same releases of Python, metamix and its parts. Arrays in the shared data are
     read-only in the workers.

@@ -334,7 +334,8 @@ class FitSession:
     ) -> list[Any | BaseException]:
         """Values of ``function(inputs, job)`` for each job, or the exception that it raised; run by the engine.
 
-        With `on_gpu` they run where fits on a GPU do. A checkpoint keeps the values of which `complete` says that nothing is missing in them; without it, none.
+        With `on_gpu` they run where fits on a GPU do. A checkpoint keeps the values of which `complete` says that
+        nothing is missing in them; without it, none.
         """
         found: list[Any] = [None] * len(jobs)
         needs_gpu = [on_gpu] * len(jobs)

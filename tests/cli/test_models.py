@@ -327,3 +327,16 @@ def test_a_checkpoint_is_passed_on_and_another_command_is_refused(rejected, run,
     assert list((folder / "report").glob("*.fit")), "the fit on all rows has a folder of its own"
     rejected(run("fit", *words, "--out", model), "--checkpoint", "keeps the fits of another call", "another folder")
     assert not model.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--engine", "daks"], "is not one of"),
+        (["--address", "tcp://127.0.0.1:1"], "give --engine dask too"),
+        (["--engine", "dask"], "--engine dask needs --address"),
+    ],
+)
+def test_engines_that_cannot_be_used_are_refused_before_the_table_is_read(rejected, run, tmp_path, given, message):
+    words = ("fit", "no-such-table.csv", "--target", "y", "--out", tmp_path / "a.mix")
+    rejected(run(*words, *given), message)

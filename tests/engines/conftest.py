@@ -40,23 +40,24 @@ def values():
 
 
 class Cluster:
-    """A scheduler and two workers of one thread each, in processes of their own; workers that are killed come back."""
+    """A scheduler and workers of one thread each, in processes of their own; workers that are killed come back."""
 
-    def __init__(self, folder, *options, nanny=True):
+    def __init__(self, folder, *options, workers=2, nanny=True, **config):
         self.folder = folder
+        self.config = {f"DISTRIBUTED__SCHEDULER__{name.upper()}": value for name, value in config.items()}
         self.file = folder / "scheduler.json"
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0")
         self._wait(lambda: self.file.exists() and self.file.stat().st_size, self.scheduler)
         nannies = [] if nanny else ["--no-nanny"]
         self.workers = [
-            self._start("worker", "--nthreads", "1", "--memory-limit", "0", "--local-directory", str(folder / name),
+            self._start("worker", "--nthreads", "1", "--memory-limit", "0", "--local-directory", str(folder / str(i)),
                         *nannies, *options)
-            for name in ("one", "two")
+            for i in range(workers)
         ]  # fmt: skip
 
     def _start(self, command, *options):
         main = [sys.executable, "-m", f"distributed.cli.dask_{command}", "--no-dashboard"]
-        environment = {**os.environ, "PYTHONPATH": ROOT, "PYTHONFAULTHANDLER": ""}
+        environment = {**os.environ, "PYTHONPATH": ROOT, **self.config}
         with open(self.folder / f"{command}.log", "ab") as log:
             return subprocess.Popen(
                 [*main, "--scheduler-file", str(self.file), *options], stdout=log, stderr=log, env=environment
@@ -110,8 +111,8 @@ def start_cluster(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cluster(start_cluster):
-    """One cluster for all tests that leave it in order."""
-    return start_cluster()
+    """One cluster for all tests that leave it in order. It gives up and tidies up sooner, so that tests are short."""
+    return start_cluster(allowed_failures="1", active_memory_manager__interval="300ms")
 
 
 @pytest.fixture(scope="session")
