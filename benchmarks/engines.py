@@ -5,8 +5,9 @@ python benchmarks/engines.py [--megabytes 500] [--passes 10] [--engines local,da
 Twelve equal tasks on two workers over one shared table: Gram matrices of blocks of its rows, which take no memory of
 their own. Overhead is two workers × wall time (opening, tasks, closing) ÷ seconds inside the tasks, less one. Memory of
 a worker is its unique set size (USS), sampled every 0.2 s, above what it was after a first session without data, in
-tables; pages that workers map from one file are not unique. Then twelve tasks that sleep for a second, on one worker and on two: wall time of two ÷ that of one, which other
-work on the machine hardly changes. Workers of Dask are processes on this machine.
+tables; pages that workers map from one file are not unique. Then twelve tasks that sleep for a second, on one worker
+and on two: wall time of two ÷ that of one, which other work on the machine hardly changes. Workers of Dask are
+processes on this machine.
 """
 
 from __future__ import annotations

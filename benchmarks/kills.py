@@ -2,10 +2,9 @@
 
 python benchmarks/kills.py [--fits 20] [--engines local,dask] [--seed 0] [--quick]
 
-Each fit of a small mixture of three experts, two of which work for a moment longer than they need, loses one of its
-two workers by SIGKILL, at a moment drawn uniformly from the time that the fit before took, while it fits experts. A kill
-that falls between two calls of the engine, or after the end, is counted as missed. Compared: predictions, and that no
-expert was dropped.
+Each fit of a small mixture of three experts loses one of its two workers by SIGKILL, at a moment drawn uniformly from
+the time that an undisturbed fit by the same engine takes. Two experts sleep for a moment, so that most kills fall into
+a task. Compared with an undisturbed serial fit: predictions, to the bit, and that no expert was dropped.
 """
 
 from __future__ import annotations

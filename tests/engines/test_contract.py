@@ -138,3 +138,9 @@ def test_loaded_libraries_are_searched_once_and_not_for_every_task(run):
     for _ in range(50):
         ThreadpoolController()
     assert tasks < 0.5 * (time.process_time() - start)
+
+
+def test_memory_that_is_not_there_is_an_error_of_the_task_alone(run, engine):
+    too_much, good = run(engine, lambda _, size: len(np.ones(size, dtype=np.int8)), [1 << 60, 3])
+    assert isinstance(too_much.error, MemoryError)
+    assert good.value == 3
