@@ -3,11 +3,12 @@
 python benchmarks/engines.py [--megabytes 500] [--passes 10] [--engines local,dask] [--quick]
 
 Twelve equal tasks on two workers over one shared table: Gram matrices of blocks of its rows, which take no memory of
-their own. Overhead is two workers × wall time (opening, tasks, closing) ÷ seconds inside the tasks, less one. Memory of
-a worker is its unique set size (USS), sampled every 0.2 s, above what it was after a first session without data, in
-tables; pages that workers map from one file are not unique. Then twelve tasks that sleep for a second, on one worker
-and on two: wall time of two ÷ that of one, which other work on the machine hardly changes. Workers of Dask are
-processes on this machine.
+their own. Overhead is two workers × wall time (opening, tasks, closing) ÷ seconds inside the tasks, less one; and, for
+machines that do other work too, processor time of all processes ÷ that inside the tasks, less one. Memory of a worker
+is its unique set size (USS), sampled every 0.2 s, above what it was after a first session without data, in tables; a
+page that both workers map from one file is not unique. Then twelve tasks that sleep for a second, on one worker and on
+two: wall time of two ÷ that of one, which other work on the machine hardly changes. Workers of Dask are processes on
+this machine.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import argparse
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -32,14 +34,14 @@ from metamix.engines import DaskEngine, LocalEngine
 TASKS, COLUMNS, BLOCK = 12, 50, 5000
 
 
-def products(X: Any, passes: int) -> float:
-    """Gram matrices of blocks of rows, so often over."""
-    total = 0.0
+def products(X: Any, passes: int) -> tuple[float, float]:
+    """Gram matrices of blocks of rows, so often over: a number, and the processor time."""
+    total, began = 0.0, time.thread_time()
     for _ in range(passes):
         for start in range(0, len(X), BLOCK):
             block = X[start : start + BLOCK]
             total += float((block.T @ block)[0, 0])
-    return total
+    return total, time.thread_time() - began
 
 
 def sleep(_: Any, seconds: float) -> None:
@@ -56,7 +58,7 @@ def opened(name: str, workers: int) -> Iterator[Any]:
 
     with (
         distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -81,8 +83,18 @@ def start_workers(engine: Any) -> None:
         list(session.run(products_of_ones, [1] * 8))
 
 
-def products_of_ones(_: Any, passes: int) -> float:
-    return products(np.ones((BLOCK, COLUMNS)), passes)
+def products_of_ones(_: Any, passes: int) -> None:
+    products(np.ones((BLOCK, COLUMNS)), passes)
+
+
+def processor_time() -> float:
+    """Seconds of this process and of all that it has started, ended or not."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = time.process_time() + ended.ru_utime + ended.ru_stime
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            total += sum(process.cpu_times()[:2])
+    return total
 
 
 class Peak(threading.Thread):
@@ -91,6 +103,7 @@ class Peak(threading.Thread):
     def __init__(self, name: str) -> None:
         super().__init__(daemon=True)
         self.engine = name
+        self.seconds = 0.0  # processor time of this thread
         self.before = self.peak = self.largest()
         self.over = threading.Event()
 
@@ -112,6 +125,7 @@ class Peak(threading.Thread):
     def run(self) -> None:
         while not self.over.wait(0.2):
             self.peak = max(self.peak, self.largest())
+            self.seconds = time.thread_time()
 
     @property
     def above(self) -> int:
@@ -123,16 +137,17 @@ def overhead(name: str, megabytes: float, passes: int) -> str:
     with opened(name, 2) as engine:
         start_workers(engine)
         with Peak(name) as peak:
-            start = time.perf_counter()
+            start, before = time.perf_counter(), processor_time() - peak.seconds
             with engine.open(X) as session:
                 sent = time.perf_counter() - start
                 outcomes = list(session.run(products, [passes] * TASKS))
-            wall = time.perf_counter() - start
-    assert len({outcome.value for outcome in outcomes}) == 1, "every task gives the same number"
-    fits = sum(outcome.seconds for outcome in outcomes)
+            wall, work = time.perf_counter() - start, processor_time() - peak.seconds - before
+    assert len({outcome.value[0] for outcome in outcomes}) == 1, "every task gives the same number"
+    fits, inside = (sum(values) for values in zip(*((each.seconds, each.value[1]) for each in outcomes), strict=True))
     return (
-        f"{name:6} {X.nbytes / 1e6:.0f} MB: overhead {100 * (2 * wall / fits - 1):.1f} % of {fits:.0f} s of tasks, "
-        f"sending takes {sent:.1f} s; memory of a worker {peak.above / X.nbytes:.2f} tables"
+        f"{name:6} {X.nbytes / 1e6:.0f} MB: overhead {100 * (2 * wall / fits - 1):.1f} % of {fits:.0f} s of tasks, of "
+        f"which sending {sent:.1f} s; in processor time {100 * (work / inside - 1):.1f} % of {inside:.0f} s; memory of "
+        f"a worker {peak.above / X.nbytes:.2f} tables"
     )
 
 

@@ -172,3 +172,38 @@ def test_time_order():
     stationary, drift = (re.search(rf"^{name} +(\S+)", text, re.M)[1] for name in ("stationary", "drift"))
     means = float(re.search(r"^planted +(\S+)", text, re.M)[1])
     assert means == pytest.approx((float(stationary) * float(drift)) ** 0.5, abs=2e-3)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("engine", ["local", "dask"])
+def test_kills(engine):
+    pytest.importorskip("psutil")
+    if engine == "dask":
+        pytest.importorskip("distributed")
+    text = run("kills", "--quick", "--engines", engine)
+    disturbed, same, whole = re.search(
+        r": 5 fits, (\d) lost .* bit in (\d), no expert dropped in (\d)$", text, re.M
+    ).groups()
+    assert int(disturbed) >= 4, "a kill that comes after the end is rare"
+    assert (same, whole) == ("5", "5")
+
+
+@pytest.mark.heavy
+def test_engines():
+    pytest.importorskip("psutil")
+    pytest.importorskip("distributed")
+    text = run("engines", "--quick")
+    memory = [float(found) for found in re.findall(r"memory of a worker (\S+) tables", text)]
+    assert len(memory) == 2
+    assert max(memory) < 1.5, "one copy in each worker"
+
+
+@pytest.mark.heavy
+def test_cluster():
+    text = run("cluster", "--quick", "--machines", "1,100", "--gigabits", "1")
+    work, longest, driver = (
+        float(x) for x in re.search(r"lists, (\S+) s; longest .* list (\S+) s; driver (\S+) s", text).groups()
+    )
+    one, many = (float(x) for x in re.findall(r"machines: +(\S+) s", text))
+    assert one == pytest.approx(work + driver, abs=0.2)
+    assert longest + driver <= many + 0.2

@@ -70,9 +70,7 @@ def test_a_mixture_is_the_same_to_the_bit_though_a_worker_is_killed(cluster, das
 
 
 @pytest.mark.parametrize("killers", [(3,), pytest.param((3, 9), marks=pytest.mark.heavy)])
-def test_a_task_that_always_kills_its_worker_is_named_and_the_others_finish(
-    run, dask_engine, start_cluster, tmp_path, killers
-):
+def test_a_task_that_always_kills_its_worker_is_named_and_the_others_finish(run, dask_engine, tmp_path, killers):
     def work(folder, task):
         if task in killers:
             count(folder, task)
@@ -80,10 +78,8 @@ def test_a_task_that_always_kills_its_worker_is_named_and_the_others_finish(
         time.sleep(0.3)
         return task
 
-    # With two, the cluster is one that tries as often as clusters do by default.
-    engine = dask_engine if len(killers) == 1 else DaskEngine(start_cluster().address)
     names = [f"expert {i}" for i in range(12)]
-    for outcome in run(engine, work, range(12), str(tmp_path), names):
+    for outcome in run(dask_engine, work, range(12), str(tmp_path), names):
         if outcome.index in killers:
             assert isinstance(outcome.error, WorkerKilledError)
             assert outcome.error.name == names[outcome.index]
