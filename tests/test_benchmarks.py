@@ -184,7 +184,7 @@ def test_kills(engine):
     disturbed, same, whole = re.search(
         r": 5 fits, (\d) lost .* bit in (\d), no expert dropped in (\d)$", text, re.M
     ).groups()
-    assert int(disturbed) >= 4, "a kill that comes after the end is rare"
+    assert int(disturbed) >= 2, "few kills come after the end"
     assert (same, whole) == ("5", "5")
 
 
