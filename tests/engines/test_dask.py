@@ -69,7 +69,8 @@ def test_a_mixture_is_the_same_to_the_bit_though_a_worker_is_killed(cluster, das
     assert str(os.getpid()) not in (tmp_path / "fit").read_text().split()
 
 
-@pytest.mark.parametrize("killers", [(3,), pytest.param((3, 9), marks=pytest.mark.heavy)])
+@pytest.mark.heavy
+@pytest.mark.parametrize("killers", [(3,), (3, 9)], ids=["one", "two"])
 def test_a_task_that_always_kills_its_worker_is_named_and_the_others_finish(run, dask_engine, tmp_path, killers):
     def work(folder, task):
         if task in killers:
