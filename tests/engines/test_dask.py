@@ -214,21 +214,6 @@ def test_workers_that_are_killed_and_do_not_come_back_are_an_error(start_cluster
     engine.close()
 
 
-@pytest.mark.heavy
-def test_a_worker_that_hangs_is_given_up_and_its_tasks_run_elsewhere(start_cluster, tmp_path):
-    def work(folder, task):
-        if task == 2 and count(folder, task) == 1:
-            os.kill(os.getpid(), signal.SIGSTOP)
-        return task
-
-    cluster = start_cluster(worker_ttl="2s")
-    engine = DaskEngine(cluster.address)
-    engine.client.wait_for_workers(2, timeout=60)
-    with engine.open(str(tmp_path)) as session:
-        assert sorted(outcome.value for outcome in session.run(work, range(6))) == list(range(6))
-    engine.close()
-
-
 class OnGPU(RegressorMixin, BaseEstimator):
     """Least squares that says it needs a GPU, and notes the process that fits it."""
 
