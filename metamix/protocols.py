@@ -7,7 +7,7 @@ responsibilities, known *after*, are (n, K) and their rows sum to one over K.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -99,6 +99,14 @@ class ContinuedPathGate(PathGate, Protocol):
 
         ``adaptive`` penalises each column in inverse proportion to the square of its slopes.
         """
+
+
+@runtime_checkable
+class SequentialGate(Gate, Protocol):
+    """A gate whose weights follow the losses of rows in their order, and go on from the last row seen."""
+
+    def follow(self, objectives: Iterable[Objective], sample_weight: FloatArray | None = None) -> FloatArray:
+        """Learn from one objective for each row; return the weights (n, K) before each, which have not seen it."""
 
 
 @runtime_checkable

@@ -39,6 +39,7 @@ from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.validation import (
     check_folds,
+    check_order,
     check_rows,
     check_target_number,
     check_weights,
@@ -266,6 +267,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
         check_folds(folds, problem.weight)
+        check_order(gates.gates, folds)
         if checkpoint is not None:
             checkpoint.check_folds(content_key(folds.pairs))
         if self.specialize is not True:

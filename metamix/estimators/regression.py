@@ -33,11 +33,11 @@ class MixtureRegressor(RegressorMixin, Mixture):
         fits it best out of fold; "auto" counts the regimes too. None is one component per expert with
         ``specialize=True``, and "auto" with ``specialize="auto"``.
     gate : "auto", str, gate, classifier, or list of these, default "auto"
-        A gate by name is "constant", "softmax", "gmm", "neighbours", "tree", "forest", "boosting" or "neural"; others
-        are those of `metamix.gates` or any classifier. A list are candidates, the simplest first, of which the first
-        within 1.75 standard errors of the best is taken; "auto" is constant weights, softmax, softmax of
-        degree two, a Gaussian gate and a forest (with more than 12 columns fewer). A gate that is given alone is that
-        gate.
+        A gate by name is "constant", "softmax", "gmm", "neighbours", "tree", "forest", "boosting", "neural" or
+        "online", whose weights follow time (with ``cv=TimeSeriesSplit(...)``); others are those of `metamix.gates` or
+        any classifier. A list are candidates, the simplest first, of which the first within 1.75 standard errors of the
+        best is taken; "auto" is constant weights, softmax, softmax of degree two, a Gaussian gate and a forest (with
+        more than 12 columns fewer). A gate that is given alone is that gate.
     gate_features : {"x", "predictions", "both"}, list of columns, or transformer
         What the gate looks at.
     likelihood : str or likelihood, default "gaussian"
