@@ -110,6 +110,16 @@ class SequentialGate(Gate, Protocol):
 
 
 @runtime_checkable
+class IncrementalGate(Gate, Protocol):
+    """A gate that follows the responsibilities of new rows by decayed statistics."""
+
+    def partial_fit(
+        self, X: Any, responsibilities: FloatArray, sample_weight: FloatArray | None = None, *, step: float
+    ) -> Any:
+        """Move the statistics of a fitted gate towards those of new rows by `step`, between 0 and 1."""
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """How good an answer was, vectorised over experts.
 
@@ -122,7 +132,8 @@ class Likelihood(Protocol):
     row counts when an expert is refitted, which is what makes a likelihood robust; ``stabilised(y)`` (n,) is y
     as proxy mixtures, whose errors are Gaussian, should see it in the search for regimes; ``admissible(predictions)``
     are predictions as means that the distribution can have, before it is fitted; ``deviance(y, predictions)`` is the
-    loss of each row that candidates are judged by instead of the squared error.
+    loss of each row that candidates are judged by instead of the squared error; ``partial_fit(y, predictions,
+    responsibilities, scale, X, step=)`` moves its statistics towards those of new rows by a step between 0 and 1.
     """
 
     def fit(

@@ -287,6 +287,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                     parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error,
                     deadline, checkpoint,
                 )  # fmt: skip
+        self.__dict__.pop("_online", None)  # of rows that were learned one batch after the other
         if too_large and isinstance(fitted, FittedBlend):
             fitted = fitted.with_left_out(f"{sentence(too_large)} {deadline.sentence}".strip())
         self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
@@ -317,7 +318,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.history_ = pd.DataFrame(fitted.history)
         self.starts_ = pd.DataFrame(fitted.starts, columns=["start", "score"])
         self.candidates_ = self.verdict_ = None
-        if isinstance(fitted, FittedBlend):
+        if isinstance(fitted, FittedBlend) and fitted.targets[0].candidates:
             names = self._target_names
             self.candidates_ = pd.DataFrame(
                 [
@@ -385,6 +386,15 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                 setattr(self, name, parameter.default)
         if "_fitted" in state:
             self._show()
+
+    @property
+    def prequential_(self) -> pd.DataFrame:
+        """Losses of each batch of `partial_fit` before it was learned from."""
+        import pandas as pd
+
+        if not hasattr(self, "_online"):
+            raise AttributeError("prequential_ is of partial_fit, which was not called since fit")
+        return pd.DataFrame(self._online.history)
 
     def gate_weights(self, X: Any) -> Array:
         """Weights of the columns in each row.
