@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.metaestimators import available_if
 
 from metamix.data.tables import n_rows
 from metamix.estimators.parameters import check_parameters
@@ -23,7 +25,9 @@ from metamix.fitting import Problem
 from metamix.gates import OnlineGate
 from metamix.training.online import begin, continue_from, learn
 
-__all__ = ["check_batch_classes", "learn_batch", "learns_on"]
+__all__ = ["check_batch_classes", "if_experts_learn_on", "learn_batch", "learns_on"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def learns_on(mixture: Any) -> bool:
@@ -42,6 +46,11 @@ def learns_on(mixture: Any) -> bool:
         return all(hasattr(expert, "partial_fit") for _, expert in mixture._resolve_experts())
     except (ValueError, TypeError, KeyError, ImportError):  # reported by fit
         return False
+
+
+def if_experts_learn_on(method: Method) -> Method:
+    """Make a method one that a mixture has if its experts have `partial_fit`."""
+    return available_if(learns_on)(method)
 
 
 def check_batch_classes(mixture: Any, y: Any, classes: Any) -> NDArray[np.intp]:
@@ -89,6 +98,6 @@ def learn_batch(mixture: Any, X: Any, target: NDArray[Any], sample_weight: Any, 
         return
     if not hasattr(mixture, "_online"):
         n = len(mixture.fold_of_row_)
-        mixture._online = continue_from(mixture._fitted, n, OnlineGate(), float(problem.weight.mean()))
+        mixture._online = continue_from(mixture._fitted, n, OnlineGate(), problem.weight[problem.weight > 0].mean())
     mixture._fitted = learn(mixture._fitted, mixture._online, problem)
     mixture._show()

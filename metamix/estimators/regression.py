@@ -7,12 +7,11 @@ from typing import Any, Self
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import available_if
 
 from metamix import registry
 from metamix.data.scalars import check_seed
 from metamix.estimators.mixture import Array, Mixture
-from metamix.estimators.online import learn_batch, learns_on
+from metamix.estimators.online import if_experts_learn_on, learn_batch
 from metamix.estimators.resolution import resolve_likelihood, try_likelihood
 from metamix.estimators.validation import check_numbers
 from metamix.training.stacking import FeatureWeightedStack, LinearStack
@@ -191,7 +190,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
     def _check_known_target(self, y: Any) -> NDArray[Any]:
         return check_numbers(self, y, self._fitted.n_targets)
 
-    @available_if(learns_on)
+    @if_experts_learn_on
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn from one batch of rows more, in the order of time; there if every expert has `partial_fit`.
 
@@ -228,7 +227,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
         Examples
         --------
-        >>> from sklearn.linear_model import PassiveAggressiveRegressor, SGDRegressor
+        >>> from sklearn.linear_model import SGDRegressor
         >>> from metamix import make_regimes
         >>> X, y = make_regimes(600, random_state=0)
         >>> mixture = MixtureRegressor([SGDRegressor(), SGDRegressor(alpha=0.1)], random_state=0)

@@ -103,7 +103,7 @@ class GaussianGate(BaseEstimator):
         if not self.sharpness > 0:
             raise ValueError(f"sharpness={self.sharpness!r} must be positive; 1 leaves the odds unchanged.")
         X = self._check(X, reset=True)
-        n, q = X.shape
+        n = X.shape[0]
         labels = check_responsibilities(responsibilities, n)
         row_weights = check_row_weights(sample_weight, n)
         self.n_experts_ = labels.shape[1]
@@ -140,23 +140,22 @@ class GaussianGate(BaseEstimator):
         X = np.asarray(self._check(X, reset=False), dtype=np.float64)
         labels = check_responsibilities(responsibilities, len(X))
         row_weights = check_row_weights(sample_weight, len(X))
-        if getattr(self, "_moving", None) is None:
+        moving = getattr(self, "_moving", None)
+        if moving is None:
             rows = getattr(self, "rows_", np.full(self.n_experts_, np.inf))  # files of earlier versions have none
             squares = np.square(self.proportions_) / np.maximum(rows, 1.0)
-            self._moving = {"mean": self.means_, "covariance": self.covariances_, "squares": squares}
+            moving = {"mean": self.means_, "covariance": self.covariances_, "squares": squares}
         mass, new = (1 - step) * self.proportions_, step * (row_weights @ labels)
         total = mass + new
         share = np.divide(step * row_weights[:, None] * labels, total, out=np.zeros_like(labels), where=total > 0)
         kept = np.divide(mass, total, out=np.ones_like(total), where=total > 0)
-        before = self._moving["mean"]
+        before = moving["mean"]
         mean = before + np.stack([share[:, k] @ (X - before[k]) for k in range(self.n_experts_)])
-        covariance = kept[:, None, None] * self._moving["covariance"]
+        covariance = kept[:, None, None] * moving["covariance"]
         for k in range(self.n_experts_):
             away, moved = X - mean[k], before[k] - mean[k]
             covariance[k] += kept[k] * np.outer(moved, moved) + away.T @ (share[:, k, None] * away)
-        squares = (1 - step) ** 2 * self._moving["squares"] + step**2 * np.square(row_weights[:, None] * labels).sum(
-            axis=0
-        )
+        squares = (1 - step) ** 2 * moving["squares"] + step**2 * np.square(row_weights[:, None] * labels).sum(axis=0)
         self._moving = {"mean": mean, "covariance": covariance, "squares": squares}
         self.proportions_ = total / total.sum()
         self.rows_ = np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0)

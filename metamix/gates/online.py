@@ -16,8 +16,6 @@ from metamix.protocols import FloatArray, Objective
 
 #: Learning rates 1, 1/2, 1/4, … in units of the inverse of the largest loss. The smallest is right for 100,000 rows.
 _RATES = 0.5 ** np.arange(10)
-#: Prior of the learning rates, inversely proportional to them: each has the same share in the weights at first.
-_PRIOR = (1 / _RATES) / (1 / _RATES).sum()
 
 
 class OnlineGate(BaseEstimator):
@@ -66,7 +64,7 @@ class OnlineGate(BaseEstimator):
     >>> path = gate.follow([row(np.array([0.0, 1.0]))] * 50 + [row(np.array([1.0, 0.0]))] * 50)
     >>> path[[0, 49]].round(2), gate.weights_.round(2)
     (array([[0.5 , 0.5 ],
-           [0.96, 0.04]]), array([0.02, 0.98]))
+           [0.98, 0.02]]), array([0.01, 0.99]))
     """
 
     weights_: FloatArray
@@ -106,7 +104,7 @@ class OnlineGate(BaseEstimator):
         """Begin with these weights (K,), which are worth so many rows: with many they are shared less at a row."""
         self.weights_ = np.array(weights, dtype=np.float64)
         self.n_experts_, self.range_, self.n_rows_ = len(self.weights_), 0.0, n_rows
-        self.mass_ = np.outer(_PRIOR, self.weights_)
+        self.mass_ = np.tile(self.weights_, (len(_RATES), 1)) / len(_RATES)
         return self
 
     def follow(self, objectives: Iterable[Objective], sample_weight: ArrayLike | None = None) -> FloatArray:
@@ -156,13 +154,13 @@ class OnlineGate(BaseEstimator):
             self.mass_ *= 1 + np.outer(_RATES, regret / max(worst, self.range_))
             if worst > self.range_:  # the unit doubles: each rate is what the one above it was
                 self.range_ *= 2
-                slowest = np.full((1, self.n_experts_), self.mass_.sum() * _PRIOR[-1] / self.n_experts_)
+                slowest = np.full((1, self.n_experts_), self.mass_.sum() / self.mass_.size)
                 self.mass_ = np.vstack([self.mass_[1:], slowest])
         self.n_rows_ += 1
         self.mass_ /= self.mass_.sum()
         if self.switching:
             share = 1 / (self.n_rows_ + 1)
-            self.mass_ = (1 - share) * self.mass_ + share * _PRIOR[:, None] / self.n_experts_
+            self.mass_ = (1 - share) * self.mass_ + share / self.mass_.size
         found = _RATES @ self.mass_
         self.weights_ = found / found.sum()
 

@@ -129,17 +129,24 @@ def continue_from(fitted: Fitted, n: int, weights: Any, mean_weight: float) -> O
     if isinstance(fitted, FittedBlend):
         target = fitted.targets[0]
         arms = np.append(target.constant_weights, [target.gate_share] if target.gate_share > 0 else [])
-    both = [clone(weights).set_params(switching=switching).begin(arms, n) for switching in (True, False)]
-    return OnlineState(float(n), n * mean_weight, *both)
+    return OnlineState(float(n), n * mean_weight, *_weighing(weights, arms, n))
+
+
+def _weighing(weights: Any, arms: Array, n: int) -> tuple[Any, Any]:
+    """Gates that weigh columns from now on: one follows switches, one approaches the best constant weights."""
+    return clone(weights).begin(arms, n), clone(weights).set_params(switching=False).begin(arms, n)
 
 
 def begin(problem: Problem, settings: OnlineSettings) -> tuple[Fitted, OnlineState]:
     """A mixture that has seen one batch."""
     first, rest = problem, None
-    if problem.n >= HALVED and (problem.weight[: problem.n // 2] > 0).any():
-        first, rest = (problem.take(rows) for rows in np.split(np.arange(problem.n), [problem.n // 2]))
+    halves = np.split(np.arange(problem.n), [problem.n // 2])
+    if problem.n >= HALVED and all(problem.weight[rows].any() for rows in halves):
+        first, rest = (problem.take(rows) for rows in halves)
     C, K = problem.n_classes, len(settings.experts)
-    state = OnlineState(0.0, 0.0, None, None, settings=settings)
+    A = K + (settings.specialize == "auto") + (settings.specialize is not True)  # the mixture, and the mean of y
+    arms = np.full(A, 1 / A)
+    state = OnlineState(0.0, 0.0, *_weighing(settings.weights, arms, 0), settings=settings)
     state.take_in(first)
     names = [one.name for one in settings.experts]
     experts = [FittedExpert(one.name, clone(one.estimator), C, device=one.device) for one in settings.experts]
@@ -160,19 +167,16 @@ def begin(problem: Problem, settings: OnlineSettings) -> tuple[Fitted, OnlineSta
             names, columns = [*names, MIXTURE], [*columns, _column(mixture, C)]
         names = [*names, MEAN]
         likelihood = _first_likelihood(settings, first, mean, len(names))
-        share = np.full(len(names), 1 / len(names))
         blank = np.empty((0, len(names)) if C is None else (0, len(names), C))
         made_of: dict[str, Array | None] = dict(zip(names, np.eye(len(names)), strict=True))
         one = TargetBlend(
-            {}, mean, None, np.arange(K), 0.0, made_of, share, likelihood, None, None, blank,
-            np.empty((0, len(names))), [], None, share,
+            {}, mean, state.weights, np.arange(len(names)), 0.0, made_of, arms, likelihood, None, None, blank,
+            np.empty((0, len(names))), [], None, arms,
         )  # fmt: skip
         fitted = FittedBlend(
             names, columns, settings.features, None, C, None, [one], None,
             None if waiting is None else mixture, [], [], [], None if waiting is None else 1,
         )  # fmt: skip
-    fresh = continue_from(fitted, 0, settings.weights, 0.0)
-    state.weights, state.constant = fresh.weights, fresh.constant
     return (fitted, state) if rest is None else (learn(fitted, state, rest), state)
 
 
@@ -198,7 +202,11 @@ def learn(fitted: Fitted, state: OnlineState, problem: Problem) -> Fitted:
         objective = _objective(problem, one)
         _record(state, problem, objective, fitted.names, one.weights)
         state.constant.follow(_rows(objective, problem.n), sample_weight=relative)
-        return _learn_mixture(fitted, fitted.columns, state, problem, one, step, relative)
+        learned = _learn_mixture(fitted, fitted.columns, state, problem, one, step, relative)
+        if len(learned.names) != len(fitted.names):  # regimes were found
+            K = len(learned.names)
+            state.weights, state.constant = _weighing(state.constant, np.full(K, 1 / K), 0)
+        return learned
     return _learn_blend(fitted, state, problem, one, step, relative)
 
 
@@ -295,12 +303,12 @@ def _look_for_regimes(
         if waiting.until > LAST_SEARCH:
             waiting.parts, waiting.until = [], np.iinfo(np.int64).max
         return None
-    chosen = np.arange(len(experts))
+    chosen = list(range(len(experts)))
     if search.n_experts is not None:  # a pool: the expert with the smallest loss in each regime
         losses = row_losses(rows, values, target_units(rows))
-        chosen = np.argmin((weight[:, None] * initial).T @ losses, axis=1)
+        chosen = np.argmin((weight[:, None] * initial).T @ losses, axis=1).tolist()
     state.waiting = None
-    names = [f"{experts[e].name}-{j + 1}" if (chosen == e).sum() > 1 else experts[e].name for j, e in enumerate(chosen)]
+    names = [f"{experts[e].name}-{j + 1}" if chosen.count(e) > 1 else experts[e].name for j, e in enumerate(chosen)]
     likelihood = clone(settings.likelihood).fit(y, values[:, chosen], weight[:, None] * initial)
     gate = clone(settings.gate).fit(Z, initial, sample_weight=weight)
     columns = [replace(copy.deepcopy(experts[e]), name=name) for e, name in zip(chosen, names, strict=True)]
