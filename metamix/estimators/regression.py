@@ -228,11 +228,11 @@ class MixtureRegressor(RegressorMixin, Mixture):
         Examples
         --------
         >>> from sklearn.linear_model import SGDRegressor
-        >>> from metamix import make_regimes
+        >>> from metamix import MixtureRegressor, make_regimes
         >>> X, y = make_regimes(600, random_state=0)
         >>> mixture = MixtureRegressor([SGDRegressor(), SGDRegressor(alpha=0.1)], random_state=0)
-        >>> for batch in np.split(np.arange(600), 6):
-        ...     mixture = mixture.partial_fit(X[batch], y[batch])
+        >>> for begin in range(0, 600, 100):
+        ...     mixture = mixture.partial_fit(X[begin : begin + 100], y[begin : begin + 100])
         >>> mixture.prequential_.shape, mixture.predict(X).shape
         ((6, 8), (600,))
         """

@@ -281,8 +281,9 @@ def test_copies_and_files_learn_on_alike(n, tmp_path):
 def test_checks_of_scikit_learn(check, specialize):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for one in (MixtureRegressor(LINES), MixtureClassifier(CLASSES)):
-            check(type(one).__name__, one.set_params(specialize=specialize, cv=2, gate="constant", max_rounds=1))
+        for one in (MixtureRegressor(LINES, max_regimes=2), MixtureClassifier(CLASSES, max_regimes=2)):
+            one.set_params(specialize=specialize, cv=2, gate="constant", start="uniform", max_rounds=1)
+            check(type(one).__name__, one)
 
 
 def test_what_is_shown_of_a_mixture_that_was_never_fitted():
