@@ -7,7 +7,7 @@ responsibilities, known *after*, are (n, K) and their rows sum to one over K.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -102,6 +102,24 @@ class ContinuedPathGate(PathGate, Protocol):
 
 
 @runtime_checkable
+class SequentialGate(Gate, Protocol):
+    """A gate whose weights follow the losses of rows in their order, and go on from the last row seen."""
+
+    def follow(self, objectives: Iterable[Objective], sample_weight: FloatArray | None = None) -> FloatArray:
+        """Learn from one objective for each row; return the weights (n, K) before each, which have not seen it."""
+
+
+@runtime_checkable
+class IncrementalGate(Gate, Protocol):
+    """A gate that follows the responsibilities of new rows by decayed statistics."""
+
+    def partial_fit(
+        self, X: Any, responsibilities: FloatArray, sample_weight: FloatArray | None = None, *, step: float
+    ) -> Any:
+        """Move the statistics of a fitted gate towards those of new rows by `step`, between 0 and 1."""
+
+
+@runtime_checkable
 class Likelihood(Protocol):
     """How good an answer was, vectorised over experts.
 
@@ -114,7 +132,8 @@ class Likelihood(Protocol):
     row counts when an expert is refitted, which is what makes a likelihood robust; ``stabilised(y)`` (n,) is y
     as proxy mixtures, whose errors are Gaussian, should see it in the search for regimes; ``admissible(predictions)``
     are predictions as means that the distribution can have, before it is fitted; ``deviance(y, predictions)`` is the
-    loss of each row that candidates are judged by instead of the squared error.
+    loss of each row that candidates are judged by instead of the squared error; ``partial_fit(y, predictions,
+    responsibilities, scale, X, step=)`` moves its statistics towards those of new rows by a step between 0 and 1.
     """
 
     def fit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from metamix import registry
 from metamix.estimators.indicators import check_indicators, check_known_indicators, has_several_labels
 from metamix.estimators.mixture import Array, Mixture
+from metamix.estimators.online import check_batch_classes, if_experts_learn_on, learn_batch
 from metamix.estimators.validation import check_classes, check_known_classes, check_new_labels
 from metamix.training.stacking import LogOpinionPool
 
@@ -81,6 +82,48 @@ class MixtureClassifier(ClassifierMixin, Mixture):
     @property
     def _several_labels(self) -> bool:
         return hasattr(self, "label_names_")
+
+    @if_experts_learn_on
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from one batch of rows more; see `MixtureRegressor.partial_fit`.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame of shape (n, d)
+        y : array-like of shape (n,)
+        classes : array-like of shape (C,)
+            All classes that may come; needed by the first call, unless after `fit`. A batch may lack some.
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For parameters or data that cannot be used; the message says what can.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import SGDClassifier
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> from metamix import make_regimes
+        >>> X, y = make_regimes(400, task="classification", random_state=0)
+        >>> mixture = MixtureClassifier([GaussianNB(), SGDClassifier(loss="log_loss")], random_state=0)
+        >>> for batch in np.split(np.arange(400), 4):
+        ...     mixture = mixture.partial_fit(X[batch], y[batch], classes=[0, 1])
+        >>> mixture.predict_proba(X).shape
+        (400, 2)
+        """
+        first = not hasattr(self, "_fitted")
+        if first:
+            self.__dict__.pop("classes_", None)  # of a first call that failed
+            self.__dict__.pop("label_names_", None)
+        elif self._several_labels:
+            raise ValueError("partial_fit learns one target; fit a mixture for each label, or all at once with fit.")
+        learn_batch(self, X, check_batch_classes(self, y, classes), sample_weight, first=first)
+        return self
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of the rows of X whose class is predicted, of several labels all of them; weighted."""

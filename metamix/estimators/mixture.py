@@ -19,7 +19,7 @@ from metamix.data.folds import make_folds, repeatable
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.deadline import Deadline
-from metamix.engines import Engine, current_engine
+from metamix.engines import DaskEngine, Engine, current_engine
 from metamix.estimators.checkpointing import open_checkpoint, seed_of
 from metamix.estimators.coefficients import coefficient_frame
 from metamix.estimators.memory_limits import sentence, within_memory
@@ -39,6 +39,7 @@ from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.validation import (
     check_folds,
+    check_order,
     check_rows,
     check_target_number,
     check_weights,
@@ -213,6 +214,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self, named: list[tuple[str, Any]], problem: Problem, engine: Engine
     ) -> tuple[list[tuple[str, Any]], list[str]]:
         """The experts for which there is memory, and those of a pool that are left out."""
+        if isinstance(engine, DaskEngine):  # fits take memory of other machines
+            return named, []
         given = {one.name: one.expert for one in name_experts(self._given_experts())}
         kinds = {name: kind if isinstance(kind := given.get(name), str) else None for name, _ in named}
         pool = self.experts is None or isinstance(self.experts, str)
@@ -266,6 +269,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))
         check_folds(folds, problem.weight)
+        check_order(gates.gates, folds)
         if checkpoint is not None:
             checkpoint.check_folds(content_key(folds.pairs))
         if self.specialize is not True:
@@ -285,6 +289,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                     parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error,
                     deadline, checkpoint,
                 )  # fmt: skip
+        self.__dict__.pop("_online", None)  # of rows that were learned one batch after the other
         if too_large and isinstance(fitted, FittedBlend):
             fitted = fitted.with_left_out(f"{sentence(too_large)} {deadline.sentence}".strip())
         self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
@@ -315,7 +320,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.history_ = pd.DataFrame(fitted.history)
         self.starts_ = pd.DataFrame(fitted.starts, columns=["start", "score"])
         self.candidates_ = self.verdict_ = None
-        if isinstance(fitted, FittedBlend):
+        if isinstance(fitted, FittedBlend) and fitted.targets[0].candidates:
             names = self._target_names
             self.candidates_ = pd.DataFrame(
                 [
@@ -383,6 +388,15 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                 setattr(self, name, parameter.default)
         if "_fitted" in state:
             self._show()
+
+    @property
+    def prequential_(self) -> pd.DataFrame:
+        """Losses of each batch of `partial_fit` before it was learned from."""
+        import pandas as pd
+
+        if not hasattr(self, "_online"):
+            raise AttributeError("prequential_ is of partial_fit, which was not called since fit")
+        return pd.DataFrame(self._online.history)
 
     def gate_weights(self, X: Any) -> Array:
         """Weights of the columns in each row.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from metamix import registry
 from metamix.data.scalars import check_seed
 from metamix.estimators.mixture import Array, Mixture
+from metamix.estimators.online import if_experts_learn_on, learn_batch
 from metamix.estimators.resolution import resolve_likelihood, try_likelihood
 from metamix.estimators.validation import check_numbers
 from metamix.training.stacking import FeatureWeightedStack, LinearStack
@@ -33,11 +34,11 @@ class MixtureRegressor(RegressorMixin, Mixture):
         fits it best out of fold; "auto" counts the regimes too. None is one component per expert with
         ``specialize=True``, and "auto" with ``specialize="auto"``.
     gate : "auto", str, gate, classifier, or list of these, default "auto"
-        A gate by name is "constant", "softmax", "gmm", "neighbours", "tree", "forest", "boosting" or "neural"; others
-        are those of `metamix.gates` or any classifier. A list are candidates, the simplest first, of which the first
-        within 1.75 standard errors of the best is taken; "auto" is constant weights, softmax, softmax of
-        degree two, a Gaussian gate and a forest (with more than 12 columns fewer). A gate that is given alone is that
-        gate.
+        A gate by name is "constant", "softmax", "gmm", "neighbours", "tree", "forest", "boosting", "neural" or
+        "online", whose weights follow time (with ``cv=TimeSeriesSplit(...)``); others are those of `metamix.gates` or
+        any classifier. A list are candidates, the simplest first, of which the first within 1.75 standard errors of the
+        best is taken; "auto" is constant weights, softmax, softmax of degree two, a Gaussian gate and a forest (with
+        more than 12 columns fewer). A gate that is given alone is that gate.
     gate_features : {"x", "predictions", "both"}, list of columns, or transformer
         What the gate looks at.
     likelihood : str or likelihood, default "gaussian"
@@ -111,6 +112,9 @@ class MixtureRegressor(RegressorMixin, Mixture):
     target_names_ : list of T str or None
         The columns of y, where it was a frame of several targets.
     history_, failures_, starts_ : data frames
+    prequential_ : data frame
+        A row for each batch of `partial_fit`: mean losses, before it was learned from, of each column, of the
+        prediction, and of constant weights learned from the batches before.
     left_out_ : list of str
         Experts of a pool for which there was not enough memory, and what there was no time for, with `time_limit`.
     candidates_ : data frame
@@ -185,6 +189,59 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
     def _check_known_target(self, y: Any) -> NDArray[Any]:
         return check_numbers(self, y, self._fitted.n_targets)
+
+    @if_experts_learn_on
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn from one batch of rows more, in the order of time; there if every expert has `partial_fit`.
+
+        The batch is predicted first, and its losses are kept in `prequential_`. Then the experts learn all rows, and
+        the weights of the columns follow the losses from row to row, as in `metamix.gates.OnlineGate`. The regimes of
+        the mixture follow by stochastic EM: its components learn the rows by their responsibilities under what was
+        known before; gate and scales move towards the statistics of the batch, row t by the power -0.7 of t.
+
+        After `fit` columns and stacks stay, and the weights of the blend are what the columns begin with; of the gates
+        "gmm", "constant" and "online" follow, others stay as they were fitted. `candidates_` and `verdict_` are of
+        `fit`. Without `fit` the columns are the experts, the mixture and the mean of y. The mixture is the average of
+        the experts until 200 rows have come; then, and whenever the rows have doubled, regimes are looked for.
+        The first batch sets the columns and their kinds, and should show the scale of y.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or data frame of shape (n, d)
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For parameters or data that cannot be used; the message says what can.
+
+        References
+        ----------
+        Cappé & Moulines (2009), On-line expectation-maximization algorithm for latent data models; Dawid (1984) for
+        losses of predictions in sequence.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import SGDRegressor
+        >>> from metamix import MixtureRegressor, make_regimes
+        >>> X, y = make_regimes(600, random_state=0)
+        >>> mixture = MixtureRegressor([SGDRegressor(), SGDRegressor(alpha=0.1)], random_state=0)
+        >>> for begin in range(0, 600, 100):
+        ...     mixture = mixture.partial_fit(X[begin : begin + 100], y[begin : begin + 100])
+        >>> mixture.prequential_.shape, mixture.predict(X).shape
+        ((6, 8), (600,))
+        """
+        if not hasattr(self, "_fitted"):
+            target, _ = self._check_target(y)
+            learn_batch(self, X, target, sample_weight, first=True)
+        else:
+            learn_batch(self, X, self._check_known_target(y), sample_weight, first=False)
+        return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """The combined prediction.

@@ -76,6 +76,8 @@ def _of_fitted(mixture: Any) -> str:
     inner = getattr(mixture, "mixture_", None)
     if inner is not None and inner.n_experts_ > 1:
         said += "<p>Regimes of the column <code>mixture</code>:</p>" + _columns(inner, "regime")
+    if not len(mixture.responsibilities_):  # learned batch by batch
+        return said
     of = "rows and targets" if mixture.responsibilities_.ndim == 3 else "rows"
     return said + (
         f"<p>Responsibility: mean probability, given y, that the {of} of fit belong to it. Leads: share of the {of} "
@@ -86,15 +88,18 @@ def _of_fitted(mixture: Any) -> str:
 def _columns(mixture: Any, kind: str) -> str:
     """A row for each column: its model, its mean responsibility, and the share of rows that it leads; and the gate."""
     responsibilities = mixture.responsibilities_
+    gates = mixture.gate_ if isinstance(mixture.gate_, list) else [mixture.gate_]
+    gate = f"<p>Gate: {', '.join(map(_code, dict.fromkeys(map(_short, gates))))}</p>"
+    if not len(responsibilities):  # there are no rows of fit
+        models = [(_text(name), _code(_kind(model))) for name, model in mixture.named_experts_.items()]
+        return _table([kind, "model"], models) + gate
     leaders = responsibilities.argmax(axis=1)
     rows = []
     for k, (name, model) in enumerate(mixture.named_experts_.items()):
         share = float(responsibilities[:, k].mean())
         bar = f'<span class="bar" style="width: {5 * share:.2f}em"></span>'
         rows.append((_text(name), _code(_kind(model)), bar + _percent(share), _percent(float((leaders == k).mean()))))
-    gates = mixture.gate_ if isinstance(mixture.gate_, list) else [mixture.gate_]
-    said = ", ".join(map(_code, dict.fromkeys(map(_short, gates))))
-    return _table([kind, "model", "responsibility", "leads"], rows, numbers=2) + f"<p>Gate: {said}</p>"
+    return _table([kind, "model", "responsibility", "leads"], rows, numbers=2) + gate
 
 
 def _kind(model: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from metamix.data.gate_features import GateFeatures
 from metamix.estimators.resolution import (
     ResolvedGates,
     constant_gate,
@@ -20,12 +21,15 @@ from metamix.estimators.resolution import (
     some_alike,
 )
 from metamix.fitting import NamedExpert, Problem, name_and_prepare, place_experts, prepare
+from metamix.gates import GaussianGate, OnlineGate
+from metamix.protocols import IncrementalGate, SequentialGate
 from metamix.training.alternation import MixtureSettings
 from metamix.training.candidates import CandidateSettings
+from metamix.training.online import OnlineSettings
 from metamix.training.regime_search import SearchSettings, from_user
 from metamix.training.stacking import EstimatorStack
 
-__all__ = ["FitSetup", "draw_seeds", "set_up"]
+__all__ = ["FitSetup", "draw_seeds", "set_up", "set_up_online"]
 
 #: Rounds of the alternation at most, with folds and in sample.
 MAX_ROUNDS, MAX_ROUNDS_IN_SAMPLE = 10, 1000
@@ -122,12 +126,9 @@ def set_up(
     rounds = mixture.max_rounds
     if rounds == "auto":
         rounds = MAX_ROUNDS_IN_SAMPLE if in_sample else MAX_ROUNDS
-    # A robust likelihood distrusts the rows that would rule squared errors, and of counts the deviance is the loss.
-    unlike = hasattr(likelihood, "trust") or hasattr(likelihood, "deviance")
-    by_error = mixture.objective == "prediction" and not unlike
     search = SearchSettings(
         start, n_experts, len(experts), some_alike(named), int(seeds[-1]), features, proxy_gate(), likelihood,
-        by_error, mixture.max_regimes,
+        _by_error(mixture, likelihood), mixture.max_regimes,
     )  # fmt: skip
     return FitSetup(
         experts,
@@ -140,3 +141,58 @@ def set_up(
             mixture.refit, mixture.top_k, any("cuda" in placement.device for placement in placements),
         ),
     )  # fmt: skip
+
+
+def set_up_online(
+    mixture: Any, named: Sequence[tuple[str, Any]], gates: ResolvedGates, problem: Problem, seeds: NDArray[np.int64]
+) -> OnlineSettings:
+    """Prepare what a mixture needs that learns batch by batch, from the parameters and the first batch.
+
+    Raises
+    ------
+    ValueError
+        If a parameter needs all rows at once; the message says what does not.
+    """
+    gate = GaussianGate() if gates.automatic else gates.gates[0] if gates.gates else constant_gate()
+    if len(gates.gates) > 1 and not gates.automatic:
+        raise ValueError("gate is a list of candidates, which fit compares; give one gate to begin with partial_fit.")
+    if not isinstance(gate, IncrementalGate | SequentialGate):
+        raise ValueError(
+            f"gate={gate!r} needs all rows at once; give 'gmm', 'constant' or 'online', or call fit first: "
+            "partial_fit then goes on with this gate."
+        )
+    if not isinstance(mixture.start, str):
+        raise ValueError("start names regimes of the rows of fit; give start='auto' to begin with partial_fit.")
+    if isinstance(mixture.gate_features, str) and mixture.gate_features != "x":
+        raise ValueError(
+            f"gate_features={mixture.gate_features!r} needs predictions; give 'x', columns or a transformer to begin "
+            "with partial_fit."
+        )
+    features = GateFeatures(mixture.gate_features).fit(problem.X)
+    likelihood = mixture._likelihood_and_stacks()[0]
+    if not hasattr(likelihood, "partial_fit"):
+        raise ValueError(
+            f"likelihood={likelihood!r} needs all rows at once; give 'gaussian', 'laplace', 'student_t' or 'poisson'."
+        )
+    placements = place_experts([*named, ("gate", gate)], mixture.device)
+    experts = name_and_prepare(named, list(seeds), placements)
+    n_experts = mixture.n_experts
+    if n_experts is None and mixture.specialize == "auto":
+        n_experts = "auto"
+    search = SearchSettings(
+        mixture.start, n_experts, len(experts), some_alike(named), int(seeds[-1]), features, proxy_gate(), likelihood,
+        _by_error(mixture, likelihood), mixture.max_regimes,
+    )  # fmt: skip
+    prepared = prepare(gate, int(seeds[-3]), placements[-1].settings)
+    return OnlineSettings(
+        experts, OnlineGate(), prepared, constant_gate(), likelihood, features, search, mixture.specialize
+    )
+
+
+def _by_error(mixture: Any, likelihood: Any) -> bool:
+    """Whether squared errors judge numbers.
+
+    A robust likelihood distrusts the rows that would rule squared errors, and of counts the deviance is the loss.
+    """
+    unlike = hasattr(likelihood, "trust") or hasattr(likelihood, "deviance")
+    return mixture.objective == "prediction" and not unlike

@@ -21,6 +21,7 @@ from metamix.data.scalars import is_whole
 from metamix.data.vectors import as_groups, as_weights, check_labels, check_mask, check_present
 from metamix.fitting.fitted import LARGEST
 from metamix.fitting.out_of_fold import Failure
+from metamix.protocols import SequentialGate
 from metamix.training.regime_search import fewest_rows
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "check_known_classes",
     "check_new_labels",
     "check_numbers",
+    "check_order",
     "check_rows",
     "check_target_number",
     "check_weights",
@@ -278,6 +280,26 @@ def check_folds(folds: Folds, weight: NDArray[np.float64]) -> None:
                 f"every row that fold {f} trains on has sample_weight zero, so no expert could be fitted; "
                 "give other folds, or weights."
             )
+
+
+def check_order(gates: Iterable[Any], folds: Folds) -> None:
+    """ValueError where a gate follows the order of the rows, and folds do not.
+
+    Examples
+    --------
+    >>> from metamix.gates import OnlineGate
+    >>> check_order([OnlineGate()], Folds(2, ()))
+    Traceback (most recent call last):
+    ...
+    ValueError: gate=OnlineGate() follows the order of the rows, and these folds do not; put the rows into the order \
+of time and give cv=TimeSeriesSplit(5), of sklearn.model_selection.
+    """
+    sequential = [gate for gate in gates if isinstance(gate, SequentialGate)]
+    if sequential and not folds.forward:
+        raise ValueError(
+            f"gate={sequential[0]!r} follows the order of the rows, and these folds do not; put the rows into the "
+            "order of time and give cv=TimeSeriesSplit(5), of sklearn.model_selection."
+        )
 
 
 def warn_of_failures(failures: Iterable[Failure]) -> None:

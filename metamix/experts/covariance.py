@@ -28,7 +28,7 @@ LENGTH_CENTRE, LENGTH_WIDTH = 2.0, np.sqrt(3.0)
 START_LENGTHS, START_NOISES = (0.25, 0.7, 2.0, 5.0), (1e-6, 1e-3, 0.1, 1.0)
 MAX_ITER = 100
 # The search ends where an iteration gains less than this share of the objective, which is some hundredths of a log
-# likelihood at most; smaller gains took a third of its time and moved no error by more than 0.2 per cent (eight tables).
+# likelihood at most: smaller gains took a third of its time and moved no error by more than 0.2 % (eight tables).
 SMALLEST_GAIN = 1e-5
 # Value of an objective where the covariance matrix is not positive definite.
 INFEASIBLE = 1e25

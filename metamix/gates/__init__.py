@@ -5,6 +5,7 @@ from metamix.gates.constant import ConstantGate
 from metamix.gates.forest import ForestGate
 from metamix.gates.gaussian import GaussianGate
 from metamix.gates.neighbours import NeighboursGate
+from metamix.gates.online import OnlineGate
 from metamix.gates.softmax import SoftmaxGate
 from metamix.gates.trees import boosting, tree
 
@@ -14,6 +15,7 @@ __all__ = [
     "ForestGate",
     "GaussianGate",
     "NeighboursGate",
+    "OnlineGate",
     "SoftmaxGate",
     "boosting",
     "tree",

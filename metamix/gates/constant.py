@@ -61,6 +61,15 @@ class ConstantGate(BaseEstimator):
         checked = check_responsibilities(responsibilities, n)
         return self._set(mean_responsibilities(checked, check_row_weights(sample_weight, n)))
 
+    def partial_fit(
+        self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None, *, step: float
+    ) -> Self:
+        """Move the weights towards the mean responsibilities of new rows by `step`, between 0 and 1."""
+        check_is_fitted(self)
+        before = self.weights_
+        self.fit(X, responsibilities, sample_weight)
+        return self._set((1 - step) * before + step * self.weights_)
+
     def fit_objective(
         self,
         X: Any,

@@ -20,6 +20,8 @@ from metamix.protocols import FloatArray
 
 #: A sparse X of at most this many entries is converted to a dense array.
 _DENSE_ENTRIES = 2**24
+#: A column is treated as constant if its standard deviation is below this fraction of its mean (rounding).
+_CONSTANT = 1e-12
 #: Standardised columns are clipped to this range, so that their squares stay finite.
 _CLIP = 1e50
 
@@ -53,11 +55,14 @@ class GaussianGate(BaseEstimator):
         In the units of X.
     covariances_ : ndarray of shape (K, q, q)
         In the units of X, as regularised.
+    rows_ : ndarray of shape (K,)
+        Effective number of distinct rows of each expert.
     n_experts_ : int
 
     References
     ----------
-    Xu, Jordan & Hinton (1995), An alternative model for mixtures of experts.
+    Xu, Jordan & Hinton (1995), An alternative model for mixtures of experts; Cappé & Moulines (2009), On-line
+    expectation-maximization algorithm for latent data models, for `partial_fit`.
 
     Examples
     --------
@@ -98,7 +103,7 @@ class GaussianGate(BaseEstimator):
         if not self.sharpness > 0:
             raise ValueError(f"sharpness={self.sharpness!r} must be positive; 1 leaves the odds unchanged.")
         X = self._check(X, reset=True)
-        n, q = X.shape
+        n = X.shape[0]
         labels = check_responsibilities(responsibilities, n)
         row_weights = check_row_weights(sample_weight, n)
         self.n_experts_ = labels.shape[1]
@@ -107,7 +112,66 @@ class GaussianGate(BaseEstimator):
         self._varies = np.flatnonzero(deviation > 0)
         self._unit = np.where(deviation > 0, deviation, 1.0)
         means, covariances = self._moments(X, labels, row_weights)
-        shares = self._shrinkage(X, labels, row_weights)
+        self.rows_ = _effective_rows(X, labels, row_weights)
+        self._moving: dict[str, FloatArray] | None = None
+        return self._set(means, covariances)
+
+    def partial_fit(
+        self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None, *, step: float
+    ) -> Self:
+        """Let proportions, means and covariances of a fitted gate follow new rows (Cappé & Moulines 2009).
+
+        Each statistic, the mean over rows of responsibilities and of their products with x and x², moves towards that
+        of the new rows by `step`.
+
+        Parameters
+        ----------
+        X, responsibilities, sample_weight
+            As in `fit`.
+        step : float
+            Between 0 and 1; 1 forgets all earlier rows.
+
+        Returns
+        -------
+        GaussianGate
+            Itself.
+        """
+        check_is_fitted(self)
+        X = np.asarray(self._check(X, reset=False), dtype=np.float64)
+        labels = check_responsibilities(responsibilities, len(X))
+        row_weights = check_row_weights(sample_weight, len(X))
+        moving = getattr(self, "_moving", None)
+        if moving is None:
+            rows = getattr(self, "rows_", np.full(self.n_experts_, np.inf))  # files of earlier versions have none
+            squares = np.square(self.proportions_) / np.maximum(rows, 1.0)
+            moving = {"mean": self.means_, "covariance": self.covariances_, "squares": squares}
+        mass, new = (1 - step) * self.proportions_, step * (row_weights @ labels)
+        total = mass + new
+        share = np.divide(step * row_weights[:, None] * labels, total, out=np.zeros_like(labels), where=total > 0)
+        kept = np.divide(mass, total, out=np.ones_like(total), where=total > 0)
+        before = moving["mean"]
+        mean = before + np.stack([share[:, k] @ (X - before[k]) for k in range(self.n_experts_)])
+        covariance = kept[:, None, None] * moving["covariance"]
+        for k in range(self.n_experts_):
+            away, moved = X - mean[k], before[k] - mean[k]
+            covariance[k] += kept[k] * np.outer(moved, moved) + away.T @ (share[:, k, None] * away)
+        squares = (1 - step) ** 2 * moving["squares"] + step**2 * np.square(row_weights[:, None] * labels).sum(axis=0)
+        self._moving = {"mean": mean, "covariance": covariance, "squares": squares}
+        self.proportions_ = total / total.sum()
+        self.rows_ = np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0)
+        self._centre = self.proportions_ @ mean
+        variance = self.proportions_ @ (np.diagonal(covariance, axis1=1, axis2=2) + np.square(mean - self._centre))
+        deviation = np.sqrt(variance)
+        deviation[deviation <= _CONSTANT * np.abs(self._centre)] = 0.0
+        self._varies = np.flatnonzero(deviation > 0)
+        self._unit = np.where(deviation > 0, deviation, 1.0)
+        units = self._unit[self._varies]
+        inside = covariance[:, self._varies[:, None], self._varies] / np.outer(units, units)
+        return self._set((mean - self._centre)[:, self._varies] / units, inside)
+
+    def _set(self, means: FloatArray, covariances: FloatArray) -> Self:
+        """Everything else, from means (K, v) and covariances (K, v, v) of the standardised columns that vary."""
+        q, shares = len(self._unit), self._shrinkage()
         pooled = np.einsum("k,kij->ij", self.proportions_, covariances)
         ridge = self.ridge * np.eye(len(self._varies))
         covariances += shares[:, None, None] * (pooled - covariances) + ridge
@@ -165,14 +229,10 @@ class GaussianGate(BaseEstimator):
         covariances[mass == 0] = np.eye(q)
         return means, covariances
 
-    def _shrinkage(self, X: Any, labels: FloatArray, row_weights: FloatArray) -> FloatArray:
+    def _shrinkage(self) -> FloatArray:
         """Weight of the pooled covariance (K,)."""
         if self.shrinkage == "auto":
-            found = distinct_rows(row_weights, X, labels)
-            masses = labels[found.rows] * found.weight[:, None]
-            total, squares = masses.sum(axis=0), np.square(masses).sum(axis=0)
-            rows = np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0)
-            return (len(self._varies) + 1.0) / (len(self._varies) + 1.0 + rows)
+            return (len(self._varies) + 1.0) / (len(self._varies) + 1.0 + self.rows_)
         if isinstance(self.shrinkage, str) or not 0 <= self.shrinkage <= 1:
             raise ValueError(f"shrinkage={self.shrinkage!r} must be 'auto' or a number from 0 to 1.")
         return np.full(self.n_experts_, float(self.shrinkage))
@@ -196,6 +256,14 @@ class GaussianGate(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _effective_rows(X: Any, labels: FloatArray, row_weights: FloatArray) -> FloatArray:
+    """Effective number (K,) of distinct rows of each expert (Kish 1965)."""
+    found = distinct_rows(row_weights, X, labels)
+    masses = labels[found.rows] * found.weight[:, None]
+    total, squares = masses.sum(axis=0), np.square(masses).sum(axis=0)
+    return np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0)
 
 
 def _lower_factor(covariance: FloatArray) -> FloatArray:

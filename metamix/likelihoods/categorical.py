@@ -62,6 +62,19 @@ class Categorical(BaseEstimator):
         self.n_classes_ = predictions.shape[2]
         return self
 
+    def partial_fit(
+        self,
+        y: ArrayLike,
+        predictions: FloatArray,
+        responsibilities: FloatArray,
+        scale: FloatArray | None = None,
+        X: Any = None,
+        *,
+        step: float,
+    ) -> Self:
+        """Do nothing: there is no parameter that could follow new rows."""
+        return self
+
     def log_prob(
         self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None
     ) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import stats
@@ -38,6 +38,11 @@ class Laplace(LocationScale):
     >>> fitted.scale_, fitted.standard_deviation(predictions[:1]).round(4)
     (array([2.]), array([[2.8284]]))
     """
+
+    scale_power: ClassVar[int] = 1
+
+    def _scale_statistic(self, errors: FloatArray, scales: FloatArray) -> FloatArray:
+        return np.abs(errors)
 
     def _fit_scale(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
         return np.maximum(mean_absolute(errors, weights, fallback), least)

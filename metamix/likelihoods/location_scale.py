@@ -39,6 +39,8 @@ class LocationScale(BaseEstimator, ABC):
     follows_units: ClassVar[bool] = True
     #: Whether a scale is the standard deviation of y.
     scale_is_deviation: ClassVar[bool] = False
+    #: The scale to this power is the mean of a statistic of the errors.
+    scale_power: ClassVar[int] = 2
     scale_: FloatArray
     factor_: FloatArray
     smallest_: float
@@ -77,6 +79,50 @@ class LocationScale(BaseEstimator, ABC):
         self.smallest_ = self.floor * spread
         own_scale = None if scale is None else np.where(np.isnan(scale), np.nan, np.maximum(scale, self.smallest_))
         self._set_scales(errors, responsibilities, own_scale, spread)
+        return self
+
+    def partial_fit(
+        self,
+        y: ArrayLike,
+        predictions: FloatArray,
+        responsibilities: FloatArray,
+        scale: FloatArray | None = None,
+        X: Any = None,
+        *,
+        step: float,
+    ) -> Self:
+        """Let the scales follow new rows by decayed statistics; other parameters stay (Cappé & Moulines 2009).
+
+        Parameters
+        ----------
+        y, predictions, responsibilities, scale, X
+            As in `fit`; responsibilities sum to the weight of each row, in units of the mean weight.
+        step : float
+            Between 0 and 1: how far the mean statistics move towards those of these rows.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        errors = np.asarray(y, dtype=np.float64)[:, None] - predictions
+        own = np.full(errors.shape, np.nan) if scale is None else np.maximum(scale, self.smallest_)
+        K = errors.shape[1]
+        mass = getattr(self, "mass_", np.full((2, K), 1 / K))  # of rows without a standard deviation, and with one
+        units = (self._default_scales(errors.shape, X) / self.scale_, own)
+        found = [self.scale_, self.factor_]
+        for i, unit in enumerate(units):
+            counts = np.isfinite(errors / unit) & (responsibilities > 0) & (np.isnan(own) if i == 0 else True)
+            share = np.where(counts, responsibilities, 0.0) * (step / len(errors))
+            statistic = self._scale_statistic(np.where(counts, errors / unit, 0.0), found[i])
+            kept, new = (1 - step) * mass[i], share.sum(axis=0)
+            moved = (kept * found[i] ** self.scale_power + (share * statistic).sum(axis=0)) / np.maximum(
+                kept + new, 1e-300
+            )
+            found[i] = np.where(new > 0, moved ** (1 / self.scale_power), found[i])
+            mass[i] = kept + new
+        self.mass_, self.factor_ = mass, found[1]
+        self.scale_ = np.maximum(found[0], self.smallest_)
         return self
 
     def standard_deviation(self, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None) -> FloatArray:
@@ -151,6 +197,10 @@ class LocationScale(BaseEstimator, ABC):
     @abstractmethod
     def _fit_scale(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
         """Maximum likelihood scale (K,), at least `least`, of errors (n, K); fallback (K,) without valid rows."""
+
+    def _scale_statistic(self, errors: FloatArray, scales: FloatArray) -> FloatArray:
+        """Statistic (n, K) of errors whose weighted mean is the scale to the power `scale_power`, given scales (K,)."""
+        return np.square(errors)
 
     @abstractmethod
     def _log_density(self, errors: FloatArray) -> None:

@@ -119,6 +119,19 @@ class Poisson(BaseEstimator):
         """Distribution of y given predictions (n, K), as frozen by `scipy.stats`; parameters as in `log_prob`."""
         return stats.poisson(mu=self._rates(predictions))
 
+    def partial_fit(
+        self,
+        y: ArrayLike,
+        predictions: FloatArray,
+        responsibilities: FloatArray,
+        scale: FloatArray | None = None,
+        X: Any = None,
+        *,
+        step: float,
+    ) -> Self:
+        """Do nothing: there is no parameter that could follow new rows."""
+        return self
+
     def log_prob(
         self, y: ArrayLike, predictions: FloatArray, scale: FloatArray | None = None, X: Any = None
     ) -> FloatArray:

@@ -120,6 +120,10 @@ class StudentT(LocationScale):
             raise ValueError(f'df={self.df!r} must be "auto" or a positive number.')
         return float(self.df), float(self.df)
 
+    def _scale_statistic(self, errors: FloatArray, scales: FloatArray) -> FloatArray:
+        squares = np.square(errors)  # one step of EM, at the scales and degrees of freedom before
+        return squares * (self.df_ + 1.0) / (self.df_ + squares / np.maximum(scales, 1e-300) ** 2)
+
     def _fit_scale(self, errors: FloatArray, weights: FloatArray, fallback: FloatArray, least: float) -> FloatArray:
         scales = fallback.copy()
         for k in range(errors.shape[1]):

@@ -123,6 +123,8 @@ def _shares(fitted: Any) -> list[dict[str, Any]]:
         return []
     # The specialised mixture, and what an earlier version fitted, know their responsibilities only.
     known = all(getattr(target, "shares", None) is not None for target in fitted.targets)
+    if not known and not all(len(one.responsibilities) for one in fitted.targets):  # learned batch by batch
+        return [{"name": str(name), "share": None} for name in fitted.names]
     each = [one.shares if known else np.nanmean(one.responsibilities, axis=0) for one in fitted.targets]
     mean = np.mean(np.array(each), axis=0)
     shares = [float(round(one, 6)) if np.isfinite(one) else None for one in mean]

@@ -15,7 +15,6 @@ from metamix.recombination import combine, keep_top
 from metamix.training.prediction import Combination, admissible
 from metamix.training.recalibration import Calibration
 from metamix.training.variance import ColumnVariance
-from metamix.training.verdict import Verdict
 
 __all__ = ["FittedBlend", "TargetBlend"]
 
@@ -48,6 +47,7 @@ class TargetBlend:
     candidates : list of dict
         A row for each candidate, and one for the blend.
     verdict : Verdict
+        None where there were no folds, since everything was learned batch by batch.
     shares : ndarray of shape (K,) or None
         Mean weights of the columns, out of fold.
     """
@@ -65,7 +65,7 @@ class TargetBlend:
     predictions: Array
     responsibilities: Array
     candidates: list[dict[str, Any]]
-    verdict: Verdict
+    verdict: Any
     shares: Array | None = None
 
     def weights(self, given: Array | None, n: int, top_k: int | None) -> Array:

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
 from metamix.deadline import Deadline
-from metamix.protocols import ContinuedPathGate, PathGate
+from metamix.protocols import ContinuedPathGate, PathGate, SequentialGate
 from metamix.recombination import floored, keep_top, posterior
 from metamix.training.losses import Deviance, LogScore, SquaredError
 from metamix.training.selection import simplest
@@ -154,7 +154,8 @@ class GateFitting:
         ----------
         gate : gate
             Unfitted. A `PathGate` whose penalty is "path" takes the largest penalty within 1.75 standard
-            errors of the best. One with `fit_objective` minimises the objective; others are fitted to responsibilities.
+            errors of the best. One with `fit_objective` minimises the objective, a `SequentialGate` learns from row to
+            row, others are fitted to responsibilities.
         start : FittedGate, optional
             The same gate fitted before to other scales of the same predictions: its penalty is taken, and the fit
             continues from it.
@@ -166,6 +167,8 @@ class GateFitting:
         if self.n_experts == 1:
             one = clone(self.constant).fit(np.empty((1, 0)), np.ones((1, 1)))
             return FittedGate(one, np.ones((self.folds.n, 1)), self.folds.held_out.copy())
+        if isinstance(gate, SequentialGate):
+            return self._follow(gate)
         if not hasattr(gate, "fit_objective"):
             return self._fit_to_responsibilities(gate)
         if start is not None:
@@ -297,6 +300,14 @@ class GateFitting:
         if penalties[0] is None:
             return [clone(gate).fit_objective(Z, objective, start=level, sample_weight=weight)]
         return list(clone(gate).fit_path(Z, objective, penalties, start=level, sample_weight=weight))
+
+    def _follow(self, gate: Any) -> FittedGate:
+        """Weights before each held-out row, in the order of the rows; the gate is what follows from the last one."""
+        weights, judged = self._blank()
+        rows, final = self._held_out, clone(gate)
+        weights[rows] = final.follow((self.objective.take([i]) for i in rows), sample_weight=self.weight[rows])
+        judged[rows] = True
+        return FittedGate(final, weights, judged)
 
     def _fit_to_responsibilities(self, gate: Any) -> FittedGate:
         """Responsibilities follow from the weights of the round before, which are out of fold."""

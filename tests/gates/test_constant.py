@@ -79,3 +79,9 @@ def test_rows_of_weight_zero_may_have_missing_targets(experts, squared_error):
     kept = ConstantGate().fit_objective(np.zeros((250, 0)), squared_error(y[50:], predictions[50:]))
     found = ConstantGate().fit_objective(np.zeros((300, 0)), squared_error(y, predictions), sample_weight=weight)
     assert np.allclose(found.weights_, kept.weights_, atol=1e-6)
+
+
+def test_weights_move_towards_new_rows_by_the_step():
+    gate = ConstantGate().fit(np.empty((2, 0)), [[1.0, 0.0], [1.0, 0.0]])
+    gate.partial_fit(np.empty((1, 0)), [[0.5, 0.5]], step=0.2)
+    assert gate.weights_ == pytest.approx([0.9, 0.1])

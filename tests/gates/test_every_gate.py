@@ -13,7 +13,15 @@ from sklearn.tree import DecisionTreeClassifier
 
 import metamix
 from metamix import registry
-from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate, NeighboursGate, SoftmaxGate
+from metamix.gates import (
+    ClassifierGate,
+    ConstantGate,
+    ForestGate,
+    GaussianGate,
+    NeighboursGate,
+    OnlineGate,
+    SoftmaxGate,
+)
 from metamix.protocols import ContinuedPathGate, DifferentiableGate, Gate, PathGate
 from metamix.testing import check_gate
 
@@ -21,6 +29,7 @@ GATES = {
     "constant": ConstantGate(),
     "softmax": SoftmaxGate(penalty=0.01),
     "gmm": GaussianGate(),
+    "online": OnlineGate(),
     "neighbours": NeighboursGate(),
     "classifier": ClassifierGate(DecisionTreeClassifier(max_depth=2, random_state=0)),
     "tree": registry.gates["tree"](random_state=0),
@@ -79,7 +88,7 @@ def test_rows_of_weight_zero_are_ignored(gate, soft_labels):
     assert np.allclose(weighted.predict_proba(X), without.predict_proba(X), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["constant", "softmax", "classifier"])
+@pytest.mark.parametrize("name", ["constant", "softmax", "online", "classifier"])
 def test_integer_weights_equal_repeated_rows(name, soft_labels):
     X, labels = soft_labels(seed=2)
     times = np.random.default_rng(2).integers(0, 4, len(X))

@@ -75,3 +75,31 @@ def test_invalid_parameters_are_named(parameters, soft_labels):
     X, labels = soft_labels(n=20)
     with pytest.raises(ValueError, match=next(iter(parameters))):
         GaussianGate(**parameters).fit(X, labels)
+
+
+def test_statistics_of_batches_are_those_of_all_rows(soft_labels):
+    """With steps of 1/t the statistics after the last row are plain means over all rows (closed form)."""
+    X, labels = soft_labels(n=150)
+    X = X * [1.0, 10.0, 0.1] + [0.0, 1e6, 0.0]
+    whole = GaussianGate().fit(X, labels)
+    halves = GaussianGate().fit(X[:75], labels[:75]).partial_fit(X[75:], labels[75:], step=0.5)
+    rows = GaussianGate().fit(X[:1], labels[:1])
+    for i in range(1, 150):
+        rows.partial_fit(X[i : i + 1], labels[i : i + 1], step=1 / (i + 1))
+    np.testing.assert_allclose(rows.predict_proba(X), whole.predict_proba(X), atol=1e-8)
+    np.testing.assert_allclose(rows.rows_, whole.rows_)
+    # covariances of the first half were drawn towards each other before
+    np.testing.assert_allclose(halves.means_, whole.means_, rtol=1e-9)
+    np.testing.assert_allclose(halves.predict_proba(X), whole.predict_proba(X), atol=0.02)
+
+
+def test_a_step_of_one_forgets_all_earlier_rows_and_weights_are_repeated_rows(soft_labels):
+    X, labels = soft_labels(n=120)
+    other = GaussianGate().fit(X[:40] + 5, labels[:40]).partial_fit(X, labels, step=1.0)
+    np.testing.assert_allclose(other.means_, GaussianGate().fit(X, labels).means_, atol=1e-12)
+    times = np.arange(120) % 3
+    weighted, repeated = (GaussianGate().fit(X[:40], labels[:40]) for _ in range(2))
+    weighted.partial_fit(X, labels, sample_weight=times, step=0.3)
+    repeated.partial_fit(np.repeat(X, times, axis=0), np.repeat(labels, times, axis=0), step=0.3)
+    np.testing.assert_allclose(weighted.means_, repeated.means_, atol=1e-12)
+    np.testing.assert_allclose(weighted.proportions_, repeated.proportions_)

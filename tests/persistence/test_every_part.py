@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import TimeSeriesSplit
 
 from metamix import MixtureClassifier, MixtureRegressor, registry
 from metamix.persistence import load, save, untrusted_types
@@ -52,7 +53,7 @@ def test_every_part_predicts_the_same_once_loaded(tmp_path, table, kind, name, d
         common, experts = {"specialize": False, "cv": 2, "random_state": 0, "on_error": "raise"}, [name]
     elif kind == "gates":
         common["gate"] = name
-        common |= {"cv": 2}
+        common |= {"cv": TimeSeriesSplit(2) if name == "online" else 2}
     elif name != "categorical":
         common["likelihood"] = name
     with warnings.catch_warnings():

@@ -1,0 +1,396 @@
+"""Learning on: experts, regimes, gate, scales and the weights of the columns follow batches of rows (stochastic EM)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import clone
+
+from metamix.data.gate_features import GateFeatures
+from metamix.fitting import FittedExpert, NamedExpert, Problem, partial_fit_expert
+from metamix.protocols import IncrementalGate, SequentialGate
+from metamix.recombination import combine, floored, keep_top, posterior
+from metamix.training.alternation import FLOOR
+from metamix.training.blend import FittedBlend, TargetBlend
+from metamix.training.candidates import MEAN, MIXTURE
+from metamix.training.losses import Deviance, LogScore, SquaredError, row_losses, target_units
+from metamix.training.mixture import FittedMixture, MixtureTarget
+from metamix.training.prediction import TargetPrediction
+from metamix.training.regime_search import SearchSettings, initial_responsibilities, prune
+from metamix.training.selection import SMALLEST_PROBABILITY
+
+__all__ = ["OnlineSettings", "OnlineState", "begin", "continue_from", "learn"]
+
+Array = NDArray[np.float64]
+Fitted = FittedBlend | FittedMixture
+
+#: Row t moves statistics by t to the power of minus this, between 1/2 and 1 (Cappé & Moulines 2009): after n rows they
+#: remember about n to the power of this.
+FORGETTING = 0.7
+#: Regimes are looked for when so many rows have come, and again when these have doubled, as long as there is one only.
+FIRST_SEARCH, LAST_SEARCH = 200, 3200
+#: From so many rows on the first batch is taken in two halves, so that the second is predicted before it is learned.
+HALVED = 20
+#: What the history calls the prediction of the mixture, constant weights, and the gate over experts and stacks.
+PREDICTION, CONSTANT, GATED = "prediction", "constant weights", "gated"
+
+
+@dataclass(frozen=True)
+class OnlineSettings:
+    """What a mixture that begins with nothing is made of, unfitted.
+
+    Parameters
+    ----------
+    experts : list of NamedExpert
+    weights : SequentialGate
+        Weighs the columns.
+    gate : IncrementalGate or SequentialGate
+        Of the mixture.
+    constant : gate
+        Weights of the components as long as no regimes are known.
+    likelihood : likelihood
+        With `partial_fit`.
+    features : GateFeatures
+        Fitted.
+    search : SearchSettings
+    specialize : bool or "auto"
+        As the parameter of the mixture.
+    """
+
+    experts: list[NamedExpert]
+    weights: Any
+    gate: Any
+    constant: Any
+    likelihood: Any
+    features: GateFeatures
+    search: SearchSettings
+    specialize: bool | str
+
+
+@dataclass
+class _Waiting:
+    """Rows that came before regimes were looked for: gate features, targets, weights, predictions of the experts."""
+
+    until: int = FIRST_SEARCH
+    parts: list[tuple[Array, NDArray[Any], Array, Array]] = field(default_factory=list)
+
+
+@dataclass
+class OnlineState:
+    """What learning on needs to know besides what predicts.
+
+    Parameters
+    ----------
+    n_rows, total_weight : float
+        Rows with weight that were learned from, and their weight.
+    weights, constant : SequentialGate
+        Weights of the columns, and of the gate over experts and stacks last where it has a share: those that predict,
+        and those that approach the best constant ones.
+    history : list of dict
+        Losses of each batch before it was learned from.
+    carried : dict from name to float
+        Parts of rows left over; see `partial_fit_expert`.
+    waiting : _Waiting or None
+        None where regimes are known, or not wanted.
+    settings : OnlineSettings or None
+        None where the mixture was fitted at first.
+    """
+
+    n_rows: float
+    total_weight: float
+    weights: Any
+    constant: Any
+    history: list[dict[str, Any]] = field(default_factory=list)
+    carried: dict[str, float] = field(default_factory=dict)
+    waiting: _Waiting | None = None
+    settings: OnlineSettings | None = None
+
+    def take_in(self, problem: Problem) -> tuple[float, Array]:
+        """Count rows; by how much they move statistics, and their weights in units of the mean weight so far."""
+        counts = problem.weight > 0
+        self.n_rows += float(counts.sum())
+        self.total_weight += float(problem.weight.sum())
+        relative = problem.weight * (self.n_rows / self.total_weight)
+        numbers = np.maximum(self.n_rows - counts[::-1].cumsum()[::-1] + 1, 1)
+        with np.errstate(divide="ignore"):
+            kept = np.log1p(-np.minimum(numbers**-FORGETTING, 1.0))
+        return float(-np.expm1(kept[counts] @ relative[counts])), relative
+
+
+def continue_from(fitted: Fitted, n: int, weights: Any, mean_weight: float) -> OnlineState:
+    """The state of a mixture that was fitted to n rows: the columns begin with the weights of its blend."""
+    arms = np.ones(len(fitted.names)) / len(fitted.names)
+    if isinstance(fitted, FittedBlend):
+        target = fitted.targets[0]
+        arms = np.append(target.constant_weights, [target.gate_share] if target.gate_share > 0 else [])
+    return OnlineState(float(n), n * mean_weight, *_weighing(weights, arms, n))
+
+
+def _weighing(weights: Any, arms: Array, n: int) -> tuple[Any, Any]:
+    """Gates that weigh columns from now on: one follows switches, one approaches the best constant weights."""
+    return clone(weights).begin(arms, n), clone(weights).set_params(switching=False).begin(arms, n)
+
+
+def begin(problem: Problem, settings: OnlineSettings) -> tuple[Fitted, OnlineState]:
+    """A mixture that has seen one batch."""
+    first, rest = problem, None
+    halves = np.split(np.arange(problem.n), [problem.n // 2])
+    if problem.n >= HALVED and all(problem.weight[rows].any() for rows in halves):
+        first, rest = (problem.take(rows) for rows in halves)
+    C, K = problem.n_classes, len(settings.experts)
+    A = K + (settings.specialize == "auto") + (settings.specialize is not True)  # the mixture, and the mean of y
+    arms = np.full(A, 1 / A)
+    state = OnlineState(0.0, 0.0, *_weighing(settings.weights, arms, 0), settings=settings)
+    state.take_in(first)
+    names = [one.name for one in settings.experts]
+    experts = [FittedExpert(one.name, clone(one.estimator), C, device=one.device) for one in settings.experts]
+    columns = _taught(experts, first, state)
+    target = first.y.astype(np.float64) if C is None else np.eye(C)[first.y]
+    mean = np.average(target, axis=0, weights=first.weight)
+    if C is not None:
+        mean = (first.n * mean + 1 / C) / (first.n + 1)  # one row more, shared by all classes
+    waiting = None if settings.specialize is False else _Waiting()
+    even = clone(settings.constant).fit(np.empty((1, 0)), np.full((1, K), 1 / K))
+    mixture = _mixture(names, columns, settings, C, even, _first_likelihood(settings, first, mean, K))
+    if waiting is not None:
+        waiting.parts.append(_part(settings.features, first, np.repeat(_tiled(mean, first.n)[:, None], K, axis=1)))
+    state.waiting = waiting
+    fitted: Fitted = mixture
+    if settings.specialize is not True:
+        if waiting is not None:
+            names, columns = [*names, MIXTURE], [*columns, _column(mixture, C)]
+        names = [*names, MEAN]
+        likelihood = _first_likelihood(settings, first, mean, len(names))
+        blank = np.empty((0, len(names)) if C is None else (0, len(names), C))
+        made_of: dict[str, Array | None] = dict(zip(names, np.eye(len(names)), strict=True))
+        one = TargetBlend(
+            {}, mean, state.weights, np.arange(len(names)), 0.0, made_of, arms, likelihood, None, None, blank,
+            np.empty((0, len(names))), [], None, arms,
+        )  # fmt: skip
+        fitted = FittedBlend(
+            names, columns, settings.features, None, C, None, [one], None,
+            None if waiting is None else mixture, [], [], [], None if waiting is None else 1,
+        )  # fmt: skip
+    return (fitted, state) if rest is None else (learn(fitted, state, rest), state)
+
+
+def learn(fitted: Fitted, state: OnlineState, problem: Problem) -> Fitted:
+    """Predict a batch, record the losses, and learn from it.
+
+    Parameters
+    ----------
+    fitted : FittedBlend or FittedMixture
+        Of one target. Its models, gates and likelihoods are changed.
+    state : OnlineState
+        Changed, too.
+    problem : Problem
+        The new rows.
+
+    Returns
+    -------
+    FittedBlend or FittedMixture
+    """
+    one = fitted.predictions(problem.X, scaled=True, everywhere=True)[0]
+    step, relative = state.take_in(problem)
+    if isinstance(fitted, FittedMixture):
+        objective = _objective(problem, one)
+        _record(state, problem, objective, fitted.names, one.weights)
+        state.constant.follow(_rows(objective, problem.n), sample_weight=relative)
+        learned = _learn_mixture(fitted, fitted.columns, state, problem, one, step, relative)
+        if len(learned.names) != len(fitted.names):  # regimes were found
+            K = len(learned.names)
+            state.weights, state.constant = _weighing(state.constant, np.full(K, 1 / K), 0)
+        return learned
+    return _learn_blend(fitted, state, problem, one, step, relative)
+
+
+def _learn_blend(
+    fitted: FittedBlend, state: OnlineState, problem: Problem, one: TargetPrediction, step: float, relative: Array
+) -> FittedBlend:
+    target, X, names = fitted.targets[0], problem.X, list(fitted.names)
+    log_prob, arms = one.log_prob(problem.y), one
+    if len(state.weights.weights_) > len(names):  # the gate over experts and stacks is an arm, too
+        inside = one.values[:, target.gate_columns]
+        Z = fitted.features.join(fitted.features.base(X), inside)
+        given = target.gate.predict_proba(Z)
+        gated = combine(keep_top(given, fitted.top_k), inside)
+        arms = replace(one, values=np.concatenate([one.values, gated[:, None]], axis=1))
+        names.append(GATED)
+        _follow(target.gate, Z, posterior(given, log_prob[:, target.gate_columns])[0],
+                LogScore(log_prob[:, target.gate_columns]), relative, step)  # fmt: skip
+    objective = _objective(problem, arms)
+    _record(state, problem, objective, names, np.tile(state.weights.weights_, (problem.n, 1)))
+    for gate in (state.weights, state.constant):
+        gate.follow(_rows(objective, problem.n), sample_weight=relative)
+    _follow_likelihood(target.likelihood, problem, one, posterior(one.weights, log_prob)[0], step)
+    new = problem.y.astype(np.float64) if problem.n_classes is None else np.eye(problem.n_classes)[problem.y]
+    mean = target.mean + step * (np.average(new, axis=0, weights=problem.weight) - target.mean)
+    weights = state.weights.weights_
+    share = float(weights[len(fitted.names)]) if GATED in names else 0.0
+    target = replace(target, mean=mean, constant_weights=weights[: len(fitted.names)].copy(), gate_share=share)
+    if state.settings is not None:
+        target = replace(target, shares=target.constant_weights)
+    E = fitted.n_first_level - (fitted.mixture is not None)
+    columns, mixture, n_regimes = list(fitted.columns), fitted.mixture, fitted.n_regimes
+    specialised = mixture is not None and (n_regimes != 1 or state.waiting is not None)  # else it is an expert
+    if specialised:
+        inner = mixture.predictions(X, scaled=True, everywhere=True)[0]
+        mixture = _learn_mixture(mixture, columns[:E], state, problem, inner, step, relative)
+    columns[:E] = _taught(columns[:E], problem, state)
+    if specialised:
+        mixture = mixture if state.waiting is None else replace(mixture, columns=columns[:E])
+        n_regimes = len(mixture.names) if state.waiting is None else 1
+        columns[E] = replace(columns[E], model=mixture)
+    return replace(fitted, columns=columns, targets=[target], mixture=mixture, n_regimes=n_regimes)
+
+
+def _learn_mixture(
+    mixture: FittedMixture,
+    experts: Sequence[FittedExpert],
+    state: OnlineState,
+    problem: Problem,
+    one: TargetPrediction,
+    step: float,
+    relative: Array,
+) -> FittedMixture:
+    """The E-step by the predictions before, then gate, likelihood and components follow."""
+    target = mixture.targets[0]
+    log_prob = one.log_prob(problem.y)
+    responsibilities = posterior(one.weights, log_prob)[0]
+    Z = mixture.features.join(mixture.features.base(problem.X), one.values)
+    _follow_likelihood(target.likelihood, problem, one, responsibilities, step)
+    if state.waiting is not None:
+        state.waiting.parts.append(_part(mixture.features, problem, one.values))
+        found = _look_for_regimes(mixture, experts, state, problem)
+        if found is None:
+            alone = state.settings is not None and state.settings.specialize is True
+            return replace(mixture, columns=_taught(experts, problem, state)) if alone else mixture
+        mixture, responsibilities = found
+    else:
+        _follow(target.gate, Z, responsibilities, LogScore(log_prob), relative, step)
+    shares = floored(responsibilities, FLOOR)
+    if hasattr(target.likelihood, "trust") and len(shares.T) == len(one.values.T):
+        shares = shares * np.nan_to_num(target.likelihood.trust(problem.y, one.values, scale=one.scale, X=problem.X))
+    return replace(mixture, columns=_taught(mixture.columns, problem, state, shares, MIXTURE))
+
+
+def _look_for_regimes(
+    mixture: FittedMixture, experts: Sequence[FittedExpert], state: OnlineState, problem: Problem
+) -> tuple[FittedMixture, Array] | None:
+    """A mixture whose components are copies of the experts, one for each regime; and responsibilities of the last rows.
+
+    None as long as there are too few rows, or one regime only.
+    """
+    waiting, settings = state.waiting, state.settings
+    assert waiting is not None
+    assert settings is not None
+    if sum(len(part[1]) for part in waiting.parts) < waiting.until:
+        return None
+    Z, y, weight, values = (np.concatenate(parts) for parts in zip(*waiting.parts, strict=True))
+    rows = Problem(Z, y, weight, None, problem.n_classes, problem.labels)
+    search = replace(settings.search, features=GateFeatures("x").fit(Z))
+    initial = initial_responsibilities(rows, search)[0]
+    if search.n_experts is not None:
+        initial = prune(initial, rows.counts)
+    if initial.shape[1] == 1:
+        waiting.until = 2 * len(y)
+        if waiting.until > LAST_SEARCH:
+            waiting.parts, waiting.until = [], np.iinfo(np.int64).max
+        return None
+    chosen = list(range(len(experts)))
+    if search.n_experts is not None:  # a pool: the expert with the smallest loss in each regime
+        losses = row_losses(rows, values, target_units(rows))
+        chosen = np.argmin((weight[:, None] * initial).T @ losses, axis=1).tolist()
+    state.waiting = None
+    names = [f"{experts[e].name}-{j + 1}" if chosen.count(e) > 1 else experts[e].name for j, e in enumerate(chosen)]
+    likelihood = clone(settings.likelihood).fit(y, values[:, chosen], weight[:, None] * initial)
+    gate = clone(settings.gate).fit(Z, initial, sample_weight=weight)
+    columns = [replace(copy.deepcopy(experts[e]), name=name) for e, name in zip(chosen, names, strict=True)]
+    return _mixture(names, columns, settings, problem.n_classes, gate, likelihood), initial[-problem.n :]
+
+
+def _taught(
+    columns: Sequence[FittedExpert], problem: Problem, state: OnlineState, shares: Array | None = None, of: str = ""
+) -> list[FittedExpert]:
+    """The columns after they have learned, with responsibilities (n, K) where they specialise."""
+    found = []
+    for k, column in enumerate(columns):
+        key = f"{of} {column.name}"
+        weight = None if shares is None else shares[:, k]
+        column, state.carried[key] = partial_fit_expert(column, problem, weight, state.carried.get(key, 0.0))
+        found.append(column)
+    return found
+
+
+def _follow(gate: Any, Z: Any, responsibilities: Array, score: LogScore, relative: Array, step: float) -> None:
+    """Let a gate follow; one that cannot stays as it is."""
+    if isinstance(gate, SequentialGate):
+        gate.follow(_rows(score, len(responsibilities)), sample_weight=relative)
+    elif isinstance(gate, IncrementalGate):
+        gate.partial_fit(Z, responsibilities, sample_weight=relative, step=step)
+
+
+def _follow_likelihood(
+    likelihood: Any, problem: Problem, one: TargetPrediction, responsibilities: Array, step: float
+) -> None:
+    """Let a likelihood follow; one that cannot stays as it is."""
+    if hasattr(likelihood, "partial_fit"):
+        share = responsibilities * (problem.weight / problem.weight.mean())[:, None]
+        likelihood.partial_fit(problem.y, one.values, share, scale=one.scale, X=problem.X, step=step)
+
+
+def _objective(problem: Problem, one: TargetPrediction) -> Deviance | LogScore | SquaredError:
+    """Loss of a weighted sum of the predictions of a batch."""
+    if problem.n_classes is None:
+        return (Deviance if hasattr(one.likelihood, "deviance") else SquaredError)(problem.y, one.values)
+    seen = one.values[np.arange(problem.n), :, problem.y]
+    return LogScore(np.log(np.clip(seen, SMALLEST_PROBABILITY, 1.0)))
+
+
+def _rows(objective: Any, n: int) -> list[Any]:
+    return [objective.take([i]) for i in range(n)]
+
+
+def _record(state: OnlineState, problem: Problem, objective: Any, names: Sequence[str], weights: Array) -> None:
+    """Mean losses of each column, of the prediction, and of constant weights that have not seen the batch."""
+    asked = {name: np.eye(len(names))[[k] * problem.n] for k, name in enumerate(names)}
+    asked |= {PREDICTION: weights, CONSTANT: np.tile(state.constant.weights_, (problem.n, 1))}
+    losses = {name: float(np.average(objective(one)[0], weights=problem.weight)) for name, one in asked.items()}
+    state.history.append({"rows": problem.n, "weight": float(problem.weight.sum()), **losses})
+
+
+def _part(features: GateFeatures, problem: Problem, values: Array) -> tuple[Array, NDArray[Any], Array, Array]:
+    base = features.base(problem.X)
+    dense = np.asarray(base.toarray() if sparse.issparse(base) else base, dtype=np.float64)
+    return dense, problem.y, problem.weight, values
+
+
+def _first_likelihood(settings: OnlineSettings, problem: Problem, mean: Any, K: int) -> Any:
+    """The likelihood of columns that predict the mean of y."""
+    values = np.repeat(_tiled(mean, problem.n)[:, None], K, axis=1)
+    return clone(settings.likelihood).fit(problem.y, values, np.full((problem.n, K), 1 / K) * problem.weight[:, None])
+
+
+def _tiled(mean: Any, n: int) -> Array:
+    return np.repeat(np.asarray(mean, dtype=np.float64)[None], n, axis=0)
+
+
+def _mixture(
+    names: list[str], columns: list[FittedExpert], settings: OnlineSettings, C: int | None, gate: Any, likelihood: Any
+) -> FittedMixture:
+    """A mixture that has no out-of-fold predictions, since there were no folds."""
+    K = len(names)
+    target = MixtureTarget(gate, likelihood, np.empty((0, K) if C is None else (0, K, C)), np.empty((0, K)))
+    return FittedMixture(
+        names, columns, settings.features, None, C, None, [target], np.empty(0, dtype=np.intp), [], [], []
+    )
+
+
+def _column(mixture: FittedMixture, C: int | None) -> FittedExpert:
+    return FittedExpert(MIXTURE, mixture, C, None if C is None else np.arange(C))
