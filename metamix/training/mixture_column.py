@@ -50,7 +50,7 @@ class Regimes:
 
     initial: Array
     components: list[int]
-    starts: list[dict[str, Any]]
+    starts: list[dict[str, Any]] = field(default_factory=list)
 
     def components_of(self, initial: Array, rows: NDArray[np.intp], weight: Array) -> list[int]:
         """The expert of each regime (m, J) found in m rows: of the regime with which it shares most of their weight."""
