@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,7 +29,9 @@ from metamix.cli.reading import reading_options, take_reading_options
 from metamix.cli.regimes import about_regimes, regimes_in_words, regimes_of_folds
 from metamix.cli.repeat import full_command
 from metamix.cli.tables import TableData
-from metamix.deadline import Deadline
+
+if TYPE_CHECKING:
+    from metamix.deadline import Deadline
 
 __all__ = ["Compared", "compare", "fit", "run_comparison", "show_comparison"]
 
@@ -88,6 +90,8 @@ def compare(
 
     TABLE is a file (CSV, Parquet, Excel, …) or - for standard input. All are judged on the same held-out rows.
     """
+    from metamix.deadline import Deadline
+
     reading = take_reading_options(given)
     options = Options(**given)
     output = None if out is None else output_file(out, force, table)
