@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from metamix.cli.completion import complete_parts
+from metamix.cli.output import say
 from metamix.cli.reading import ReadingOptions, comma_separated
 from metamix.cli.tables import TableData, read, say_lines
 from metamix.cli.wording import suggestion
@@ -152,6 +154,8 @@ def read_table(table: str, options: Options, reading: ReadingOptions, *, err: bo
     check_device_option(options.device)
     if options.time is not None and options.groups is not None:
         raise click.UsageError("--time and --groups: folds in time order divide groups; give one of them")
+    if sys.stderr.isatty():  # libraries are loaded, too, which takes seconds on a busy machine
+        say(f"Reading {'standard input' if table == '-' else table}.", err=True)
     with engine_of(options):
         data = read(table, reading, options.target, options.task, options.groups, options.weights, options.time)
     say_lines(data.lines, err=err)
