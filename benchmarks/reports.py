@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from metamix import MixtureRegressor, report
+from metamix.gates import SoftmaxGate
 
 EXPERTS = 12
 
@@ -42,7 +43,8 @@ def mixtures(regime: np.ndarray) -> dict[str, MixtureRegressor]:
     """The mixtures by name, unfitted."""
     few = [(f"line {k}", "ridge", [f"column {(k + i) % 10}" for i in range(3)] + ["city"]) for k in range(EXPERTS)]
     alike = [(f"line {k}", "ridge") for k in range(EXPERTS)]
-    settings: dict[str, Any] = {"gate": "softmax", "cv": 2, "random_state": 0, "n_jobs": 1}
+    gate = SoftmaxGate(penalty=0.1, max_iter=30)
+    settings: dict[str, Any] = {"gate": gate, "cv": 2, "random_state": 0, "n_jobs": 1}
     return {
         "experts": MixtureRegressor(few, specialize=False, **settings),
         "regimes": MixtureRegressor(alike, specialize=True, start=regime, max_rounds=1, **settings),

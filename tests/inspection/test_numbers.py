@@ -231,3 +231,14 @@ def test_gates_of_regimes_and_of_columns():
     assert GateDisplay.from_estimator(mixture, X, of="columns").names == list(mixture.named_experts_)
     with pytest.raises(ValueError, match="of='experts' is unknown"):
         GateDisplay.from_estimator(mixture, X, of="experts")
+
+
+def test_coverage_of_many_rows_is_that_of_a_sample_of_them(step):
+    X, y = step(150)
+    mixture = MixtureRegressor(["linear"], specialize=False, gate="constant", cv=3, random_state=0).fit(X, y)
+    X, y = step(8000, seed=1)
+    table = CalibrationDisplay.from_estimator(mixture, X, y).frame()
+    half = table[np.isclose(table["nominal"], 0.5)].iloc[0]
+    low, high = mixture.predict_interval(X, 0.5).T
+    assert half["rows"] == 5000
+    assert half["observed"] == pytest.approx(np.mean((low <= y) & (y <= high)), abs=4 * half["standard_error"])
