@@ -26,7 +26,7 @@ DISPLAYS = [
     CalibrationDisplay, CandidatesDisplay, ConvergenceDisplay, ErrorCorrelationDisplay, ExpertsDisplay, GateDisplay,
     RegionDisplay,
 ]  # fmt: skip
-ROWS = 240
+ROWS = 160
 #: What each table is an example of; of those in the order of time the first rows are taken, and a date is added.
 TABLES = {
     "concrete": "numbers",
@@ -65,7 +65,13 @@ def test_report_and_displays(shared, name, tmp_path):
     classes = y.dtype.kind not in "fiu"
     experts = ["logistic", "naive_bayes"] if classes else ["ridge", "splines"]
     mixture = (MixtureClassifier if classes else MixtureRegressor)(
-        experts, n_experts=2, gate="softmax", max_rounds=1, cv=TimeSeriesSplit(3) if ordered else 3, random_state=0
+        experts,
+        n_experts=2,
+        start="kmeans",
+        gate="softmax",
+        max_rounds=1,
+        random_state=0,
+        cv=TimeSeriesSplit(3) if ordered else 3,
     ).fit(X, y)
     text = metamix.report(mixture, X, y, tmp_path / "page.html").read_text("utf-8")
     assert "Who is trusted where" in text
