@@ -71,6 +71,27 @@ def test_damaged_files():
 
 
 @pytest.mark.heavy
+def test_reports():
+    pytest.importorskip("jinja2")
+    text = run("reports", "--quick")
+    sizes = [float(size) for size in re.findall(r"^(?:experts|regimes) .* (\S+)$", text, re.M)]
+    assert len(sizes) == 2
+    assert max(sizes) < 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_silence():
+    text = run("silence", sys.executable, "-c", "import time; print('first'); time.sleep(1); print('second')")
+    assert re.search(r"s, after 'first'$", text, re.M)
+
+
+@pytest.mark.heavy
+def test_time_intervals():
+    text = run("time_intervals", "--quick")
+    assert re.search(r"^ar +100( +0?\.\d+){2}", text, re.M)
+
+
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read with the module resource")
 def test_memory():
     pytest.importorskip("psutil")

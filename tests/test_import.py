@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,6 +49,22 @@ def test_public_names_import_no_expert_library():
     )
     assert "metamix.comparison" in brought
     assert brought.isdisjoint(["torch", "xgboost", "lightgbm", "catboost", "matplotlib"])
+
+
+@pytest.mark.parametrize("words", [["--help"], ["compare", "--help"], ["parts"], ["show", "saved.mix"]], ids=" ".join)
+def test_commands_that_compute_nothing_import_no_library_to_compute_with(words, tmp_path):
+    manifest = json.dumps({"format": 4, "experts": ["ridge"], "notes": {"target": "price"}})
+    path = tmp_path / "saved.mix"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("manifest.json", manifest)
+    words = [str(path) if word == "saved.mix" else word for word in words]
+    brought = modules_after(
+        "import contextlib, io\nfrom metamix.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):\n"
+        f"    main({words!r})\nassert len(said.getvalue()) > 100, said.getvalue()"
+    )
+    assert "metamix.cli.show" in brought
+    assert brought.isdisjoint([*HEAVY[:6], "numpy", "scipy", "sklearn", "joblib", "matplotlib", "jinja2"])
 
 
 @pytest.mark.parametrize("name", [*metamix.__all__, "registry", "gates", "inspection", "testing"])

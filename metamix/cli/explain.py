@@ -39,10 +39,11 @@ def explain(file: str, table: str, row: int, target: int, as_json: bool, trust: 
     the smallest change of one column for another one to lead. Conditions and changes are looked for in the rows of
     TABLE: give the table that the mixture was fitted to, or at least 20 rows like it.
     """
+    reading = take_reading_options(given)
     mixture = load_model(file, comma_separated(trust), "explain", file, table, "--row", str(row))
     if not hasattr(mixture, "explain"):
         raise click.ClickException(f"{file} holds a {type(mixture).__name__}, whose predictions cannot be explained")
-    rows, identifiers, lines = read_for_prediction(table, take_reading_options(given))
+    rows, identifiers, lines = read_for_prediction(table, reading)
     if row >= len(rows):
         raise click.UsageError(f"--row {row}: {table} has {len(rows)} rows, from 0 to {len(rows) - 1}")
     X = training_columns(table, rows, mixture, identifiers)

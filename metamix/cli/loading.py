@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from metamix.cli.tables import suggestion
+from metamix.cli.wording import suggestion
 
 __all__ = ["load_model", "training_columns", "trust_option"]
 

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,7 +30,14 @@ from metamix.cli.regimes import about_regimes, regimes_in_words, regimes_of_fold
 from metamix.cli.repeat import full_command
 from metamix.cli.tables import TableData
 
+if TYPE_CHECKING:
+    from metamix.deadline import Deadline
+
 __all__ = ["Compared", "compare", "fit", "run_comparison", "show_comparison"]
+
+
+#: A time limit is above zero.
+LEAST_SECONDS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,11 @@ COMPARED = (
 @learning_options
 @reading_options
 @click.option("--out", metavar="FILE.csv", help="Write the results to this file, in full precision.")
-@click.option("--report", metavar="FILE.html", help="Fit a mixture to all rows too, and write a report on it.")
+@click.option(
+    "--report",
+    metavar="FILE.html",
+    help="Fit a mixture to all rows too, within the same --time-limit, and write a report on it.",
+)
 @force_option
 @json_option
 @click.pass_context
@@ -79,13 +90,16 @@ def compare(
 
     TABLE is a file (CSV, Parquet, Excel, …) or - for standard input. All are judged on the same held-out rows.
     """
+    from metamix.deadline import Deadline
+
     reading = take_reading_options(given)
     options = Options(**given)
     output = None if out is None else output_file(out, force, table)
     if report is not None:
         check_report(report, force, table, *([] if out is None else [out]))
     data = read_table(table, options, reading, err=as_json)
-    done = run_comparison(data, options, Path(table).name)
+    deadline = Deadline(options.time_limit)
+    done = run_comparison(data, _for_comparison(options, report), Path(table).name)
     command = full_command("compare", table, options, reading, data)
     if as_json:
         print_json(_comparison_object(done, data, options, table, command))
@@ -99,8 +113,20 @@ def compare(
     if report is not None:
         if options.checkpoint is not None:  # a folder serves one call
             options = replace(options, checkpoint=str(Path(options.checkpoint, "report")))
-        mixture = _fitted(data, options, Path(table).name)
+        mixture = _fitted(data, _for_report(options, deadline), Path(table).name)
         write_report(context, mixture, data.X, data.y, report, comparison=done.comparison, notes=notes_of(data))
+
+
+def _for_comparison(options: Options, report: str | None) -> Options:
+    """Options whose time limit leaves time for the mixture of the report: as much as each outer fold takes."""
+    if options.time_limit is None or report is None:
+        return options
+    return replace(options, time_limit=options.time_limit * options.cv / (options.cv + 1))
+
+
+def _for_report(options: Options, deadline: Deadline) -> Options:
+    """Options whose time limit is what the comparison left of it; the cheapest expert is fitted anyway."""
+    return replace(options, time_limit=max(deadline.left, LEAST_SECONDS)) if deadline.limited else options
 
 
 def run_comparison(data: TableData, options: Options, label: str) -> Compared:

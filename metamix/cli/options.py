@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from typing import Any
 import click
 
 from metamix.cli.completion import complete_parts
+from metamix.cli.output import say
 from metamix.cli.reading import ReadingOptions, comma_separated
-from metamix.cli.tables import TableData, read, say_lines, suggestion
+from metamix.cli.tables import TableData, read, say_lines
+from metamix.cli.wording import suggestion
 
 Command = Callable[..., Any]
 
@@ -146,11 +149,13 @@ def read_table(table: str, options: Options, reading: ReadingOptions, *, err: bo
     """Read a table and split it as the options say, and print what was noticed."""
     if options.scoring is not None:
         _check_scorer(options.scoring)
-    if options.experts and not expert_names(options.experts):
-        raise click.UsageError("--experts names none: give names, such as --experts ridge,boosting; see metamix parts")
+    _check_experts(options.experts, options.task)
+    _check_gates(options.gate)
     check_device_option(options.device)
     if options.time is not None and options.groups is not None:
         raise click.UsageError("--time and --groups: folds in time order divide groups; give one of them")
+    if sys.stderr.isatty():  # libraries are loaded, too, which takes seconds on a busy machine
+        say(f"Reading {'standard input' if table == '-' else table}.", err=True)
     with engine_of(options):
         data = read(table, reading, options.target, options.task, options.groups, options.weights, options.time)
     say_lines(data.lines, err=err)
@@ -206,6 +211,38 @@ def expert_names(given: Sequence[str]) -> list[str] | str | None:
 
     names = comma_separated(given) if given else None
     return names[0] if names and len(names) == 1 and names[0] in POOLS else names
+
+
+def _check_experts(given: Sequence[str], task: str | None) -> None:
+    """Raise an error before the table is read if an expert is not known; no part is imported."""
+    from metamix.registry import classifiers, regressors
+
+    names = expert_names(given)
+    if given and not names:
+        raise click.UsageError("--experts names none: give names, such as --experts ridge,boosting; see metamix parts")
+    if names is None or isinstance(names, str):
+        return
+    known = {"regression": (regressors,), "classification": (classifiers,)}.get(task or "", (regressors, classifiers))
+    for name in names:
+        if not any(name in mapping for mapping in known):
+            of_task = "" if task is None else f" for {task}"
+            close = suggestion(name, [*{one for mapping in known for one in mapping}, *POOL_NAMES])
+            raise click.UsageError(f"--experts: there is no expert {name!r}{of_task}{close or '; see metamix parts'}")
+
+
+def _check_gates(given: Sequence[str]) -> None:
+    """Raise an error before the table is read if a gate is not known; no part is imported."""
+    from metamix.registry import gates
+
+    names = comma_separated(given)
+    if given and not names:
+        raise click.UsageError("--gate names none: give names, such as --gate softmax,tree; see metamix parts")
+    for name in names if names != ["auto"] else []:
+        if name == "auto":
+            raise click.UsageError("--gate: auto stands for several gates that compete; give it alone, or names")
+        if name not in gates:
+            close = suggestion(name, [*gates, "auto"])
+            raise click.UsageError(f"--gate: there is no gate {name!r}{close or '; see metamix parts gates'}")
 
 
 def _check_scorer(name: str) -> None:

@@ -15,7 +15,7 @@ from metamix.cli.help import Command
 from metamix.cli.json_output import json_option, print_json
 from metamix.cli.output import columns, say, short
 from metamix.cli.requirements import missing_for
-from metamix.cli.tables import suggestion
+from metamix.cli.wording import suggestion
 
 KINDS = ("regressors", "classifiers", "gates", "likelihoods")
 

@@ -68,11 +68,12 @@ def predict(
     and with --out no rows.
     """
     output = None if out is None else output_file(out, force, file, table)
+    reading = take_reading_options(given)
     mixture = load_model(file, comma_separated(trust), "predict", file, table)
     if interval is not None and not hasattr(mixture, "predict_interval"):
         what = "classes, which have probabilities" if hasattr(mixture, "classes_") else "without a distribution"
         raise click.UsageError(f"--interval is for numbers, and {file} predicts {what}: leave it out")
-    rows, identifiers, lines = read_for_prediction(table, take_reading_options(given))
+    rows, identifiers, lines = read_for_prediction(table, reading)
     X = training_columns(table, rows, mixture, identifiers)
     with table_warnings(lines):
         frame = prediction_frame(mixture, X, interval, with_weights)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
+
+from metamix.cli.wording import suggestion
 
 __all__ = ["ReadingOptions", "comma_separated", "reading_options", "row_options", "take_reading_options"]
 
@@ -51,13 +54,31 @@ class ReadingOptions:
     @property
     def kinds(self) -> dict[str, str]:
         """Kinds of columns by name."""
-        found = {}
+        pairs = (item.rpartition("=") for item in comma_separated(self.types))
+        return {name.strip(): kind.strip() for name, _, kind in pairs}
+
+    def check(self) -> None:
+        """Raise an error, before anything is read, for values that no table could make sense of."""
+        from metamix.data.column_reading import KINDS
+
         for item in comma_separated(self.types):
-            name, separator, kind = item.rpartition("=")
-            if not separator:
+            kind = item.rpartition("=")[2].strip()
+            if "=" not in item:
                 raise click.UsageError(f"--types {item!r}: COLUMN=KIND would do, such as zip=category")
-            found[name.strip()] = kind.strip()
-        return found
+            if kind not in KINDS:
+                close = suggestion(kind, KINDS)
+                raise click.UsageError(
+                    f"--types {item}: there is no kind {kind!r}{close}; give one of {', '.join(KINDS)}"
+                )
+        if self.thousands is not None and self.decimal is None:
+            raise click.UsageError("--thousands needs --decimal")
+        if self.encoding is not None:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError:
+                raise click.UsageError(
+                    f"--encoding: there is no encoding {self.encoding!r}: utf-8, utf-16 and latin-1 are some"
+                ) from None
 
     @property
     def decides_formats(self) -> bool:
@@ -68,8 +89,6 @@ class ReadingOptions:
         """The cleaner for some columns of a file; `decimal` is the mark that goes with the separator of the file."""
         from metamix.data.cleaning import TableCleaner
 
-        if self.thousands is not None and self.decimal is None:
-            raise click.UsageError("--thousands needs --decimal")
         return TableCleaner(
             {name: kind for name, kind in self.kinds.items() if name in names}, decimal=self.decimal or decimal,
             thousands=self.thousands, date_format=self.date_format, missing=tuple(self.na),
@@ -89,9 +108,11 @@ def row_options(command: Command) -> Command:
 
 
 def take_reading_options(given: dict[str, Any]) -> ReadingOptions:
-    """Take the options of `reading_options` out of those of a command."""
+    """Take the options of `reading_options` out of those of a command, and check them."""
     names = [name for name in ReadingOptions.__dataclass_fields__ if name in given]
-    return ReadingOptions(**{name: given.pop(name) for name in names})
+    found = ReadingOptions(**{name: given.pop(name) for name in names})
+    found.check()
+    return found
 
 
 def comma_separated(given: Sequence[str]) -> list[str]:

@@ -43,9 +43,9 @@ def report(
     """
     from metamix.persistence import read_manifest
 
+    reading = take_reading_options(given)
     check_report(out, force, file, table, option="--out")
     mixture = load_model(file, comma_separated(trust), "report", file, table, "--out", out)
-    reading = take_reading_options(given)
     names, noted = table_columns(table, reading), read_manifest(file)["notes"] or {}
     if target is None:
         target = _target(table, names, mixture, noted)

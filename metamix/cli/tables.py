@@ -13,9 +13,9 @@ import click
 
 from metamix.cli.output import column_lines, say
 from metamix.cli.reading import ReadingOptions, comma_separated
-from metamix.cli.wording import in_options
+from metamix.cli.wording import in_options, suggestion
 
-__all__ = ["TableData", "read", "read_for_prediction", "say_lines", "suggestion", "table_columns", "table_warnings"]
+__all__ = ["TableData", "read", "read_for_prediction", "say_lines", "table_columns", "table_warnings"]
 
 
 @dataclass(frozen=True)
@@ -261,17 +261,3 @@ def _column(X: Any, option: str, name: str | None) -> Any:
     if gaps and option != "--id":
         raise TableError(f"{option} {name!r} is missing in {gaps} of {len(X)} rows: fill them in or remove the rows")
     return X[name]
-
-
-def suggestion(name: str, names: Any) -> str:
-    """Suggest the closest name; empty if none is close.
-
-    Examples
-    --------
-    >>> suggestion("prise", ["price", "size"])
-    ": did you mean 'price'?"
-    """
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, [str(one) for one in names], n=1)
-    return f": did you mean {close[0]!r}?" if close else ""

@@ -1,11 +1,12 @@
-"""Errors of the Python interface in the words of the command line."""
+"""Errors in the words of the command line: options for parameters of Python, and the name that was meant."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from typing import Any
 
-__all__ = ["in_options"]
+__all__ = ["in_options", "suggestion"]
 
 #: Options of the command line by the parameter that they set.
 OPTIONS = {
@@ -57,3 +58,17 @@ def _type_option(found: re.Match[str]) -> str:
     """--types for one column, quoted where its name needs it."""
     pair = f"{found[1]}={found[2]}"
     return "--types " + shlex.quote(f'"{pair}"' if "," in pair else pair)
+
+
+def suggestion(name: str, names: Any) -> str:
+    """Suggest the closest name; empty if none is close.
+
+    Examples
+    --------
+    >>> suggestion("prise", ["price", "size"])
+    ": did you mean 'price'?"
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, [str(one) for one in names], n=1)
+    return f": did you mean {close[0]!r}?" if close else ""

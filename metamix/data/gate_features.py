@@ -104,24 +104,21 @@ class GateFeatures(BaseEstimator):
 
     def _fit_encoder(self, X: Any) -> None:
         """Fit an encoder unless X is numeric without missing values, and PCA if there are too many columns."""
-        encoder = None if _is_complete_numeric(X) else giving_arrays(ColumnEncoder()).fit(X)
+        # Not scaled: gates standardise columns themselves, and what they say of columns is in the units of X.
+        encoder = None if _is_complete_numeric(X) else giving_arrays(ColumnEncoder(scale=False)).fit(X)
         self.encoder_ = encoder
         if encoder is None and not sparse.issparse(X):
             self.fill_ = np.asarray(X.mean(axis=0))
-        if self.most_columns is None:
+        columns = X.shape[1] if encoder is None else len(encoder.get_feature_names_out())
+        if self.most_columns is None or columns <= self.most_columns:
             return
-        if encoder is None:
-            if X.shape[1] <= self.most_columns:
-                return
-            encoder = giving_arrays(ColumnEncoder()).fit(X)
-        encoded: Any = encoder.transform(X)
-        if encoded.shape[1] <= self.most_columns:
-            return
+        scaled = giving_arrays(ColumnEncoder()).fit(X)
+        encoded: Any = scaled.transform(X)
         if sparse.issparse(encoded):
             reduction: Any = TruncatedSVD(self.most_columns, random_state=0)
         else:
             reduction = PCA(min(self.most_columns, len(encoded)), svd_solver="covariance_eigh")
-        self.encoder_ = make_pipeline(encoder, giving_arrays(reduction).fit(encoded))
+        self.encoder_ = make_pipeline(scaled, giving_arrays(reduction).fit(encoded))
 
     def base(self, X: Any) -> Any:
         """The features (n, q) from X alone, not copied if X is numeric; None if there are none."""

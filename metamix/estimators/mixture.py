@@ -435,14 +435,16 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         return np.array([f"{name}_{label}" for name in names for label in labels], dtype=object)
 
     def coefficients(self) -> pd.DataFrame:
-        """Coefficients of the linear experts, and of those of the regimes of the mixture, in the units of X and y.
+        """Coefficients of linear and polynomial experts, and of those of the mixture's regimes, in units of X and y.
 
         Returns
         -------
         DataFrame
             A row for each expert ("mixture: ..." for the regimes), target, label or class where there are several, and
-            column; the last of each is the intercept. A category has a column for each value. For classes, units are
-            those of the log odds, of the second class where there are two. Experts that are not linear are left out.
+            column; the last of each is the intercept. A category has a column for each value. Of polynomials
+            ("quadratic", "cubic", PolynomialFeatures) products are terms too, such as ``x0^2`` and ``x0 x1``; those of
+            experts by name hold within the range of training, extended by half of it. For classes, units are those of
+            the log odds, of the second class where there are two. Other experts are left out.
 
         Examples
         --------

@@ -35,6 +35,8 @@ FOLDS = 5
 FEWEST_ROWS = 20
 #: The tree is grown and tested on so many rows at most, drawn at random.
 MOST_ROWS = 5_000
+#: Of these so many are permuted, since the test grows a tree for each permutation and fold.
+MOST_PERMUTED = 1_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class RegionRules:
     chance : float
         Share of the rows that the most frequent leader leads.
     p_value : float
-        Of a permutation test of a tree with `MOST_LEAVES` leaves; NaN where none was asked for, or one regime leads.
+        Of a permutation test of a tree with `MOST_LEAVES` leaves on `MOST_PERMUTED` rows at most; NaN where none was
+        asked for, or one regime leads.
     importances : list of dict
         For each column of X what accuracy is lost out of fold when its values are shuffled, and the p-value.
     encoder, tree : fitted
@@ -176,9 +179,13 @@ def find_rules(
     ]  # fmt: skip
     p_value = np.nan
     if n_permutations:
+        few = np.arange(len(lead))
+        if len(few) > MOST_PERMUTED:
+            few = np.sort(rng.choice(few, MOST_PERMUTED, replace=False))
         _, _, p_value = permutation_test_score(
-            _tree(MOST_LEAVES), Z, lead, cv=folds, n_permutations=n_permutations, random_state=random_state
-        )
+            _tree(MOST_LEAVES), Z[few], lead[few], cv=KFold(FOLDS, shuffle=True, random_state=random_state),
+            n_permutations=n_permutations, random_state=random_state,
+        )  # fmt: skip
         trees = held_out[best][1]
         columns = [np.flatnonzero(encoder.source_ == j) for j in range(len(features))]
         importances = [

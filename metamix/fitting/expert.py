@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
@@ -26,12 +27,12 @@ from metamix.data.tables import take_rows
 from metamix.fitting.class_labels import ClassParameterError, Fit, align_classes, align_labels, fit_to_labels, is_frozen
 from metamix.fitting.decision_calibration import calibrate
 from metamix.fitting.device_placement import Placement, move_to_cpu
-from metamix.fitting.early_stopping import stop_early, without_wrappers
+from metamix.fitting.early_stopping import stop_early, stops_early, without_wrappers
 from metamix.fitting.fitted import FittedExpert, PerLabel, PerTarget
 from metamix.fitting.groups import group_arguments, resamples_rows, split_by_group
 from metamix.fitting.problem import NamedExpert, Problem
 
-__all__ = ["fit_expert", "name_and_prepare", "prepare", "takes_weights"]
+__all__ = ["first_alike", "fit_expert", "name_and_prepare", "prepare", "takes_weights"]
 
 Array = NDArray[np.float64]
 
@@ -177,6 +178,32 @@ def name_and_prepare(
             ready = Unprepared(str(error))
         prepared.append(NamedExpert(name, ready, int(seed), place.device))
     return prepared
+
+
+def first_alike(experts: Sequence[NamedExpert], problem: Problem) -> list[int]:
+    """For each expert the first one whose fits are the same: an equal estimator that draws nothing by its seed.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> experts = [NamedExpert(f"e{i}", one) for i, one in enumerate([Ridge(), Ridge(2.0), Ridge()])]
+    >>> first_alike(experts, Problem(np.zeros((3, 1)), np.zeros(3)))
+    [0, 1, 0]
+    """
+    first: dict[Any, int] = {}
+    return [first.setdefault(_content(one, problem) or e, e) for e, one in enumerate(experts)]
+
+
+def _content(expert: NamedExpert, problem: Problem) -> str | None:
+    """A hash of an estimator; None where its fits depend on the seed of the expert, or it cannot be pickled."""
+    estimator = expert.estimator
+    draws = takes_weights(estimator) is None or any(map(stops_early, [estimator, *estimator.get_params().values()]))
+    if draws or not (problem.n_classes is None or hasattr(estimator, "predict_proba")):
+        return None
+    try:
+        return str(joblib.hash((estimator, expert.device)))
+    except Exception:  # pickling a foreign estimator may raise anything
+        return None
 
 
 class Unprepared(BaseEstimator):

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -18,7 +20,7 @@ from metamix.deadline import Deadline
 from metamix.engines import Engine, Outcome, SerialEngine, Session
 from metamix.fitting.checkpoint import Checkpoint, content_key, table_fact
 from metamix.fitting.class_labels import ClassParameterError
-from metamix.fitting.expert import fit_expert
+from metamix.fitting.expert import first_alike, fit_expert
 from metamix.fitting.fitted import FittedExpert, FoldAverage
 from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
 from metamix.fitting.out_of_fold import Failure, OutOfFold
@@ -66,6 +68,7 @@ class _Job:
     weight: Array | None = None  # responsibilities of all rows, (n,); a view, sliced where it is used
     keep: bool = False
     nested: NestedFit | None = None  # rows to fit and to predict, instead of those of the fold
+    weight_key: bytes | None = None  # by which equal responsibilities are recognised
 
 
 @dataclass
@@ -219,13 +222,16 @@ class FitSession:
         fit_seconds, predict_seconds = np.zeros(len(which)), np.zeros(len(which))
         models: dict[tuple[str, int], Any] = {}
         names = _unique([self.experts[e].name for e in which])
+        keys = [None] * len(which) if weights is None else [_digest(column) for column in weights.T]
         jobs = [
-            _Job(j, e, f, None if weights is None else weights[:, j], keep) for f in only for j, e in enumerate(which)
+            _Job(j, e, f, None if weights is None else weights[:, j], keep, weight_key=keys[j])
+            for f in only
+            for j, e in enumerate(which)
         ]
         failures: list[Failure] = []
         failed: set[int] = set()
         earlier, self._remembered = self._remembered, {k: one for k, one in self._remembered.items() if k[-1] is None}
-        finished: Iterable[tuple[_Job, _Done]] = self._run(jobs, failures, failed, earlier, remember)
+        finished: Iterable[tuple[_Job, _Done]] = self._run_once(jobs, failures, failed, earlier, remember)
         if self._repeats:
             place = {id(job): i for i, job in enumerate(jobs)}
             finished = sorted(finished, key=lambda one: place[id(one[0])])
@@ -355,6 +361,38 @@ class FitSession:
             failures,
         )
 
+    def _run_once(
+        self,
+        jobs: list[_Job],
+        failures: list[Failure],
+        failed: set[int],
+        known: Mapping[tuple[Any, ...], _Done],
+        remember: bool,
+    ) -> Iterator[tuple[_Job, _Done]]:
+        """As `_run`, but equal fits are made once."""
+        alike: dict[tuple[Any, ...], list[_Job]] = {}
+        for job in jobs:
+            alike.setdefault(self._key(job), []).append(job)
+        for job, done in self._run([same[0] for same in alike.values()], failures, failed, known, remember):
+            for one in alike.pop(self._key(job)):
+                yield one, self._renamed(done, one)
+        # Where a fit failed, equal ones are left to fail, each under its own name.
+        yield from self._run([job for same in alike.values() for job in same[1:]], failures, failed, known, remember)
+
+    @cached_property
+    def _alike(self) -> list[int]:
+        return first_alike(self.experts, self.problem)
+
+    def _key(self, job: _Job) -> tuple[Any, ...]:
+        return self._alike[job.expert], job.fold, job.weight_key
+
+    def _renamed(self, done: _Done, job: _Job) -> _Done:
+        """The result of an equal expert under the name of another one."""
+        name = self.experts[job.expert].name
+        if done.fitted is None or done.fitted.name == name:
+            return done
+        return replace(done, fitted=replace(done.fitted, name=name))
+
     def _run(
         self,
         jobs: list[_Job],
@@ -369,7 +407,7 @@ class FitSession:
             if outcome.error is None:
                 emit(Event("task", name, count, len(jobs)))
                 if remember:
-                    self._remembered[_key(job)] = outcome.value
+                    self._remembered[self._key(job)] = outcome.value
                 yield job, outcome.value
                 continue
             if isinstance(outcome.error, ClassParameterError):  # a mistake to mend, not a fit that fails
@@ -416,7 +454,7 @@ class FitSession:
         on_gpu: list[int] = []
         on_cpu: list[int] = []
         for i, job in enumerate(jobs):
-            done = known.get(_key(job)) if known else None
+            done = known.get(self._key(job)) if known else None
             if done is not None and not (job.keep and done.fitted is None):
                 yield Outcome(i, done)
                 continue
@@ -450,8 +488,8 @@ class FitSession:
         return kept
 
 
-def _key(job: _Job) -> tuple[Any, ...]:
-    return job.expert, job.fold, None if job.weight is None else job.weight.tobytes()
+def _digest(weight: Array) -> bytes:
+    return blake2b(np.ascontiguousarray(weight).tobytes(), digest_size=16).digest()
 
 
 def _content_of(problem: Problem, folds: Folds, negligible: float) -> str:

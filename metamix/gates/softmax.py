@@ -54,7 +54,9 @@ class SoftmaxGate(BaseEstimator):
     Attributes
     ----------
     coef_ : ndarray of shape (q, K)
-        Slopes in the units of X, summing to zero over experts; of degree 2 those of x, squares and products,
+        Slopes per unit of the columns of X, summing to zero over experts. In a mixture these are the columns that the
+        gate sees: those of X, of a frame with a 0/1 column for each value of a category and for missing values, or
+        principal components where there are many. Of degree 2 slopes of x, squares and products,
         (q + q (q + 1) / 2, K), where x are columns less `centre_` and over `spread_`.
     intercept_ : ndarray of shape (K,)
     constant_weights_ : ndarray of shape (K,)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 
+from metamix.data.tables import take_rows
 from metamix.drawing import colour, names_in_pictures, new_axes, point_style
 from metamix.inspection.inputs import InspectedRows, regimes_of
 
@@ -20,6 +22,8 @@ Array = NDArray[np.float64]
 #: Nominal coverage of the intervals.
 LEVELS = np.linspace(0.05, 0.95, 19)
 ALL_ROWS = "all rows"
+#: Rows whose intervals are computed, at most: coverage is then known to half a per cent.
+MOST_ROWS = 5_000
 #: Regimes with fewer rows are left out of the picture.
 FEWEST_ROWS = 20
 
@@ -79,8 +83,9 @@ class CalibrationDisplay:
         -------
         DataFrame
             Of numbers, for all rows, for those that each regime leads, and for each nominal coverage: rows, coverage
-            observed and its standard error. Of classes, for each class (the second of two) and bin of its probability:
-            mean probability, share of the rows that are of the class.
+            observed and its standard error; of more than 5,000 rows so many are drawn at random. Of classes, for each
+            class (the second of two) and bin of its probability: mean probability, share of the rows that are of the
+            class.
         """
         return self.table
 
@@ -117,6 +122,11 @@ def _coverage(rows: InspectedRows) -> pd.DataFrame:
     """Nominal and observed coverage, for all rows and for each regime."""
     import pandas as pd
 
+    n = len(rows.truth)
+    if n > MOST_ROWS:
+        some = np.sort(np.random.default_rng(0).choice(n, MOST_ROWS, replace=False))
+        assert rows.y is not None
+        rows = replace(rows, table=take_rows(rows.table, some), y=rows.y[some])
     lower, upper = (1 - LEVELS) / 2, (1 + LEVELS) / 2
     found = rows.mixture._fitted.predictions(rows.table, scaled=True)[rows.target]
     ends = found.quantile(np.concatenate([lower, upper]))

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 
 from metamix.persistence.decoding import read_dtype
 from metamix.persistence.encoding import MOST_NODES
+from metamix.persistence.manifest import MANIFEST
 
-__all__ = ["FORMAT", "MANIFEST", "READERS", "UNRELEASED", "open_archive", "write_archive"]
+__all__ = ["FORMAT", "READERS", "UNRELEASED", "open_archive", "write_archive"]
 
-MANIFEST, MODEL, ARRAYS = "manifest.json", "model.json", "arrays.bin"
+MODEL, ARRAYS = "model.json", "arrays.bin"
 MOST_AXES = 64  # of numpy
 Entry = tuple[np.dtype[Any], tuple[int, ...], bool]
 # What a file without members but these three ends with: 22 bytes.

@@ -9,14 +9,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from metamix.persistence.archive import MANIFEST
 from metamix.persistence.errors import ModelFileError
 from metamix.persistence.output import check_path
 
-__all__ = ["MOST_BYTES", "check_notes", "describe_mixture", "read_manifest", "wrong_entries"]
+__all__ = ["MANIFEST", "MOST_BYTES", "check_notes", "describe_mixture", "read_manifest", "wrong_entries"]
 
+#: Its name in the file.
+MANIFEST = "manifest.json"
 #: Bytes of a manifest at most: 50,000 columns with names of 100 characters have 8 MB.
 MOST_BYTES = 16_000_000
 #: Exceptions of zipfile and json on a damaged or foreign file.
@@ -121,6 +120,8 @@ def _shares(fitted: Any) -> list[dict[str, Any]]:
     """Name and share of each column, averaged over targets; none where fold models are kept or nothing is known."""
     if not hasattr(fitted, "targets"):
         return []
+    import numpy as np
+
     # The specialised mixture, and what an earlier version fitted, know their responsibilities only.
     known = all(getattr(target, "shares", None) is not None for target in fitted.targets)
     if not known and not all(len(one.responsibilities) for one in fitted.targets):  # learned batch by batch

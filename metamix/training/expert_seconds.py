@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,11 +29,13 @@ def seconds_of_fits(session: FitSession) -> list[float]:
     """Seconds that a fit of each expert to all rows is expected to take.
 
     Infinite for one that is not tried, since there is no time left. Each is fitted to more and more rows, as far as a
-    share of the limit allows, and the time is extrapolated from the last two of these fits.
+    share of the limit allows, and the time is extrapolated from the last two of these fits. Their warnings are held
+    back: they concern so few rows, or come again with the fit proper. Engines give their workers these filters.
     """
     experts = range(len(session.experts))
     names = [f"{one.name}, how long it takes" for one in session.experts]
-    found = session.map(_seconds, experts, names)
+    with warnings.catch_warnings(action="ignore"):
+        found = session.map(_seconds, experts, names)
     return [math.inf if isinstance(one, BaseException) else float(one) for one in found]
 
 

@@ -46,10 +46,11 @@ FEW_ROWS, MORE_FOLDS = 300, 4
 
 @dataclass(frozen=True)
 class Regimes:
-    """Regimes of all rows: initial responsibilities (n, K), and the expert that serves each."""
+    """Regimes of all rows: initial responsibilities (n, K), the expert that serves each, and the ranking of starts."""
 
     initial: Array
     components: list[int]
+    starts: list[dict[str, Any]] = field(default_factory=list)
 
     def components_of(self, initial: Array, rows: NDArray[np.intp], weight: Array) -> list[int]:
         """The expert of each regime (m, J) found in m rows: of the regime with which it shares most of their weight."""
@@ -126,9 +127,7 @@ def cross_fit_mixture(
     session.deadline.add(left_out)
     K = initial.shape[1]
     if K == 1:
-        found = _best_single_column(session, experts, settings)
-        found.starts = starts
-        return found
+        return _best_single_column(session, experts, settings, starts)
     if session.deadline.limited and not session.deadline.allows(
         f"the specialised mixture of {K} regimes", _expected_seconds(session, experts, K, time.monotonic() - began)
     ):
@@ -142,7 +141,7 @@ def cross_fit_mixture(
     # Each fold looks for as many regimes in its own rows; of the user's own start it takes what is left after pruning.
     start = search.start if isinstance(search.start, str) else initial
     inside = replace(settings, search=replace(search, n_experts=K, start=start), refit=True)
-    regimes = Regimes(initial, components)
+    regimes = Regimes(initial, components, starts)
     work = [_MixtureJob(f, inside, regimes, not refit, session.on_error) for f in range(len(folds))]
     if refit:
         work.append(_MixtureJob(ALL_ROWS, inside, regimes, True, session.on_error))
@@ -235,16 +234,16 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
             inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible, deadline
         ) as session:
             # The capacity of the proxies, the number of regimes and their experts are known from all rows.
-            initial = job.regimes.initial
+            initial, starts = job.regimes.initial, job.regimes.starts
             if fold != ALL_ROWS:
-                initial = initial_responsibilities(part, search, deadline)[0]
+                initial, starts = initial_responsibilities(part, search, deadline)
             initial = prune(initial, part.counts)
             components = job.regimes.components_of(initial, rows, part.weight)
             try:
                 mixture = fit_mixture(session, settings, initial, components)
             except AllExpertsFailedError:  # they may need more rows than a fold of a time series has
                 mixture = fit_mixture(session, settings, initial)
-            mixture = replace(mixture, present=present)
+            mixture = replace(mixture, present=present, starts=starts)
         failures = mixture.failures
         device = join_devices(column.device for column in mixture.columns)
         fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)
@@ -272,14 +271,17 @@ def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -
         )
 
 
-def _best_single_column(session: FitSession, experts: CrossFittedExperts, settings: MixtureSettings) -> MixtureColumn:
+def _best_single_column(
+    session: FitSession, experts: CrossFittedExperts, settings: MixtureSettings, starts: list[dict[str, Any]]
+) -> MixtureColumn:
     """The mixture of one regime: the best single expert, which is fitted already."""
     best = best_column(session.problem, experts.predictions, np.flatnonzero(session.folds.held_out))
     one = experts.predictions.take([best])
     mixture = single_regime(session, settings, experts.positions[best], one, experts.columns[best])
+    mixture = replace(mixture, starts=starts)
     predictions = replace(one, names=[MIXTURE], failures=[], models={})
     column = replace(experts.columns[best], name=MIXTURE)
-    return MixtureColumn(predictions, column, mixture, 1, history=mixture.history)
+    return MixtureColumn(predictions, column, mixture, 1, starts, mixture.history)
 
 
 def best_column(problem: Problem, predictions: OutOfFold, rows: NDArray[np.intp]) -> int:

@@ -241,8 +241,8 @@ def test_an_invalid_table_gives_one_line(rejected, run, tmp_path, command, name)
     ("words", "message"),
     [
         (["--target", "prise"], "did you mean 'price'?"),
-        (["--target", "price", "--experts", "rigde"], "Did you mean 'ridge'?"),
-        (["--target", "price", "--experts", "ridge,ridge,("], "There is no regressor named '('"),
+        (["--target", "price", "--experts", "rigde"], "did you mean 'ridge'?"),
+        (["--target", "price", "--experts", "ridge,ridge,("], "there is no expert '('"),
         (["--target", "price", "--groups", "hous"], "did you mean 'house'?"),
         (["--target", "price", "--groups", "city"], "missing in"),
         (["--target", "price", "--weights", "city"], "missing in"),
@@ -266,6 +266,40 @@ def test_an_invalid_table_gives_one_line(rejected, run, tmp_path, command, name)
 )
 def test_invalid_options_give_one_line(rejected, run, flats, words, message):
     rejected(run("compare", flats, *words), message)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--gate", "sofmax"], "there is no gate 'sofmax': did you mean 'softmax'?"),
+        (["--gate", "tree,nope"], "there is no gate 'nope'; see metamix parts gates"),
+        (["--gate", "tree,auto"], "auto stands for several gates"),
+        (["--gate", ","], "--gate names none"),
+        (["--experts", "ridge,bosting"], "there is no expert 'bosting': did you mean 'boosting'?"),
+        (["--experts", "logistic", "--task", "regression"], "there is no expert 'logistic' for regression"),
+        (["--final", "blnd"], "'blend'"),
+        (["--engine", "threds"], "did you mean 'threads'?"),
+        (["--device", "cud"], "--device cud is unknown"),
+        (["--scoring", "r3x"], "there is no scorer 'r3x'"),
+        (["--types", "size=nmber"], "there is no kind 'nmber': did you mean 'number'?"),
+        (["--types", "size"], "COLUMN=KIND would do"),
+        (["--encoding", "nope"], "there is no encoding 'nope'"),
+        (["--thousands", "."], "--thousands needs --decimal"),
+    ],
+)
+@pytest.mark.parametrize("command", ["compare", "fit"])
+def test_unknown_names_are_refused_before_the_table_is_read(rejected, run, tmp_path, command, words, message):
+    out = ("--out", tmp_path / "m.mix") if command == "fit" else ()
+    result = run(command, tmp_path / "absent.csv", "--target", "price", *out, *words)
+    rejected(result, message)
+    assert result[0] == 2
+
+
+@pytest.mark.parametrize("command", [("predict",), ("explain", "--row", "0"), ("report", "--out", "r.html")])
+def test_unknown_kinds_are_refused_before_a_model_is_read(rejected, run, tmp_path, command):
+    name, *more = command
+    words = (name, tmp_path / "absent.mix", tmp_path / "absent.csv", *more, "--types", "size=nmber")
+    rejected(run(*words), "did you mean 'number'?")
 
 
 def test_a_missing_table_or_model_gives_one_line(rejected, run, flats, tmp_path):

@@ -93,3 +93,4 @@ def test_a_terminal_of_80_columns_gets_a_progress_bar_bold_text_and_wrapped_line
     assert repeat, "the last line is for copying, and is not wrapped"
     assert len([line for line in command.split("\n") if line]) == 1
     assert max(len(line) for line in text.split("\n")) <= 80
+    assert text.split()[0] == "Reading", "before libraries are loaded"

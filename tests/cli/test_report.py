@@ -1,6 +1,7 @@
 """metamix report, and metamix compare --report: the page is written, with the command and the table as it was read."""
 
 import html
+import re
 
 import pandas as pd
 import pytest
@@ -36,6 +37,15 @@ def test_compare_writes_a_report_with_the_comparison_and_the_command(run, flats,
     assert "The same on outer folds (metamix.compare)" in found
     assert "flats.csv: 150 rows, regression of price." in found
     assert "The rows are those that the mixture was fitted to." in found
+
+
+def test_the_comparison_and_its_report_share_one_time_limit(run, priced, tmp_path):
+    page = tmp_path / "flats.html"
+    words = ("compare", priced, "--target", "price", *FAST, "--time-limit", "0.003", "--report", page)
+    code, out, _ = run(*words)
+    assert code == 0
+    limits = [float(re.search(r"time limit of ([\d.e-]+) s", found)[1]) for found in (out, text(page))]
+    assert sum(limits) <= 0.003, "the comparison has two thirds of it, the report what is left"
 
 
 def test_report_knows_the_rows_of_fit_and_finds_the_target(rejected, run, flats, priced, tmp_path):

@@ -119,10 +119,8 @@ def test_options_decide_otherwise(tmp_path):
     ("options", "error", "message"),
     [
         ({"drop": ["areas"]}, click.UsageError, "--drop 'areas' is not a column of the table: did you mean 'area'"),
-        ({"types": ["area"]}, click.UsageError, "COLUMN=KIND"),
         ({"types": ["are=number"]}, click.UsageError, "did you mean 'area'"),
         ({"types": ["area=numeric"]}, TableError, "one of number"),
-        ({"thousands": "."}, click.UsageError, "--thousands needs --decimal"),
         ({"sep": "ab"}, click.UsageError, "one character"),
         ({"identifier": "hous"}, TableError, "did you mean 'house'"),
         ({"encoding": "utf-9"}, TableError, "no encoding"),

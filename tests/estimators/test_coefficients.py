@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from metamix import MixtureClassifier, MixtureRegressor
 
@@ -79,6 +79,42 @@ def test_regimes_of_the_mixture_have_coefficients_too():
     np.testing.assert_allclose(sorted(slopes), [-3, 2], atol=0.05)
     joined = MixtureRegressor(["linear"], specialize="auto", start=start, **settings).fit(X, y).coefficients()
     assert joined["expert"].str.startswith("mixture: ").any()
+
+
+POLYNOMIALS = {
+    2: [
+        "quadratic",
+        ("own", make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), LinearRegression())),
+    ],
+    3: [
+        "cubic",
+        ("own", make_pipeline(StandardScaler(), PolynomialFeatures(3), LinearRegression())),
+    ],
+}
+
+
+@pytest.mark.parametrize(("degree", "which"), [(2, 0), (2, 1), (3, 0), (3, 1)])
+def test_coefficients_of_polynomials_are_those_of_polyfit(degree, which):
+    x = np.linspace(100, 140, 60)
+    y = np.polyval([0.003, -0.2, 5.0, 7.0][-degree - 1 :], x)
+    found = MixtureRegressor([POLYNOMIALS[degree][which]], **FAST).fit(x[:, None], y).coefficients()
+    names = ["x0", "x0^2", "x0^3"][:degree]
+    assert found["column"].tolist() == [*names, "intercept"]
+    known = found.set_index("column")["coefficient"][[*names[::-1], "intercept"]]
+    np.testing.assert_allclose(np.polyval(known, x), np.polyval(np.polyfit(x, y, degree), x), rtol=1e-5)
+    np.testing.assert_allclose(known.iloc[0], np.polyfit(x, y, degree)[0], rtol=1e-2)
+
+
+def test_a_planted_polynomial_of_a_frame_with_a_category():
+    X, _ = table(120)
+    rome = X[:, 1] > -300
+    frame = pd.DataFrame({"size": X[:, 0], "city": np.where(rome, "Rome", "Oslo")})
+    y = 3.0 + 0.5 * X[:, 0] ** 2 - 2.0 * X[:, 0] * rome
+    for refit in (True, False):
+        found = MixtureRegressor(["quadratic"], refit=refit, **FAST).fit(frame, y).coefficients()
+        slope = found.set_index("column")["coefficient"]
+        assert slope["size^2"] == pytest.approx(0.5, abs=1e-3)
+        assert slope["size city=Rome"] - slope["size city=Oslo"] == pytest.approx(-2.0, abs=1e-2)
 
 
 def test_nothing_linear_is_an_empty_frame():

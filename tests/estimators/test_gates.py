@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 from sklearn.base import clone, is_classifier
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
@@ -326,3 +327,37 @@ def test_ties_between_columns_of_a_tree_do_not_depend_on_units(factor, of_y):
         return mixture.fit(factor * X, of_y * y).predict(factor * X) / of_y
 
     np.testing.assert_allclose(predicted(factor, of_y), predicted(1.0, 1.0), atol=1e-6 * y.std())
+
+
+def mixed_rows(n=150):
+    """A frame of which a gate's columns have to be made, and the same columns (n, 4) by hand, in the order of names."""
+    rng = np.random.default_rng(3)
+    size, price = rng.normal(200.0, 30.0, n), rng.normal(5e4, 9e3, n)
+    city = np.array(["Oslo", "Rome"])[rng.integers(0, 2, n)]
+    frame = pd.DataFrame({"size": size, "city": city, "price": price})
+    by_hand = np.column_stack([size, city == "Oslo", city == "Rome", price]).astype(float)
+    y = np.where(size > 200, size - 100, 400 - size) + rng.standard_normal(n)
+    return frame, by_hand, y
+
+
+def test_slopes_of_a_softmax_gate_are_per_unit_of_the_columns_of_a_frame():
+    X, by_hand, y = mixed_rows()
+    mixture = MixtureRegressor(
+        ["linear"], n_experts=2, specialize=True, gate="softmax", start=(X["size"] > 200).astype(int), cv=2,
+        max_rounds=1, random_state=0,
+    ).fit(X, y)  # fmt: skip
+    gate = mixture.gate_
+    assert np.abs(gate.coef_[0]).max() > 0.01
+    weights = softmax(by_hand @ gate.coef_ + gate.intercept_, axis=1)
+    np.testing.assert_allclose(weights, mixture.gate_weights(X), atol=1e-9)
+
+
+def test_means_of_a_gaussian_gate_are_those_of_the_columns_of_a_frame():
+    X, by_hand, y = mixed_rows()
+    side = (X["size"] > 200).to_numpy()
+    mixture = MixtureRegressor(
+        ["linear"], n_experts=2, specialize=True, gate="gmm", start=side.astype(int), cv=2, max_rounds=1,
+        random_state=0,
+    ).fit(X, y)  # fmt: skip
+    shares = mixture.gate_.proportions_
+    np.testing.assert_allclose(shares @ mixture.gate_.means_, by_hand.mean(axis=0), rtol=1e-6)

@@ -59,6 +59,15 @@ def test_noise_gets_no_rules():
     assert (found.frame()["p_value"] == 1).all()
 
 
+def test_the_permutation_test_of_many_rows():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(3000, 3))
+    planted = rules(X, (X[:, 1] > 0.5) ^ (rng.uniform(size=3000) < 0.1), n_permutations=19)
+    noise = rules(X, rng.uniform(size=3000) > 0.4, n_permutations=19)
+    assert planted.p_value == 0.05
+    assert noise.p_value > 0.05
+
+
 def test_a_column_that_matters_has_a_small_p_value_and_others_have_none():
     rng = np.random.default_rng(0)
     X = rng.uniform(size=(300, 4))

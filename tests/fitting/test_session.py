@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
@@ -116,6 +117,50 @@ class WithoutProbabilities(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return np.zeros(len(X), dtype=int)
+
+
+class Counted(LinearRegression):
+    """Counts the fits of all of its kind."""
+
+    fits = 0
+
+    def fit(self, X, y, sample_weight=None):
+        type(self).fits += 1
+        return super().fit(X, y, sample_weight)
+
+
+class CountedForest(ExtraTreesRegressor):
+    fits = 0
+
+    def fit(self, X, y, sample_weight=None):
+        type(self).fits += 1
+        return super().fit(X, y, sample_weight)
+
+
+def test_equal_experts_are_fitted_once_to_the_same_rows_and_keep_their_names():
+    Counted.fits = CountedForest.fits = 0
+    forest = CountedForest(n_estimators=2)
+    with _session(Counted(), Counted(), Counted(positive=True), forest, forest) as session:
+        kept, answers = session.cross_fit(keep=True)
+        assert kept == [0, 1, 2, 3, 4]
+        assert Counted.fits == 2 * 3
+        assert CountedForest.fits == 2 * 3, "forests of two seeds are not equal"
+        np.testing.assert_array_equal(answers.values[:, 0], answers.values[:, 1])
+        assert np.abs(answers.values[:, 3] - answers.values[:, 4]).max() > 0
+        assert [answers.models[name, 0].name for name in answers.names] == answers.names
+        weights = np.random.default_rng(0).uniform(size=(60, 4))
+        weights[:, 3] = weights[:, 0]
+        session.cross_fit([0, 0, 1, 1], weights, remember=True)
+        assert Counted.fits == 2 * 3 + 3 * 3, "three different weights"
+        session.cross_fit([1], weights[:, :1])
+        assert Counted.fits == 2 * 3 + 3 * 3, "remembered, though of the other expert"
+
+
+def test_equal_experts_that_fail_are_each_recorded():
+    with _session(Wrong(error="no"), Wrong(error="no"), Ridge()) as session:
+        kept, answers = session.cross_fit()
+    assert kept == [2]
+    assert {one.expert for one in answers.failures} == {"wrong0", "wrong1"}
 
 
 def test_a_classifier_without_probabilities_is_a_recorded_failure():

@@ -192,6 +192,21 @@ def test_the_round_that_was_kept_is_marked(two_regimes, step):
     assert table.groupby("fold")["chosen"].sum().tolist() == [1, 1, 1]
 
 
+def test_the_specialised_mixture_has_the_starts_of_the_search(default):
+    mixture = default[0]
+    assert len(mixture.starts_) > 1
+    pd.testing.assert_frame_equal(ConvergenceDisplay.from_estimator(mixture.mixture_).starts, mixture.starts_)
+
+
+def test_each_fold_has_the_starts_of_its_own_search(step):
+    X, y = step(150)
+    mixture = MixtureRegressor(["linear"], n_experts=2, refit=False, gate="softmax", cv=2, random_state=0).fit(X, y)
+    one, other = (ConvergenceDisplay.from_estimator(face).starts for face in mixture.named_experts_["mixture"])
+    assert len(one)
+    assert len(other)
+    assert one["score"].tolist() != other["score"].tolist()
+
+
 def test_text_that_is_numbers_is_read_as_in_fit():
     import pandas as pd
 
@@ -216,3 +231,14 @@ def test_gates_of_regimes_and_of_columns():
     assert GateDisplay.from_estimator(mixture, X, of="columns").names == list(mixture.named_experts_)
     with pytest.raises(ValueError, match="of='experts' is unknown"):
         GateDisplay.from_estimator(mixture, X, of="experts")
+
+
+def test_coverage_of_many_rows_is_that_of_a_sample_of_them(step):
+    X, y = step(150)
+    mixture = MixtureRegressor(["linear"], specialize=False, gate="constant", cv=3, random_state=0).fit(X, y)
+    X, y = step(8000, seed=1)
+    table = CalibrationDisplay.from_estimator(mixture, X, y).frame()
+    half = table[np.isclose(table["nominal"], 0.5)].iloc[0]
+    low, high = mixture.predict_interval(X, 0.5).T
+    assert half["rows"] == 5000
+    assert half["observed"] == pytest.approx(np.mean((low <= y) & (y <= high)), abs=4 * half["standard_error"])
