@@ -182,13 +182,10 @@ def one_row(task: str, kind: str, names: list[str], specialize: Any, rows: int, 
         )
         spent.append(np.median(pair, axis=0))
     whole, own = np.array(spent).T * 1e3
-    print(f"(d) one row, {task}, {kind}, {', '.join(names)}{', specialised' if specialize else ''}")
+    what = f"one row, {task}, {kind}, {', '.join(names)}{', specialised' if specialize else ''}"
     low, middle, high = np.quantile(whole / own, [0.25, 0.5, 0.75])
-    asked = f"{len(experts)} experts in weight {np.median(own):.2f} ms"
-    print(
-        f"      ratio {middle:.2f} [{low:.2f}, {high:.2f}], to reach 1.5; {np.median(whole):.2f} ms, {asked}",
-        flush=True,
-    )
+    print(f"(d) {what}: ratio {middle:.2f} [{low:.2f}, {high:.2f}], to reach 1.5")
+    print(f"      mixture {np.median(whole):.2f} ms, experts that have weight {np.median(own):.2f} ms", flush=True)
     return float(middle)
 
 

@@ -311,8 +311,9 @@ class ColumnReader:
 
 def _cells(column: Any) -> NDArray[Any]:
     """Cells (n,) of a column as Python objects."""
-    is_plain = isinstance(column, np.ndarray) or is_pandas(column, "Series")
-    return pd.Series(column if is_plain else column.to_list(), dtype=object).to_numpy()
+    if is_pandas(column, "Series"):
+        return np.asarray(column.to_numpy(dtype=object))
+    return pd.Series(column if isinstance(column, np.ndarray) else column.to_list(), dtype=object).to_numpy()
 
 
 def _index_or_identifier(name: str, values: NDArray[np.float64]) -> str | None:
