@@ -32,8 +32,8 @@ save(mixture, path)
 # ----------------------------------
 #
 # ``predict``, ``predict_proba``, ``predict_interval`` and ``gate_weights`` change nothing in a fitted mixture, and give
-# the same bits in a thread as alone. ``fit`` and ``set_params`` change it: load a new model as another object, and put
-# it in the place of the old one. The page on serving says what else is not for several threads.
+# the same bits in a thread as alone. ``fit``, ``partial_fit`` and ``set_params`` change it: load a new model as another
+# object, and put it in the place of the old one. The page on serving says what else is not for several threads.
 served = load(path)
 rows = [new.iloc[[i]] for i in range(len(new))]
 with ThreadPoolExecutor(16) as threads:
