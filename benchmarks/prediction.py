@@ -1,12 +1,15 @@
 """Time of a mixture: prediction relative to its experts, and fitting relative to scikit-learn's stacking.
 
-python benchmarks/prediction.py [--repeats 15] [--fits 5] [--quick]
+python benchmarks/prediction.py [--repeats 15] [--fits 5] [--only abcd] [--quick]
 
 Processor seconds of one thread in one process. The two sides alternate, and each ratio is of two consecutive times;
 printed are the median ratio and its quartiles.
 (a) specialize=False, five different experts: predict against the sum of the experts' own predictions;
 (b) specialize=True, top_k=1, four experts of the same kind, 10,000 rows: predict against one expert and the gate;
-(c) specialize=False: fit against StackingRegressor and StackingClassifier with the same experts and folds.
+(c) specialize=False: fit against StackingRegressor and StackingClassifier with the same experts and folds;
+(d) one row: predict against the sum of the one-row predictions of the experts that have weight in that row, those of
+    the regimes of the mixture among them; arrays and frames (with a column of words and one with missing values), a
+    pool of five experts, and two that are fast.
 """
 
 from __future__ import annotations
@@ -23,12 +26,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestRegressor, StackingClassifier, StackingRegressor
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from metamix import MixtureClassifier, MixtureRegressor, make_regimes, registry
+from metamix.training.mixture import FittedMixture
 
 Array = NDArray[np.float64]
 
@@ -50,6 +55,10 @@ def in_turn(repeats: int, *functions: Callable[[], object]) -> Array:
             functions[i]()
             spent[repeat, i] = time.process_time() - began
     return spent
+
+
+def take_row(X: Any, i: int) -> Any:
+    return X.iloc[[i]] if isinstance(X, pd.DataFrame) else X[i : i + 1]
 
 
 def told(letter: str, what: str, parts: dict[str, Array], ratio: Array, goal: str) -> float:
@@ -142,23 +151,73 @@ def fitted(task: str, n: int, fits: int, trees: int | None) -> float:
     return told("c", f"fit, {task}, {n} rows", {"mixture": whole, "stacking": stacking}, whole / stacking, goal)
 
 
+def in_weight(fitted: Any, row: Any) -> list[Any]:
+    """Models of the experts that have weight in a row, those of the regimes in place of the mixture."""
+    found = []
+    needed = fitted._first_level_needed(fitted.weights(row), False).any(axis=0)
+    for column in (fitted.columns[k] for k in np.flatnonzero(needed)):
+        inside = getattr(column.model, "_fitted", column.model)
+        found += in_weight(inside, row) if isinstance(inside, FittedMixture) else [column.model]
+    return found
+
+
+def one_row(task: str, kind: str, names: list[str], specialize: Any, rows: int, repeats: int) -> float:
+    """(d): a single row."""
+    X, y = data(task, rows)
+    if kind == "frame":
+        X = pd.DataFrame(X, columns=[f"column {i}" for i in range(X.shape[1])])
+        X["column 2"] = np.where(X["column 2"] > 0, "high", "low")
+        X.loc[::17, "column 3"] = np.nan
+    face = MixtureRegressor if task == "regression" else MixtureClassifier
+    method = "predict" if task == "regression" else "predict_proba"
+    mixture = face(names, specialize=specialize, random_state=0).fit(X, y)
+    spent = []
+    for i in range(min(20, rows)):
+        row = take_row(X, i)
+        experts = in_weight(mixture._fitted, row)
+        pair = in_turn(
+            repeats,
+            lambda row=row: getattr(mixture, method)(row),
+            lambda row=row, experts=experts: [getattr(one, method)(row) for one in experts],
+        )
+        spent.append(np.median(pair, axis=0))
+    whole, own = np.array(spent).T * 1e3
+    what = f"one row, {task}, {kind}, {', '.join(names)}{', specialised' if specialize else ''}"
+    low, middle, high = np.quantile(whole / own, [0.25, 0.5, 0.75])
+    print(f"(d) {what}: ratio {middle:.2f} [{low:.2f}, {high:.2f}], to reach 1.5")
+    print(f"      mixture {np.median(whole):.2f} ms, experts that have weight {np.median(own):.2f} ms", flush=True)
+    return float(middle)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--fits", type=int, default=5)
+    parser.add_argument("--only", default="abcd", help="letters of the comparisons")
     parser.add_argument("--quick", action="store_true", help="300 rows, few trees, once each: only that it runs")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     rows, repeats, fits = (300, 1, 1) if options.quick else (10_000, options.repeats, options.fits)
     trees = 10 if options.quick else None
-    for task in POOLS:
-        blended(task, rows // 2, repeats, trees)
-    known = registry.regressors
-    routed("lightgbm", known["lightgbm"](), rows, repeats)
-    forest = RandomForestRegressor(trees or 100, min_samples_leaf=5, max_features=0.5, random_state=0, n_jobs=1)
-    routed("forests", forest, rows, repeats)
-    for task in POOLS:
-        fitted(task, rows // 2, fits, trees)
+    if "a" in options.only:
+        for task in POOLS:
+            blended(task, rows // 2, repeats, trees)
+    if "b" in options.only:
+        routed("lightgbm", registry.regressors["lightgbm"](), rows, repeats)
+        forest = RandomForestRegressor(trees or 100, min_samples_leaf=5, max_features=0.5, random_state=0, n_jobs=1)
+        routed("forests", forest, rows, repeats)
+    if "c" in options.only:
+        for task in POOLS:
+            fitted(task, rows // 2, fits, trees)
+    if "d" in options.only:
+        for task in POOLS:
+            fast = [POOLS[task][0], "lightgbm"]
+            for kind in ("array", "frame"):
+                one_row(task, kind, fast, False, 300 if options.quick else 600, repeats)
+                if not options.quick:
+                    one_row(task, kind, POOLS[task], False, 600, repeats)
+        if not options.quick:
+            one_row("regression", "frame", ["ridge", "lightgbm"], True, 600, repeats)
 
 
 if __name__ == "__main__":

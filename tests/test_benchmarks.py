@@ -41,7 +41,7 @@ def test_prediction():
     pytest.importorskip("lightgbm")
     text = run("prediction", "--quick")
     letters = re.findall(r"^\((\w)\).*: ratio \S+ \[", text, re.M)
-    assert letters == ["a", "a", "b", "b", "c", "c"]
+    assert letters == ["a", "a", "b", "b", "c", "c", "d", "d", "d", "d"]
     fits = re.findall(r"^\(c\).*: ratio (\S+) .*\n +mixture (\S+) s, stacking (\S+) s", text, re.M)
     assert len(fits) == 2
     for ratio, mixture, stacking in fits:  # a single repeat, so the median ratio is the ratio of the times

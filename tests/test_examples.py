@@ -13,10 +13,15 @@ import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = sorted((ROOT / "examples").glob("*/*.py"))
+DATA = ROOT / "examples" / "data"  # tables that examples read, and the scripts that wrote them
+SCRIPTS = sorted(path for path in (ROOT / "examples").glob("*/*.py") if path.parent != DATA)
 #: Examples that are run by `tasks.py test`; the others by `tasks.py test all`.
 FAST = {"plot_first_mixture", "plot_models_fitted_elsewhere", "plot_from_a_neural_framework"}
-NEEDS = {"networks": ["torch", "skorch"], "plot_from_a_neural_framework": ["torch"]}
+NEEDS = {
+    "networks": ["torch", "skorch"],
+    "plot_from_a_neural_framework": ["torch"],
+    "plot_serving": ["polars"],
+}
 
 
 @pytest.fixture
@@ -50,6 +55,14 @@ def test_example_runs(script, desk):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip(), "an example prints something"
     assert "Warning" not in done.stderr, done.stderr
+
+
+def test_tables_of_examples_are_small_and_read():
+    text = "".join(script.read_text(encoding="utf-8") for script in SCRIPTS)
+    for path in DATA.iterdir():
+        assert path.suffix in (".csv", ".py"), path
+        assert path.stat().st_size < 300_000, path
+        assert path.name in text, f"no example names {path.name}"
 
 
 def test_some_examples_are_fast():

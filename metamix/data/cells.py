@@ -63,6 +63,8 @@ def column_kind(column: Any) -> str:
     if isinstance(column, np.ndarray):
         return _array_kind(column)
     if is_pandas(column, "Series"):
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiu":  # the most frequent, and fast
+            return _array_kind(column.to_numpy())
         kind = _pandas_kind(column)
         if kind == "object":
             return _array_kind(column.to_numpy(dtype=object))

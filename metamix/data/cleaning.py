@@ -254,8 +254,9 @@ def _with_columns(X: Any, columns: Mapping[str, Any]) -> Any:
     import narwhals as nw
 
     if is_pandas(X):
-        out = X[[name for name in X.columns if str(name) in columns]].copy(deep=False)
-        for name in list(out.columns):
+        kept = [name for name in X.columns if str(name) in columns]
+        out = (X if len(kept) == X.shape[1] else X[kept]).copy(deep=False)
+        for name in kept:
             if columns[str(name)] is not None:
                 out[name] = columns[str(name)]
         return out

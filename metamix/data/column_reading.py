@@ -170,9 +170,9 @@ class ColumnReader:
                 f"column {str(column.name)!r} holds lists or other objects: one number, date or text in each cell is "
                 "needed"
             ) from None
-        stripped = pd.Series([_as_text(cell) for cell in found], dtype=object)
-        again, texts = pd.factorize(stripped.mask(stripped.isin({"", *self.missing})))
-        return ColumnText([str(text) for text in texts], np.append(again, -1)[codes])
+        absent, places = {"", *self.missing}, dict[str, int]()
+        again = [-1 if one in absent else places.setdefault(one, len(places)) for one in map(_as_text, found)]
+        return ColumnText(list(places), np.array([*again, -1], dtype=np.intp)[codes])
 
     def _numbers(self, column: Any) -> NDArray[np.float64]:
         """Numbers of a numeric column, with NaN for what is missing."""
@@ -311,8 +311,9 @@ class ColumnReader:
 
 def _cells(column: Any) -> NDArray[Any]:
     """Cells (n,) of a column as Python objects."""
-    is_plain = isinstance(column, np.ndarray) or is_pandas(column, "Series")
-    return pd.Series(column if is_plain else column.to_list(), dtype=object).to_numpy()
+    if is_pandas(column, "Series"):
+        return np.asarray(column.to_numpy(dtype=object))
+    return pd.Series(column if isinstance(column, np.ndarray) else column.to_list(), dtype=object).to_numpy()
 
 
 def _index_or_identifier(name: str, values: NDArray[np.float64]) -> str | None:

@@ -15,6 +15,7 @@ from sklearn.utils import assert_all_finite, check_array, check_consistent_lengt
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from metamix.data.cells import is_pandas
 from metamix.data.folds import Folds
 from metamix.data.frames import check_size, is_frame, n_rows
 from metamix.data.scalars import is_whole
@@ -75,6 +76,8 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
     >>> check_X(MixtureRegressor(), [[1, 2]], reset=True)
     array([[1, 2]])
     """
+    if not reset and _is_plain(estimator, X):
+        return X
     check_mask(X, "X")
     if is_frame(X):
         _check_readable(X)
@@ -112,8 +115,27 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
     return X
 
 
+def _is_plain(estimator: Any, X: Any) -> bool:
+    """Whether new rows are an array of finite numbers as in fit, so that nothing is to be checked or converted.
+
+    For one row the checks that follow take as long as a fast expert.
+    """
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.dtype.kind in "fiu"
+        and X.shape == (len(X) or None, estimator.n_features_in_)
+        and bool(X.flags.c_contiguous)
+        and getattr(estimator, "_array_of_numbers", False)
+        and not hasattr(estimator, "feature_names_in_")  # scikit-learn warns of their absence
+        and bool(np.isfinite(X).all())
+    )
+
+
 def _check_readable(X: Any) -> None:
     """ValueError where a frame cannot be read, most of all for two columns of one name."""
+    if is_pandas(X) and X.columns.is_unique:
+        return
     import narwhals as nw
 
     try:

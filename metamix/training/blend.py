@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from metamix.data.gate_features import StackColumns
 from metamix.fitting.out_of_fold import Failure
 from metamix.recombination import combine, keep_top
-from metamix.training.prediction import Combination, admissible
+from metamix.training.prediction import Combination, GateRows, admissible
 from metamix.training.recalibration import Calibration
 from metamix.training.variance import ColumnVariance
 
@@ -157,14 +157,13 @@ class FittedBlend(Combination):
         target = self.targets[0]
         return target.gate, target.gate_columns, target.gate_share, np.tile(target.constant_weights, (n, 1))
 
-    def _weights(self, base: Any, t: int, values: Array | None) -> Array:
+    def _weights(self, rows: GateRows, t: int, values: Array | None) -> Array:
         target = self.targets[t]
-        n = len(values) if values is not None else base.shape[0] if hasattr(base, "shape") else len(base)
         given = None
         if target.gate_share > 0:
             inside = None if values is None else values[:, target.gate_columns]
-            given = target.gate.predict_proba(self.features.join(base, inside))
-        return target.weights(given, n, self.top_k)
+            given = target.gate.predict_proba(self.features.join(rows.base, inside))
+        return target.weights(given, len(rows), self.top_k)
 
     def _first_level_needed(self, weights: list[Array], scaled: bool) -> NDArray[np.bool_]:
         E = self.n_first_level
@@ -177,7 +176,7 @@ class FittedBlend(Combination):
                 needed[:, target.variance.mixture] |= (weight[:, target.variance.follows] > 0).any(axis=1)
         return needed
 
-    def _second_level(self, X: Any, values: Array, scale: Array | None) -> tuple[Array, Array | None]:
+    def _second_level(self, rows: GateRows, values: Array, scale: Array | None) -> tuple[Array, Array | None]:
         """Stacks and mean, where the columns that they see are known."""
         E, several = self.n_first_level, self.n_targets is not None
         added = np.full((len(values), len(self.names) - E, *values.shape[2:]), np.nan)
@@ -188,17 +187,17 @@ class FittedBlend(Combination):
             known = np.asarray(np.isfinite(values[:, :width]).reshape(len(values), -1).all(axis=1))
             if not known.any():
                 continue
-            rows: Any = slice(None) if known.all() else np.flatnonzero(known)
+            at: Any = slice(None) if known.all() else np.flatnonzero(known)
             if self.stack_columns is not None and features is None:
-                features = self.stack_columns.dense(self.features.base(X))
-            some = None if features is None else features[rows]
+                features = self.stack_columns.dense(rows.base)
+            some = None if features is None else features[at]
             for t, target in enumerate(self.targets):
                 stack, width = target.stacks[name]
                 if several:
-                    found = stack.predict(self._of_target(values[rows, :width], t), some)
-                    added[rows, k, t] = found[:, 1] if self.several_labels else found
+                    found = stack.predict(self._of_target(values[at, :width], t), some)
+                    added[at, k, t] = found[:, 1] if self.several_labels else found
                 else:
-                    added[rows, k] = stack.predict(values[rows, :width], some)
+                    added[at, k] = stack.predict(values[at, :width], some)
         added[:, -1] = self.stack_predictions([np.asarray(target.mean) for target in self.targets])
         if scale is not None:
             scale = np.concatenate([scale, np.full(added.shape, np.nan)], axis=1)

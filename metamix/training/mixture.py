@@ -16,7 +16,7 @@ from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.recombination import combine, floored, keep_top
 from metamix.training.alternation import FLOOR, Alternation, MixtureSettings, Round, TargetRound, of_target
 from metamix.training.gate_fitting import FittedGate
-from metamix.training.prediction import Combination
+from metamix.training.prediction import Combination, GateRows
 from metamix.training.recalibration import Calibration, fit_calibration
 
 __all__ = ["FittedMixture", "MixtureTarget", "fit_mixture", "single_regime"]
@@ -90,8 +90,8 @@ class FittedMixture(Combination):
         K = len(self.names)
         return self.targets[0].gate, np.arange(K), 1.0, np.zeros((n, K))
 
-    def _weights(self, base: Any, t: int, values: Array | None) -> Array:
-        return keep_top(self.targets[t].gate.predict_proba(self.features.join(base, values)), self.top_k)
+    def _weights(self, rows: GateRows, t: int, values: Array | None) -> Array:
+        return keep_top(self.targets[t].gate.predict_proba(self.features.join(rows.base, values)), self.top_k)
 
 
 def fit_mixture(

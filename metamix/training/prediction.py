@@ -18,7 +18,7 @@ from metamix.distributions import cdf, central_levels, check_levels, quantile, q
 from metamix.recombination import both_classes, combine, keep_top, posterior, spread, variance_parts
 from metamix.training.recalibration import Calibration, Moments, calibrated_moments
 
-__all__ = ["Combination", "TargetPrediction", "admissible"]
+__all__ = ["Combination", "GateRows", "TargetPrediction", "admissible"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -34,6 +34,29 @@ def admissible(likelihood: Any, predictions: Array) -> Array:
     (array([-1.]), array([0.]))
     """
     return np.asarray(likelihood.admissible(predictions)) if hasattr(likelihood, "admissible") else predictions
+
+
+class GateRows:
+    """Rows whose gate features are computed once, and only if a gate or a stack asks for them.
+
+    Parameters
+    ----------
+    X : array, sparse matrix or frame, n rows
+    features : GateFeatures
+        Fitted.
+    """
+
+    def __init__(self, X: Any, features: GateFeatures) -> None:
+        self.X = X
+        self.features = features
+
+    def __len__(self) -> int:
+        return n_rows(self.X)
+
+    @cached_property
+    def base(self) -> Any:
+        """Gate features (n, q) from X alone, None if there are none."""
+        return self.features.base(self.X)
 
 
 @dataclass(frozen=True)
@@ -168,14 +191,14 @@ class Combination(ABC):
         """For a single target: gate, the columns that it weighs, its share, and constant weights (n, K) besides."""
 
     @abstractmethod
-    def _weights(self, base: Any, t: int, values: Array | None) -> Array:
+    def _weights(self, rows: GateRows, t: int, values: Array | None) -> Array:
         """Weights (n, K) for target t from gate features, and predictions where the gate looks at them."""
 
     def _first_level_needed(self, weights: list[Array], scaled: bool) -> NDArray[np.bool_]:
         """Which columns of the first level must answer which rows, (n, E)."""
         return np.any([weight > 0 for weight in weights], axis=0)
 
-    def _second_level(self, X: Any, values: Array, scale: Array | None) -> tuple[Array, Array | None]:
+    def _second_level(self, rows: GateRows, values: Array, scale: Array | None) -> tuple[Array, Array | None]:
         """Predictions and scales of all columns, from those of the first level."""
         return values, scale
 
@@ -196,8 +219,11 @@ class Combination(ABC):
         """Weights (n, K) for each target."""
         if self.features.asks_experts:
             return [one.weights for one in self.predictions(X)]
-        base = self.features.base(X)
-        return [self._weights(base, t, None) for t in range(len(self.likelihoods))]
+        return self._weights_before(GateRows(X, self.features))
+
+    def _weights_before(self, rows: GateRows) -> list[Array]:
+        """Weights (n, K) for each target by a gate that needs no predictions."""
+        return [self._weights(rows, t, None) for t in range(len(self.likelihoods))]
 
     def predictions(self, X: Any, *, scaled: bool = False, everywhere: bool = False) -> list[TargetPrediction]:
         """Weights and predictions for each target.
@@ -213,16 +239,17 @@ class Combination(ABC):
         if self.features.asks_experts or everywhere:
             every = np.arange(n_rows(X))
             return self.combine(X, *self._ask(X, [every] * len(self.columns), scaled))
-        weights = self.weights(X)
+        rows = GateRows(X, self.features)
+        weights = self._weights_before(rows)
         needed = self._first_level_needed(weights, scaled)
         asked = self._ask(X, [np.flatnonzero(column) for column in needed.T], scaled)
-        return self._of_targets(X, weights, self._by_target(*self._second_level(X, *asked)))
+        return self._of_targets(X, weights, self._by_target(*self._second_level(rows, *asked)))
 
     def combine(self, X: Any, values: Array, scale: Array | None = None) -> list[TargetPrediction]:
         """As `predictions`, from the predictions of the first level, (n, E), (n, E, C), (n, E, T) or (n, E, L)."""
-        parts = self._by_target(*self._second_level(X, values, scale))
-        base = self.features.base(X)
-        weights = [self._weights(base, t, part[0]) for t, part in enumerate(parts)]
+        rows = GateRows(X, self.features)
+        parts = self._by_target(*self._second_level(rows, values, scale))
+        weights = [self._weights(rows, t, part[0]) for t, part in enumerate(parts)]
         return self._of_targets(X, weights, parts)
 
     def _of_targets(
@@ -238,7 +265,7 @@ class Combination(ABC):
     def column_predictions(self, X: Any, *, scaled: bool = False) -> tuple[Array, Array | None]:
         """Predictions of every column for every row, (n, K), (n, K, C), (n, K, T) or (n, K, L); and scales alike."""
         every = np.arange(n_rows(X))
-        return self._second_level(X, *self._ask(X, [every] * len(self.columns), scaled))
+        return self._second_level(GateRows(X, self.features), *self._ask(X, [every] * len(self.columns), scaled))
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Combined prediction (n,) or (n, T) and, where asked for, the standard deviation of y."""
