@@ -132,9 +132,9 @@ def deal(
     import pyarrow as pa
 
     rng, n = np.random.default_rng(seed), len(table)
-    others = max(n - shares.sample - shares.held_out, 0)
+    chunk = (n - shares.sample - shares.held_out) / max(shares.n_chunks, 1)
     held_out = shares.held_out / n
-    edges = np.cumsum([shares.sample, *[others / shares.n_chunks] * shares.n_chunks]) / (n - shares.held_out)
+    edges = np.cumsum([shares.sample, *[chunk] * shares.n_chunks]) / (n - shares.held_out)
     paths = [folder / f"{name}.arrows" for name in ("held_out", "sample", *range(shares.n_chunks))]
     counts, missing = np.zeros(len(paths), dtype=np.int64), 0
     options = pa.ipc.IpcWriteOptions(compression="lz4")

@@ -174,7 +174,7 @@ def _paths(files: Any) -> list[Path]:
     for one in [files] if isinstance(files, str | os.PathLike) else files:
         path = Path(one)
         some = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.exists() else []
-        some = some or [Path(name) for name in sorted(glob(str(one), recursive=True))]
+        some = some or [Path(name) for name in sorted(glob(str(one), recursive=True)) if not path.is_dir()]
         if not some:
             what = "has no file that ends in .parquet" if path.is_dir() else "does not exist"
             raise TableError(f"{one} {what}: give Parquet files, or a folder of them")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -93,14 +94,34 @@ def fit_in_chunks(mixture: Mixture, table: ParquetTable, target: Any, weight: An
             _go_on(mixture, rows, roles)
 
 
+@dataclass
+class _Noted:
+    """What is said once of all chunks: rows whose class the sample lacks, by class, and warnings about columns."""
+
+    lost: Counter[str] = field(default_factory=Counter)
+    columns: set[str] = field(default_factory=set)
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """Pass on what is warned of inside the block, of each column the first warning."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+        for one in caught:
+            about = str(one.message).partition(":")[0]  # a note begins with the name of its column
+            if about not in self.columns:
+                self.columns.add(about)
+                warnings.warn(one.message, one.category, stacklevel=6)
+
+
 def _go_on(mixture: Mixture, rows: DealtRows, roles: _Roles) -> None:
     """Chunks, then held-out rows, for a mixture that is fitted to the sample."""
-    fitted, lost = mixture._fitted, Counter[str]()
+    fitted, noted = mixture._fitted, _Noted()
     n_learned = rows.n_rows - rows.held_out.n_rows
-    sample = _problem(mixture, rows.sample.read(), roles, lost)
-    columns = fit_columns(fitted, sample, _chunks(mixture, rows, roles, lost), n_learned)
+    sample = _problem(mixture, rows.sample.read(), roles, noted)
+    columns = fit_columns(fitted, sample, _chunks(mixture, rows, roles, noted), n_learned)
     del sample
-    held_out = _problem(mixture, rows.held_out.read(), roles, lost)
+    held_out = _problem(mixture, rows.held_out.read(), roles, noted)
     named, gates = mixture._resolve_experts(), resolve_gates(mixture.gate)
     seeds = draw_seeds(mixture.random_state, named)
     folds = make_folds(
@@ -120,33 +141,34 @@ def _go_on(mixture: Mixture, rows: DealtRows, roles: _Roles) -> None:
         mixture._store(one, folds.fold_of_row)
     mixture.left_out_ = left_out
     mixture._key_of_fit = table_key(held_out.X, held_out.y)  # the tables of predictions are of these rows
-    if lost:
+    if noted.lost:
         from metamix.data.cleaning import TableWarning  # needs pandas, which other fits do not
 
         warnings.warn(
-            f"{sum(lost.values())} rows are left out, whose classes the sample of {rows.sample.n_rows} rows lacks: "
-            f"{listed([repr(label) for label in sorted(lost)])}. More memory allows a larger sample.",
+            f"rows of classes that the sample of {rows.sample.n_rows} rows lacks are left out, {noted.lost.total()} in "
+            f"all: {listed([repr(label) for label in sorted(noted.lost)])}. More memory allows a larger sample.",
             TableWarning,
             stacklevel=4,
         )
 
 
-def _chunks(mixture: Mixture, rows: DealtRows, roles: _Roles, lost: Counter[str]) -> Iterator[Problem]:
+def _chunks(mixture: Mixture, rows: DealtRows, roles: _Roles, noted: _Noted) -> Iterator[Problem]:
     for chunk in rows.others:
         if chunk.n_rows:
-            yield _problem(mixture, chunk.read(), roles, lost)
+            yield _problem(mixture, chunk.read(), roles, noted)
         chunk.path.unlink()
 
 
-def _problem(mixture: Mixture, frame: Any, roles: _Roles, lost: Counter[str]) -> Problem:
+def _problem(mixture: Mixture, frame: Any, roles: _Roles, noted: _Noted) -> Problem:
     """Rows as the experts see them, without those of classes that the sample lacks, which are counted."""
     if hasattr(mixture, "classes_"):
         labels = np.asarray(frame[roles.target])
         known = np.isin(labels, mixture.classes_)
-        lost.update(map(str, labels[~known]))
+        noted.lost.update(map(str, labels[~known]))
         frame = frame[known]
     X, y, weight, groups = roles.split(frame.reset_index(drop=True))
-    X = check_X(mixture, clean_X(mixture, X, reset=False), reset=False)
+    with noted.once():
+        X = check_X(mixture, clean_X(mixture, X, reset=False), reset=False)
     y = mixture._check_known_target(y)
     groups = None if groups is None else np.asarray(groups)
     classes = getattr(mixture, "classes_", None)

@@ -189,5 +189,6 @@ def _partial_fit(learner: Any, X: Any, y: NDArray[Any], weight: Array | None, se
     early = getattr(one, "early_stopping", None)
     if early is True:  # needs more than one pass
         one.set_params(early_stopping=False)
+        one.best_loss_ = np.inf  # None after a fit that stopped early, and compared with
     one.partial_fit(X, y, **more)
     return one.set_params(early_stopping=True) if early is True else one

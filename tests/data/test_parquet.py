@@ -67,7 +67,7 @@ def test_categories_of_several_files_are_those_of_one_column(tmp_path):
 )
 def test_a_file_of_another_table_is_named(tmp_path, other, said):
     write(tmp_path, a=pd.DataFrame({"x": [1.0], "y": [1]}), b=pd.DataFrame(other))
-    with pytest.raises(TableError, match="b.parquet has") as raised:
+    with pytest.raises(TableError, match=r"b\.parquet has") as raised:
         scan(tmp_path)
     assert said in str(raised.value)
 
@@ -75,7 +75,7 @@ def test_a_file_of_another_table_is_named(tmp_path, other, said):
 def test_what_is_no_parquet_file_is_refused(tmp_path):
     with pytest.raises(TableError, match="does not exist"):
         scan(tmp_path / "none.parquet")
-    with pytest.raises(TableError, match="no file that ends in .parquet"):
+    with pytest.raises(TableError, match="has no file that ends in"):
         scan(tmp_path)
     (tmp_path / "text.parquet").write_text("a,b\n1,2\n")
     with pytest.raises(TableError, match=r"text.parquet cannot be read as Parquet"):
