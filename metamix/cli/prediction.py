@@ -176,7 +176,7 @@ def _with_identifiers(frame: Any, identifiers: Any, table: str) -> Any:
 
 def _to_csv(frames: Iterator[Any], stream: Any) -> tuple[int, list[str]]:
     """Write frames as one CSV file; the number of rows, and the names of the columns."""
-    n, columns = 0, []
+    n, columns = 0, list[str]()
     for frame in frames:
         frame.to_csv(stream, index=False, header=not columns, lineterminator="\n")
         n, columns = n + len(frame), list(frame.columns)

@@ -17,13 +17,10 @@ from metamix.data.parquet import ParquetTable, to_frame
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Chunk", "DealtRows", "Shares", "deal", "shares_of"]
+__all__ = ["Chunk", "DealtRows", "Shares", "deal", "shares_of", "width_of"]
 
 #: Files that are written at once.
 MOST_CHUNKS = 200
-#: A row of an ordinary fit takes so many bytes besides what it takes in a frame, and so many times the latter, with one
-#: process; figures of `python benchmarks/beyond_memory.py --bytes`.
-BYTES_OF_FIT, COPIES_OF_FIT = 12_000, 40
 #: A row of a chunk is there as it was read, cleaned and encoded, and in the library's form.
 BYTES_OF_CHUNK, COPIES_OF_CHUNK = 200, 8
 #: More rows than this make the ordinary fit slow, and its choices no better.
@@ -87,24 +84,26 @@ class DealtRows:
         return sum(chunk.n_rows for chunk in (self.sample, self.held_out, *self.others))
 
 
-def shares_of(table: ParquetTable, n_processes: int = 1) -> Shares:
+def width_of(table: ParquetTable) -> float:
+    """Bytes of a row in a frame, by the first rows."""
+    first = next(islice(table.batches(), 1))
+    return float(first.memory_usage(index=False, deep=True).sum()) / len(first)
+
+
+def shares_of(table: ParquetTable, bytes_of_fit: float) -> Shares:
     """How the rows of a table are divided, so that a fit takes about `table.memory` bytes.
 
     Parameters
     ----------
     table : ParquetTable
-    n_processes : int
-        That an ordinary fit runs in at once.
+    bytes_of_fit : float
+        What an ordinary fit takes for each row.
     """
-    first = next(islice(table.batches(), 1))
-    width = float(first.memory_usage(index=False, deep=True).sum()) / len(first)
-    fits = int(table.memory / (n_processes * (BYTES_OF_FIT + COPIES_OF_FIT * width)))
-    sample = max(min(fits, MOST_SAMPLE_ROWS), 1)
-    n = len(table)
+    n, sample = len(table), max(int(min(table.memory / bytes_of_fit, MOST_SAMPLE_ROWS)), 1)
     if n <= sample:
         return Shares(n, 0, 0)
     held_out = max(int(min(HELD_OUT * n, sample)), 1)
-    rows = table.memory / (BYTES_OF_CHUNK + COPIES_OF_CHUNK * width)
+    rows = table.memory / (BYTES_OF_CHUNK + COPIES_OF_CHUNK * width_of(table))
     return Shares(sample, held_out, int(np.clip(np.ceil((n - sample - held_out) / rows), 1, MOST_CHUNKS)))
 
 

@@ -7,20 +7,23 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 
-from metamix.data.chunks import DealtRows, deal, shares_of
+from metamix.data.chunks import DealtRows, deal, shares_of, width_of
 from metamix.data.folds import make_folds
 from metamix.data.frames import listed
 from metamix.data.parquet import ParquetTable
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.engines import current_engine
+from metamix.estimators.memory_limits import estimate_fit
 from metamix.estimators.resolution import resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_weights, check_X, clean_X
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
     from metamix.estimators.mixture import Mixture
 
 __all__ = ["fit_in_chunks"]
+
+#: Frames of the sample that a fit holds: as it was read, cleaned, and columns that were converted.
+COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -85,13 +91,23 @@ def fit_in_chunks(mixture: Mixture, table: ParquetTable, target: Any, weight: An
     if np.iterable(mixture.cv) and not isinstance(mixture.cv, str):
         raise ValueError("cv is a list of rows, which a table of metamix.scan deals at random; give a number of folds.")
     seed = int(check_random_state(mixture.random_state).randint(np.iinfo(np.int32).max))
-    engine = current_engine(mixture.n_jobs)
-    shares = shares_of(table, getattr(engine, "n_jobs", 1))  # a serial one, and those of others, count as one
+    shares = shares_of(table, _bytes_of_fit(mixture, table, roles))
     with TemporaryDirectory(prefix="metamix-") as folder:
         rows = deal(table, shares, Path(folder), roles.target, roles.groups, seed)
         mixture.fit(*roles.split(rows.sample.read()))
         if rows.others:
             _go_on(mixture, rows, roles)
+
+
+def _bytes_of_fit(mixture: Mixture, table: ParquetTable, roles: _Roles) -> float:
+    """Bytes that an ordinary fit takes for each row, the table among them."""
+    X, y, _, _ = roles.split(next(islice(table.batches(), 1)))
+    n_classes = y.nunique() if isinstance(mixture, ClassifierMixin) else None
+    problem = Problem(X, np.zeros(len(X)), n_classes=n_classes)
+    kinds = list(mixture._kinds(mixture._resolve_experts()).values())
+    n_workers = getattr(current_engine(mixture.n_jobs), "n_jobs", 1)
+    expected = estimate_fit(problem, kinds, mixture.cv, n_workers, refit=mixture.refit)
+    return (expected.together - expected.of_workers) / len(X) + COPIES * width_of(table)
 
 
 @dataclass

@@ -212,14 +212,18 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             return expert_pool(self.experts or "auto", classes=isinstance(self, ClassifierMixin))
         return self.experts
 
+    def _kinds(self, named: list[tuple[str, Any]]) -> dict[str, str | None]:
+        """For each expert the name that it was given by, None for an estimator."""
+        given = {one.name: one.expert for one in name_experts(self._given_experts())}
+        return {name: kind if isinstance(kind := given.get(name), str) else None for name, _ in named}
+
     def _within_memory(
         self, named: list[tuple[str, Any]], problem: Problem, engine: Engine
     ) -> tuple[list[tuple[str, Any]], list[str]]:
         """The experts for which there is memory, and those of a pool that are left out."""
         if isinstance(engine, DaskEngine):  # fits take memory of other machines
             return named, []
-        given = {one.name: one.expert for one in name_experts(self._given_experts())}
-        kinds = {name: kind if isinstance(kind := given.get(name), str) else None for name, _ in named}
+        kinds = self._kinds(named)
         pool = self.experts is None or isinstance(self.experts, str)
         n_workers = getattr(engine, "n_jobs", 1)
         names, left_out = within_memory(problem, kinds, self.cv, n_workers, pool=pool, refit=self.refit)

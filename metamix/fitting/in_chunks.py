@@ -116,9 +116,10 @@ class ChunkwiseFit:
         more = {} if weight is None else {"sample_weight": weight}
         if self._booster is not None:
             more[CONTINUED_FROM[library]] = self._booster
-        self._booster = part.fit(X, y, **more)
+        # A copy of a booster of LightGBM is without the one that it went on from, which it keeps otherwise.
+        self._booster = copy.deepcopy(part.fit(X, y, **more))
         self._grown += trees
-        return copy.copy(part).set_params(n_estimators=given["n_estimators"], random_state=seed)
+        return copy.copy(self._booster).set_params(n_estimators=given["n_estimators"], random_state=seed)
 
 
 def _last(model: Any) -> Any:

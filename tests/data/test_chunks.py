@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from metamix import scan
-from metamix.data.chunks import Shares, deal, shares_of
+from metamix.data.chunks import Shares, deal, shares_of, width_of
 
 
 @pytest.fixture
@@ -55,14 +55,13 @@ def test_groups_are_held_out_as_a_whole(table, folder):
 
 
 def test_what_fits_is_not_divided(table):
-    few = shares_of(scan(table.paths, memory="10GB"))
+    few = shares_of(scan(table.paths, memory="20MB"), 1000.0)
     assert (few.sample, few.held_out, few.n_chunks) == (20_000, 0, 0)
 
 
-def test_less_memory_or_more_processes_mean_a_smaller_sample(table):
-    large, small = (shares_of(scan(table.paths, memory=memory)) for memory in ("100MB", "20MB"))
-    half = shares_of(scan(table.paths, memory="100MB"), n_processes=2)
-    assert large.sample > half.sample > small.sample
-    assert abs(half.sample - large.sample / 2) <= 1
-    assert small.held_out <= small.sample
-    assert shares_of(scan(table.paths, memory="2MB")).n_chunks > large.n_chunks
+def test_less_memory_means_a_smaller_sample_and_more_chunks(table):
+    large, small = (shares_of(scan(table.paths, memory=memory), 1000.0) for memory in ("4MB", "400kB"))
+    assert (large.sample, small.sample) == (4_000, 400)
+    assert (large.held_out, small.held_out) == (2_000, 400)
+    assert small.n_chunks > large.n_chunks
+    assert width_of(table) == 24
