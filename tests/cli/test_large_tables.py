@@ -32,19 +32,19 @@ def model(folder, tmp_path_factory):
 
     out = tmp_path_factory.mktemp("model") / "m.mix"
     with pytest.raises(SystemExit) as ended:
-        main(["fit", *map(str, sorted(folder.glob("*.parquet"))), *WORDS, "--memory", "20MB", "--out", str(out)])
+        main(["fit", *map(str, sorted(folder.glob("*.parquet"))), *WORDS, "--memory", "1MB", "--out", str(out)])
     assert ended.value.code == 0
     return out
 
 
 def test_files_are_fitted_as_one_table(run, folder, tmp_path):
-    code, out, err = run("fit", folder, *WORDS, "--memory", "20MB", "--out", tmp_path / "m.mix", "--json")
+    code, out, err = run("fit", folder, *WORDS, "--memory", "1MB", "--out", tmp_path / "m.mix", "--json")
     assert code == 0, err
     found = json.loads(out)
     assert found["rows"] == 6_000
     assert "The table has 6000 rows: a random sample of" in found["verdict"]["text"]
     assert f"metamix fit {folder} --target y" in found["command"]
-    assert "--memory 20MB" in found["command"]
+    assert "--memory 1MB" in found["command"]
     assert "6000 rows in 3 file(s)" in err
     assert list(load(tmp_path / "m.mix").feature_names_in_) == ["a", "b", "kind"]
 

@@ -11,7 +11,7 @@ from metamix import MixtureClassifier, MixtureRegressor, TableWarning, load, sav
 from metamix.persistence import untrusted_types
 
 #: So little that the sample is about 1,500 rows of these tables.
-MEMORY = "20MB"
+MEMORY = "2MB"
 FAST = {"specialize": False, "cv": 2, "random_state": 0, "gate": "constant"}
 
 
@@ -82,8 +82,8 @@ def test_the_verdict_is_of_rows_that_no_expert_has_seen(fitted, new):
     assert "no model has seen the rows" in said
     blend = fitted.candidates_.set_index("candidate").loc["blend", "loss"]
     y = new["y"]
-    assert blend == pytest.approx(np.mean((fitted.predict(new.drop(columns="y")) - y) ** 2), rel=0.25)
-    assert len(fitted.oof_predictions_) == len(fitted.fold_of_row_) < 3_000
+    assert blend == pytest.approx(np.mean((fitted.predict(new.drop(columns="y")) - y) ** 2), rel=0.4)
+    assert len(fitted.oof_predictions_) == len(fitted.fold_of_row_) < 4_000
 
 
 def test_the_same_seed_gives_the_same_mixture(fitted, folder, experts, new):
@@ -135,7 +135,7 @@ def test_experts_of_regimes_go_on_with_responsibilities_as_weights(tmp_path):
 
     expert = lightgbm(n_estimators=60, learning_rate=0.1, num_leaves=8)
     settings = {"specialize": True, "n_experts": 2, "gate": "softmax", "cv": 2, "random_state": 0, "max_rounds": 2}
-    table = scan(tmp_path, memory="16MB")
+    table = scan(tmp_path, memory="1MB")
     found = MixtureRegressor([("l", expert)], **settings).fit(table, "y")
     some = table.sample(len(found.fold_of_row_))
     alone = MixtureRegressor([("l", expert)], **settings).fit(some[["a", "b"]], some["y"])
