@@ -2,7 +2,7 @@
 
 The limit is one of the address space (RLIMIT_AS, what `ulimit -v` sets), which a plain container allows and which is
 never less than the memory that is used. `python benchmarks/beyond_memory.py` makes 6 GB and allows 2 GiB;
-`--gigabytes 0.3 --limit 900MB` is a small one.
+`--gigabytes 0.3 --limit 900MB` is a small one. Scratch files are where TMPDIR says.
 """
 
 from __future__ import annotations
@@ -31,15 +31,25 @@ ROWS_OF_GROUP = 100_000
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system",
 }  # fmt: skip
-#: LightGBM's trees as one expert of the command line; the number of trees changes how long a run takes, and no more.
-CHILD = """
+#: A fit in a process of its own, of a table in chunks, or of a file as a whole.
+FIT = """
 import sys
-from metamix.cli import main
-from metamix.experts.regressors import lightgbm
-from metamix.registry import regressors
-regressors.register("trees", lambda: lightgbm(n_estimators={trees}))
-main(sys.argv[1:])
+import pandas as pd
+from metamix import MixtureRegressor, save, scan, use_engine
+from metamix.experts.regressors import lightgbm, ridge
+path, out, trees, specialize, memory = sys.argv[1:]
+experts = [("ridge", ridge()), ("trees", lightgbm(n_estimators=int(trees)))]
+mixture = MixtureRegressor(experts, specialize="auto" if specialize == "True" else False, cv=3, random_state=0)
+with use_engine("serial"):
+    if path.endswith(".parquet"):
+        frame = pd.read_parquet(path)
+        mixture.fit(frame.drop(columns="y"), frame["y"])
+    else:
+        mixture.fit(scan(path, memory or None), "y")
+save(mixture, out)
+print(mixture.verdict_)
 """
+PREDICT = "import sys; from metamix.cli import main; main(sys.argv[1:])"
 
 
 def law(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +65,7 @@ def draw(n: int, rng: np.random.Generator) -> pa.Table:
     return pa.table(columns | {"y": law(X)[0] + 0.5 * rng.normal(size=n)})
 
 
-def make(folder: Path, gigabytes: float) -> int:
+def make(folder: Path, gigabytes: float) -> None:
     """Files of half a gigabyte; random digits cannot be compressed, so that they are as large in memory."""
     rng, groups = np.random.default_rng(0), round(gigabytes * 1e9 / (8 * (COLUMNS + 1) * ROWS_OF_GROUP))
     for i, begin in enumerate(range(0, groups, 15)):
@@ -65,15 +75,14 @@ def make(folder: Path, gigabytes: float) -> int:
         ) as file:
             for _ in range(begin, min(begin + 15, groups)):
                 file.write_table(draw(ROWS_OF_GROUP, rng))
-    return groups * ROWS_OF_GROUP
 
 
-def limited(words: list[str], limit: int, trees: int) -> tuple[float, float, float, str]:
-    """Run metamix under a limit: peak memory in MB, seconds, seconds of the processor, and what it printed."""
+def limited(code: str, words: list[str], limit: int) -> tuple[float, float, float, str]:
+    """Run Python under a limit: peak memory in MB, seconds, seconds of the processor, and what it printed."""
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as printed:
         child = subprocess.Popen(
-            [sys.executable, "-c", CHILD.format(trees=trees), *words], stdout=printed, stderr=printed,
+            [sys.executable, "-c", code, *words], stdout=printed, stderr=printed,
             env=os.environ | ENVIRONMENT,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
         )  # fmt: skip
@@ -81,7 +90,7 @@ def limited(words: list[str], limit: int, trees: int) -> tuple[float, float, flo
         printed.seek(0)
         said = printed.read()
     if status:
-        sys.exit(f"metamix {' '.join(words)} failed:\n{said}")
+        sys.exit(f"{' '.join(words)} failed:\n{said}")
     return used.ru_maxrss / 1024, time.monotonic() - began, used.ru_utime + used.ru_stime, said
 
 
@@ -89,54 +98,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=6.0)
     parser.add_argument("--limit", default="2GiB")
-    parser.add_argument("--memory", help="of metamix fit; half of what the limit leaves by default")
-    parser.add_argument("--experts", default="ridge,trees")
+    parser.add_argument("--memory", default="", help="of metamix.scan; half of what the limit leaves by default")
     parser.add_argument("--trees", type=int, default=100)
-    parser.add_argument("--no-predict", action="store_true")
-    parser.add_argument("--cv", default="2")
-    parser.add_argument("--folder", type=Path, help="for the table and scratch files; a temporary one by default")
+    parser.add_argument("--regimes", action="store_true", help="with the specialised mixture")
+    parser.add_argument("--table", type=Path, help="folder of the table, which is kept, and used if it is there")
     given = parser.parse_args()
     limit = bytes_of(given.limit)
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "big").mkdir()
-        (folder / "scratch").mkdir()
-        ENVIRONMENT["TMPDIR"] = str(folder / "scratch")
-        began = time.monotonic()
-        n = make(folder / "big", given.gigabytes)
-        size = sum(path.stat().st_size for path in (folder / "big").iterdir())
-        print(
-            f"{n} rows, {size / 1e9:.2f} GB on the disk, made in {time.monotonic() - began:.0f} s; limit {given.limit}"
-        )
-        learning = ["--target", "y", "--experts", given.experts, "--cv", given.cv, "--jobs", "1", "--engine", "serial"]
-        memory = [] if given.memory is None else ["--memory", given.memory]
-        done = limited(
-            ["fit", str(folder / "big"), *learning, *memory, "--out", str(folder / "big.mix")], limit, given.trees
-        )
+        table = folder / "big" if given.table is None else given.table
+        if not table.exists():
+            table.mkdir()
+            make(table, given.gigabytes)
+        size = sum(path.stat().st_size for path in table.iterdir())
+        print(f"{len(scan(table))} rows, {size / 1e9:.2f} GB on the disk, limit {given.limit}", flush=True)
+        more = [str(given.trees), str(given.regimes), given.memory]
+        done = limited(FIT, [str(table), str(folder / "big.mix"), *more], limit)
         print(f"fit: peak {done[0]:.0f} MB, {done[1]:.0f} s, {done[2]:.0f} s of the processor")
-        print(next(line for line in done[3].splitlines() if line.startswith("The table has")), flush=True)
-        mixture = load(folder / "big.mix", trusted=untrusted_types(folder / "big.mix"))
-        words = str(mixture.verdict_).partition("random sample of ")[2]
-        sample = scan(folder / "big").sample(int(words.split()[0]))
+        rows = done[3][done[3].index("The table has") :].strip()
+        print(rows, flush=True)
+        sample = scan(table).sample(int(rows.partition("sample of ")[2].split()[0]))
         sample.to_parquet(folder / "sample.parquet")
-        done = limited(
-            ["fit", str(folder / "sample.parquet"), *learning, "--out", str(folder / "sample.mix")], limit, given.trees
-        )
+        done = limited(FIT, [str(folder / "sample.parquet"), str(folder / "sample.mix"), *more], limit)
         print(f"fit to a sample of {len(sample)} rows alone: peak {done[0]:.0f} MB, {done[2]:.0f} s of the processor")
         new = draw(200_000, np.random.default_rng(1)).to_pandas().drop(columns="y")
         truth, rare = law(new.to_numpy())
-        table = {}
+        found = {}
         for name in ("sample", "big"):
             path = folder / f"{name}.mix"
             error = np.square(load(path, trusted=untrusted_types(path)).predict(new) - truth)
-            table[name] = {"new rows": error.mean(), "rare region": error[rare].mean(), "others": error[~rare].mean()}
+            found[name] = {"new rows": error.mean(), "rare region": error[rare].mean(), "others": error[~rare].mean()}
         print("squared error against the law, without noise:")
-        print(pd.DataFrame(table).assign(ratio=lambda frame: frame["big"] / frame["sample"]).round(4).to_string())
-        if not given.no_predict:
-            words = ["predict", str(folder / "big.mix"), str(folder / "big"), "--trust", "all"]
-            done = limited([*words, "--interval", "0.9", "--out", str(folder / "p.parquet")], limit, given.trees)
-            rows = pq.read_metadata(folder / "p.parquet").num_rows
-            print(f"predict with bounds: {rows} rows, peak {done[0]:.0f} MB, {done[2]:.0f} s of the processor")
+        frame = pd.DataFrame(found)
+        print(frame.assign(ratio=frame["big"] / frame["sample"]).round(4).to_string(), flush=True)
+        words = ["predict", str(folder / "big.mix"), str(table), "--trust", "all", "--interval", "0.9"]
+        done = limited(PREDICT, [*words, "--out", str(folder / "p.parquet")], limit)
+        n = pq.read_metadata(folder / "p.parquet").num_rows
+        print(f"predict with bounds: {n} rows, peak {done[0]:.0f} MB, {done[2]:.0f} s of the processor")
 
 
 if __name__ == "__main__":
