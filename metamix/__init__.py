@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metamix.comparison import Comparison, compare
     from metamix.data.cleaning import TableCleaner, TableWarning, describe
+    from metamix.data.parquet import scan
     from metamix.datasets import load_example, make_regimes
     from metamix.deadline import TimeLimitWarning
     from metamix.engines import use_engine
@@ -47,6 +48,7 @@ _HOME = {
     "make_regimes": "datasets",
     "report": "inspection.report",
     "save": "persistence",
+    "scan": "data.parquet",
     "use_engine": "engines",
 }
 
@@ -86,6 +88,7 @@ __all__ = [
     "make_regimes",
     "report",
     "save",
+    "scan",
     "to_formula",
     "to_onnx",
     "use_engine",

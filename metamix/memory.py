@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FreeMemory", "InsufficientMemoryError", "MemoryLimitWarning", "free_memory", "in_units"]
+__all__ = ["FreeMemory", "InsufficientMemoryError", "MemoryLimitWarning", "bytes_of", "free_memory", "in_units"]
 
 _GROUPS, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
 #: Limits of control groups of version 1 above this are none.
@@ -119,3 +120,22 @@ def in_units(size: float) -> str:
     ('123 MB', '12.3 GB')
     """
     return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
+
+
+def bytes_of(size: int | str) -> int:
+    """Bytes of a size such as "2GB".
+
+    Raises
+    ------
+    ValueError
+        If it is no size.
+
+    Examples
+    --------
+    >>> bytes_of("2GB"), bytes_of("500 MiB"), bytes_of(1000)
+    (2000000000, 524288000, 1000)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*", str(size).upper())
+    if isinstance(size, bool) or found is None or (found[3] and not found[2]) or float(found[1]) == 0:
+        raise ValueError("a number of bytes would do, such as 2_000_000_000, '2GB' or '500MB'")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2] or " "))

@@ -179,6 +179,28 @@ def test_gpu_ends_with_a_message_where_there_is_none():
 
 
 @pytest.mark.heavy
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel holds child processes to a limit of addresses")
+def test_beyond_memory():
+    pytest.importorskip("lightgbm")
+    text = run("beyond_memory", "--gigabytes", "0.3", "--limit", "900MB")
+    assert re.search(r"^fit: peak \d+ MB", text, re.M)
+    n, sample, held_out = map(int, re.search(r"has (\d+) rows: .*? sample of (\d+) .*? those of (\d+)", text).groups())
+    assert n == 900_000
+    assert sample + held_out < n / 10
+    assert f"Fitted to {n - held_out} rows: trees" in text
+    assert re.search(rf"^predict with bounds: {n} rows", text, re.M)
+    assert float(re.search(r"^new rows +\S+ +\S+ +(\S+)", text, re.M)[1]) < 0.9
+
+
+@pytest.mark.slow
+def test_responsibilities():
+    text = run("responsibilities", "--rows", "300000")
+    ratios = re.findall(r"(\S+) ×, memory (\S+) arrays", text)
+    assert len(ratios) == 3
+    assert all(float(arrays) < 3 for _, arrays in ratios[1:])
+
+
+@pytest.mark.heavy
 def test_shares():
     pytest.importorskip("xgboost")
     pytest.importorskip("lightgbm")

@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from metamix.memory import free_memory, in_units
+from metamix.memory import bytes_of, free_memory, in_units
 
 GIGABYTE = 2**30
 
@@ -75,3 +75,9 @@ def test_the_limit_of_a_process_is_its_own():
 @pytest.mark.parametrize(("size", "said"), [(0, "0 MB"), (9.99e8, "999 MB"), (1.5e10, "15 GB")])
 def test_in_units(size, said):
     assert in_units(size) == said
+
+
+@pytest.mark.parametrize("size", ["", "two GB", "2 XB", "2iB", -1, 0, "0GB", True])
+def test_what_is_no_size(size):
+    with pytest.raises(ValueError, match="2GB"):
+        bytes_of(size)

@@ -177,30 +177,33 @@ def _comparison_object(done: Compared, data: TableData, options: Options, table:
 
 
 @click.command(cls=Command, example="metamix fit houses.csv --target price --out houses.mix")
-@click.argument("table")
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE…")
 @click.option("--out", required=True, metavar="FILE", help="File for the fitted mixture.")
 @force_option
 @json_option
 @learning_options
+@click.option("--memory", metavar="SIZE", help="Read Parquet in chunks and take about so much, such as 2GB.")
 @reading_options
-def fit(table: str, out: str, force: bool, as_json: bool, **given: Any) -> None:
+def fit(tables: tuple[str, ...], out: str, force: bool, as_json: bool, memory: str | None, **given: Any) -> None:
     """Fit a mixture to TABLE and save it to a file for metamix predict.
 
-    TABLE is a file (CSV, Parquet, Excel, …) or - for standard input. What was found is printed: the verdict, which
+    TABLE is a file (CSV, Parquet, Excel, …) or - for standard input; several Parquet files, or a folder of them, are
+    one table, which may be larger than the memory. What was found is printed: the verdict, which
     says what simpler combination of the experts does as well, the regimes in words where there are some, and the
     command that repeats the fit.
     """
     reading = take_reading_options(given)
     options = Options(**given)
-    output_file(out, force, table)
-    data = read_table(table, options, reading, err=as_json)
+    output_file(out, force, *tables)
+    data = read_table(tables, options, reading, memory=memory, err=as_json)
     from metamix.persistence import save, untrusted_types
 
     began = time.monotonic()
-    mixture = _fitted(data, options, Path(table).name)
+    mixture = _fitted(data, options, Path(tables[0]).name)
     passed = time.monotonic() - began
     regimes = regimes_in_words(mixture, data.X)
-    command = full_command("fit", table, options, reading, data, "--out", out)
+    asked = [] if memory is None else ["--memory", memory]
+    command = full_command("fit", tables, options, reading, data, *asked, "--out", out)
     if not as_json:
         click.echo()
         for sentence in mixture.verdict_.sentences:
@@ -226,7 +229,8 @@ def fit(table: str, out: str, force: bool, as_json: bool, **given: Any) -> None:
     if as_json:
         print_json(
             {
-                "table": table, "target": options.target, "task": data.task, "rows": len(data.X), "out": out,
+                "table": tables[0] if len(tables) == 1 else list(tables), "target": options.target, "task": data.task,
+                "rows": data.n_rows, "out": out,
                 "verdict": verdict_object(mixture.verdict_), "candidates": records(mixture.candidates_),
                 "regimes": regimes, "failures": records(mixture.failures_), "seconds": passed, "types": types,
                 "columns": _columns(data), "notes": notes_of(data), "command": command,
@@ -245,6 +249,8 @@ def _fitted(data: TableData, options: Options, label: str) -> Any:
         columns=data.cleaner, time_limit=options.time_limit, checkpoint=options.checkpoint,
     )  # fmt: skip
     with engine_of(options), progress(label):
+        if data.large is not None:
+            return mixture.fit(data.large, options.target, sample_weight=options.weights, groups=options.groups)
         return mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)
 
 

@@ -13,7 +13,7 @@ import click
 from metamix.cli.completion import complete_parts
 from metamix.cli.output import say
 from metamix.cli.reading import ReadingOptions, comma_separated
-from metamix.cli.tables import TableData, read, say_lines
+from metamix.cli.tables import TableData, is_large, read, read_in_chunks, say_lines
 from metamix.cli.wording import suggestion
 
 Command = Callable[..., Any]
@@ -145,8 +145,15 @@ def output_file(out: str, force: bool, *inputs: str, option: str = "--out") -> A
     return output
 
 
-def read_table(table: str, options: Options, reading: ReadingOptions, *, err: bool = False) -> TableData:
-    """Read a table and split it as the options say, and print what was noticed."""
+def read_table(
+    table: str | Sequence[str],
+    options: Options,
+    reading: ReadingOptions,
+    *,
+    memory: str | None = None,
+    err: bool = False,
+) -> TableData:
+    """Read a table and split it as the options say, and print what was noticed; several files are read in chunks."""
     if options.scoring is not None:
         _check_scorer(options.scoring)
     _check_experts(options.experts, options.task)
@@ -154,10 +161,19 @@ def read_table(table: str, options: Options, reading: ReadingOptions, *, err: bo
     check_device_option(options.device)
     if options.time is not None and options.groups is not None:
         raise click.UsageError("--time and --groups: folds in time order divide groups; give one of them")
+    first = table if isinstance(table, str) else table[0]
     if sys.stderr.isatty():  # libraries are loaded, too, which takes seconds on a busy machine
-        say(f"Reading {'standard input' if table == '-' else table}.", err=True)
+        say(f"Reading {'standard input' if first == '-' else first}.", err=True)
+    if not isinstance(table, str) and is_large(table, memory):
+        if options.time is not None:
+            raise click.UsageError("--time is for a table that is read as a whole: rows of chunks are drawn at random")
+        data = read_in_chunks(
+            table, reading, memory, options.target, options.task, options.groups, options.weights
+        )  # fmt: skip
+        say_lines(data.lines, err=err)
+        return data
     with engine_of(options):
-        data = read(table, reading, options.target, options.task, options.groups, options.weights, options.time)
+        data = read(first, reading, options.target, options.task, options.groups, options.weights, options.time)
     say_lines(data.lines, err=err)
     return data
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -12,9 +13,9 @@ from metamix.cli.help import Command
 from metamix.cli.json_output import json_option, print_json, records
 from metamix.cli.loading import load_model, training_columns, trust_option
 from metamix.cli.options import force_option, output_file
-from metamix.cli.output import say, write_csv
-from metamix.cli.reading import comma_separated, row_options, take_reading_options
-from metamix.cli.tables import read_for_prediction, say_lines, table_warnings
+from metamix.cli.output import say
+from metamix.cli.reading import ReadingOptions, comma_separated, row_options, take_reading_options
+from metamix.cli.tables import as_missing, is_large, read_for_prediction, say_lines, table_warnings
 
 __all__ = ["predict", "prediction_frame"]
 
@@ -39,20 +40,20 @@ def _check_share(_: click.Context, __: click.Parameter, share: float | None) -> 
     listing=("Columns of the output", COLUMNS),
 )
 @click.argument("file")
-@click.argument("table")
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE…")
 @click.option(
     "--interval", type=float, metavar="SHARE", callback=_check_share,
     help="Also two bounds between which the value lies with this probability, such as 0.9; for numbers.",
 )  # fmt: skip
 @click.option("--weights", "with_weights", is_flag=True, help="Also the weight of each model in each prediction.")
-@click.option("--out", metavar="FILE.csv", help="Write predictions to this file, not to standard output.")
+@click.option("--out", metavar="FILE", help="Write predictions to this file, CSV or .parquet, not to standard output.")
 @force_option
 @json_option
 @trust_option
 @row_options
 def predict(
     file: str,
-    table: str,
+    tables: tuple[str, ...],
     interval: float | None,
     with_weights: bool,
     out: str | None,
@@ -61,37 +62,141 @@ def predict(
     trust: tuple[str, ...],
     **given: Any,
 ) -> None:
-    """Predict the rows of TABLE with the mixture in FILE, as CSV.
+    """Predict the rows of TABLE with the mixture in FILE, as CSV or Parquet.
 
-    Columns are matched by name, in any order; additional columns, such as the target, are ignored. Of several
-    targets or labels names end in the name of each, or in its number, as in prediction_0. --json has the same names,
-    and with --out no rows.
+    Several Parquet files, or a folder of them, are one table, of which some rows are in memory at a time. Columns are
+    matched by name, in any order; additional columns, such as the target, are ignored. Of several targets or labels
+    names end in the name of each, or in its number, as in prediction_0. --json has the same names, and with --out no
+    rows.
     """
-    output = None if out is None else output_file(out, force, file, table)
+    output = None if out is None else output_file(out, force, file, *tables)
     reading = take_reading_options(given)
-    mixture = load_model(file, comma_separated(trust), "predict", file, table)
+    mixture = load_model(file, comma_separated(trust), "predict", file, *tables)
     if interval is not None and not hasattr(mixture, "predict_interval"):
         what = "classes, which have probabilities" if hasattr(mixture, "classes_") else "without a distribution"
         raise click.UsageError(f"--interval is for numbers, and {file} predicts {what}: leave it out")
-    rows, identifiers, lines = read_for_prediction(table, reading)
-    X = training_columns(table, rows, mixture, identifiers)
-    with table_warnings(lines):
-        frame = prediction_frame(mixture, X, interval, with_weights)
-    say_lines(lines, err=True)
+    if is_large(tables):
+        rows: Any = _Batches(mixture, tables, reading, interval, with_weights)
+    else:
+        rows = _Whole(mixture, tables[0], reading, interval, with_weights)
+    if output is not None:
+        with output.open() as stream:
+            write = _to_parquet if str(out).lower().endswith(".parquet") else _to_csv
+            n, columns = write(rows.frames(), stream)
+        say_lines(rows.lines, err=True)
+        say(f"{n} predictions written to {out}.", err=True)
+    elif as_json:
+        frame = rows.whole()
+        n, columns = len(frame), list(frame.columns)
+        say_lines(rows.lines, err=True)
+    else:
+        for i, frame in enumerate(rows.frames()):
+            say_lines(rows.lines, err=True)
+            frame.to_csv(sys.stdout, index=False, header=i == 0, lineterminator="\n")
+    if as_json:
+        table = tables[0] if len(tables) == 1 else list(tables)
+        found = {"file": file, "table": table, "rows": n, "columns": columns, "out": out, "notes": rows.lines}
+        print_json(found | ({} if output is not None else {"predictions": records(frame)}))
+
+
+@dataclass
+class _Whole:
+    """Predictions of a table that is read as a whole; `lines` is what was noticed."""
+
+    mixture: Any
+    table: str
+    reading: ReadingOptions
+    interval: float | None
+    weights: bool
+    lines: list[str] = field(default_factory=list)
+
+    def frames(self) -> Iterator[Any]:
+        yield self.whole()
+
+    def whole(self) -> Any:
+        rows, identifiers, lines = read_for_prediction(self.table, self.reading)
+        self.lines += lines
+        X = training_columns(self.table, rows, self.mixture, identifiers)
+        with table_warnings(self.lines):
+            frame = prediction_frame(self.mixture, X, self.interval, self.weights)
+        return _with_identifiers(frame, identifiers, self.table)
+
+
+@dataclass
+class _Batches:
+    """Predictions of Parquet files, some rows at a time; a line about a column is noted once."""
+
+    mixture: Any
+    tables: Sequence[str]
+    reading: ReadingOptions
+    interval: float | None
+    weights: bool
+    lines: list[str] = field(default_factory=list)
+
+    def frames(self) -> Iterator[Any]:
+        from metamix.data.parquet import scan
+
+        if self.reading.decides_formats:
+            raise click.UsageError(
+                "Parquet files have types: --types, --decimal, --thousands and --date-format are for text"
+            )
+        table = scan(list(self.tables))
+        label, identifier = str(self.tables[0]), self.reading.identifier
+        table = table.without(comma_separated(self.reading.drop))
+        if identifier is not None:
+            table.check_column(identifier)
+        needed = getattr(self.mixture, "feature_names_in_", None)
+        if needed is not None:
+            table = table.without([name for name in table.columns if name not in {*needed, identifier}])
+        for rows in table.batches():
+            identifiers = None if identifier is None else rows[identifier]
+            noted: list[str] = []
+            with table_warnings(noted):
+                X = training_columns(label, as_missing(rows, self.reading), self.mixture, identifiers)
+                frame = prediction_frame(self.mixture, X, self.interval, self.weights)
+            self.lines[:] = dict.fromkeys([*self.lines, *noted])
+            yield _with_identifiers(frame, identifiers, label)
+
+    def whole(self) -> Any:
+        import pandas as pd
+
+        return pd.concat(self.frames(), ignore_index=True)
+
+
+def _with_identifiers(frame: Any, identifiers: Any, table: str) -> Any:
+    """Predictions with the column of --id in front."""
     if identifiers is not None:
         if identifiers.name in frame.columns:
             raise click.UsageError(
                 f"--id {identifiers.name!r} is also a column of the predictions: rename it in {table}"
             )
         frame.insert(0, identifiers.name, identifiers.to_numpy())
-    if output is not None:
-        write_csv(frame, output)
-        say(f"{len(frame)} predictions written to {out}.", err=True)
-    if as_json:
-        found = {"file": file, "table": table, "rows": len(frame), "columns": list(frame.columns), "out": out}
-        print_json(found | {"notes": lines} | ({} if output is not None else {"predictions": records(frame)}))
-    elif output is None:
-        frame.to_csv(sys.stdout, index=False, lineterminator="\n")
+    return frame
+
+
+def _to_csv(frames: Iterator[Any], stream: Any) -> tuple[int, list[str]]:
+    """Write frames as one CSV file; the number of rows, and the names of the columns."""
+    n, columns = 0, list[str]()
+    for frame in frames:
+        frame.to_csv(stream, index=False, header=not columns, lineterminator="\n")
+        n, columns = n + len(frame), list(frame.columns)
+    return n, columns
+
+
+def _to_parquet(frames: Iterator[Any], stream: Any) -> tuple[int, list[str]]:
+    """Write frames as one Parquet file, each a row group."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    n, writer, columns = 0, None, []
+    for frame in frames:
+        piece = pa.Table.from_pandas(frame, schema=None if writer is None else writer.schema, preserve_index=False)
+        writer = pq.ParquetWriter(stream, piece.schema.remove_metadata()) if writer is None else writer
+        writer.write_table(piece.cast(writer.schema))
+        n, columns = n + len(frame), list(frame.columns)
+    if writer is not None:
+        writer.close()
+    return n, columns
 
 
 def prediction_frame(mixture: Any, X: Any, interval: float | None = None, weights: bool = False) -> Any:

@@ -39,7 +39,7 @@ def expert_list(options: Options, task: str) -> list[str]:
 
 
 def full_command(
-    command: str, table: str, options: Options, reading: ReadingOptions, data: TableData, *more: str
+    command: str, table: str | Sequence[str], options: Options, reading: ReadingOptions, data: TableData, *more: str
 ) -> str:
     """One line for a shell that repeats a run.
 
@@ -47,7 +47,7 @@ def full_command(
     ----------
     command : str
         "compare" or "fit".
-    table : str
+    table : str, or sequence of str
     options : Options
     reading : ReadingOptions
     data : TableData
@@ -66,7 +66,7 @@ def full_command(
     values |= {"task": data.task, "experts": [",".join(expert_list(options, data.task))]}
     values |= {"gate": [",".join(options.gate) or "auto"]}
     given = {name: value for name, value in values.items() if value != ONLY_IF_GIVEN.get(name, ())}
-    words = ["metamix", command, table]
+    words = ["metamix", command, *([table] if isinstance(table, str) else table)]
     for name, value in (given | {one.name: getattr(reading, one.name) for one in fields(reading)}).items():
         option = f"--{OPTION_OF.get(name, name).replace('_', '-')}"
         if value is True:

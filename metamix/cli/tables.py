@@ -15,14 +15,21 @@ from metamix.cli.output import column_lines, say
 from metamix.cli.reading import ReadingOptions, comma_separated
 from metamix.cli.wording import in_options, suggestion
 
-__all__ = ["TableData", "read", "read_for_prediction", "say_lines", "table_columns", "table_warnings"]
+__all__ = [
+    "TableData", "as_missing", "is_large", "read", "read_for_prediction", "read_in_chunks", "say_lines",
+    "table_columns", "table_warnings",
+]  # fmt: skip
+
+#: Rows of a table in chunks by which its columns are described.
+SAMPLE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class TableData:
     """A table split into X, target, groups and weights.
 
-    `cleaner` says how the columns of X are to be read, `lines` what was noticed.
+    `cleaner` says how the columns of X are to be read, `lines` what was noticed. Of a table that is read in chunks X
+    and y are a sample, and `large` is the table without the columns that are left out.
     """
 
     X: Any
@@ -32,6 +39,12 @@ class TableData:
     weights: Any = None
     cleaner: Any = None
     lines: Sequence[str] = ()
+    large: Any = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of the table."""
+        return len(self.X if self.large is None else self.large)
 
 
 def read(
@@ -50,11 +63,74 @@ def read(
     TableError
         If that is impossible.
     """
+    frame, decimal, notes = _read_file(table, reading)
+    name = "standard input" if table == "-" else Path(table).name
+    return _split(name, frame, decimal, notes, reading, target, task, groups, weights, time)
+
+
+def read_in_chunks(
+    tables: Sequence[str],
+    reading: ReadingOptions,
+    memory: str | None,
+    target: str,
+    task: str | None = None,
+    groups: str | None = None,
+    weights: str | None = None,
+) -> TableData:
+    """A table of Parquet files that are read in chunks, with what a random sample of its rows shows.
+
+    Raises
+    ------
+    TableError
+        If that is impossible.
+    """
+    from metamix.data.frames import TableError
+    from metamix.data.parquet import scan
+
+    table = scan(list(tables), memory)
+    for option, name in (("--target", target), ("--groups", groups), ("--weights", weights)):
+        if name is not None and name not in table.columns:
+            raise TableError(f"{option} {name!r} is not a column of the table{suggestion(name, table.columns)}")
+    for name in comma_separated(reading.drop):
+        if name not in table.columns:
+            raise click.UsageError(f"--drop {name!r} is not a column of the table{suggestion(name, table.columns)}")
+    frame = table.without(comma_separated(reading.drop)).sample(SAMPLE_ROWS)
+    label = f"{Path(tables[0]).name} and {len(table.paths) - 1} more" if len(table.paths) > 1 else Path(tables[0]).name
+    data = _split(label, frame, ".", [], reading, target, task, groups, weights, None)
+    if data.task == "regression" and frame[target].dtype.kind not in "iufb":
+        raise TableError(f"the target {target!r} is written as text: a table that is read in chunks needs numbers")
+    left_out = comma_separated(reading.drop) + ([] if reading.identifier is None else [reading.identifier])
+    lines = [f"{len(table)} rows in {len(table.paths)} file(s); what follows is of {len(frame)} of them.", *data.lines]
+    return replace(data, lines=lines, large=table.without(left_out))
+
+
+def is_large(tables: Sequence[str], memory: str | None = None) -> bool:
+    """Whether tables are read in chunks: several files, a folder, a file too large, and Parquet if memory is given."""
+    from metamix.data.files import too_large
+
+    if len(tables) > 1 or Path(tables[0]).is_dir():
+        return True
+    path = Path(tables[0])
+    return path.suffix.lower() == ".parquet" and path.is_file() and (memory is not None or too_large(path))
+
+
+def _split(
+    label: str,
+    frame: Any,
+    decimal: str,
+    notes: list[str],
+    reading: ReadingOptions,
+    target: str,
+    task: str | None,
+    groups: str | None,
+    weights: str | None,
+    time: str | None,
+) -> TableData:
+    """Split a table, and notice what is odd about its columns."""
     from metamix.data.column_reading import LEFT_OUT
     from metamix.data.frames import TableError
     from metamix.data.tables import check_classes, leave_out_rows, recognise_task, split_target
 
-    frame, decimal, notes = _read_file(table, reading)
     by_option = {"--target": target, "--groups": groups, "--weights": weights, "--id": reading.identifier,
                  "--time": time}  # fmt: skip
     _check_names(by_option, reading, frame)
@@ -80,13 +156,13 @@ def read(
         raise TableError(f"the target {target!r} is {y.iloc[0]} in every row: there is nothing to learn")
     _check_task(task, target, y)
     task = task or recognise_task(y)
-    about = f"{'standard input' if table == '-' else Path(table).name}: {len(X)} rows, {task} of {target}"
+    about = f"{label}: {len(X)} rows, {task} of {target}"
     if task == "classification":
         notes += check_classes(y, target)
         about += f" ({y.nunique()} classes)"
     cleaner = reading.cleaner(list(X.columns), decimal).fit(X)
     if all(one.kind in LEFT_OUT for one in cleaner.readings_):
-        raise TableError(" ".join([f"{table} has no column left to predict {target!r} from.", *cleaner.notes_]))
+        raise TableError(" ".join([f"{label} has no column left to predict {target!r} from.", *cleaner.notes_]))
     lines = [f"{about}.", *column_lines(cleaner.report(X)), *notes, *cleaner.notes_]
     return TableData(X, y, task, group, weight, cleaner, lines)
 
@@ -165,8 +241,7 @@ def read_for_prediction(table: str, reading: ReadingOptions) -> tuple[Any, Any, 
     for name in reading.kinds:
         if name not in frame.columns:
             raise click.UsageError(f"--types {name!r} is not a column of the table{suggestion(name, frame.columns)}")
-    if reading.na:
-        frame = frame.mask(frame.astype(str).isin(list(reading.na)))
+    frame = as_missing(frame, reading)
     if reading.decides_formats:
         cleaner = reading.cleaner(list(frame.columns), decimal).fit(frame)
         with table_warnings(lines):
@@ -174,6 +249,11 @@ def read_for_prediction(table: str, reading: ReadingOptions) -> tuple[Any, Any, 
         names = [one.name for one in cleaner.readings_ if (one.told or one.format is not None) and one.name in typed]
         frame = frame.assign(**{name: typed[name] for name in names})
     return frame, identifiers, lines
+
+
+def as_missing(frame: Any, reading: ReadingOptions) -> Any:
+    """The frame without values that --na names."""
+    return frame.mask(frame.astype(str).isin(list(reading.na))) if reading.na else frame
 
 
 @contextmanager

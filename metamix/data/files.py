@@ -22,7 +22,7 @@ from metamix.data.frames import TableError, listed
 from metamix.data.number_text import is_plain_number
 from metamix.memory import free_memory, in_units
 
-__all__ = ["FileTable", "read_file"]
+__all__ = ["FileTable", "read_file", "too_large"]
 
 TEXT = {".csv": None, ".tsv": "\t", ".txt": None}
 OTHERS = (".jsonl", ".ndjson", ".parquet", ".feather", ".arrow", ".xlsx")
@@ -114,7 +114,10 @@ def _content(path: str | Path) -> tuple[bytes, str]:
     packed = name.endswith(".gz")
     ending = Path(name.removesuffix(".gz")).suffix
     if path.is_dir():
-        raise TableError(f"{path} is a folder: give one file that ends in {listed(ENDINGS)}")
+        raise TableError(
+            f"{path} is a folder: give one file that ends in {listed(ENDINGS)}; of Parquet files metamix fit, metamix "
+            "predict and metamix.scan take a folder, too"
+        )
     if not path.exists():
         raise TableError(f"{path} does not exist{_near_file(path)}")
     if ending not in ENDINGS:
@@ -127,12 +130,18 @@ def _content(path: str | Path) -> tuple[bytes, str]:
         raise TableError(f"{path} cannot be read ({_first_line(error)})") from None
 
 
+def too_large(path: Path) -> bool:
+    """Whether the memory that the process may take lacks for a file."""
+    return MEMORY_PER_BYTE * path.stat().st_size > free_memory().each
+
+
 def _check_size(path: Path) -> None:
-    size, memory = path.stat().st_size, free_memory().each
-    if MEMORY_PER_BYTE * size > memory:
+    if too_large(path):
+        size = path.stat().st_size
         raise TableError(
             f"{path} has {in_units(size)}, and would need about {in_units(MEMORY_PER_BYTE * size)} of memory, of "
-            f"which {in_units(memory)} are available: give a sample of its rows"
+            f"which {in_units(free_memory().each)} are available: give a sample of its rows, or write it as Parquet, "
+            "which metamix fit and metamix.scan read in chunks"
         )
 
 

@@ -16,12 +16,14 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.folds import make_folds, repeatable
+from metamix.data.parquet import ParquetTable
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.deadline import Deadline
 from metamix.engines import DaskEngine, Engine, current_engine
 from metamix.estimators.checkpointing import open_checkpoint, seed_of
 from metamix.estimators.coefficients import coefficient_frame
+from metamix.estimators.in_chunks import fit_in_chunks
 from metamix.estimators.memory_limits import sentence, within_memory
 from metamix.estimators.parameters import check_parameters, check_top_k, most_gate_columns
 from metamix.estimators.representation import mixture_html
@@ -210,14 +212,18 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             return expert_pool(self.experts or "auto", classes=isinstance(self, ClassifierMixin))
         return self.experts
 
+    def _kinds(self, named: list[tuple[str, Any]]) -> dict[str, str | None]:
+        """For each expert the name that it was given by, None for an estimator."""
+        given = {one.name: one.expert for one in name_experts(self._given_experts())}
+        return {name: kind if isinstance(kind := given.get(name), str) else None for name, _ in named}
+
     def _within_memory(
         self, named: list[tuple[str, Any]], problem: Problem, engine: Engine
     ) -> tuple[list[tuple[str, Any]], list[str]]:
         """The experts for which there is memory, and those of a pool that are left out."""
         if isinstance(engine, DaskEngine):  # fits take memory of other machines
             return named, []
-        given = {one.name: one.expert for one in name_experts(self._given_experts())}
-        kinds = {name: kind if isinstance(kind := given.get(name), str) else None for name, _ in named}
+        kinds = self._kinds(named)
         pool = self.experts is None or isinstance(self.experts, str)
         n_workers = getattr(engine, "n_jobs", 1)
         names, left_out = within_memory(problem, kinds, self.cv, n_workers, pool=pool, refit=self.refit)
@@ -228,13 +234,13 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
 
         Parameters
         ----------
-        X : array, sparse matrix or data frame of shape (n, d)
+        X : array, sparse matrix or data frame of shape (n, d), or ParquetTable
             Reaches each expert as it is, but for what `columns` says: text that is numbers or dates is converted, an
-            index and identifiers are left out.
-        y : array-like of shape (n,); numbers also (n, T), and zeros and ones (n, L)
-            One gate per target or label over shared experts.
-        sample_weight : array-like of shape (n,), optional
-        groups : array-like of shape (n,), optional
+            index and identifiers are left out. A table of `metamix.scan` may be larger than the memory.
+        y : array-like of shape (n,); numbers also (n, T), and zeros and ones (n, L); or str
+            One gate per target or label over shared experts. With a `ParquetTable`, the name of its column.
+        sample_weight : array-like of shape (n,), or str, optional
+        groups : array-like of shape (n,), or str, optional
             Rows of one group are never split between folds.
 
         Returns
@@ -250,6 +256,9 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         """
         self.cv = repeatable(self.cv)
         check_parameters(self)
+        if isinstance(X, ParquetTable):
+            fit_in_chunks(self, X, y, sample_weight, groups)
+            return self
         deadline = Deadline(self.time_limit)
         named, gates = self._resolve_experts(), resolve_gates(self.gate)
         n_stacks = sum(stack is not None for stack in self._likelihood_and_stacks()[1:])

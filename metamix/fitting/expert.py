@@ -320,7 +320,7 @@ def _fit_rows(
         if weight_arguments is None:
             rows = np.arange(problem.n) if rows is None else rows
             order = content_order(take_rows(problem.X, rows), problem.y[rows])
-            rows = rows[order[_resample(weight[order], expert.seed)]]
+            rows = rows[order[systematic_sample(weight[order], expert.seed)]]
         else:
             arguments = weight_arguments
     part = problem if rows is None else problem.take(rows)
@@ -370,7 +370,7 @@ def _on_cpu(model: Any, entry: NamedExpert) -> Any:
     return model if entry.device == "cpu" else move_to_cpu(model)
 
 
-def _resample(weight: Array, seed: int) -> NDArray[np.intp]:
+def systematic_sample(weight: Array, seed: int) -> NDArray[np.intp]:
     """Systematic sample of rows in proportion to weight, for estimators without sample weights.
 
     The size is the effective sample size (Σ w)² / Σ w². Systematic sampling takes row i either floor or ceil of

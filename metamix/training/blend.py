@@ -134,6 +134,12 @@ class FittedBlend(Combination):
         targets = [replace(one, verdict=verdict) for one, verdict in zip(self.targets, verdicts, strict=True)]
         return replace(self, targets=targets)
 
+    def with_rows(self, sentence: str) -> FittedBlend:
+        """The same, whose verdicts say which rows of a large table taught what."""
+        verdicts = [replace(one.verdict, rows=sentence) for one in self.targets]
+        targets = [replace(one, verdict=verdict) for one, verdict in zip(self.targets, verdicts, strict=True)]
+        return replace(self, targets=targets)
+
     def with_leaks(self, leaks: Sequence[Sequence[str]]) -> FittedBlend:
         """The same, with sentences for each target about columns that may not be known beforehand."""
         pairs = zip(self.targets, leaks, strict=True)

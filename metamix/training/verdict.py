@@ -79,6 +79,8 @@ class Verdict:
         A sentence where the last fold of a time order is predicted worse than the earlier ones; else empty.
     left_out : str
         A sentence about what there was no time for; empty without a time limit, or if nothing was left out.
+    rows : str
+        Sentences on which rows taught what, of a table that is larger than the memory; else empty.
 
     Examples
     --------
@@ -105,6 +107,7 @@ class Verdict:
     leaks: tuple[str, ...] = field(default=())
     last_fold: str = ""
     left_out: str = ""
+    rows: str = ""
 
     def __str__(self) -> str:
         return " ".join(self.sentences)
@@ -113,7 +116,7 @@ class Verdict:
     def sentences(self) -> list[str]:
         """What it says, sentence by sentence."""
         not_measured = [f"Not measured: {what}." for what in self.not_measured]
-        said = [*self._sentences(), self.last_fold, self.left_out, *not_measured, *self.leaks]
+        said = [*self._sentences(), self.rows, self.last_fold, self.left_out, *not_measured, *self.leaks]
         return [one for one in said if one]
 
     def _sentences(self) -> list[str]:
