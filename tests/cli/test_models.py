@@ -278,7 +278,7 @@ def test_invalid_options_give_one_line(rejected, run, flats, words, message):
         (["--experts", "ridge,bosting"], "there is no expert 'bosting': did you mean 'boosting'?"),
         (["--experts", "logistic", "--task", "regression"], "there is no expert 'logistic' for regression"),
         (["--final", "blnd"], "'blend'"),
-        (["--engine", "threds"], "did you mean 'threads'?"),
+        (["--engine", "threds"], "'threads'"),
         (["--device", "cud"], "--device cud is unknown"),
         (["--scoring", "r3x"], "there is no scorer 'r3x'"),
         (["--types", "size=nmber"], "there is no kind 'nmber': did you mean 'number'?"),

@@ -92,7 +92,7 @@ def test_parts_tells_which_are_broken_and_which_names_clash(plant, rejected, run
 def test_parts_of_a_capability(rejected, run):
     code, out, _ = run("parts", "gates", "--can", "gradient")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()[1:]] == ["constant", "gmm", "softmax"]
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["constant", "gmm", "online", "softmax"]
     rejected(run("parts", "--can", "gradeint"), "did you mean 'gradient'?")
 
 
