@@ -148,7 +148,7 @@ class _Cluster:
         """How many tasks each worker runs at once, by address; ConnectionError if the scheduler does not answer."""
         self._check_scheduler()
         try:
-            workers = self.client.scheduler_info()["workers"]
+            workers = self.client.scheduler_info(n_workers=-1)["workers"]  # some releases list five by default
         except OSError as error:
             raise self._scheduler_lost() from error
         if self.resource is None:
@@ -431,11 +431,13 @@ def _connect(cluster: Any, security: Any, seconds: float) -> Any:
         import distributed
     except ImportError:
         raise ImportError('engine "dask" needs distributed: pip install "metamix[dask]"') from None
+    if not isinstance(cluster, str) and security is not None:
+        raise ValueError("security is for a connection that is made here: give the address of the scheduler too")
     if isinstance(cluster, distributed.Client):
-        return cluster
+        return _synchronous(cluster)
     if cluster is None:
         try:
-            return distributed.default_client()
+            return _synchronous(distributed.default_client())
         except ValueError:
             raise ValueError(
                 "engine 'dask' found no client: give the address of a scheduler, as in "
@@ -451,3 +453,9 @@ def _connect(cluster: Any, security: Any, seconds: float) -> Any:
             f"no Dask scheduler answers at {cluster!r} ({type(error).__name__}: {error}); give the address that `dask "
             "scheduler` prints, such as tcp://10.0.0.1:8786"
         ) from error
+
+
+def _synchronous(client: Any) -> Any:
+    if client.asynchronous:
+        raise TypeError("DaskEngine got an asynchronous client; make one with distributed.Client(address)")
+    return client

@@ -1,5 +1,6 @@
 """A cluster of Dask: the same results, lost workers are replaced, and nothing waits for a scheduler that is gone."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -145,6 +146,10 @@ def test_the_current_client_is_found_and_its_absence_is_explained(cluster):
         DaskEngine("tcp://127.0.0.1:1", wait_seconds=1)
     with pytest.raises(TypeError, match="DaskEngine got 8786; expected"):
         DaskEngine(8786)
+    with pytest.raises(ValueError, match="security is for a connection that is made here"):
+        use_engine("dask", security=distributed.Security()).__enter__()
+    with pytest.raises(TypeError, match="asynchronous client"):
+        asyncio.run(_engine_of_an_asynchronous_client(cluster.address))
     with distributed.Client(cluster.address) as client:
         with use_engine("dask"):
             assert current_engine(2).client is client
@@ -152,6 +157,11 @@ def test_the_current_client_is_found_and_its_absence_is_explained(cluster):
     with use_engine("dask", address=cluster.address):
         client = current_engine().client
     assert client.status == "closed"
+
+
+async def _engine_of_an_asynchronous_client(address):
+    async with distributed.Client(address, asynchronous=True, set_as_default=False) as client:
+        DaskEngine(client)
 
 
 def test_a_session_left_early_cancels_what_has_not_begun(dask_engine, tmp_path):
