@@ -38,7 +38,7 @@ _CLOSE_SECONDS = 5.0
 _GPU = "GPU"
 
 
-class Parcel:
+class SharedData:
     """Shared data in the form in which it travels: a pickle stream, and one block of the buffers that it refers to.
 
     The object is loaded on the first use in each process. Its arrays are views of the block, and read-only.
@@ -61,7 +61,7 @@ class Parcel:
         self._loaded: list[Any] = []
 
     @classmethod
-    def of(cls, shared: Any) -> Parcel:
+    def of(cls, shared: Any) -> SharedData:
         """Serialize an object; TypeError if it cannot be."""
         stream, buffers = dump_shared(shared)
         spans, size = layout(buffers)
@@ -79,7 +79,7 @@ class Parcel:
             return self._loaded[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Parcel, (self.stream, self.spans, pickle.PickleBuffer(self.block), self.start)
+        return SharedData, (self.stream, self.spans, pickle.PickleBuffer(self.block), self.start)
 
     def __sizeof__(self) -> int:
         """What `distributed` takes for the memory of a result."""
@@ -109,25 +109,25 @@ class _NoData:
 
 # Shared data of the sessions in this worker. It is owned by the results of `_hold`, which the scheduler drops when the
 # driver is gone.
-_parcels: weakref.WeakValueDictionary[str, Parcel] = weakref.WeakValueDictionary()
+_held: weakref.WeakValueDictionary[str, SharedData] = weakref.WeakValueDictionary()
 
 
-def _carry(parcel: Parcel) -> Parcel:
-    return parcel
+def _carry(data: SharedData) -> SharedData:
+    return data
 
 
-def _hold(token: str, parcel: Parcel) -> Parcel:
+def _hold(token: str, data: SharedData) -> SharedData:
     """Keep the data in this worker: one copy, however often it arrives."""
-    return _parcels.setdefault(token, parcel)
+    return _held.setdefault(token, data)
 
 
-def _run(index: int, payload: bytes, token: str, *arrived: Parcel) -> bytes | _NoData:
-    parcel = arrived[0] if arrived else _parcels.get(token)
-    if parcel is None:
+def _run(index: int, payload: bytes, token: str, *arrived: SharedData) -> bytes | _NoData:
+    data = arrived[0] if arrived else _held.get(token)
+    if data is None:
         import distributed
 
         return _NoData(distributed.get_worker().address)
-    return run_task(index, payload, parcel.load)
+    return run_task(index, payload, data.load)
 
 
 class _Cluster:
@@ -225,7 +225,7 @@ class _Data:
         self.token = uuid.uuid4().hex
         self._cluster = cluster
         self._holders: dict[str, Any] = {}
-        self.carried = cluster.submit(_carry, Parcel.of(shared), key=f"metamix-data-{self.token}")
+        self.carried = cluster.submit(_carry, SharedData.of(shared), key=f"metamix-data-{self.token}")
 
     def hold(self, address: str) -> None:
         """Have a worker keep the data. Where that worker is lost, the task ends on another, which has it already."""
@@ -283,15 +283,15 @@ class _DaskSession:
             return pack_task(function, tasks[index], context)
 
         # Few at once: each takes its weights along, which the scheduler would have to hold.
-        accused = yield from self._run(pack, range(len(tasks)), 2 * self.n_workers)
-        if len(accused) > 1:
+        suspects = yield from self._run(pack, range(len(tasks)), 2 * self.n_workers)
+        if len(suspects) > 1:
             # Tasks that waited at a worker are blamed for its end too. The one that killed it is blamed each time, so
             # one that is blamed alone did it; of several each runs again, with no other.
-            for index in list(accused):
+            for index in list(suspects):
                 emit(Event("retry", names[index], 0, len(tasks), {"reason": "workers were killed"}))
-                del accused[index]
-                accused |= yield from self._run(pack, [index], 1)
-        for index, cause in accused.items():
+                del suspects[index]
+                suspects |= yield from self._run(pack, [index], 1)
+        for index, cause in suspects.items():
             killed = WorkerKilledError(names[index])
             killed.__cause__ = cause
             yield Outcome(index, error=killed)
@@ -305,7 +305,7 @@ class _DaskSession:
         waiting = deque(indices)
         in_flight: dict[Any, int] = {}
         finished: SimpleQueue[Any] = SimpleQueue()
-        accused: dict[int, BaseException] = {}
+        suspects: dict[int, BaseException] = {}
 
         def submit(index: int, payload: bytes, *data: Any) -> None:
             key = (f"metamix-{self._data.token}", next(self._numbers))
@@ -332,7 +332,7 @@ class _DaskSession:
                 try:
                     answer = self._cluster.result(future)
                 except distributed.KilledWorker as error:
-                    accused[index] = error
+                    suspects[index] = error
                     continue
                 finally:
                     future.release()
@@ -344,7 +344,7 @@ class _DaskSession:
         finally:
             for future in in_flight:
                 future.release()  # the scheduler drops what nobody waits for
-        return accused
+        return suspects
 
 
 class DaskEngine:

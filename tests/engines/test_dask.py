@@ -112,7 +112,7 @@ def test_data_arrives_once_in_each_worker_aligned_read_only_and_is_dropped_after
     def held():
         from metamix.engines import dask
 
-        return len(dask._parcels)
+        return len(dask._held)
 
     shared = Loaded(tmp_path / "loads")
     with dask_engine.open(shared) as session:
@@ -291,7 +291,7 @@ def test_an_interrupted_driver_leaves_no_task_no_process_and_no_data(cluster, da
     assert list(temp.iterdir()) == []
 
     def held():
-        return len(dask._parcels)
+        return len(dask._held)
 
     client = dask_engine.client
     wait_until(lambda: not any(client.processing().values()) and not any(client.run(held).values()), 15)
