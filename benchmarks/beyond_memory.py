@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=6.0)
     parser.add_argument("--limit", default="2GiB")
     parser.add_argument("--memory", default="", help="of metamix.scan; half of what the limit leaves by default")
-    parser.add_argument("--trees", type=int, default=100)
+    parser.add_argument("--trees", type=int, default=400)
     parser.add_argument("--regimes", action="store_true", help="with the specialised mixture")
     parser.add_argument("--table", type=Path, help="folder of the table, which is kept, and used if it is there")
     given = parser.parse_args()

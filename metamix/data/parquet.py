@@ -21,6 +21,8 @@ __all__ = ["ParquetTable", "scan"]
 
 #: Rows of a batch: enough that a pass is not slow, and little beside any memory that a fit needs.
 BATCH_ROWS = 32_768
+#: What libraries that a fit loads take.
+LIBRARIES = 150e6
 #: What pandas writes of an index without a name.
 INDEX = re.compile(r"__index_level_\d+__")
 
@@ -152,7 +154,8 @@ def scan(files: Any, memory: int | str | None = None) -> ParquetTable:
     (4, ['size', 'price'], [2, 2])
     """
     try:
-        allowed = free_memory().each / 2 if memory is None else bytes_of(memory)
+        free = free_memory().each
+        allowed = max(free - LIBRARIES, free / 4) / 2 if memory is None else bytes_of(memory)
     except ValueError as error:
         raise TableError(f"memory={memory!r}: {error}") from None
     return ParquetTable(_paths(files), allowed)

@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -110,9 +111,10 @@ class ChunkwiseFit:
             return last
         # Another seed for each chunk, or trees of all chunks would see the same columns.
         seed = given["random_state"]
-        part = clone(last).set_params(
-            n_estimators=trees, random_state=None if seed is None else (seed + self._seen) % 2**31
-        )
+        other = seed
+        if isinstance(seed, Integral):
+            other = int(np.random.default_rng([int(seed), self._seen]).integers(2**31))
+        part = clone(last).set_params(n_estimators=trees, random_state=other)
         more = {} if weight is None else {"sample_weight": weight}
         if self._booster is not None:
             more[CONTINUED_FROM[library]] = self._booster

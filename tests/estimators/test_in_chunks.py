@@ -130,10 +130,10 @@ def test_experts_of_regimes_go_on_with_responsibilities_as_weights(tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.uniform(-1, 1, (12_000, 2)), columns=["a", "b"])
     truth = np.where(frame["a"] > 0, np.sin(6 * frame["b"]), 3 + np.cos(6 * frame["b"]))
-    frame.assign(y=truth + 0.3 * rng.normal(size=12_000)).to_parquet(tmp_path / "t.parquet")
+    frame.assign(y=truth + 0.8 * rng.normal(size=12_000)).to_parquet(tmp_path / "t.parquet")
     from metamix.experts.regressors import lightgbm
 
-    expert = lightgbm(n_estimators=60, learning_rate=0.1, num_leaves=8)
+    expert = lightgbm(n_estimators=100, learning_rate=0.1, colsample_bytree=1.0)
     settings = {"specialize": True, "n_experts": 2, "gate": "softmax", "cv": 2, "random_state": 0, "max_rounds": 2}
     table = scan(tmp_path, memory="1MB")
     found = MixtureRegressor([("l", expert)], **settings).fit(table, "y")
