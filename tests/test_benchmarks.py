@@ -201,6 +201,15 @@ def test_responsibilities():
 
 
 @pytest.mark.heavy
+def test_long_run():
+    text = run("long_run", "--fits", "20", "--rows", "100")
+    assert float(re.search(r"÷ the first: (\S+)", text)[1]) < 1.2
+    left = re.findall(r"(\d+) files, (\d+) threads, (\d+) processes", text)
+    assert len(left) == 5
+    assert left[-1] == left[0]
+
+
+@pytest.mark.heavy
 def test_shares():
     pytest.importorskip("xgboost")
     pytest.importorskip("lightgbm")
