@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cloudpickle
@@ -87,8 +88,12 @@ def test_a_worker_whose_memory_grew_is_replaced_without_loss(values):
 
 def workers_of(pid):
     """Worker processes of the pool started by `pid`, without the tracker of its semaphores."""
-    children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if "popen_loky" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended, and waits for its parent to notice
+            if "popen_loky" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 @pytest.mark.slow
