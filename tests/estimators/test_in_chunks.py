@@ -263,3 +263,18 @@ def test_what_is_refused(folder, tmp_path):
     pd.DataFrame({"y": [1.0]}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(ValueError, match="no column but 'y'"):
         MixtureRegressor(["ridge"]).fit(scan(tmp_path), "y")
+
+
+def test_tables_and_names_where_frames_and_values_belong(fitted, folder, new):
+    table = scan(folder, memory=MEMORY)
+    for what in (fitted.predict, fitted.gate_weights, lambda X: fitted.score(X, "y")):
+        with pytest.raises(TypeError, match=r"a table of metamix.scan is for fit; predict .* table.batches"):
+            what(table)
+    with pytest.raises(TypeError, match="is for fit; compare takes a frame"):
+        metamix.compare(table, "y")
+    with pytest.raises(TypeError, match=r"y='y' is the name of a column, .* X\['y'\]"):
+        MixtureRegressor(["ridge"]).fit(new, "y")
+    with pytest.raises(TypeError, match="groups='kind' is the name of a column"):
+        MixtureRegressor(["ridge"]).fit(new, new["y"], groups="kind")
+    with pytest.raises(TypeError, match="y='y' is the name of a column"):
+        metamix.compare(new, "y")
