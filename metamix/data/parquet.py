@@ -239,6 +239,7 @@ def _common_schema(paths: Sequence[Path]) -> tuple[Any, list[int]]:
             schema = schema.set(schema.get_field_index(name), field)
     if not sum(rows):
         raise TableError(f"{listed([str(path) for path in paths], 3)} has no rows")
+    assert schema is not None  # there is a file
     for i, one in enumerate(schema):
         if one.name in with_nulls and (pa.types.is_integer(one.type) or pa.types.is_boolean(one.type)):
             schema = schema.set(i, one.with_metadata(HAS_NULLS))

@@ -18,8 +18,9 @@ from sklearn.pipeline import Pipeline
 
 from metamix.data.frames import append_rows, take_rows
 from metamix.fitting.early_stopping import library_of, stops_early
-from metamix.fitting.expert import systematic_sample
 from metamix.fitting.fitted import FittedExpert
+from metamix.fitting.incremental import labels_by_code, partial_fit_expert
+from metamix.fitting.problem import Problem
 
 __all__ = ["ChunkwiseFit", "learns_in_chunks"]
 
@@ -80,6 +81,7 @@ class ChunkwiseFit:
     _seen: int = 0
     _grown: int = 0
     _booster: Any = None
+    _carried: float = 0.0
     _of_class: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -108,8 +110,9 @@ class ChunkwiseFit:
         if weight is not None:
             rows = rows[weight > 0]
         if self.expert.n_classes is not None:
-            y, known = class_labels(self.expert, y)
-            rows = rows[known[rows]]
+            labels, known_codes = labels_by_code(self.expert, self.expert.n_classes)
+            known = known_codes[y]
+            y, rows = labels[y], rows[known[rows]]
             if trees is not None:
                 self._keep_classes(X, y, known)
         n = len(rows)
@@ -156,7 +159,7 @@ class ChunkwiseFit:
     def _continue(self, last: Any, X: Any, y: NDArray[Any], weight: Array | None, trees: int | None) -> Any:
         library = library_of(last, CONTINUED_FROM)
         if library is None:
-            return _partial_fit(last, X, y, weight, self._seen)
+            return self._partial_fit(last, X, y, weight)
         given = last.get_params(deep=False)
         # Another seed for each chunk, or trees of all chunks would see the same columns.
         seed = given["random_state"]
@@ -171,6 +174,24 @@ class ChunkwiseFit:
         self._booster = copy.deepcopy(part.fit(X, y, **more))
         self._grown += trees or 0
         return copy.copy(self._booster).set_params(n_estimators=given["n_estimators"], random_state=seed)
+
+    def _partial_fit(self, learner: Any, X: Any, y: NDArray[Any], weight: Array | None) -> Any:
+        """A copy of a learner that learned more; of weights that it does not take the effective number is drawn."""
+        one = copy.deepcopy(learner)
+        early = getattr(one, "early_stopping", None)
+        if early is True:  # needs more than one pass
+            one.set_params(early_stopping=False)
+            one.best_loss_ = np.inf  # None after a fit that stopped early, and compared with
+        if weight is not None and "sample_weight" not in inspect.signature(one.partial_fit).parameters:
+            weight = weight * weight.sum() / np.square(weight).sum()
+        rows, classes = Problem(X, y, weight), None
+        if self.expert.n_classes is not None:
+            labels = np.asarray(one.classes_)
+            classes = np.arange(len(labels))
+            rows = Problem(X, np.searchsorted(labels, y), weight, n_classes=len(labels), labels=labels)
+        inner = FittedExpert(self.expert.name, one, rows.n_classes, classes)
+        self._carried = partial_fit_expert(inner, rows, carried=self._carried)[1]
+        return one.set_params(early_stopping=True) if early is True else one
 
 
 def _last(model: Any) -> Any:
@@ -212,29 +233,3 @@ def _inner_target(model: Any, y: NDArray[Any]) -> NDArray[Any]:
     if hasattr(model, "classes_"):
         return np.searchsorted(model.classes_, y)
     return np.asarray((y - model.mean_) / np.where(model.scale_ > 0, model.scale_, 1.0))
-
-
-def class_labels(expert: FittedExpert, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Labels (n,) as the model was fitted to them, of codes, and whether it knows them."""
-    codes = np.asarray(expert.classes)
-    place = np.full(max(int(codes.max(initial=0)), int(y.max(initial=0))) + 1, -1)
-    place[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
-    position = place[y]
-    return np.asarray(expert.model.classes_)[np.maximum(position, 0)], position >= 0
-
-
-def _partial_fit(learner: Any, X: Any, y: NDArray[Any], weight: Array | None, seed: int) -> Any:
-    """A copy of a learner that went on; rows are drawn in proportion to weights that it does not take."""
-    one, more = copy.deepcopy(learner), {}
-    if weight is not None:
-        if "sample_weight" in inspect.signature(one.partial_fit).parameters:
-            more = {"sample_weight": weight}
-        else:
-            rows = systematic_sample(weight, seed)
-            X, y = take_rows(X, rows), y[rows]
-    early = getattr(one, "early_stopping", None)
-    if early is True:  # needs more than one pass
-        one.set_params(early_stopping=False)
-        one.best_loss_ = np.inf  # None after a fit that stopped early, and compared with
-    one.partial_fit(X, y, **more)
-    return one.set_params(early_stopping=True) if early is True else one
