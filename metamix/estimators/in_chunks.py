@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from numbers import Integral
 from pathlib import Path
@@ -203,7 +203,7 @@ def _learn_from_others(mixture: Mixture, rows: AssignedRows, roles: _Roles) -> N
         mixture._store(blend.with_rows(said), folds.fold_of_row)
     else:
         one, _ = mixture_held_out(fitted, columns.regimes or [None] * len(fitted.columns), held_out, folds)
-        mixture._store(one, folds.fold_of_row)
+        mixture._store(replace(one, failures=[*one.failures, *columns.failures]), folds.fold_of_row)
     mixture.left_out_ = left_out
     if columns.failures:
         failures = "; ".join(f"{one.expert} ({one.error})" for one in columns.failures)
