@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -172,6 +173,11 @@ def read_table(
         )  # fmt: skip
         say_lines(data.lines, err=err)
         return data
+    if memory is not None and Path(first).suffix.lower() != ".parquet":
+        raise click.UsageError(
+            f"--memory is for Parquet files, which can be read in chunks, and {first} is none: leave it out, or write "
+            "the table as Parquet"
+        )
     with engine_of(options):
         data = read(first, reading, options.target, options.task, options.groups, options.weights, options.time)
     say_lines(data.lines, err=err)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import click
@@ -81,8 +82,10 @@ def predict(
         rows = _Whole(mixture, tables[0], reading, interval, with_weights)
     if output is not None:
         with output.open() as stream:
-            write = _to_parquet if str(out).lower().endswith(".parquet") else _to_csv
-            n, columns = write(rows.frames(), stream)
+            if str(out).lower().endswith(".parquet"):
+                n, columns = _to_parquet(rows.frames(), stream, rows.types)
+            else:
+                n, columns = _to_csv(rows.frames(), stream)
         say_lines(rows.lines, err=True)
         say(f"{n} predictions written to {out}.", err=True)
     elif as_json:
@@ -90,8 +93,10 @@ def predict(
         n, columns = len(frame), list(frame.columns)
         say_lines(rows.lines, err=True)
     else:
+        said = 0
         for i, frame in enumerate(rows.frames()):
-            say_lines(rows.lines, err=True)
+            say_lines(rows.lines[said:], err=True)
+            said = len(rows.lines)
             frame.to_csv(sys.stdout, index=False, header=i == 0, lineterminator="\n")
     if as_json:
         table = tables[0] if len(tables) == 1 else list(tables)
@@ -109,6 +114,7 @@ class _Whole:
     interval: float | None
     weights: bool
     lines: list[str] = field(default_factory=list)
+    types: dict[str, Any] = field(default_factory=dict)
 
     def frames(self) -> Iterator[Any]:
         yield self.whole()
@@ -124,7 +130,10 @@ class _Whole:
 
 @dataclass
 class _Batches:
-    """Predictions of Parquet files, some rows at a time; a line about a column is noted once."""
+    """Predictions of Parquet files, some rows at a time.
+
+    `lines` is what was noticed, of each column where it was noticed first; `types` has the Arrow type of --id.
+    """
 
     mixture: Any
     tables: Sequence[str]
@@ -132,6 +141,7 @@ class _Batches:
     interval: float | None
     weights: bool
     lines: list[str] = field(default_factory=list)
+    types: dict[str, Any] = field(default_factory=dict)
 
     def frames(self) -> Iterator[Any]:
         from metamix.data.parquet import scan
@@ -144,17 +154,26 @@ class _Batches:
         label, identifier = str(self.tables[0]), self.reading.identifier
         table = table.without(comma_separated(self.reading.drop))
         if identifier is not None:
-            table.check_column(identifier)
+            self.types[identifier] = table.type_of(identifier)
         needed = getattr(self.mixture, "feature_names_in_", None)
         if needed is not None:
             table = table.without([name for name in table.columns if name not in {*needed, identifier}])
+        noted_columns: set[str] = set()
+        begin = 0
         for rows in table.batches():
             identifiers = None if identifier is None else rows[identifier]
             noted: list[str] = []
             with table_warnings(noted):
                 X = training_columns(label, as_missing(rows, self.reading), self.mixture, identifiers)
                 frame = prediction_frame(self.mixture, X, self.interval, self.weights)
-            self.lines[:] = dict.fromkeys([*self.lines, *noted])
+            end = begin + len(rows)
+            where = "" if end - begin == len(table) else f"Rows {begin + 1} to {end}, "
+            for note in noted:
+                about = note.partition(":")[0]  # a note begins with the name of its column
+                if about not in noted_columns:
+                    noted_columns.add(about)
+                    self.lines.append(where + note)
+            begin = end
             yield _with_identifiers(frame, identifiers, label)
 
     def whole(self) -> Any:
@@ -183,20 +202,20 @@ def _to_csv(frames: Iterator[Any], stream: Any) -> tuple[int, list[str]]:
     return n, columns
 
 
-def _to_parquet(frames: Iterator[Any], stream: Any) -> tuple[int, list[str]]:
-    """Write frames as one Parquet file, each a row group."""
+def _to_parquet(frames: Iterator[Any], stream: Any, types: dict[str, Any]) -> tuple[int, list[str]]:
+    """Write frames as one Parquet file, each a row group; types of columns are those given, or of the first frame."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    n, writer, columns = 0, None, []
-    for frame in frames:
-        piece = pa.Table.from_pandas(frame, schema=None if writer is None else writer.schema, preserve_index=False)
-        writer = pq.ParquetWriter(stream, piece.schema.remove_metadata()) if writer is None else writer
-        writer.write_table(piece.cast(writer.schema))
-        n, columns = n + len(frame), list(frame.columns)
-    if writer is not None:
-        writer.close()
-    return n, columns
+    first = next(frames)
+    found = pa.Schema.from_pandas(first, preserve_index=False).remove_metadata()
+    schema = pa.schema([(one.name, types.get(one.name, one.type)) for one in found])
+    n = 0
+    with pq.ParquetWriter(stream, schema) as writer:
+        for frame in chain([first], frames):
+            writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+            n += len(frame)
+    return n, list(first.columns)
 
 
 def prediction_frame(mixture: Any, X: Any, interval: float | None = None, weights: bool = False) -> Any:

@@ -13,6 +13,7 @@ from metamix.data.cells import is_pandas
 
 __all__ = [
     "TableError",
+    "append_rows",
     "array_of_lists",
     "check_frame",
     "check_size",
@@ -304,6 +305,32 @@ def take_rows(X: Any, rows: Any) -> Any:
     if isinstance(X, list | tuple):
         return type(X)([X[i] for i in rows])
     return _take_other(X, rows)
+
+
+def append_rows(X: Any, more: Any) -> Any:
+    """X with further rows of the same columns.
+
+    Parameters
+    ----------
+    X, more : array, sparse matrix or data frame of shape (n, d) and (m, d)
+        Both of one kind. Columns keep the types of X: a category that X does not know is missing.
+
+    Examples
+    --------
+    >>> append_rows(np.array([[1, 2]]), np.array([[3, 4]])).tolist()
+    [[1, 2], [3, 4]]
+    """
+    if sparse.issparse(X):
+        return sparse.vstack([X, more], format="csr")
+    if is_pandas(X):
+        import pandas as pd
+
+        return pd.concat([X, more.astype(dict(X.dtypes))], ignore_index=True)
+    if is_frame(X):
+        import narwhals as nw
+
+        return nw.concat([nw.from_native(X), nw.from_native(more)]).to_native()
+    return np.concatenate([np.asarray(X), np.asarray(more)])
 
 
 def _take_other(X: Any, rows: np.ndarray) -> Any:

@@ -23,6 +23,8 @@ __all__ = ["ParquetTable", "scan"]
 BATCH_ROWS = 32_768
 #: What libraries that a fit loads take.
 LIBRARIES = 150e6
+#: Metadata of columns of whole numbers and booleans that have nulls somewhere, whatever a batch has.
+HAS_NULLS = {b"has_nulls": b"1"}
 #: What pandas writes of an index without a name.
 INDEX = re.compile(r"__index_level_\d+__")
 
@@ -69,6 +71,11 @@ class ParquetTable:
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise TableError(f"there is no column {name!r}: {hint}the columns are {listed(self.columns)}")
         return name
+
+    def type_of(self, name: str) -> Any:
+        """The Arrow type of a column, of categories that of their values."""
+        found = self._schema.field(self.check_column(name)).type
+        return getattr(found, "value_type", found)
 
     def without(self, names: Sequence[str]) -> ParquetTable:
         """The same table without some columns."""
@@ -162,8 +169,18 @@ def scan(files: Any, memory: int | str | None = None) -> ParquetTable:
 
 
 def to_frame(table: Any) -> pd.DataFrame:
-    """A pandas frame of an Arrow table: categories of all its pieces are those of one column."""
-    return table.unify_dictionaries().to_pandas(ignore_metadata=True, use_threads=False)
+    """A pandas frame of an Arrow table: categories of all its pieces are those of one column.
+
+    Types are those of the table that it is a piece of: where a column of whole numbers has nulls somewhere it is of
+    fractions, and booleans are objects.
+    """
+    frame = table.unify_dictionaries().to_pandas(ignore_metadata=True, use_threads=False)
+    kinds = {
+        one.name: object if str(one.type) == "bool" else np.float64
+        for one in table.schema
+        if one.metadata is not None and one.metadata.items() >= HAS_NULLS.items()
+    }
+    return frame.astype(kinds)
 
 
 def _paths(files: Any) -> list[Path]:
@@ -190,12 +207,13 @@ def _common_schema(paths: Sequence[Path]) -> tuple[Any, list[int]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema, rows = None, []
+    schema, rows, with_nulls = None, [], set[str]()
     for path in paths:
         try:
             with pq.ParquetFile(path) as file:
                 own = file.schema_arrow.remove_metadata()
                 rows.append(file.metadata.num_rows)
+                with_nulls |= _columns_with_nulls(file)
         except (OSError, pa.ArrowException) as error:
             raise TableError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})") from None
         if schema is None:
@@ -221,4 +239,27 @@ def _common_schema(paths: Sequence[Path]) -> tuple[Any, list[int]]:
             schema = schema.set(schema.get_field_index(name), field)
     if not sum(rows):
         raise TableError(f"{listed([str(path) for path in paths], 3)} has no rows")
+    assert schema is not None  # there is a file
+    for i, one in enumerate(schema):
+        if one.name in with_nulls and (pa.types.is_integer(one.type) or pa.types.is_boolean(one.type)):
+            schema = schema.set(i, one.with_metadata(HAS_NULLS))
     return schema, rows
+
+
+def _columns_with_nulls(file: Any) -> set[str]:
+    """Names of the columns of a file that have nulls, by its statistics; where it has none, by its values."""
+    found, unsaid = set[str](), set[str]()
+    for i in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(i)
+        for j in range(group.num_columns):
+            one = group.column(j)
+            statistics = one.statistics
+            if statistics is None or not statistics.has_null_count:
+                unsaid.add(one.path_in_schema)
+            elif statistics.null_count:
+                found.add(one.path_in_schema)
+    unsaid = (unsaid - found) & set(file.schema_arrow.names)
+    if unsaid:
+        for batch in file.iter_batches(BATCH_ROWS, columns=sorted(unsaid), use_threads=False):
+            found |= {name for name in batch.schema.names if batch.column(name).null_count}
+    return found

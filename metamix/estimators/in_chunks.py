@@ -6,38 +6,44 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import check_random_state
 
-from metamix.data.chunks import DealtRows, deal, shares_of, width_of
+from metamix.data.chunks import AssignedRows, Shares, assign, shares_of, width_of
 from metamix.data.folds import make_folds
 from metamix.data.frames import listed
 from metamix.data.parquet import ParquetTable
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.engines import current_engine
+from metamix.estimators.checkpointing import seed_of
 from metamix.estimators.memory_limits import estimate_fit
 from metamix.estimators.resolution import resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_weights, check_X, clean_X
-from metamix.experts.on_columns import with_positions
-from metamix.fitting import Problem
+from metamix.fitting import Checkpoint, Problem
+from metamix.fitting.checkpoint import value_fact
+from metamix.protocols import SequentialGate
 from metamix.training.blend import FittedBlend
 from metamix.training.candidates import MIXTURE
-from metamix.training.in_chunks import blend_held_out, fit_columns, mixture_held_out
+from metamix.training.in_chunks import REGIMES, FittedColumns, blend_held_out, fit_columns, mixture_held_out
 
 if TYPE_CHECKING:
     from metamix.estimators.mixture import Mixture
 
 __all__ = ["fit_in_chunks"]
 
+#: Folder of a checkpoint for the fit of the sample, and its key of the numbers of rows.
+SAMPLE, SHARES = "sample", "shares"
 #: Frames of the sample that a fit holds besides what its experts take: as it was read, cleaned, hashed for the order of
 #: its rows, encoded. `python benchmarks/beyond_memory.py` takes 8.
 COPIES = 10
@@ -89,15 +95,59 @@ def fit_in_chunks(mixture: Mixture, table: ParquetTable, target: Any, weight: An
         Names of columns.
     """
     roles = _Roles.of(table, target, weight, groups)
-    if np.iterable(mixture.cv) and not isinstance(mixture.cv, str):
-        raise ValueError("cv is a list of rows, which a table of metamix.scan deals at random; give a number of folds.")
-    seed = int(check_random_state(mixture.random_state).randint(np.iinfo(np.int32).max))
-    shares = shares_of(table, _bytes_of_fit(mixture, table, roles))
+    _check_order_free(mixture)
+    given = mixture.random_state, mixture.checkpoint
+    kept = _open_checkpoint(mixture, table)
+    state = seed_of(mixture, kept)
+    seed = int(check_random_state(state).randint(np.iinfo(np.int32).max))
+    shares = _shares(mixture, table, roles, kept)
+    least = 2 if mixture.cv is None else int(mixture.cv)
     with TemporaryDirectory(prefix="metamix-") as folder:
-        rows = deal(table, shares, Path(folder), roles.target, roles.groups, seed)
-        mixture.fit(*roles.split(rows.sample.read()))
-        if rows.others:
-            _go_on(mixture, rows, roles)
+        rows = assign(table, shares, Path(folder), roles.target, roles.groups, seed, least)
+        try:
+            if kept is not None:
+                mixture.random_state, mixture.checkpoint = state, str(kept.folder / SAMPLE)
+            mixture.fit(*roles.split(rows.sample.read()))
+            if rows.others:
+                _learn_from_others(mixture, rows, roles)
+        finally:
+            mixture.random_state, mixture.checkpoint = given
+
+
+def _check_order_free(mixture: Mixture) -> None:
+    """ValueError for what follows the order of the rows, or names them by their position."""
+    cv = mixture.cv
+    if cv is not None and (not isinstance(cv, Integral) or isinstance(cv, bool)):
+        what = "a list of rows" if np.iterable(cv) and not isinstance(cv, str) else repr(cv)
+        raise ValueError(
+            f"cv is {what}, and rows of a table of metamix.scan are assigned at random; give a number of folds."
+        )
+    sequential = [gate for gate in resolve_gates(mixture.gate).gates if isinstance(gate, SequentialGate)]
+    if sequential:
+        raise ValueError(
+            f"gate={sequential[0]!r} follows the order of the rows, and rows of a table of metamix.scan are assigned "
+            "at random; give another gate, or a frame whose rows are in the order of time."
+        )
+
+
+def _open_checkpoint(mixture: Mixture, table: ParquetTable) -> Checkpoint | None:
+    """What keeps the seed and the numbers of rows of the first call, so that another one draws the same sample."""
+    if mixture.checkpoint is None:
+        return None
+    files = [(path.name, path.stat().st_size) for path in table.paths]
+    facts = {"files": value_fact("files", files), "columns": value_fact("columns", table.columns)}
+    return Checkpoint(mixture.checkpoint, facts)
+
+
+def _shares(mixture: Mixture, table: ParquetTable, roles: _Roles, kept: Checkpoint | None) -> Shares:
+    """Numbers of rows, those of the first call where a checkpoint keeps them: free memory differs between calls."""
+    found = None if kept is None else kept.get(SHARES)
+    if found is not None:
+        return cast(Shares, found.value)
+    shares = shares_of(table, _bytes_of_fit(mixture, table, roles))
+    if kept is not None:
+        kept.put(SHARES, shares, 0.0, SHARES)
+    return shares
 
 
 def _bytes_of_fit(mixture: Mixture, table: ParquetTable, roles: _Roles) -> float:
@@ -131,32 +181,38 @@ class _Noted:
                 warnings.warn(one.message, one.category, stacklevel=6)
 
 
-def _go_on(mixture: Mixture, rows: DealtRows, roles: _Roles) -> None:
+def _learn_from_others(mixture: Mixture, rows: AssignedRows, roles: _Roles) -> None:
     """Chunks, then held-out rows, for a mixture that is fitted to the sample."""
     fitted, noted = mixture._fitted, _Noted()
-    n_learned = rows.n_rows - rows.held_out.n_rows
+    n_rows = rows.n_rows - rows.held_out.n_rows
     sample = _problem(mixture, rows.sample.read(), roles, noted)
-    columns = fit_columns(fitted, sample, _chunks(mixture, rows, roles, noted), n_learned)
+    columns = fit_columns(fitted, sample, _chunks(mixture, rows, roles, noted), n_rows, mixture.on_error)
     del sample
     held_out = _problem(mixture, rows.held_out.read(), roles, noted)
-    named, gates = mixture._resolve_experts(), resolve_gates(mixture.gate)
-    seeds = draw_seeds(mixture.random_state, named)
+    seeds = draw_seeds(mixture.random_state, ())
     folds = make_folds(
         mixture.cv, held_out.X, held_out.y, held_out.groups, stratify=held_out.n_classes is not None,
         random_state=int(seeds[-2]),
     )  # fmt: skip
     left_out = mixture.left_out_
     if isinstance(fitted, FittedBlend):
-        named = with_positions(named, held_out.X, held_out.X)
-        parts = set_up(mixture, named, gates, held_out, held_out.labels, seeds, in_sample=False)
-        blend, went_on, before = blend_held_out(fitted, columns, held_out, folds, parts.candidates)
-        failed = [one.expert for one in columns.failures]
-        said = _sentence(rows, n_learned, went_on, before, failed, blend)
+        # What combines experts is set up without them: they are fitted.
+        parts = set_up(mixture, (), resolve_gates(mixture.gate), held_out, held_out.labels, seeds, in_sample=False)
+        blend, newer, before = blend_held_out(fitted, columns, held_out, folds, parts.candidates)
+        said = _sentence(rows, columns, newer, before, blend)
         mixture._store(blend.with_rows(said), folds.fold_of_row)
     else:
         one, _ = mixture_held_out(fitted, columns.regimes or [None] * len(fitted.columns), held_out, folds)
-        mixture._store(one, folds.fold_of_row)
+        mixture._store(replace(one, failures=[*one.failures, *columns.failures]), folds.fold_of_row)
     mixture.left_out_ = left_out
+    if columns.failures:
+        failures = "; ".join(f"{one.expert} ({one.error})" for one in columns.failures)
+        warnings.warn(
+            f"kept as fitted to the sample because a fit to more rows failed: {failures}. failures_ lists every one; "
+            "on_error='raise' shows the first where it happens.",
+            FitFailedWarning,
+            stacklevel=4,
+        )
     mixture._key_of_fit = table_key(held_out.X, held_out.y)  # the tables of predictions are of these rows
     if noted.lost:
         from metamix.data.cleaning import TableWarning  # needs pandas, which other fits do not
@@ -169,7 +225,7 @@ def _go_on(mixture: Mixture, rows: DealtRows, roles: _Roles) -> None:
         )
 
 
-def _chunks(mixture: Mixture, rows: DealtRows, roles: _Roles, noted: _Noted) -> Iterator[Problem]:
+def _chunks(mixture: Mixture, rows: AssignedRows, roles: _Roles, noted: _Noted) -> Iterator[Problem]:
     for chunk in rows.others:
         if chunk.n_rows:
             yield _problem(mixture, chunk.read(), roles, noted)
@@ -194,20 +250,28 @@ def _problem(mixture: Mixture, frame: Any, roles: _Roles, noted: _Noted) -> Prob
 
 
 def _sentence(
-    rows: DealtRows, n_learned: int, went_on: list[str], before: list[str], failed: list[str], blend: FittedBlend
+    rows: AssignedRows, columns: FittedColumns, newer: list[str], before: list[str], blend: FittedBlend
 ) -> str:
     """Which rows taught what."""
     said = (
         f"The table has {rows.n_rows} rows: a random sample of {rows.sample.n_rows} was fitted as a whole, and the "
         f"losses are those of {rows.held_out.n_rows} rows that no expert has seen."
     )
-    if went_on:
-        said += f" Fitted to {n_learned} rows: {', '.join(went_on)}."
-    known = {*went_on, *before, *failed, MIXTURE}
+    if rows.unused:
+        said += f" Besides, {rows.unused} rows of the groups that are held out are not used."
+    by_number: dict[int, list[str]] = {}
+    for name in newer:
+        by_number.setdefault(columns.n_learned[name], []).append(name)
+    for number, names in by_number.items():
+        said += f" Fitted to {number} rows: {', '.join(names)}."
+    failed = list(dict.fromkeys(one.expert for one in columns.failures))
+    known = {*newer, *before, *failed, *columns.n_learned, MIXTURE}
     unable = [name for name in blend.names[: blend.n_first_level] if name not in known]
+    untaught = [name for name in columns.n_learned if name not in {*newer, *before, *failed, REGIMES}]
     for what, names in (
         ("Fitted to the sample alone, since they cannot learn in chunks", unable),
         ("Fitted to the sample alone, since fits to more rows failed", failed),
+        ("Fitted to the sample alone, since the chunks taught them nothing", untaught),
         ("Better as fitted to the sample", before),
     ):
         if names:

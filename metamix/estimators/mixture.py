@@ -41,6 +41,7 @@ from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.state import packed, unpacked
 from metamix.estimators.validation import (
     check_folds,
+    check_no_names,
     check_order,
     check_rows,
     check_target_number,
@@ -259,6 +260,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         if isinstance(X, ParquetTable):
             fit_in_chunks(self, X, y, sample_weight, groups)
             return self
+        check_no_names(y=y, sample_weight=sample_weight, groups=groups)
         deadline = Deadline(self.time_limit)
         named, gates = self._resolve_experts(), resolve_gates(self.gate)
         n_stacks = sum(stack is not None for stack in self._likelihood_and_stacks()[1:])

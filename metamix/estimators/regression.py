@@ -89,10 +89,11 @@ class MixtureRegressor(RegressorMixin, Mixture):
     checkpoint : str or path, optional
         A folder that keeps each finished fit, so that the same call, after it was interrupted, continues and gives the
         same bits. Another table, parameter or version is refused; `n_jobs`, `verbose` and `time_limit` may differ. With
-        ``random_state=None`` the seed that was drawn is kept in the folder. Reading it runs code that it contains:
-        give a folder of your own.
+        ``random_state=None`` the seed that was drawn is kept in the folder. Of a table of `metamix.scan` the fit of the
+        sample is kept, with the rows that are in it. Reading it runs code that it contains: give a folder of your own.
     n_jobs, random_state, verbose
-        As in scikit-learn; the same seed gives the same result, whatever n_jobs.
+        As in scikit-learn; the same seed gives the same result, whatever n_jobs; of a table of `metamix.scan` with the
+        same `memory` and n_jobs, which decide the size of the sample.
 
     Attributes
     ----------

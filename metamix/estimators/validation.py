@@ -18,6 +18,7 @@ from sklearn.utils.validation import validate_data
 from metamix.data.cells import is_pandas
 from metamix.data.folds import Folds
 from metamix.data.frames import check_size, is_frame, n_rows
+from metamix.data.parquet import ParquetTable
 from metamix.data.scalars import is_whole
 from metamix.data.vectors import as_groups, as_weights, check_labels, check_mask, check_present
 from metamix.fitting.fitted import LARGEST
@@ -31,6 +32,7 @@ __all__ = [
     "check_folds",
     "check_known_classes",
     "check_new_labels",
+    "check_no_names",
     "check_numbers",
     "check_order",
     "check_rows",
@@ -54,6 +56,11 @@ def clean_X(estimator: Any, X: Any, *, reset: bool) -> Any:
     >>> clean_X(MixtureRegressor(), pd.DataFrame({"a": [1, 2]}), reset=True)["a"].tolist()
     [1, 2]
     """
+    if isinstance(X, ParquetTable):
+        raise TypeError(
+            "a table of metamix.scan is for fit; predict the frames of table.batches() one by one, and give others a "
+            "frame, such as table.sample(100_000)."
+        )
     if reset:
         estimator.cleaner_ = None
     if not is_frame(X):
@@ -387,6 +394,25 @@ def check_target_number(target: Any, n_targets: int | None) -> int:
         given = f"y had {n} targets; give a number from 0 to {n - 1}" if n > 1 else "y had one target; leave it out"
         raise ValueError(f"target={target!r}, but {given}.")
     return int(target)
+
+
+def check_no_names(**given: Any) -> None:
+    """TypeError where what should be values of the rows is a name, as of a column of X.
+
+    Examples
+    --------
+    >>> check_no_names(y="price")
+    Traceback (most recent call last):
+    ...
+    TypeError: y='price' is the name of a column, which goes with a table of metamix.scan; give the values, as in \
+X['price'], and X without them.
+    """
+    for what, value in given.items():
+        if isinstance(value, str):
+            raise TypeError(
+                f"{what}={value!r} is the name of a column, which goes with a table of metamix.scan; give the values, "
+                f"as in X[{value!r}], and X without them."
+            )
 
 
 def check_rows(X: Any, y: Any, groups: Any = None) -> NDArray[Any] | None:

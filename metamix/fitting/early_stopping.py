@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from metamix.data.folds import make_folds
 from metamix.data.tables import take_rows
 from metamix.fitting.groups import hands_rows_on
 
-__all__ = ["EarlyStopped", "stop_early", "stops_early", "validation_rows", "without_wrappers"]
+__all__ = ["EarlyStopped", "library_of", "stop_early", "stops_early", "validation_rows", "without_wrappers"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -39,7 +39,7 @@ def stops_early(estimator: Any) -> bool:
     >>> stops_early(Ridge())
     False
     """
-    library = _library(estimator)
+    library = library_of(estimator)
     if library is None or isinstance(estimator, type) or not hasattr(estimator, "get_params"):
         return False
     parameters = estimator.get_params(deep=False)
@@ -49,9 +49,17 @@ def stops_early(estimator: Any) -> bool:
     )
 
 
-def _library(estimator: Any) -> str | None:
+def library_of(estimator: Any, known: Container[str] = PARAMETERS) -> str | None:
+    """The library among those known whose class an estimator has, or one derived from it.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> library_of(Ridge()), library_of(Ridge(), ("sklearn",))
+    (None, 'sklearn')
+    """
     modules = [base.__module__.partition(".")[0] for base in type(estimator).__mro__]
-    return next((one for one in modules if one in PARAMETERS), None)
+    return next((one for one in modules if one in known), None)
 
 
 def validation_rows(y: NDArray[Any], groups: NDArray[Any] | None, classify: bool, seed: int) -> tuple[Rows, Rows]:
@@ -114,7 +122,7 @@ class EarlyStopped(MetaEstimatorMixin, BaseEstimator):
         fit, stop = validation_rows(y, self.groups, is_classifier(self.estimator), self.seed)
         weights = (None, None) if sample_weight is None else (sample_weight[fit], sample_weight[stop])
         self.estimator_ = clone(self.estimator)
-        library = _library(self.estimator_)
+        library = library_of(self.estimator_)
         assert library is not None
         _FIT[library](self.estimator_, take_rows(X, fit), y[fit], take_rows(X, stop), y[stop], *weights)
         return self

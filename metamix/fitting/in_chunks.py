@@ -1,11 +1,12 @@
-"""Fits that go on from chunk to chunk of the rows, for experts whose libraries can do so."""
+"""Fits that continue from chunk to chunk of the rows, for experts whose libraries can do so."""
 
 from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
 
@@ -15,23 +16,26 @@ from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 
-from metamix.data.tables import take_rows
-from metamix.fitting.early_stopping import stops_early
-from metamix.fitting.expert import systematic_sample
+from metamix.data.frames import append_rows, take_rows
+from metamix.fitting.early_stopping import library_of, stops_early
 from metamix.fitting.fitted import FittedExpert
+from metamix.fitting.incremental import labels_by_code, partial_fit_expert
+from metamix.fitting.problem import Problem
 
 __all__ = ["ChunkwiseFit", "learns_in_chunks"]
 
 Array = NDArray[np.float64]
 
-#: Parameters by which a booster goes on from another, by the library of its class.
+#: Parameters by which a booster continues from another, by the library of its class.
 CONTINUED_FROM = {"xgboost": "xgb_model", "lightgbm": "init_model"}
 #: Attributes in which a fitted wrapper keeps what it wraps, fitted to the same rows.
 INNER = ("regressor_", "classifier_")
+#: Weight, relative to the mean of a chunk, of a row of a class that the chunk lacks: present, and of no influence.
+TINY = 1e-6
 
 
 def learns_in_chunks(expert: Any) -> bool:
-    """Whether a fitted expert can go on learning from further rows.
+    """Whether a fitted expert can continue to learn from further rows.
 
     These are boosters of XGBoost and LightGBM without early stopping, and what has `partial_fit`, in pipelines and
     under scaled targets and encoded labels too. What comes before the last step stays as it was fitted.
@@ -51,7 +55,8 @@ class ChunkwiseFit:
     """An expert that is fitted to one chunk of rows after the other.
 
     Trees are grown anew, on each chunk as many as its share of the rows, as stochastic gradient boosting draws rows for
-    each tree. What has `partial_fit` goes on from where it was, with one pass over the rows.
+    each tree. The libraries refuse a chunk that lacks a class: it gets a row of that class from an earlier chunk, with
+    hardly any weight. What has `partial_fit` continues from where it was, with one pass over the rows.
 
     Parameters
     ----------
@@ -60,6 +65,11 @@ class ChunkwiseFit:
     n_rows : int
         Of all chunks.
 
+    Attributes
+    ----------
+    n_learned : int
+        Rows with weight that were learned from.
+
     References
     ----------
     Friedman (2002), Stochastic gradient boosting; Breiman (1999), Pasting small votes.
@@ -67,17 +77,25 @@ class ChunkwiseFit:
 
     expert: FittedExpert
     n_rows: int
+    n_learned: int = 0
     _seen: int = 0
     _grown: int = 0
     _booster: Any = None
+    _carried: float = 0.0
+    _of_class: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def begins_anew(self) -> bool:
         """Whether nothing is kept of what was learned from the sample, which is then a chunk like others."""
-        return _library(_last(self.expert.model)) is not None
+        return library_of(_last(self.expert.model), CONTINUED_FROM) is not None
+
+    @property
+    def result(self) -> FittedExpert | None:
+        """The expert; None where no chunk taught it anything."""
+        return self.expert if self.n_learned else None
 
     def learn(self, X: Any, y: NDArray[Any], weight: Array | None = None) -> None:
-        """Go on with the next rows.
+        """Continue with the next rows.
 
         Parameters
         ----------
@@ -87,28 +105,62 @@ class ChunkwiseFit:
         weight : ndarray of shape (n,), optional
         """
         self._seen += len(y)
+        trees = self._trees(len(y))
         model, rows = self.expert.model, np.arange(len(y))
         if weight is not None:
             rows = rows[weight > 0]
         if self.expert.n_classes is not None:
-            y, known = _labels(self.expert, y)
-            rows = rows[known[rows]]
-        if not len(rows):
+            labels, known_codes = labels_by_code(self.expert, self.expert.n_classes)
+            known = known_codes[y]
+            y, rows = labels[y], rows[known[rows]]
+            if trees is not None:
+                self._keep_classes(X, y, known)
+        n = len(rows)
+        if not n or (trees is not None and trees < 1):
             return
-        if len(rows) < len(y):
+        if n < len(y):
             X, y, weight = take_rows(X, rows), y[rows], None if weight is None else weight[rows]
-        found = _with_last(model, X, y, lambda last, X, y: self._go_on(last, X, y, weight))
+        if trees is not None and self.expert.n_classes is not None:
+            X, y, weight = self._with_every_class(X, y, weight)
+            if len(np.unique(y)) < len(model.classes_):
+                return
+        found = _with_last(model, X, y, lambda last, X, y: self._continue(last, X, y, weight, trees))
         self.expert = replace(self.expert, model=found)
+        self.n_learned += n
 
-    def _go_on(self, last: Any, X: Any, y: NDArray[Any], weight: Array | None) -> Any:
-        library = _library(last)
+    def _trees(self, n: int) -> int | None:
+        """How many trees to grow on the next n rows: never more than their share; None for what has no trees."""
+        last = _last(self.expert.model)
+        if library_of(last, CONTINUED_FROM) is None:
+            return None
+        whole = last.get_params(deep=False)["n_estimators"]
+        return min(round(whole * self._seen / self.n_rows) - self._grown, math.ceil(whole * n / self.n_rows))
+
+    def _keep_classes(self, X: Any, y: NDArray[Any], known: NDArray[np.bool_]) -> None:
+        """Keep a row of each class that was not there before."""
+        where = np.flatnonzero(known)
+        for label, first in zip(*np.unique(y[where], return_index=True), strict=True):
+            if label not in self._of_class:
+                self._of_class[label] = take_rows(X, where[[first]])
+
+    def _with_every_class(
+        self, X: Any, y: NDArray[Any], weight: Array | None
+    ) -> tuple[Any, NDArray[Any], Array | None]:
+        """Rows and weights with a row of each class that they lack."""
+        absent = [label for label in self._of_class if label not in y]
+        if not absent:
+            return X, y, weight
+        weight = np.ones(len(y)) if weight is None else weight
+        weight = np.append(weight, np.full(len(absent), TINY * weight.mean()))
+        for label in absent:
+            X, y = append_rows(X, self._of_class[label]), np.append(y, np.asarray([label], dtype=y.dtype))
+        return X, y, weight
+
+    def _continue(self, last: Any, X: Any, y: NDArray[Any], weight: Array | None, trees: int | None) -> Any:
+        library = library_of(last, CONTINUED_FROM)
         if library is None:
-            return _partial_fit(last, X, y, weight, self._seen)
+            return self._partial_fit(last, X, y, weight)
         given = last.get_params(deep=False)
-        trees = round(given["n_estimators"] * self._seen / self.n_rows) - self._grown
-        lacks_class = hasattr(last, "classes_") and len(np.unique(y)) < len(last.classes_)
-        if trees < 1 or lacks_class:  # the next chunk makes up for it
-            return last
         # Another seed for each chunk, or trees of all chunks would see the same columns.
         seed = given["random_state"]
         other = seed
@@ -118,48 +170,60 @@ class ChunkwiseFit:
         more = {} if weight is None else {"sample_weight": weight}
         if self._booster is not None:
             more[CONTINUED_FROM[library]] = self._booster
-        # A copy of a booster of LightGBM is without the one that it went on from, which it keeps otherwise.
+        # A copy of a booster of LightGBM is without the one that it continued from, which it keeps otherwise.
         self._booster = copy.deepcopy(part.fit(X, y, **more))
-        self._grown += trees
+        self._grown += trees or 0
         return copy.copy(self._booster).set_params(n_estimators=given["n_estimators"], random_state=seed)
+
+    def _partial_fit(self, learner: Any, X: Any, y: NDArray[Any], weight: Array | None) -> Any:
+        """A copy of a learner that learned more; of weights that it does not take the effective number is drawn."""
+        one = copy.deepcopy(learner)
+        early = getattr(one, "early_stopping", None)
+        if early is True:  # needs more than one pass
+            one.set_params(early_stopping=False)
+            one.best_loss_ = np.inf  # None after a fit that stopped early, and compared with
+        if weight is not None and "sample_weight" not in inspect.signature(one.partial_fit).parameters:
+            weight = weight * weight.sum() / np.square(weight).sum()
+        rows, classes = Problem(X, y, weight), None
+        if self.expert.n_classes is not None:
+            labels = np.asarray(one.classes_)
+            classes = np.arange(len(labels))
+            rows = Problem(X, np.searchsorted(labels, y), weight, n_classes=len(labels), labels=labels)
+        inner = FittedExpert(self.expert.name, one, rows.n_classes, classes)
+        self._carried = partial_fit_expert(inner, rows, carried=self._carried)[1]
+        return one.set_params(early_stopping=True) if early is True else one
 
 
 def _last(model: Any) -> Any:
-    """The fitted learner at the end of pipelines and wrappers; None if it cannot go on."""
+    """The fitted learner at the end of pipelines and wrappers; None if it cannot continue."""
     if isinstance(model, Pipeline):
         return _last(model.steps[-1][1])
     for name in INNER:
         if hasattr(model, name):
             handles = isinstance(model, TransformedTargetRegressor) or getattr(model, "hands_rows_on", False)
             return _last(getattr(model, name)) if handles else None
-    library = _library(model)
+    library = library_of(model, CONTINUED_FROM)
     if library is not None:
         usable = not stops_early(model) and getattr(model, "n_estimators", None) is not None
         return model if usable and CONTINUED_FROM[library] in inspect.signature(model.fit).parameters else None
     return model if hasattr(model, "partial_fit") else None
 
 
-def _library(model: Any) -> str | None:
-    """XGBoost or LightGBM, if the class of a learner is one of theirs or derived from it."""
-    modules = [base.__module__.partition(".")[0] for base in type(model).__mro__]
-    return next((one for one in modules if one in CONTINUED_FROM), None)
-
-
-def _with_last(model: Any, X: Any, y: NDArray[Any], go_on: Callable[[Any, Any, NDArray[Any]], Any]) -> Any:
-    """A model like the given one, whose last learner went on with what those before it make of X and y."""
+def _with_last(model: Any, X: Any, y: NDArray[Any], learn: Callable[[Any, Any, NDArray[Any]], Any]) -> Any:
+    """A model like the given one, whose last learner learned what those before it make of X and y."""
     new = copy.copy(model)
     if isinstance(model, Pipeline):
         for _, step in model.steps[:-1]:
             X = X if step in (None, "passthrough") else step.transform(X)
         name, last = model.steps[-1]
-        new.steps = [*model.steps[:-1], (name, _with_last(last, X, y, go_on))]
+        new.steps = [*model.steps[:-1], (name, _with_last(last, X, y, learn))]
         return new
     for name in INNER:
         if hasattr(model, name):
-            inner = _with_last(getattr(model, name), X, _inner_target(model, y), go_on)
+            inner = _with_last(getattr(model, name), X, _inner_target(model, y), learn)
             setattr(new, name, inner)
             return new
-    return go_on(model, X, y)
+    return learn(model, X, y)
 
 
 def _inner_target(model: Any, y: NDArray[Any]) -> NDArray[Any]:
@@ -169,29 +233,3 @@ def _inner_target(model: Any, y: NDArray[Any]) -> NDArray[Any]:
     if hasattr(model, "classes_"):
         return np.searchsorted(model.classes_, y)
     return np.asarray((y - model.mean_) / np.where(model.scale_ > 0, model.scale_, 1.0))
-
-
-def _labels(expert: FittedExpert, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Labels (n,) as the model was fitted to them, of codes, and whether it knows them."""
-    codes = np.asarray(expert.classes)
-    place = np.full(max(int(codes.max(initial=0)), int(y.max(initial=0))) + 1, -1)
-    place[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
-    position = place[y]
-    return np.asarray(expert.model.classes_)[np.maximum(position, 0)], position >= 0
-
-
-def _partial_fit(learner: Any, X: Any, y: NDArray[Any], weight: Array | None, seed: int) -> Any:
-    """A copy of a learner that went on; rows are drawn in proportion to weights that it does not take."""
-    one, more = copy.deepcopy(learner), {}
-    if weight is not None:
-        if "sample_weight" in inspect.signature(one.partial_fit).parameters:
-            more = {"sample_weight": weight}
-        else:
-            rows = systematic_sample(weight, seed)
-            X, y = take_rows(X, rows), y[rows]
-    early = getattr(one, "early_stopping", None)
-    if early is True:  # needs more than one pass
-        one.set_params(early_stopping=False)
-        one.best_loss_ = np.inf  # None after a fit that stopped early, and compared with
-    one.partial_fit(X, y, **more)
-    return one.set_params(early_stopping=True) if early is True else one

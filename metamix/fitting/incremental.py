@@ -13,9 +13,26 @@ from metamix.fitting.class_labels import align_classes
 from metamix.fitting.fitted import FittedExpert
 from metamix.fitting.problem import Problem
 
-__all__ = ["partial_fit_expert"]
+__all__ = ["labels_by_code", "partial_fit_expert"]
 
 Array = NDArray[np.float64]
+
+
+def labels_by_code(fitted: FittedExpert, n_classes: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Labels (C,) of the codes 0 … C-1 as a fitted model calls them, and a mask (C,) of those that it knows.
+
+    Examples
+    --------
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> model = GaussianNB().fit([[0.0], [1.0]], ["ant", "cow"])
+    >>> labels, known = labels_by_code(FittedExpert("bayes", model, 3, np.array([0, 2])), 3)
+    >>> labels[known].tolist(), known.tolist()
+    (['ant', 'cow'], [True, False, True])
+    """
+    codes = np.asarray(fitted.classes)
+    place = np.full(n_classes, -1)
+    place[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
+    return np.asarray(fitted.model.classes_)[place], place >= 0
 
 
 def partial_fit_expert(
@@ -82,11 +99,7 @@ def partial_fit_expert(
         return fitted, carried
     labels = part.class_labels
     if fitted.classes is not None and hasattr(model, "classes_"):  # it may call the classes by codes
-        own = np.asarray(model.classes_)
-        place = np.full(part.n_classes, -1)
-        known = np.flatnonzero(np.asarray(fitted.classes) >= 0)
-        place[np.asarray(fitted.classes)[known]] = known
-        labels = own[place]
+        labels, _ = labels_by_code(fitted, part.n_classes)
     if "classes" in parameters:
         arguments["classes"] = np.unique(labels)
     model.partial_fit(part.X, labels[part.y], **arguments)

@@ -414,7 +414,7 @@ class FitSession:
                 outcome.error.add_note(f"raised by expert {name}")
                 raise outcome.error
             if self.on_error == "raise":
-                outcome.error.add_note(f"raised by expert {name}; on_error='drop' goes on without it")
+                outcome.error.add_note(f"raised by expert {name}; on_error='drop' continues without it")
                 raise outcome.error
             text = f"{type(outcome.error).__name__}: {outcome.error}"
             failures.append(Failure(self.experts[job.expert].name, job.fold, text))

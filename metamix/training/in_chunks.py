@@ -1,4 +1,4 @@
-"""From a fit to a sample to one that has seen all rows: experts go on in chunks, held-out rows decide the rest."""
+"""From a fit to a sample to one that has seen all rows: experts continue in chunks, held-out rows decide the rest."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ Array = NDArray[np.float64]
 
 #: Fold of failures that concern the chunks.
 ALL_CHUNKS = -1
+#: What the verdict calls the experts of the mixture.
+REGIMES = "experts of the regimes"
 
 
 @dataclass
@@ -40,15 +42,18 @@ class FittedColumns:
     ----------
     experts, regimes : list of FittedExpert or None
     failures : list of Failure
+    n_learned : dict of str to int
+        Rows that each expert was fitted to, by name; those of the regimes together under `REGIMES`.
     """
 
     experts: list[FittedExpert | None]
     regimes: list[FittedExpert | None]
     failures: list[Failure] = field(default_factory=list)
+    n_learned: dict[str, int] = field(default_factory=dict)
 
 
 def fit_columns(
-    fitted: FittedBlend | FittedMixture, sample: Problem, chunks: Iterable[Problem], n_rows: int
+    fitted: FittedBlend | FittedMixture, sample: Problem, chunks: Iterable[Problem], n_rows: int, on_error: str = "drop"
 ) -> FittedColumns:
     """Let every expert that can learn in chunks do so: those of the mixture with its responsibilities as weights.
 
@@ -62,16 +67,21 @@ def fit_columns(
         All other rows but those held out.
     n_rows : int
         Of the sample and all chunks.
+    on_error : {"drop", "raise"}
+        What is done where an expert cannot learn from a chunk: it stays as it was, or its error is raised.
     """
     mixture = _mixture_of(fitted)
     experts = [] if isinstance(fitted, FittedMixture) else list(fitted.columns[: _n_experts(fitted)])
     regimes = [] if mixture is None or len(mixture.names) == 1 or mixture.n_targets is not None else mixture.columns
-    found = _Fits.of(experts, n_rows), _Fits.of(regimes, n_rows)
+    found = _Fits.of(experts, n_rows, on_error), _Fits.of(regimes, n_rows, on_error)
     _learn(found, mixture, sample, first=True)
     if any(one.fits for one in found):
         for chunk in chunks:
             _learn(found, mixture, chunk)
-    return FittedColumns(found[0].finished(), found[1].finished(), [*found[0].failures, *found[1].failures])
+    learned = {one.expert.name: one.n_learned + (0 if one.begins_anew else sample.n) for one in found[0].fits.values()}
+    learned[REGIMES] = max((one.n_learned for one in found[1].fits.values()), default=0)  # each has other weights
+    failures = [*found[0].failures, *found[1].failures]
+    return FittedColumns(found[0].finished(), found[1].finished(), failures, learned)
 
 
 @dataclass
@@ -80,12 +90,13 @@ class _Fits:
 
     n_columns: int
     fits: dict[int, ChunkwiseFit]
+    on_error: str
     failures: list[Failure] = field(default_factory=list)
 
     @classmethod
-    def of(cls, columns: Sequence[Any], n_rows: int) -> _Fits:
+    def of(cls, columns: Sequence[Any], n_rows: int, on_error: str) -> _Fits:
         able = {k: ChunkwiseFit(one, n_rows) for k, one in enumerate(columns) if learns_in_chunks(one)}
-        return cls(len(columns), able)
+        return cls(len(columns), able, on_error)
 
     def learn(self, rows: Problem, weights: Array | None, first: bool) -> None:
         for k, one in list(self.fits.items()):
@@ -99,11 +110,17 @@ class _Fits:
             try:
                 one.learn(rows.X, rows.y, weight)
             except Exception as error:  # a foreign fit may raise anything
+                if self.on_error == "raise":
+                    error.add_note(
+                        f"raised by expert {one.expert.name}, in a chunk of {rows.n} rows; on_error='drop' keeps it as "
+                        "it was fitted to the sample"
+                    )
+                    raise
                 self.failures.append(Failure(one.expert.name, ALL_CHUNKS, f"{type(error).__name__}: {error}"))
                 del self.fits[k]
 
     def finished(self) -> list[FittedExpert | None]:
-        return [self.fits[k].expert if k in self.fits else None for k in range(self.n_columns)]
+        return [self.fits[k].result if k in self.fits else None for k in range(self.n_columns)]
 
 
 def _learn(found: tuple[_Fits, _Fits], mixture: FittedMixture | None, rows: Problem, first: bool = False) -> None:
@@ -127,7 +144,7 @@ def mixture_held_out(
     Returns
     -------
     (FittedMixture, bool)
-        The mixture, and whether its experts are those that went on.
+        The mixture, and whether its experts are those that learned from the chunks.
     """
     candidates = [mixture]
     if any(regimes):
@@ -182,13 +199,13 @@ def blend_held_out(
     Returns
     -------
     (FittedBlend, list of str, list of str)
-        What was learned, the names of the columns that went on, and of those that were better before.
+        What was learned, the names of the columns that learned from the chunks, and of those that were better before.
     """
     names = fitted.names[: _n_experts(fitted)]
     kept: list[Any] = []
     values: list[Array] = []
     scales: list[Array | None] = []
-    went_on: list[str] = []
+    learned_on: list[str] = []
     better_before: list[str] = []
     for name, old, new in zip(names, fitted.columns, columns.experts, strict=False):
         pairs = [(one, *one.predict_with_scale(held_out.X)) for one in (old, new) if one is not None]
@@ -198,17 +215,17 @@ def blend_held_out(
         values.append(value)
         scales.append(scale)
         if new is not None:
-            (went_on if best else better_before).append(name)
+            (learned_on if best else better_before).append(name)
     failures = [*fitted.failures, *columns.failures]
     table = _table(names, values, scales)
     mixture = MixtureColumn()
     if fitted.mixture is not None:
-        mixture = _mixture_column(fitted, columns, kept, table, held_out, folds, (went_on, better_before))
+        mixture = _mixture_column(fitted, columns, kept, table, held_out, folds, (learned_on, better_before))
         table = table.join(mixture.predictions)
         kept.append(mixture.column)
     blend = fit_combination(held_out, folds, replace(table, failures=failures), kept, settings, mixture)
     blend = blend.not_nested(UNSEEN).with_left_out(fitted.targets[0].verdict.left_out)
-    return blend.with_leaks([one.verdict.leaks for one in fitted.targets]), went_on, better_before
+    return blend.with_leaks([one.verdict.leaks for one in fitted.targets]), learned_on, better_before
 
 
 def _mixture_column(
@@ -233,7 +250,7 @@ def _mixture_column(
             mixture, newer = mixture_held_out(mixture, regimes, held_out, folds)
             column = replace(column, model=mixture)
             if any(regimes):
-                said[0 if newer else 1].append("experts of the regimes")
+                said[0 if newer else 1].append(REGIMES)
     value, scale = column.predict_with_scale(held_out.X)
     predictions = _table([MIXTURE], [value], [scale])
     return MixtureColumn(predictions, column, mixture, fitted.n_regimes, fitted.starts, fitted.history)

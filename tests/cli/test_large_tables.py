@@ -98,3 +98,42 @@ def test_what_is_refused(rejected, run, folder, tmp_path, words, said):
 
 def test_the_reading_of_text_is_not_for_parquet(rejected, run, model, folder):
     rejected(run("predict", model, folder, "--decimal", ","), "Parquet files have types")
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """Two files, that is two batches; both have a kind that training lacks, and only one rows without a number."""
+    path = tmp_path / "odd"
+    path.mkdir()
+    for i in range(2):
+        frame = draw(50, 50 * i, 7 + i).assign(name=None if i == 0 else "late", kind=["new", "newer"][i])
+        frame["row"] = frame["row"].astype("Int64").mask(frame["row"] == 99)
+        frame.to_parquet(path / f"{i}.parquet", index=False)
+    return path
+
+
+@pytest.mark.parametrize("identifier", ["row", "name"])
+def test_batches_with_and_without_values_are_written_with_the_types_of_the_table(run, model, odd, tmp_path, identifier):
+    out = tmp_path / "p.parquet"
+    code, _, err = run("predict", model, odd, "--id", identifier, "--out", out)
+    assert code == 0, err
+    whole = pd.concat([pd.read_parquet(odd / f"{i}.parquet") for i in range(2)], ignore_index=True)
+    found = pd.read_parquet(out, dtype_backend="numpy_nullable")
+    assert found[identifier].astype(object).where(found[identifier].notna(), None).tolist() == (
+        whole[identifier].astype(object).where(whole[identifier].notna(), None).tolist()
+    )
+    assert found["row"].dtype == "Int64" if identifier == "row" else len(found) == 100
+
+
+def test_what_is_noticed_is_said_once_for_each_column(run, model, odd):
+    code, _, err = run("predict", model, odd)
+    assert code == 0
+    assert err.count("kind: 50 of 50 values were not seen in training") == 1
+    assert "Rows 1 to 50, kind" in err
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.json"])
+def test_memory_is_for_parquet(rejected, run, tmp_path, name):
+    (tmp_path / name).write_text("a,y\n1,2\n")
+    given = ["--target", "y", "--memory", "1GB", "--out", tmp_path / "m.mix"]
+    rejected(run("fit", tmp_path / name, *given), "--memory is for Parquet files")

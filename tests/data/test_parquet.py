@@ -103,3 +103,17 @@ def test_a_sample_is_drawn_from_all_rows_alike(tmp_path):
     assert abs(found.mean() - 20_000) < 5 * 40_000 / np.sqrt(12 * 4_000)
     assert (np.diff(found) > 0).all()
     np.testing.assert_array_equal(found, scan(tmp_path).sample(4_000, seed=1)["x"])
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_batches_with_and_without_nulls_have_the_same_types(tmp_path, statistics):
+    whole = pd.DataFrame({"count": [1, 2], "flag": [True, False], "other": [3, 4]})
+    gaps = whole.astype({"count": "Int64", "flag": "boolean"}).assign(count=pd.array([1, None], dtype="Int64"))
+    gaps["flag"] = pd.array([None, True], dtype="boolean")
+    whole.to_parquet(tmp_path / "0.parquet", write_statistics=statistics)
+    gaps.to_parquet(tmp_path / "1.parquet", write_statistics=statistics)
+    table = scan(tmp_path)
+    kinds = [[str(kind) for kind in batch.dtypes] for batch in table.batches()]
+    assert kinds == [["float64", "object", "int64"]] * 2
+    assert [str(kind) for kind in table.sample(3, columns=["count", "flag"]).dtypes] == ["float64", "object"]
+    assert [str(table.type_of(name)) for name in table.columns] == ["int64", "bool", "int64"]

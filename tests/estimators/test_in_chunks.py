@@ -5,10 +5,21 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import SGDRegressor
+from sklearn.model_selection import PredefinedSplit, TimeSeriesSplit
 
 import metamix
 from metamix import MixtureClassifier, MixtureRegressor, TableWarning, load, save, scan
 from metamix.persistence import untrusted_types
+
+
+class FailsLater(SGDRegressor):
+    """Learns at first, and from no chunk."""
+
+    def partial_fit(self, X, y, sample_weight=None):
+        raise ValueError("no more")
+
 
 #: So little that the sample is about 1,500 rows of these tables.
 MEMORY = "2MB"
@@ -126,7 +137,7 @@ def test_a_table_that_fits_is_fitted_as_any_other(tmp_path):
     np.testing.assert_allclose(found.predict(X), ordinary.predict(X))
 
 
-def test_experts_of_regimes_go_on_with_responsibilities_as_weights(tmp_path):
+def test_experts_of_regimes_learn_with_responsibilities_as_weights(tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.uniform(-1, 1, (12_000, 2)), columns=["a", "b"])
     truth = np.where(frame["a"] > 0, np.sin(6 * frame["b"]), 3 + np.cos(6 * frame["b"]))
@@ -163,6 +174,84 @@ def test_classes_weights_and_groups_by_name(tmp_path):
     assert (found.predict(X) == np.where(new["y"] > 0.5, "yes", "no")).mean() > 0.85
 
 
+def test_a_rare_class_keeps_no_chunk_from_teaching(tmp_path):
+    """Of 48 rows a chunk has two or three, and some chunks none."""
+    frame = draw(12_000, 5)[["a", "b"]]
+    frame["what"] = np.where(np.sin(20 * frame["a"]) * frame["b"] > 0, "yes", "no")
+    frame.loc[::250, "what"] = "rare"
+    frame.to_parquet(tmp_path / "t.parquet")
+    from metamix.experts.classifiers import xgboost
+
+    experts = [("trees", xgboost(n_estimators=40, learning_rate=0.2, colsample_bytree=1.0)), "naive_bayes"]
+    found = MixtureClassifier(experts, **FAST).fit(scan(tmp_path, memory="500kB"), "what")
+    assert "rare" in found.classes_
+    n_held_out = len(found.fold_of_row_)
+    assert f"Fitted to {12_000 - n_held_out} rows: trees" in str(found.verdict_)
+    booster = found.named_experts_["trees"].named_steps["model"].classifier_.get_booster()
+    assert booster.num_boosted_rounds() == 40
+
+
+def test_groups_are_held_out_whole_or_too_few_are_refused(tmp_path):
+    frame = draw(8_000, 6)[["a", "b", "y"]]
+    frame["few"], frame["some"] = np.arange(8_000) % 3, np.arange(8_000) % 15
+    frame.to_parquet(tmp_path / "t.parquet")
+    table = scan(tmp_path, memory="1MB")
+    settings = {**FAST, "cv": 3}
+    with pytest.raises(ValueError, match="'few' has 3 groups: 3 are needed"):
+        MixtureRegressor(["ridge"], **settings).fit(table.without(["some"]), "y", groups="few")
+    found = MixtureRegressor(["ridge"], **settings).fit(table.without(["few"]), "y", groups="some")
+    assert "rows of the groups that are held out are not used" in str(found.verdict_)
+
+
+def test_experts_on_columns_by_position_where_a_column_is_left_out(tmp_path):
+    frame = draw(6_000, 7)[["a", "b", "y"]]
+    frame.insert(0, "row_id", np.arange(6_000))
+    frame.to_parquet(tmp_path / "t.parquet")
+    experts = [
+        ("some", "ridge", [1, 2]),
+        ("mask", "ridge", [False, True, True]),
+    ]
+    with pytest.warns(TableWarning, match="row_id: has another value in every row"):
+        found = MixtureRegressor(experts, **FAST).fit(scan(tmp_path, memory="500kB"), "y")
+    assert found.predict(frame.drop(columns="y")[:5]).shape == (5,)
+
+
+def test_a_checkpoint_continues_whatever_memory_is_free(folder, tmp_path):
+    settings = {**FAST, "random_state": None, "checkpoint": str(tmp_path / "kept")}
+    experts = ["ridge", "neighbours"]
+    X = draw(100, 8).drop(columns="y")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TableWarning)
+        first, again = (
+            MixtureRegressor(experts, **settings).fit(scan(folder, memory=memory), "y") for memory in (MEMORY, "3MB")
+        )
+        with pytest.raises(metamix.CheckpointError, match="columns"):
+            MixtureRegressor(experts, **settings).fit(scan(folder, memory=MEMORY).without(["a"]), "y")
+    np.testing.assert_array_equal(again.predict(X), first.predict(X))
+    assert again.random_state is None
+    assert again.checkpoint == settings["checkpoint"]
+
+
+def test_a_failure_in_a_chunk_is_warned_of_or_raised(tmp_path):
+    frame = draw(6_000, 9)[["a", "b", "y"]]
+    frame.to_parquet(tmp_path / "t.parquet")
+    experts = [("ridge", "ridge"), ("once", FailsLater(random_state=0))]
+    with pytest.warns(FitFailedWarning, match="kept as fitted to the sample .* once .*no more"):
+        found = MixtureRegressor(experts, **FAST).fit(scan(tmp_path, memory="500kB"), "y")
+    assert "since fits to more rows failed: once" in str(found.verdict_)
+    with pytest.raises(ValueError, match="no more"):
+        MixtureRegressor(experts, on_error="raise", **FAST).fit(scan(tmp_path, memory="500kB"), "y")
+
+
+def test_what_follows_the_order_of_rows_is_refused(folder):
+    table = scan(folder, memory=MEMORY)
+    for cv in (TimeSeriesSplit(3), PredefinedSplit(np.zeros(30_000)), True, "5"):
+        with pytest.raises(ValueError, match="assigned at random; give a number of folds"):
+            MixtureRegressor(["ridge"], cv=cv).fit(table, "y")
+    with pytest.raises(ValueError, match="assigned at random; give another gate"):
+        MixtureRegressor(["ridge"], gate="online").fit(table, "y")
+
+
 def test_what_is_refused(folder, tmp_path):
     table = scan(folder, memory=MEMORY)
     with pytest.raises(TypeError, match="names of its columns"):
@@ -174,3 +263,18 @@ def test_what_is_refused(folder, tmp_path):
     pd.DataFrame({"y": [1.0]}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(ValueError, match="no column but 'y'"):
         MixtureRegressor(["ridge"]).fit(scan(tmp_path), "y")
+
+
+def test_tables_and_names_where_frames_and_values_belong(fitted, folder, new):
+    table = scan(folder, memory=MEMORY)
+    for what in (fitted.predict, fitted.gate_weights, lambda X: fitted.score(X, "y")):
+        with pytest.raises(TypeError, match=r"a table of metamix.scan is for fit; predict .* table.batches"):
+            what(table)
+    with pytest.raises(TypeError, match="is for fit; compare takes a frame"):
+        metamix.compare(table, "y")
+    with pytest.raises(TypeError, match=r"y='y' is the name of a column, .* X\['y'\]"):
+        MixtureRegressor(["ridge"]).fit(new, "y")
+    with pytest.raises(TypeError, match="groups='kind' is the name of a column"):
+        MixtureRegressor(["ridge"]).fit(new, new["y"], groups="kind")
+    with pytest.raises(TypeError, match="y='y' is the name of a column"):
+        metamix.compare(new, "y")

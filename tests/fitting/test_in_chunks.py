@@ -1,6 +1,7 @@
-"""Fits that go on from chunk to chunk: what one fit to all rows gives, weights, classes, and what cannot go on."""
+"""Fits that continue from chunk to chunk: what one fit to all rows gives, weights, classes, and what cannot."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LinearRegression, SGDRegressor
@@ -84,21 +85,54 @@ def test_naive_bayes_in_chunks_is_naive_bayes_of_all_rows():
     np.testing.assert_allclose(going.expert.predict(X), whole.predict_proba(X), rtol=1e-6)
 
 
+def rounds(expert):
+    last = expert.model.named_steps["model"].classifier_
+    return last.booster_.current_iteration() if hasattr(last, "booster_") else last.get_booster().num_boosted_rounds()
+
+
+@pytest.mark.parametrize("kind", ["array", "frame"])
 @pytest.mark.parametrize("make", [classifiers.lightgbm, classifiers.xgboost])
-def test_classifiers_know_labels_and_pass_over_chunks_that_lack_a_class(make):
+def test_chunks_that_lack_a_rare_class_teach_no_less_than_others(make, kind):
     rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, (1_200, 2))
-    y = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0.5)
-    y[300:600] = 1  # of one class, and wrong
-    labels = np.array(["a", "b", "c"])
-    sample = fitted(make(n_estimators=30, learning_rate=0.2), X[:300], y[:300], n_classes=3, labels=labels)
-    found = in_chunks(sample, X, y, n=300)
-    proba = found.predict(X[600:])
+    X = rng.uniform(-1, 1, (N, 2))
+    y = (X[:, 0] > 0).astype(int)
+    y[[5, 100, 200, 250, 2_990, 2_995]] = 2  # in the first chunk and in the last
+    labels = np.array(["a", "b", "rare"])
+    table = X if kind == "array" else pd.DataFrame(X, columns=["u", "v"])
+    sample = fitted(make(n_estimators=30, learning_rate=0.2), table[:300], y[:300], n_classes=3, labels=labels)
+    going = ChunkwiseFit(sample, N)
+    grown = []
+    for begin in range(0, N, 300):
+        going.learn(table[begin : begin + 300], y[begin : begin + 300])
+        grown.append(rounds(going.expert))
+    assert grown == list(range(3, 31, 3))
+    assert going.n_learned == N
+    proba = going.result.predict(table)
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
-    assert (proba.argmax(axis=1) == y[600:]).mean() > 0.95
-    last = found.model.named_steps["model"].classifier_
-    rounds = last.booster_.current_iteration() if hasattr(last, "booster_") else last.get_booster().num_boosted_rounds()
-    assert rounds == 30
+    assert (proba.argmax(axis=1) == (X[:, 0] > 0)).mean() > 0.95
+
+
+@pytest.mark.parametrize("make", [classifiers.lightgbm, classifiers.xgboost])
+def test_a_chunk_grows_no_more_trees_than_its_share(make):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (1_000, 2))
+    y = (X[:, 0] > 0).astype(int)
+    sample = fitted(make(n_estimators=30), X[:300], y[:300], n_classes=2, labels=np.array(["a", "b"]))
+    going = ChunkwiseFit(sample, 1_000)
+    going.learn(X[:800], y[:800], np.zeros(800))
+    assert going.result is None
+    going.learn(X[800:], y[800:])
+    assert (rounds(going.result), going.n_learned) == (6, 200)
+
+
+def test_nothing_is_new_where_a_class_never_came():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (600, 2))
+    y = (X[:, 0] > 0).astype(int)
+    sample = fitted(classifiers.lightgbm(n_estimators=5), X, y, n_classes=2, labels=np.array(["a", "b"]))
+    going = ChunkwiseFit(sample, 300)
+    going.learn(X[y == 0], y[y == 0])
+    assert (going.result, going.n_learned) == (None, 0)
 
 
 def test_networks_go_on_from_where_they_were(rows):

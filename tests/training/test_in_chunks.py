@@ -1,4 +1,4 @@
-"""After a sample: which experts go on with chunks, and that rows nobody has seen decide whether that was better."""
+"""After a sample: which experts learn from chunks, and that rows nobody has seen decide whether that was better."""
 
 import numpy as np
 import pytest
@@ -49,11 +49,11 @@ def judged(fitted, columns):
     return blend_held_out(fitted, columns, held_out, folds, settings(held_out))
 
 
-def test_experts_that_go_on_are_kept_where_they_are_better(fitted, sample):
+def test_experts_that_learn_from_chunks_are_kept_where_they_are_better(fitted, sample):
     columns = fit_columns(fitted, sample, [draw(1_000, seed) for seed in (1, 2, 3)], 3_300)
     assert [one is None for one in columns.experts] == [True, False]
-    blend, went_on, before = judged(fitted, columns)
-    assert (went_on, before) == (["trees"], [])
+    blend, newer, before = judged(fitted, columns)
+    assert (newer, before) == (["trees"], [])
     assert blend.columns[0] is fitted.columns[0]
     new = draw(4_000, 10)
     errors = [np.mean((one.predict(new.X) - new.y) ** 2) for one in (fitted, blend)]
@@ -64,8 +64,8 @@ def test_experts_that_go_on_are_kept_where_they_are_better(fitted, sample):
 
 def test_what_made_an_expert_worse_is_not_kept(fitted, sample):
     columns = fit_columns(fitted, sample, [draw(1_000, 1, shift=5.0)], 1_300)
-    blend, went_on, before = judged(fitted, columns)
-    assert (went_on, before) == ([], ["trees"])
+    blend, newer, before = judged(fitted, columns)
+    assert (newer, before) == ([], ["trees"])
     assert blend.columns[1] is fitted.columns[1]
 
 
@@ -74,6 +74,19 @@ def test_an_expert_that_fails_stays_and_is_recorded(fitted, sample):
     assert columns.experts == [None, None]
     assert [one.expert for one in columns.failures] == ["trees"]
     assert judged(fitted, columns)[0].failures[-1].expert == "trees"
+
+
+def test_the_error_of_a_chunk_is_raised_where_that_is_asked_for(fitted, sample):
+    bad = Problem(np.full((5, 2), np.nan), np.array([np.inf] * 5))
+    with pytest.raises(Exception, match=r".") as found:
+        fit_columns(fitted, sample, [bad], 305, "raise")
+    assert "raised by expert trees, in a chunk of 5 rows" in found.value.__notes__[0]
+
+
+def test_rows_that_taught_nothing_are_not_counted(fitted, sample):
+    X, y, half = draw(1_000, 1).X, draw(1_000, 1).y, (np.arange(1_000) % 2).astype(float)
+    columns = fit_columns(fitted, sample, [Problem(X, y, half)], 1_300)
+    assert columns.n_learned["trees"] == 800
 
 
 def test_chunks_are_not_read_for_experts_that_cannot_learn_from_them(sample):
