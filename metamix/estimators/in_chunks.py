@@ -113,9 +113,11 @@ def _bytes_of_fit(mixture: Mixture, table: ParquetTable, roles: _Roles) -> float
 
 @dataclass
 class _Noted:
-    """What is said once of all chunks: rows whose class the sample lacks, by class, and warnings about columns."""
+    """What is told of all chunks: rows whose class the sample lacks, by class, warnings, rows with weight."""
 
     lost: Counter[str] = field(default_factory=Counter)
+    n_rows: float = 0.0
+    total_weight: float = 0.0
     columns: set[str] = field(default_factory=set)
 
     @contextmanager
@@ -157,6 +159,7 @@ def _go_on(mixture: Mixture, rows: DealtRows, roles: _Roles) -> None:
         one, _ = mixture_held_out(fitted, columns.regimes or [None] * len(fitted.columns), held_out, folds)
         mixture._store(one, folds.fold_of_row)
     mixture.left_out_ = left_out
+    mixture._rows_of_fit = [noted.n_rows, noted.total_weight]
     mixture._key_of_fit = table_key(held_out.X, held_out.y)  # the tables of predictions are of these rows
     if noted.lost:
         from metamix.data.cleaning import TableWarning  # needs pandas, which other fits do not
@@ -190,7 +193,10 @@ def _problem(mixture: Mixture, frame: Any, roles: _Roles, noted: _Noted) -> Prob
     groups = None if groups is None else np.asarray(groups)
     classes = getattr(mixture, "classes_", None)
     n_classes = None if classes is None else len(classes)
-    return Problem(X, y, check_weights(weight, n_rows(X)), groups, n_classes, classes)
+    problem = Problem(X, y, check_weights(weight, n_rows(X)), groups, n_classes, classes)
+    noted.n_rows += float((problem.weight > 0).sum())
+    noted.total_weight += float(problem.weight.sum())
+    return problem
 
 
 def _sentence(

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import SGDRegressor
 
 import metamix
 from metamix import MixtureClassifier, MixtureRegressor, TableWarning, load, save, scan
@@ -174,3 +175,17 @@ def test_what_is_refused(folder, tmp_path):
     pd.DataFrame({"y": [1.0]}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(ValueError, match="no column but 'y'"):
         MixtureRegressor(["ridge"]).fit(scan(tmp_path), "y")
+
+
+def test_partial_fit_after_it_counts_all_rows_with_their_weights(tmp_path):
+    frame = draw(6000, 5)[["a", "b", "y"]].assign(weight=np.tile([0.0, 1.0, 3.0], 2000))
+    frame.to_parquet(tmp_path / "table.parquet", index=False)
+    table = scan(tmp_path / "table.parquet", memory="1MB")
+    mixture = MixtureRegressor([("line", SGDRegressor()), ("other", SGDRegressor(alpha=0.01))], **FAST)
+    mixture.fit(table, "y", sample_weight="weight")
+    assert len(mixture.fold_of_row_) < 3000
+    new = draw(50, 6)
+    mixture.partial_fit(new[["a", "b"]], new["y"], np.full(50, 2.0))
+    assert (mixture._online.n_rows, mixture._online.total_weight) == (4050, 8100)
+    save(mixture, tmp_path / "mixture.mix")
+    assert load(tmp_path / "mixture.mix")._online.n_rows == 4050
