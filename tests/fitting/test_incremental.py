@@ -51,6 +51,33 @@ def test_without_sample_weights_a_row_is_given_as_often_as_its_weight_says():
     assert share[300:].mean() == pytest.approx(weight[300:].mean(), abs=0.02)
 
 
+def test_a_model_that_says_itself_that_it_is_fitted_is_given_no_further_row():
+    problem = numbers(1)
+    expert, carried = partial_fit_expert(FittedExpert("mean", Counts()), problem, np.array([0.1]))
+    expert, _ = partial_fit_expert(expert, problem, np.array([0.1]), carried)
+    assert expert.model.n_seen == 1
+
+
+class Counts(RegressorMixin, BaseEstimator):
+    """Counts its rows, in an attribute without an underscore."""
+
+    n_seen = 0
+
+    def fit(self, X, y):
+        self.n_seen = 0
+        return self.partial_fit(X, y)
+
+    def partial_fit(self, X, y):
+        self.n_seen += len(y)
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.n_seen)
+
+    def __sklearn_is_fitted__(self):
+        return self.n_seen > 0
+
+
 def test_whole_weights_are_repetitions_and_rows_of_weight_zero_are_not_given():
     problem = Problem(np.zeros((4, 1)), np.arange(4.0), np.array([2.0, 0.0, 1.0, 3.0]))
     expert, carried = partial_fit_expert(FittedExpert("mean", Mean()), problem)
