@@ -24,7 +24,9 @@ Objective: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 class Expert(Protocol):
     """Anything that learns and answers in scikit-learn's style; it knows nothing of mixtures.
 
-    ``fit`` may take ``sample_weight``; classifiers also have ``predict_proba``, or values to calibrate.
+    ``fit`` may take ``sample_weight``; classifiers also have ``predict_proba``, or values to calibrate. With
+    ``partial_fit`` a mixture continues training with batches: copies of the expert learn, or with an attribute
+    ``learns_in_place = True`` the expert itself, for models that are copied more slowly than they learn.
     """
 
     def fit(self, X: Any, y: Any) -> Any:
@@ -106,7 +108,20 @@ class SequentialGate(Gate, Protocol):
     """A gate whose weights follow the losses of rows in their order, and go on from the last row seen."""
 
     def follow(self, objectives: Iterable[Objective], sample_weight: FloatArray | None = None) -> FloatArray:
-        """Learn from one objective for each row; return the weights (n, K) before each, which have not seen it."""
+        """Learn from the losses of rows in their order.
+
+        Parameters
+        ----------
+        objectives : iterable of n objectives
+            For each row: weights (1, K) in; loss (1,) and its gradient (1, K) in the weights out.
+        sample_weight : ndarray of shape (n,) or None
+            Losses are multiplied by it.
+
+        Returns
+        -------
+        ndarray of shape (n, K)
+            The weights before each row, which have not seen its loss.
+        """
 
 
 @runtime_checkable
@@ -116,7 +131,20 @@ class IncrementalGate(Gate, Protocol):
     def partial_fit(
         self, X: Any, responsibilities: FloatArray, sample_weight: FloatArray | None = None, *, step: float
     ) -> Any:
-        """Move the statistics of a fitted gate towards those of new rows by `step`, between 0 and 1."""
+        """Move the statistics of a fitted gate towards those of new rows.
+
+        Parameters
+        ----------
+        X : array, sparse matrix or frame of shape (n, d)
+        responsibilities : ndarray of shape (n, K)
+        sample_weight : ndarray of shape (n,) or None
+        step : float
+            How far, between 0 and 1.
+
+        Returns
+        -------
+        self
+        """
 
 
 @runtime_checkable

@@ -1,6 +1,6 @@
 """
-Learning on
-===========
+Incremental learning
+====================
 
 A stream of rows has no end at which a model could be fitted. Where every expert has ``partial_fit``, so has the
 mixture: each batch is predicted first, and then learned from. Here a machine has two modes of operation, which a

@@ -85,7 +85,7 @@ class MixtureClassifier(ClassifierMixin, Mixture):
 
     @if_experts_learn_on
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from one batch of rows more; see `MixtureRegressor.partial_fit`.
+        """Continue training with one batch of rows; see `MixtureRegressor.partial_fit`.
 
         Parameters
         ----------

@@ -163,9 +163,11 @@ def _bytes_of_fit(mixture: Mixture, table: ParquetTable, roles: _Roles) -> float
 
 @dataclass
 class _Noted:
-    """What is said once of all chunks: rows whose class the sample lacks, by class, and warnings about columns."""
+    """What is told of all chunks: rows whose class the sample lacks, by class, warnings, rows with weight."""
 
     lost: Counter[str] = field(default_factory=Counter)
+    n_rows: float = 0.0
+    total_weight: float = 0.0
     columns: set[str] = field(default_factory=set)
 
     @contextmanager
@@ -205,6 +207,7 @@ def _learn_from_others(mixture: Mixture, rows: AssignedRows, roles: _Roles) -> N
         one, _ = mixture_held_out(fitted, columns.regimes or [None] * len(fitted.columns), held_out, folds)
         mixture._store(replace(one, failures=[*one.failures, *columns.failures]), folds.fold_of_row)
     mixture.left_out_ = left_out
+    mixture._rows_of_fit = [noted.n_rows, noted.total_weight]
     if columns.failures:
         failures = "; ".join(f"{one.expert} ({one.error})" for one in columns.failures)
         warnings.warn(
@@ -246,7 +249,10 @@ def _problem(mixture: Mixture, frame: Any, roles: _Roles, noted: _Noted) -> Prob
     groups = None if groups is None else np.asarray(groups)
     classes = getattr(mixture, "classes_", None)
     n_classes = None if classes is None else len(classes)
-    return Problem(X, y, check_weights(weight, n_rows(X)), groups, n_classes, classes)
+    problem = Problem(X, y, check_weights(weight, n_rows(X)), groups, n_classes, classes)
+    noted.n_rows += float((problem.weight > 0).sum())
+    noted.total_weight += float(problem.weight.sum())
+    return problem
 
 
 def _sentence(

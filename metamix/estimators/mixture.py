@@ -304,6 +304,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         if too_large and isinstance(fitted, FittedBlend):
             fitted = fitted.with_left_out(f"{sentence(too_large)} {deadline.sentence}".strip())
         self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
+        self._rows_of_fit = [float((problem.weight > 0).sum()), float(problem.weight.sum())]
         self._store(fitted, folds.fold_of_row)
         self.left_out_ = [*too_large, *deadline.left_out]
         deadline.warn()
@@ -324,9 +325,6 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.oof_predictions_ = fitted.stack_predictions([target.predictions for target in fitted.targets])
         self.responsibilities_ = fitted.stack_targets([target.responsibilities for target in fitted.targets])
         self.fold_of_row_ = fold_of_row
-        self.devices_ = dict.fromkeys(fitted.names, "cpu") | {
-            name: column.device for name, column in zip(fitted.names, fitted.columns, strict=False)
-        }
         self.failures_ = pd.DataFrame([vars(one) for one in fitted.failures], columns=["expert", "fold", "error"])
         self.history_ = pd.DataFrame(fitted.history)
         self.starts_ = pd.DataFrame(fitted.starts, columns=["start", "score"])
@@ -354,6 +352,9 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.likelihood_: Any = likelihoods if several else likelihoods[0]
         self.experts_ = [column.model for column in fitted.columns]
         self.n_experts_ = len(fitted.names)
+        self.devices_ = dict.fromkeys(fitted.names, "cpu") | {
+            name: column.device for name, column in zip(fitted.names, fitted.columns, strict=False)
+        }
         self.__dict__.pop("mixture_", None)  # of an earlier fit
         if isinstance(fitted, FittedBlend):
             if fitted.mixture is not None:

@@ -1,4 +1,4 @@
-"""Learning on, batch by batch: whether the experts can, and one batch."""
+"""Incremental learning, batch by batch: whether the experts can, and one batch."""
 
 from __future__ import annotations
 
@@ -96,8 +96,17 @@ def learn_batch(mixture: Any, X: Any, target: NDArray[Any], sample_weight: Any, 
         fitted, mixture._online = begin(problem, settings)
         mixture._store(fitted, np.empty(0, dtype=np.intp))
         return
-    if not hasattr(mixture, "_online"):
-        n = len(mixture.fold_of_row_)
-        mixture._online = continue_from(mixture._fitted, n, OnlineGate(), problem.weight[problem.weight > 0].mean())
-    mixture._fitted = learn(mixture._fitted, mixture._online, problem)
+    state = getattr(mixture, "_online", None)
+    if state is None:
+        state = continue_from(mixture._fitted, *_rows_of_fit(mixture, problem), OnlineGate())
+    mixture._fitted, mixture._online = learn(mixture._fitted, state, problem)
     mixture._show()
+
+
+def _rows_of_fit(mixture: Any, problem: Problem) -> tuple[float, float]:
+    """Number of rows with weight that a mixture was fitted to, and their weight."""
+    if hasattr(mixture, "_rows_of_fit"):
+        n, total = mixture._rows_of_fit
+        return n, total
+    n = float(len(mixture.fold_of_row_))  # of a version that did not keep it
+    return n, n * float(problem.weight[problem.weight > 0].mean())

@@ -193,7 +193,9 @@ class MixtureRegressor(RegressorMixin, Mixture):
 
     @if_experts_learn_on
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn from one batch of rows more, in the order of time; there if every expert has `partial_fit`.
+        """Continue training with one batch of rows (incremental, or online, learning), in the order of time.
+
+        The method is there if every expert has `partial_fit`.
 
         The batch is predicted first, and its losses are kept in `prequential_`. Then the experts learn all rows, and
         the weights of the columns follow the losses from row to row, as in `metamix.gates.OnlineGate`. The regimes of
@@ -201,10 +203,26 @@ class MixtureRegressor(RegressorMixin, Mixture):
         known before; gate and scales move towards the statistics of the batch, row t by the power -0.7 of t.
 
         After `fit` columns and stacks stay, and the weights of the blend are what the columns begin with; of the gates
-        "gmm", "constant" and "online" follow, others stay as they were fitted. `candidates_` and `verdict_` are of
-        `fit`. Without `fit` the columns are the experts, the mixture and the mean of y. The mixture is the average of
-        the experts until 200 rows have come; then, and whenever the rows have doubled, regimes are looked for.
-        The first batch sets the columns and their kinds, and should show the scale of y.
+        "gmm", "constant" and "online" follow, others stay as they were fitted. The weights follow the losses alone, so
+        that after ``final="simplest"`` or "best" other columns come to have some, too. `candidates_`, `verdict_`,
+        `history_`, `starts_`, `failures_`, `fold_of_row_`, `oof_predictions_` and `responsibilities_` stay those of
+        `fit`.
+
+        Without `fit` the columns are the experts, the mixture and the mean of y; attributes of rows are empty, and have
+        the columns of the first batch. The mixture is the average of the experts until 200 rows have come; then, and
+        whenever the rows have doubled, regimes are looked for, last with at most 3,200 rows. Where none were found by
+        then it stays that average. With ``specialize=True`` the components take the place of the experts once
+        regimes are found, with names of their own; with ``specialize=False`` none are looked for. The first batch sets
+        the columns and their kinds, and should show the scale of y.
+
+        A batch that is refused, or at which an expert fails, changes nothing: copies of the experts learn. A model
+        with an attribute ``learns_in_place = True`` is not copied, and learns after the others; it should check a batch
+        before it learns from it, and keeps what it learned where a further one of this kind fails.
+
+        Weights of rows count relative to their mean, where an expert is given rows as often as their weights say, and
+        everywhere without `fit`. Without `fit`, ``top_k`` and ``final`` are refused, and ``final_estimator``,
+        ``objective``, ``cv``, ``max_rounds``, ``refit``, ``scoring``, ``on_error``, ``time_limit``, ``checkpoint`` and
+        ``n_jobs`` have no meaning: nothing is held out, and an expert that fails is an error.
 
         Parameters
         ----------

@@ -153,6 +153,12 @@ def set_up_online(
     ValueError
         If a parameter needs all rows at once; the message says what does not.
     """
+    for name, only in (("top_k", None), ("final", "blend")):
+        if getattr(mixture, name) != only:
+            raise ValueError(
+                f"{name}={getattr(mixture, name)!r} is of no use without out-of-fold predictions; set {name}={only!r} "
+                "to begin with partial_fit, or call fit first, which it applies to."
+            )
     gate = GaussianGate() if gates.automatic else gates.gates[0] if gates.gates else constant_gate()
     if len(gates.gates) > 1 and not gates.automatic:
         raise ValueError("gate is a list of candidates, which fit compares; give one gate to begin with partial_fit.")

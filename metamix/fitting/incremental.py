@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from metamix.fitting.class_labels import align_classes
 from metamix.fitting.fitted import FittedExpert
@@ -16,6 +18,8 @@ from metamix.fitting.problem import Problem
 __all__ = ["labels_by_code", "partial_fit_expert"]
 
 Array = NDArray[np.float64]
+#: A part of a row that is smaller is rounding, as of weights in other units.
+ROUNDING = 1e-6
 
 
 def labels_by_code(fitted: FittedExpert, n_classes: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -36,7 +40,7 @@ def labels_by_code(fitted: FittedExpert, n_classes: int) -> tuple[NDArray[Any], 
 
 
 def partial_fit_expert(
-    fitted: FittedExpert, problem: Problem, weight: Array | None = None, carried: float = 0.0
+    fitted: FittedExpert, problem: Problem, weight: Array | None = None, carried: float = 0.0, unit: float = 1.0
 ) -> tuple[FittedExpert, float]:
     """Let one expert learn from some rows more; its model is changed.
 
@@ -50,6 +54,8 @@ def partial_fit_expert(
         Responsibilities, which are multiplied by the sample weights.
     carried : float
         What the last call returned, 0 at first.
+    unit : float
+        Weight of one row, for experts that take no sample weights.
 
     Returns
     -------
@@ -74,7 +80,8 @@ def partial_fit_expert(
     if not hasattr(model, "partial_fit"):
         kind = "the models of several folds" if isinstance(model, list) else type(model).__name__
         raise ValueError(
-            f"expert {fitted.name!r} is {kind}, which cannot learn on; give experts with partial_fit and refit=True."
+            f"expert {fitted.name!r} is {kind}, which cannot continue training; give experts with partial_fit and "
+            "refit=True."
         )
     parameters = inspect.signature(model.partial_fit).parameters
     total = problem.sample_weight if weight is None else weight * problem.weight
@@ -83,8 +90,8 @@ def partial_fit_expert(
         rows = np.flatnonzero(total > 0)
         arguments["sample_weight"] = total[rows]
     elif total is not None:
-        edges = carried + np.cumsum(total)
-        whole = np.floor(edges).astype(np.intp)
+        edges = carried + np.cumsum(total) / unit
+        whole = np.floor(edges + ROUNDING).astype(np.intp)
         rows = np.repeat(np.arange(problem.n), np.diff(whole, prepend=0))
         carried = float(edges[-1] - whole[-1])
         if not len(rows) and not _is_fitted(model):
@@ -112,5 +119,9 @@ def partial_fit_expert(
 
 
 def _is_fitted(model: Any) -> bool:
-    """Whether a model has learned anything: attributes that end in an underscore, as scikit-learn's have."""
-    return any(name.endswith("_") and not name.startswith("_") for name in vars(model))
+    """Whether a model has learned anything, as it says itself or by its attributes."""
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        return False
+    return True

@@ -64,7 +64,27 @@ class ConstantGate(BaseEstimator):
     def partial_fit(
         self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None, *, step: float
     ) -> Self:
-        """Move the weights towards the mean responsibilities of new rows by `step`, between 0 and 1."""
+        """Move the weights towards the mean responsibilities of new rows.
+
+        Parameters
+        ----------
+        X : any table of n rows
+            Only its number of rows is used.
+        responsibilities : array-like of shape (n, K)
+        sample_weight : array-like of shape (n,) or None
+        step : float
+            How far, between 0 and 1.
+
+        Returns
+        -------
+        ConstantGate
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If responsibilities or sample_weight do not match X or are not finite.
+        """
         check_is_fitted(self)
         before = self.weights_
         self.fit(X, responsibilities, sample_weight)

@@ -101,7 +101,20 @@ class OnlineGate(BaseEstimator):
         return self.begin(mean_responsibilities(checked, check_row_weights(sample_weight, n)), n)
 
     def begin(self, weights: ArrayLike, n_rows: int = 0) -> Self:
-        """Begin with these weights (K,), which are worth so many rows: with many they are shared less at a row."""
+        """Begin with some weights; masses of learning rates and the unit of losses begin anew.
+
+        Parameters
+        ----------
+        weights : array-like of shape (K,)
+            They sum to one.
+        n_rows : int
+            How many rows they are worth: with many they are shared less at a row.
+
+        Returns
+        -------
+        OnlineGate
+            Itself.
+        """
         self.weights_ = np.array(weights, dtype=np.float64)
         self.n_experts_, self.range_, self.n_rows_ = len(self.weights_), 0.0, n_rows
         self.mass_ = np.tile(self.weights_, (len(_RATES), 1)) / len(_RATES)

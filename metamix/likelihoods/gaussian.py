@@ -40,6 +40,8 @@ class Gaussian(LocationScale):
         Factor c_k of the experts' own standard deviations; 1 for experts without.
     smallest_ : float
         Smallest standard deviation, in the units of y.
+    mass_ : ndarray of shape (2, K)
+        Mean responsibilities over the rows behind `scale_` and `factor_`; what these count for in `partial_fit`.
     varying_ : VaryingScale or None
         Model of the scale as a function of X.
 

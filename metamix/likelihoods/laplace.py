@@ -29,6 +29,8 @@ class Laplace(LocationScale):
         Ratio of the scale to an expert's own predictive standard deviation; 1 for experts without.
     smallest_ : float
         Smallest scale, in the units of y.
+    mass_ : ndarray of shape (2, K)
+        Mean responsibilities over the rows behind `scale_` and `factor_`; what these count for in `partial_fit`.
 
     Examples
     --------

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from metamix.likelihoods.moments import weighted_deviation
+from metamix.likelihoods.moments import valid_errors, weighted_deviation
 from metamix.protocols import FloatArray
 
 
@@ -28,6 +28,18 @@ class LocationScale(BaseEstimator, ABC):
     floor : float, default 1e-4
         Smallest scale, in standard deviations of y.
 
+    Attributes
+    ----------
+    scale_ : ndarray of shape (K,)
+        Scale of the errors of each expert, in the units of y.
+    factor_ : ndarray of shape (K,)
+        Ratio of the scale to an expert's own predictive standard deviation; 1 for experts without.
+    smallest_ : float
+        Smallest scale, in the units of y.
+    mass_ : ndarray of shape (2, K)
+        Mean responsibility of each expert over the rows that `scale_` was estimated from, and over those that
+        `factor_` was; what these count for in `partial_fit`.
+
     Examples
     --------
     >>> from metamix.likelihoods import Laplace
@@ -44,6 +56,7 @@ class LocationScale(BaseEstimator, ABC):
     scale_: FloatArray
     factor_: FloatArray
     smallest_: float
+    mass_: FloatArray
 
     def __init__(self, floor: float = 1e-4) -> None:
         self.floor = floor
@@ -79,6 +92,9 @@ class LocationScale(BaseEstimator, ABC):
         self.smallest_ = self.floor * spread
         own_scale = None if scale is None else np.where(np.isnan(scale), np.nan, np.maximum(scale, self.smallest_))
         self._set_scales(errors, responsibilities, own_scale, spread)
+        given = [errors, np.full(errors.shape, np.nan) if own_scale is None else errors / own_scale]
+        masses = [np.where(valid_errors(one, responsibilities), responsibilities, 0.0).sum(axis=0) for one in given]
+        self.mass_ = np.array(masses) / max(float(np.nansum(responsibilities)), 1e-300)
         return self
 
     def partial_fit(
@@ -108,7 +124,7 @@ class LocationScale(BaseEstimator, ABC):
         errors = np.asarray(y, dtype=np.float64)[:, None] - predictions
         own = np.full(errors.shape, np.nan) if scale is None else np.maximum(scale, self.smallest_)
         K = errors.shape[1]
-        mass = getattr(self, "mass_", np.full((2, K), 1 / K))  # of rows without a standard deviation, and with one
+        mass = np.array(getattr(self, "mass_", np.full((2, K), 1 / K)))  # files of earlier versions have none
         units = (self._default_scales(errors.shape, X) / self.scale_, own)
         found = [self.scale_, self.factor_]
         for i, unit in enumerate(units):

@@ -1,4 +1,4 @@
-"""Learning on: experts, regimes, gate, scales and the weights of the columns follow batches of rows (stochastic EM)."""
+"""Incremental learning: experts, regimes, gate, scales and weights of the columns follow batches (stochastic EM)."""
 
 from __future__ import annotations
 
@@ -80,18 +80,25 @@ class _Waiting:
     until: int = FIRST_SEARCH
     parts: list[tuple[Array, NDArray[Any], Array, Array]] = field(default_factory=list)
 
+    @property
+    def over(self) -> bool:
+        """Whether regimes are no longer looked for; rows are not kept then."""
+        return self.until > LAST_SEARCH
+
 
 @dataclass
 class OnlineState:
-    """What learning on needs to know besides what predicts.
+    """What incremental learning needs to know besides what predicts.
 
     Parameters
     ----------
     n_rows, total_weight : float
         Rows with weight that were learned from, and their weight.
-    weights, constant : SequentialGate
-        Weights of the columns, and of the gate over experts and stacks last where it has a share: those that predict,
-        and those that approach the best constant ones.
+    weights : SequentialGate or None
+        Weights of the columns, and of the gate over experts and stacks last where it has a share. None for a mixture
+        alone, whose gate weighs its components.
+    constant : SequentialGate
+        Such weights that approach the best constant ones.
     history : list of dict
         Losses of each batch before it was learned from.
     carried : dict from name to float
@@ -122,19 +129,42 @@ class OnlineState:
             kept = np.log1p(-np.minimum(numbers**-FORGETTING, 1.0))
         return float(-np.expm1(kept[counts] @ relative[counts])), relative
 
+    def copied(self) -> OnlineState:
+        """A state that may be changed while this one stays; the history is one list, and completed last."""
+        waiting = self.waiting
+        if waiting is not None:
+            waiting = replace(waiting, parts=[] if waiting.over else list(waiting.parts))
+        weights, constant = copy.deepcopy((self.weights, self.constant))
+        return replace(self, weights=weights, constant=constant, carried=dict(self.carried), waiting=waiting)
 
-def continue_from(fitted: Fitted, n: int, weights: Any, mean_weight: float) -> OnlineState:
-    """The state of a mixture that was fitted to n rows: the columns begin with the weights of its blend."""
-    arms = np.ones(len(fitted.names)) / len(fitted.names)
-    if isinstance(fitted, FittedBlend):
-        target = fitted.targets[0]
-        arms = np.append(target.constant_weights, [target.gate_share] if target.gate_share > 0 else [])
-    return OnlineState(float(n), n * mean_weight, *_weighing(weights, arms, n))
+    def in_units(self, problem: Problem, relative: Array) -> tuple[Problem, float]:
+        """Rows with the weights that experts are given, and which weight is one row.
+
+        An expert that was fitted counts its rows by the weights of `fit`, so that further rows keep these units.
+        Without a fit weights are relative to their mean, or the scale of the first would be a rate of learning.
+        """
+        unit = self.total_weight / self.n_rows
+        if problem.sample_weight is None and unit == 1.0:
+            return problem, unit
+        if self.settings is None:
+            return replace(problem, sample_weight=problem.weight), unit
+        return replace(problem, sample_weight=relative), 1.0
 
 
-def _weighing(weights: Any, arms: Array, n: int) -> tuple[Any, Any]:
-    """Gates that weigh columns from now on: one follows switches, one approaches the best constant weights."""
-    return clone(weights).begin(arms, n), clone(weights).set_params(switching=False).begin(arms, n)
+def continue_from(fitted: Fitted, n_rows: float, total_weight: float, weights: Any) -> OnlineState:
+    """The state of a mixture that was fitted to some rows: the columns begin with the weights of its blend."""
+    if not isinstance(fitted, FittedBlend):
+        K = len(fitted.names)
+        return OnlineState(n_rows, total_weight, None, _constant(weights, np.full(K, 1 / K), n_rows))
+    target = fitted.targets[0]
+    arms = np.append(target.constant_weights, [target.gate_share] if target.gate_share > 0 else [])
+    follows = clone(weights).begin(arms, int(n_rows))
+    return OnlineState(n_rows, total_weight, follows, _constant(weights, arms, n_rows))
+
+
+def _constant(weights: Any, arms: Array, n_rows: float = 0) -> Any:
+    """A gate that approaches the best constant weights."""
+    return clone(weights).set_params(switching=False).begin(arms, int(n_rows))
 
 
 def begin(problem: Problem, settings: OnlineSettings) -> tuple[Fitted, OnlineState]:
@@ -146,11 +176,12 @@ def begin(problem: Problem, settings: OnlineSettings) -> tuple[Fitted, OnlineSta
     C, K = problem.n_classes, len(settings.experts)
     A = K + (settings.specialize == "auto") + (settings.specialize is not True)  # the mixture, and the mean of y
     arms = np.full(A, 1 / A)
-    state = OnlineState(0.0, 0.0, *_weighing(settings.weights, arms, 0), settings=settings)
-    state.take_in(first)
+    follows = None if settings.specialize is True else clone(settings.weights).begin(arms)
+    state = OnlineState(0.0, 0.0, follows, _constant(settings.weights, arms), settings=settings)
+    _, relative = state.take_in(first)
     names = [one.name for one in settings.experts]
     experts = [FittedExpert(one.name, clone(one.estimator), C, device=one.device) for one in settings.experts]
-    columns = _taught(experts, first, state)
+    columns = _taught([_Lesson(one) for one in experts], first, state, relative)
     target = first.y.astype(np.float64) if C is None else np.eye(C)[first.y]
     mean = np.average(target, axis=0, weights=first.weight)
     if C is not None:
@@ -177,77 +208,95 @@ def begin(problem: Problem, settings: OnlineSettings) -> tuple[Fitted, OnlineSta
             names, columns, settings.features, None, C, None, [one], None,
             None if waiting is None else mixture, [], [], [], None if waiting is None else 1,
         )  # fmt: skip
-    return (fitted, state) if rest is None else (learn(fitted, state, rest), state)
+    return (fitted, state) if rest is None else learn(fitted, state, rest)
 
 
-def learn(fitted: Fitted, state: OnlineState, problem: Problem) -> Fitted:
+def learn(fitted: Fitted, state: OnlineState, problem: Problem) -> tuple[Fitted, OnlineState]:
     """Predict a batch, record the losses, and learn from it.
+
+    What is given stays as it is, so that a batch at which an expert fails changes nothing. Only models that
+    `learns_in_place` learn themselves, after all others.
 
     Parameters
     ----------
     fitted : FittedBlend or FittedMixture
-        Of one target. Its models, gates and likelihoods are changed.
+        Of one target.
     state : OnlineState
-        Changed, too.
+        Its history is continued.
     problem : Problem
         The new rows.
 
     Returns
     -------
-    FittedBlend or FittedMixture
+    (FittedBlend or FittedMixture, OnlineState)
     """
+    state = state.copied()
     one = fitted.predictions(problem.X, scaled=True, everywhere=True)[0]
     step, relative = state.take_in(problem)
-    if isinstance(fitted, FittedMixture):
-        objective = _objective(problem, one)
-        _record(state, problem, objective, fitted.names, one.weights)
-        state.constant.follow(_rows(objective, problem.n), sample_weight=relative)
-        learned = _learn_mixture(fitted, fitted.columns, state, problem, one, step, relative)
-        if len(learned.names) != len(fitted.names):  # regimes were found
-            K = len(learned.names)
-            state.weights, state.constant = _weighing(state.constant, np.full(K, 1 / K), 0)
-        return learned
-    return _learn_blend(fitted, state, problem, one, step, relative)
+    if isinstance(fitted, FittedBlend):
+        return _learn_blend(fitted, state, problem, one, step, relative)
+    objective = _objective(problem, one)
+    losses = _losses(state, problem, objective, fitted.names, one.weights)
+    state.constant.follow(_rows(objective, problem.n), sample_weight=relative)
+    mixture, shares = _learn_mixture(fitted, fitted.columns, state, problem, one, step, relative)
+    if len(mixture.names) != len(fitted.names):  # regimes were found
+        K = len(mixture.names)
+        state.constant = _constant(state.constant, np.full(K, 1 / K))
+    mixture = replace(mixture, columns=_taught(_lessons(mixture, shares), problem, state, relative))
+    state.history.append(losses)
+    return mixture, state
 
 
 def _learn_blend(
     fitted: FittedBlend, state: OnlineState, problem: Problem, one: TargetPrediction, step: float, relative: Array
-) -> FittedBlend:
+) -> tuple[FittedBlend, OnlineState]:
     target, X, names = fitted.targets[0], problem.X, list(fitted.names)
-    log_prob, arms = one.log_prob(problem.y), one
+    log_prob, arms, gate = one.log_prob(problem.y), one, target.gate
     if len(state.weights.weights_) > len(names):  # the gate over experts and stacks is an arm, too
         inside = one.values[:, target.gate_columns]
         Z = fitted.features.join(fitted.features.base(X), inside)
-        given = target.gate.predict_proba(Z)
+        given = gate.predict_proba(Z)
         gated = combine(keep_top(given, fitted.top_k), inside)
         arms = replace(one, values=np.concatenate([one.values, gated[:, None]], axis=1))
         names.append(GATED)
-        _follow(target.gate, Z, posterior(given, log_prob[:, target.gate_columns])[0],
-                LogScore(log_prob[:, target.gate_columns]), relative, step)  # fmt: skip
+        shares = posterior(given, log_prob[:, target.gate_columns])[0]
+        gate = _followed(gate, Z, shares, LogScore(log_prob[:, target.gate_columns]), relative, step)
     objective = _objective(problem, arms)
-    _record(state, problem, objective, names, np.tile(state.weights.weights_, (problem.n, 1)))
-    for gate in (state.weights, state.constant):
-        gate.follow(_rows(objective, problem.n), sample_weight=relative)
-    _follow_likelihood(target.likelihood, problem, one, posterior(one.weights, log_prob)[0], step)
+    losses = _losses(state, problem, objective, names, np.tile(state.weights.weights_, (problem.n, 1)))
+    for follower in (state.weights, state.constant):
+        follower.follow(_rows(objective, problem.n), sample_weight=relative)
+    likelihood = _followed_likelihood(target.likelihood, problem, one, posterior(one.weights, log_prob)[0], step)
     new = problem.y.astype(np.float64) if problem.n_classes is None else np.eye(problem.n_classes)[problem.y]
     mean = target.mean + step * (np.average(new, axis=0, weights=problem.weight) - target.mean)
     weights = state.weights.weights_
     share = float(weights[len(fitted.names)]) if GATED in names else 0.0
-    target = replace(target, mean=mean, constant_weights=weights[: len(fitted.names)].copy(), gate_share=share)
+    constant = weights[: len(fitted.names)].copy()
+    target = replace(
+        target, gate=gate, likelihood=likelihood, mean=mean, constant_weights=constant, gate_share=share
+    )  # fmt: skip
     if state.settings is not None:
-        target = replace(target, shares=target.constant_weights)
+        target = replace(target, gate=state.weights, shares=constant)
     E = fitted.n_first_level - (fitted.mixture is not None)
     columns, mixture, n_regimes = list(fitted.columns), fitted.mixture, fitted.n_regimes
     specialised = mixture is not None and (n_regimes != 1 or state.waiting is not None)  # else it is an expert
+    lessons = [_Lesson(column) for column in columns[:E]]
     if specialised:
         inner = mixture.predictions(X, scaled=True, everywhere=True)[0]
-        mixture = _learn_mixture(mixture, columns[:E], state, problem, inner, step, relative)
-    columns[:E] = _taught(columns[:E], problem, state)
+        mixture, responsibilities = _learn_mixture(mixture, columns[:E], state, problem, inner, step, relative)
+        if responsibilities is not None:
+            lessons += _lessons(mixture, responsibilities)
+    taught = _taught(lessons, problem, state, relative)
+    columns[:E] = taught[:E]
     if specialised:
-        mixture = mixture if state.waiting is None else replace(mixture, columns=columns[:E])
+        mixture = replace(mixture, columns=taught[:E] if responsibilities is None else taught[E:])
         n_regimes = len(mixture.names) if state.waiting is None else 1
         columns[E] = replace(columns[E], model=mixture)
-    return replace(fitted, columns=columns, targets=[target], mixture=mixture, n_regimes=n_regimes)
+    elif mixture is not None:
+        best = columns[fitted.names.index(mixture.names[0])]
+        mixture = replace(mixture, columns=[best])
+        columns[E] = replace(best, name=columns[E].name)
+    state.history.append(losses)
+    return replace(fitted, columns=columns, targets=[target], mixture=mixture, n_regimes=n_regimes), state
 
 
 def _learn_mixture(
@@ -258,26 +307,32 @@ def _learn_mixture(
     one: TargetPrediction,
     step: float,
     relative: Array,
-) -> FittedMixture:
-    """The E-step by the predictions before, then gate, likelihood and components follow."""
+) -> tuple[FittedMixture, Array | None]:
+    """The E-step by the predictions before, then gate and likelihood follow.
+
+    Also the responsibilities (n, K) by which the components are to learn; None where they are the experts yet.
+    """
     target = mixture.targets[0]
     log_prob = one.log_prob(problem.y)
     responsibilities = posterior(one.weights, log_prob)[0]
     Z = mixture.features.join(mixture.features.base(problem.X), one.values)
-    _follow_likelihood(target.likelihood, problem, one, responsibilities, step)
-    if state.waiting is not None:
-        state.waiting.parts.append(_part(mixture.features, problem, one.values))
-        found = _look_for_regimes(mixture, experts, state, problem)
-        if found is None:
-            alone = state.settings is not None and state.settings.specialize is True
-            return replace(mixture, columns=_taught(experts, problem, state)) if alone else mixture
-        mixture, responsibilities = found
+    likelihood = _followed_likelihood(target.likelihood, problem, one, responsibilities, step)
+    if state.waiting is None:
+        gate = _followed(target.gate, Z, responsibilities, LogScore(log_prob), relative, step)
+        mixture = replace(mixture, targets=[replace(target, gate=gate, likelihood=likelihood)])
     else:
-        _follow(target.gate, Z, responsibilities, LogScore(log_prob), relative, step)
+        mixture = replace(mixture, targets=[replace(target, likelihood=likelihood)])
+        found = None
+        if not state.waiting.over:
+            state.waiting.parts.append(_part(mixture.features, problem, one.values))
+            found = _look_for_regimes(mixture, experts, state, problem)
+        if found is None:
+            return mixture, None
+        mixture, responsibilities = found
     shares = floored(responsibilities, FLOOR)
-    if hasattr(target.likelihood, "trust") and len(shares.T) == len(one.values.T):
-        shares = shares * np.nan_to_num(target.likelihood.trust(problem.y, one.values, scale=one.scale, X=problem.X))
-    return replace(mixture, columns=_taught(mixture.columns, problem, state, shares, MIXTURE))
+    if hasattr(likelihood, "trust") and len(shares.T) == len(one.values.T):
+        shares = shares * np.nan_to_num(likelihood.trust(problem.y, one.values, scale=one.scale, X=problem.X))
+    return mixture, shares
 
 
 def _look_for_regimes(
@@ -315,34 +370,56 @@ def _look_for_regimes(
     return _mixture(names, columns, settings, problem.n_classes, gate, likelihood), initial[-problem.n :]
 
 
-def _taught(
-    columns: Sequence[FittedExpert], problem: Problem, state: OnlineState, shares: Array | None = None, of: str = ""
-) -> list[FittedExpert]:
-    """The columns after they have learned, with responsibilities (n, K) where they specialise."""
-    found = []
-    for k, column in enumerate(columns):
-        key = f"{of} {column.name}"
-        weight = None if shares is None else shares[:, k]
-        column, state.carried[key] = partial_fit_expert(column, problem, weight, state.carried.get(key, 0.0))
-        found.append(column)
+@dataclass(frozen=True)
+class _Lesson:
+    """A column that is to learn: by all rows, or by responsibilities (n,) as a component `of` a mixture."""
+
+    column: FittedExpert
+    shares: Array | None = None
+    of: str = ""
+
+
+def _lessons(mixture: FittedMixture, shares: Array | None) -> list[_Lesson]:
+    if shares is None:
+        return [_Lesson(column) for column in mixture.columns]
+    return [_Lesson(column, shares[:, k], MIXTURE) for k, column in enumerate(mixture.columns)]
+
+
+def _taught(lessons: Sequence[_Lesson], problem: Problem, state: OnlineState, relative: Array) -> list[FittedExpert]:
+    """The columns after they have learned: copies, and last those that learn in place."""
+    problem, unit = state.in_units(problem, relative)
+    found = [lesson.column for lesson in lessons]
+    in_place = [getattr(column.model, "learns_in_place", False) for column in found]
+    for k in np.argsort(in_place, kind="stable"):
+        column, key = found[k], f"{lessons[k].of} {found[k].name}"
+        if isinstance(column, FittedExpert) and not in_place[k]:  # the models of folds are refused
+            column = replace(column, model=copy.deepcopy(column.model))
+        found[k], state.carried[key] = partial_fit_expert(
+            column, problem, lessons[k].shares, state.carried.get(key, 0.0), unit
+        )
     return found
 
 
-def _follow(gate: Any, Z: Any, responsibilities: Array, score: LogScore, relative: Array, step: float) -> None:
-    """Let a gate follow; one that cannot stays as it is."""
+def _followed(gate: Any, Z: Any, responsibilities: Array, score: LogScore, relative: Array, step: float) -> Any:
+    """A gate after it has followed a batch; one that cannot stays as it is."""
     if isinstance(gate, SequentialGate):
+        gate = copy.deepcopy(gate)
         gate.follow(_rows(score, len(responsibilities)), sample_weight=relative)
     elif isinstance(gate, IncrementalGate):
-        gate.partial_fit(Z, responsibilities, sample_weight=relative, step=step)
+        gate = copy.deepcopy(gate).partial_fit(Z, responsibilities, sample_weight=relative, step=step)
+    return gate
 
 
-def _follow_likelihood(
+def _followed_likelihood(
     likelihood: Any, problem: Problem, one: TargetPrediction, responsibilities: Array, step: float
-) -> None:
-    """Let a likelihood follow; one that cannot stays as it is."""
-    if hasattr(likelihood, "partial_fit"):
-        share = responsibilities * (problem.weight / problem.weight.mean())[:, None]
-        likelihood.partial_fit(problem.y, one.values, share, scale=one.scale, X=problem.X, step=step)
+) -> Any:
+    """A likelihood after it has followed a batch; one that cannot stays as it is."""
+    if not hasattr(likelihood, "partial_fit"):
+        return likelihood
+    likelihood = copy.deepcopy(likelihood)
+    share = responsibilities * (problem.weight / problem.weight.mean())[:, None]
+    likelihood.partial_fit(problem.y, one.values, share, scale=one.scale, X=problem.X, step=step)
+    return likelihood
 
 
 def _objective(problem: Problem, one: TargetPrediction) -> Deviance | LogScore | SquaredError:
@@ -357,12 +434,14 @@ def _rows(objective: Any, n: int) -> list[Any]:
     return [objective.take([i]) for i in range(n)]
 
 
-def _record(state: OnlineState, problem: Problem, objective: Any, names: Sequence[str], weights: Array) -> None:
+def _losses(
+    state: OnlineState, problem: Problem, objective: Any, names: Sequence[str], weights: Array
+) -> dict[str, Any]:
     """Mean losses of each column, of the prediction, and of constant weights that have not seen the batch."""
     asked = {name: np.eye(len(names))[[k] * problem.n] for k, name in enumerate(names)}
     asked |= {PREDICTION: weights, CONSTANT: np.tile(state.constant.weights_, (problem.n, 1))}
     losses = {name: float(np.average(objective(one)[0], weights=problem.weight)) for name, one in asked.items()}
-    state.history.append({"rows": problem.n, "weight": float(problem.weight.sum()), **losses})
+    return {"rows": problem.n, "weight": float(problem.weight.sum()), **losses}
 
 
 def _part(features: GateFeatures, problem: Problem, values: Array) -> tuple[Array, NDArray[Any], Array, Array]:

@@ -278,3 +278,17 @@ def test_tables_and_names_where_frames_and_values_belong(fitted, folder, new):
         MixtureRegressor(["ridge"]).fit(new, new["y"], groups="kind")
     with pytest.raises(TypeError, match="y='y' is the name of a column"):
         metamix.compare(new, "y")
+
+
+def test_partial_fit_after_it_counts_all_rows_with_their_weights(tmp_path):
+    frame = draw(6000, 5)[["a", "b", "y"]].assign(weight=np.tile([0.0, 1.0, 3.0], 2000))
+    frame.to_parquet(tmp_path / "table.parquet", index=False)
+    table = scan(tmp_path / "table.parquet", memory="1MB")
+    mixture = MixtureRegressor([("line", SGDRegressor()), ("other", SGDRegressor(alpha=0.01))], **FAST)
+    mixture.fit(table, "y", sample_weight="weight")
+    assert len(mixture.fold_of_row_) < 3000
+    new = draw(50, 6)
+    mixture.partial_fit(new[["a", "b"]], new["y"], np.full(50, 2.0))
+    assert (mixture._online.n_rows, mixture._online.total_weight) == (4050, 8100)
+    save(mixture, tmp_path / "mixture.mix")
+    assert load(tmp_path / "mixture.mix")._online.n_rows == 4050

@@ -1,4 +1,4 @@
-"""Learning on: from nothing and after fit, planted truths, losses that do not look ahead, files, checks."""
+"""Incremental learning: from nothing and after fit, planted truths, losses that do not look ahead, files, checks."""
 
 import pickle
 import warnings
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.linear_model import LinearRegression, Ridge, SGDClassifier, SGDRegressor
 from sklearn.naive_bayes import GaussianNB
 from sklearn.utils import estimator_checks
@@ -131,7 +131,40 @@ def test_the_same_batches_give_the_same_bits(specialize):
     assert first.prequential_.equals(second.prequential_)
 
 
-def test_weights_scale_and_rows_of_weight_zero_do_not_count():
+@pytest.mark.parametrize("factor", [1000, 1e-4])
+@pytest.mark.parametrize("specialize", [False, "auto"])
+def test_the_scale_of_the_weights_does_not_count(specialize, factor):
+    X, y = two_regimes(600)
+    weight = np.random.default_rng(1).uniform(0.5, 2, 600)
+    experts = [*LINES, ("exact", Exact())]  # the last takes no sample weights
+    one, other = (
+        MixtureRegressor(experts, specialize=specialize, n_experts=2 if specialize else None, **SETTINGS)
+        for _ in range(2)
+    )
+    for begin in range(0, 600, 60):
+        batch = slice(begin, begin + 60)
+        one.partial_fit(X[batch], y[batch], sample_weight=weight[batch])
+        other.partial_fit(X[batch], y[batch], sample_weight=factor * weight[batch])
+    np.testing.assert_allclose(other.predict_experts(X), one.predict_experts(X), atol=1e-8)
+    np.testing.assert_allclose(other.predict(X), one.predict(X), atol=1e-8)
+
+
+@pytest.mark.parametrize("factor", [1000, 1e-4])
+def test_the_scale_of_the_weights_does_not_count_after_fit(factor):
+    """Experts that take weights count further rows in the units of those before, others in units of their mean."""
+    X, y = two_regimes(400)
+    weight = np.random.default_rng(1).uniform(0.5, 2, 400)
+    for expert, tolerance in ((Exact(), 1e-8), (Weighted(), 1e-6)):
+        one, other = (MixtureRegressor([("one", expert)], specialize=False, cv=2, **SETTINGS) for _ in range(2))
+        one.fit(X[:300], y[:300], weight[:300]).partial_fit(X[300:], y[300:], weight[300:])
+        scaled = factor * weight
+        other.fit(X[:300], y[:300], scaled[:300]).partial_fit(X[300:], y[300:], scaled[300:])
+        np.testing.assert_allclose(other.predict_experts(X), one.predict_experts(X), atol=tolerance)
+    whole = np.average(y, weights=weight)
+    np.testing.assert_allclose(other.predict_experts(X)[:, 0], whole)
+
+
+def test_rows_of_weight_zero_do_not_count_and_ones_are_none():
     X, y = two_regimes(600)
     weight = np.tile([1.0, 2.0, 0.0], 200)
     spoiled = np.where(weight > 0, y, 1e6)
@@ -223,12 +256,110 @@ def test_it_is_there_if_every_expert_has_it():
         ({"start": np.zeros(30)}, "start"),
         ({"gate_features": "both"}, "gate_features"),
         ({"max_rounds": 0}, "max_rounds"),
+        ({"top_k": 1}, "top_k=1 is of no use"),
+        ({"final": "simplest"}, "final='simplest' is of no use"),
     ],
 )
 def test_what_needs_all_rows_is_refused(parameters, message):
     X, y = two_regimes(30)
     with pytest.raises(ValueError, match=message):
         MixtureRegressor(LINES, **parameters).partial_fit(X, y)
+
+
+@pytest.mark.parametrize("specialize", [True, False, "auto"])
+@pytest.mark.parametrize("fitted", [True, False])
+def test_an_expert_that_fails_changes_nothing_and_a_batch_can_be_repeated(specialize, fitted):
+    X, y = two_regimes(700)
+    experts = [*LINES, ("fails", Fails())]
+    parameters = {"specialize": specialize, "cv": 2, "gate": "gmm", **SETTINGS}
+    one, other = (
+        MixtureRegressor(experts, n_experts=2 if specialize == "auto" else None, **parameters) for _ in range(2)
+    )
+    for mixture in (one, other):
+        if fitted:
+            mixture.fit(X[:400], y[:400])
+        else:
+            fed(mixture, X[:400], y[:400])
+    bad = X[400:450].copy()
+    bad[-1, 0] = 99.0
+    before, weights, rows = one.predict(X), one.gate_weights(X), len(getattr(one, "prequential_", ()))
+    n_rows = None if fitted else one._online.n_rows
+    with pytest.raises(ValueError, match="99"):
+        one.partial_fit(bad, y[400:450])
+    np.testing.assert_array_equal(one.predict(X), before)
+    np.testing.assert_array_equal(one.gate_weights(X), weights)
+    if fitted:
+        assert not hasattr(one, "prequential_")
+    else:
+        assert (len(one.prequential_), one._online.n_rows) == (rows, n_rows)
+    for mixture in (one, other):
+        fed(mixture, X[400:], y[400:])
+    np.testing.assert_array_equal(one.predict(X), other.predict(X))
+    assert one.prequential_.equals(other.prequential_)
+
+
+def test_models_of_the_folds_are_refused_and_nothing_changes():
+    X, y = two_regimes(200)
+    mixture = MixtureRegressor(LINES, specialize=False, refit=False, cv=2, **SETTINGS).fit(X, y)
+    before = mixture.predict(X)
+    with pytest.raises(ValueError, match="refit=True"):
+        mixture.partial_fit(X, y)
+    assert not hasattr(mixture, "prequential_")
+    np.testing.assert_array_equal(mixture.predict(X), before)
+
+
+def test_an_expert_that_learns_in_place_is_not_copied_and_learns_last():
+    X, y = two_regimes(200)
+    experts = [("place", InPlace()), ("fails", Fails()), *LINES]
+    mixture = fed(MixtureRegressor(experts, specialize=False, **SETTINGS), X[:100], y[:100])
+    model, sums = mixture.named_experts_["place"], mixture.named_experts_["place"].sums_
+    with pytest.raises(ValueError, match="99"):
+        mixture.partial_fit(np.full((50, 2), 99.0), y[:50])
+    assert model.sums_ is sums
+    mixture.partial_fit(X[100:], y[100:])
+    assert mixture.named_experts_["place"] is model
+
+
+def test_one_regime_follows_the_expert_that_it_is():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 2))
+    y = X[:, 0] + 0.1 * rng.standard_normal(400)
+    mixture = MixtureRegressor([("exact", Exact())], n_experts=1, cv=2, **SETTINGS).fit(X[:200], y[:200])
+    assert mixture._fitted.n_regimes == 1
+    fed(mixture, X[200:], 5 - y[200:])
+    values = mixture.predict_experts(X)
+    np.testing.assert_array_equal(values[:, 1], values[:, 0])
+    np.testing.assert_array_equal(mixture.mixture_.predict(X), values[:, 0])
+
+
+def test_rows_are_not_kept_once_the_search_for_regimes_is_over():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((8000, 2))
+    y = X[:, 0] + 0.1 * rng.standard_normal(8000)
+    mixture = MixtureRegressor([("exact", Exact())], n_experts="auto", max_regimes=1, **SETTINGS)
+    kept = []
+    for begin in range(0, 8000, 400):
+        mixture.partial_fit(X[begin : begin + 400], y[begin : begin + 400])
+        kept.append(sum(len(part[1]) for part in mixture._online.waiting.parts))
+    assert max(kept) <= 3200
+    assert kept[-1] == 0
+
+
+def test_after_fit_rows_count_as_in_fit():
+    """Rows of weight zero do not; those of a fit do, whatever the weights of the batches."""
+    X, y = two_regimes(300)
+    weight = np.tile([3.0, 0.0], 150)
+    mixture = MixtureRegressor(LINES, specialize=False, cv=2, **SETTINGS).fit(X[:200], y[:200], weight[:200])
+    mixture.partial_fit(X[200:], y[200:], 2 * weight[200:])
+    assert (mixture._online.n_rows, mixture._online.total_weight) == (150, 600.0)
+
+
+@pytest.mark.parametrize("specialize", [True, "auto"])
+def test_devices_have_the_names_of_the_columns(specialize):
+    X, y = two_regimes(400)
+    mixture = fed(MixtureRegressor(LINES, specialize=specialize, n_experts=2, **SETTINGS), X, y)
+    assert list(mixture.devices_) == list(mixture.named_experts_)
+    assert (mixture._online.weights is None) == (specialize is True)
 
 
 def test_wrong_batches_are_refused_and_change_nothing():
@@ -255,7 +386,7 @@ def test_wrong_batches_are_refused_and_change_nothing():
 
 
 @pytest.mark.parametrize("n", [60, 700])
-def test_copies_and_files_learn_on_alike(n, tmp_path):
+def test_copies_and_files_learn_alike(n, tmp_path):
     """Before regimes are looked for, and after."""
     X, y = two_regimes(n + 300)
     mixture = fed(MixtureRegressor(LINES, n_experts=2, **SETTINGS), X[:n], y[:n])
@@ -315,4 +446,34 @@ class Exact(LinearRegression):
         self.sums_ = gram + rows.T @ rows, right + rows.T @ y
         found = np.linalg.solve(*self.sums_)
         self.coef_, self.intercept_, self.n_features_in_ = found[:-1], found[-1], X.shape[1]
+        return self
+
+
+class InPlace(Exact):
+    learns_in_place = True
+
+
+class Weighted(RegressorMixin, BaseEstimator):
+    """Weighted mean of all rows so far."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.sums_ = np.zeros(2)
+        return self.partial_fit(X, y, sample_weight)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        self.sums_ = getattr(self, "sums_", np.zeros(2)) + np.array([weight @ y, weight.sum()])
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.sums_[0] / self.sums_[1])
+
+
+class Fails(SGDRegressor):
+    """Fails after it has learned, where a value is 99."""
+
+    def partial_fit(self, X, y, sample_weight=None):
+        super().partial_fit(X, y, sample_weight)
+        if (X == 99).any():
+            raise ValueError("there is a 99")
         return self

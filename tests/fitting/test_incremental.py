@@ -1,5 +1,7 @@
 """Experts that learn batch by batch: weights, rows given in proportion, and classes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -12,6 +14,10 @@ from metamix.fitting.incremental import partial_fit_expert
 
 class Mean(RegressorMixin, BaseEstimator):
     """Mean of all rows so far; takes no weights."""
+
+    def fit(self, X, y):
+        self.seen_ = []
+        return self.partial_fit(X, y)
 
     def partial_fit(self, X, y):
         self.seen_ = [*getattr(self, "seen_", []), *y]
@@ -45,11 +51,42 @@ def test_without_sample_weights_a_row_is_given_as_often_as_its_weight_says():
     assert share[300:].mean() == pytest.approx(weight[300:].mean(), abs=0.02)
 
 
+def test_a_model_that_says_itself_that_it_is_fitted_is_given_no_further_row():
+    problem = numbers(1)
+    expert, carried = partial_fit_expert(FittedExpert("mean", Counts()), problem, np.array([0.1]))
+    expert, _ = partial_fit_expert(expert, problem, np.array([0.1]), carried)
+    assert expert.model.n_seen == 1
+
+
+class Counts(RegressorMixin, BaseEstimator):
+    """Counts its rows, in an attribute without an underscore."""
+
+    n_seen = 0
+
+    def fit(self, X, y):
+        self.n_seen = 0
+        return self.partial_fit(X, y)
+
+    def partial_fit(self, X, y):
+        self.n_seen += len(y)
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.n_seen)
+
+    def __sklearn_is_fitted__(self):
+        return self.n_seen > 0
+
+
 def test_whole_weights_are_repetitions_and_rows_of_weight_zero_are_not_given():
     problem = Problem(np.zeros((4, 1)), np.arange(4.0), np.array([2.0, 0.0, 1.0, 3.0]))
     expert, carried = partial_fit_expert(FittedExpert("mean", Mean()), problem)
     assert expert.model.seen_ == [0, 0, 2, 3, 3, 3]
     assert carried == 0
+    in_units, _ = partial_fit_expert(
+        FittedExpert("mean", Mean()), replace(problem, sample_weight=0.1 * problem.weight), unit=0.1
+    )
+    assert in_units.model.seen_ == expert.model.seen_
     weighted, _ = partial_fit_expert(FittedExpert("line", SGDRegressor(random_state=0)), problem)
     kept = problem.take(np.array([0, 2, 3]))
     other = SGDRegressor(random_state=0).partial_fit(kept.X, kept.y, sample_weight=kept.weight)
@@ -75,9 +112,9 @@ def test_a_classifier_goes_on_after_fit_with_its_own_labels():
     np.testing.assert_allclose(later.predict(problem.X), whole.predict_proba(problem.X), atol=1e-6)
 
 
-def test_what_cannot_learn_on_is_named():
+def test_what_cannot_continue_is_named():
     problem = numbers(9)
-    with pytest.raises(ValueError, match="'line' is Ridge, which cannot learn on"):
+    with pytest.raises(ValueError, match="'line' is Ridge, which cannot continue training"):
         partial_fit_expert(FittedExpert("line", Ridge()), problem)
     with pytest.raises(ValueError, match="refit=True"):
         partial_fit_expert(FittedExpert("line", [SGDRegressor()]), problem)

@@ -24,6 +24,9 @@ class RiverRegressor(RegressorMixin, BaseEstimator):
         Of the forest.
     """
 
+    #: A mixture lets it learn itself, not a copy: copying a forest takes many times as long as a batch. It checks all
+    #: rows before it learns from the first.
+    learns_in_place = True
     _forest = AMFRegressor
 
     def __init__(self, model: Any = None, random_state: int | None = None) -> None:
@@ -38,7 +41,8 @@ class RiverRegressor(RegressorMixin, BaseEstimator):
         """Learn from X (n, d) and y (n,) too."""
         X, y = validate_data(self, X, y, reset=not hasattr(self, "model_"), dtype=np.float64)
         if not hasattr(self, "model_"):
-            self.model_ = copy.deepcopy(self.model) if self.model else self._forest(seed=self.random_state)
+            given = self.model is not None  # models of river may have a length of zero
+            self.model_ = copy.deepcopy(self.model) if given else self._forest(seed=self.random_state)
         for x, target in zip(X.tolist(), y.tolist(), strict=True):
             self.model_.learn_one(dict(enumerate(x)), target)
         return self
@@ -62,6 +66,13 @@ class RiverClassifier(ClassifierMixin, RiverRegressor):
         """Learn from X (n, d) and y (n,) too; `classes` are all that may come, by default those of the first y."""
         if not hasattr(self, "model_"):
             self.classes_ = np.unique(y if classes is None else classes)
+        y = np.asarray(y)
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y has the classes {unknown.tolist()!r}, which are not among {self.classes_.tolist()!r}; pass all "
+                "that may come as classes to the first call of partial_fit."
+            )
         return super().partial_fit(X, np.searchsorted(self.classes_, y))
 
     def predict_proba(self, X: Any) -> Any:

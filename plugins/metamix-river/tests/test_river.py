@@ -1,4 +1,4 @@
-"""The plugin passes metamix's checks; experts do what river does, row by row, and mixtures of them learn on."""
+"""The plugin passes metamix's checks; experts do what river does, row by row, in mixtures as well."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from metamix_river import RiverClassifier, RiverRegressor
 from river import linear_model, naive_bayes, preprocessing
 
@@ -42,7 +43,7 @@ def test_rows_are_learned_as_river_learns_them() -> None:
     np.testing.assert_array_equal(line().fit(X, y).predict(X), expected)
 
 
-def test_mixtures_learn_on_and_are_as_good_as_the_better_expert() -> None:
+def test_mixtures_are_as_good_as_the_better_expert() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1500, 2))
     y = np.where(np.arange(1500) < 750, X @ [5.0, -9.0], np.abs(X[:, 0]) * 3) + 0.1 * rng.normal(size=1500)
@@ -69,3 +70,22 @@ def test_classes_by_their_names_and_one_that_comes_later() -> None:
         mixture.partial_fit(X[batch], y[batch], classes=["low", "middle", "high"])
     np.testing.assert_allclose(mixture.predict_proba(X).sum(axis=1), 1)
     assert mixture.score(X[100:], y[100:]) > 0.8
+
+
+def test_a_class_that_was_not_named_is_refused() -> None:
+    X, y = np.zeros((4, 1)), np.array(["a", "c", "a", "c"])
+    expert = RiverClassifier(naive_bayes.GaussianNB()).partial_fit(X, y)
+    for label in ("b", "z"):
+        with pytest.raises(ValueError, match="not among"):
+            expert.partial_fit(X[:1], [label])
+
+
+def test_an_empty_model_is_not_replaced() -> None:
+    """A pipeline or an ensemble of river may have a length of zero."""
+    mine = RiverRegressor(Sized()).partial_fit([[0.0]], [1.0])
+    assert isinstance(mine.model_, Sized)
+
+
+class Sized(linear_model.LinearRegression):
+    def __len__(self) -> int:
+        return 0
