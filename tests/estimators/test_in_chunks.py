@@ -276,5 +276,5 @@ def test_tables_and_names_where_frames_and_values_belong(fitted, folder, new):
         MixtureRegressor(["ridge"]).fit(new, "y")
     with pytest.raises(TypeError, match="groups='kind' is the name of a column"):
         MixtureRegressor(["ridge"]).fit(new, new["y"], groups="kind")
-    with pytest.raises(TypeError, match="y='y' is the name of a column"):
-        metamix.compare(new, "y")
+    with pytest.raises(TypeError, match="sample_weight='b' is the name of a column"):
+        metamix.compare(new, new["y"], sample_weight="b")
