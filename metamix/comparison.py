@@ -190,7 +190,7 @@ def compare(
             "a table of metamix.scan is for fit; compare takes a frame, such as frame = table.sample(100_000), in "
             "compare(frame.drop(columns='y'), frame['y'])."
         )
-    check_no_names(y=y, sample_weight=sample_weight, groups=groups)
+    check_no_names(sample_weight=sample_weight, groups=groups)
     if y is None:
         raise ValueError("y is None; give the column to predict, one value for each row of X.")
     if np.ndim(y) == 2 and np.shape(y)[1] > 1:

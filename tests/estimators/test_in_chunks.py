@@ -276,8 +276,8 @@ def test_tables_and_names_where_frames_and_values_belong(fitted, folder, new):
         MixtureRegressor(["ridge"]).fit(new, "y")
     with pytest.raises(TypeError, match="groups='kind' is the name of a column"):
         MixtureRegressor(["ridge"]).fit(new, new["y"], groups="kind")
-    with pytest.raises(TypeError, match="y='y' is the name of a column"):
-        metamix.compare(new, "y")
+    with pytest.raises(TypeError, match="sample_weight='b' is the name of a column"):
+        metamix.compare(new, new["y"], sample_weight="b")
 
 
 def test_partial_fit_after_it_counts_all_rows_with_their_weights(tmp_path):
