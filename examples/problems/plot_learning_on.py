@@ -48,19 +48,23 @@ halves = pd.DataFrame({"before": losses[10:39].mean(), "after": losses[-30:].mea
 print(halves.round(3).to_string())
 
 # %%
+columns = list(mixture.named_experts_)
+colors = dict(zip(columns, ["tab:blue", "tab:cyan", "tab:orange", "0.7"], strict=True))
 figure, (above, below) = plt.subplots(2, 1, figsize=(8, 6), sharex=True, layout="constrained")
 end = losses["rows"].cumsum()
-for name in ("fast", "mixture", "prediction"):
-    above.plot(end, losses[name], label=name)
+for name in ("fast", "mixture"):
+    above.plot(end, losses[name], label=name, color=colors[name])
+above.plot(end, losses["prediction"], label="prediction", color="black", linestyle="--")
 above.set_yscale("log")
 above.set_ylabel("squared error of a batch")
-above.legend(frameon=False, ncols=3)
-below.stackplot(50 * np.arange(1, len(weights) + 1), np.transpose(weights), labels=list(mixture.named_experts_))
+above.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+shares = np.transpose(weights)
+below.stackplot(50 * np.arange(1, len(weights) + 1), shares, labels=columns, colors=list(colors.values()))
 below.set_ylabel("weight")
 below.set_xlabel("rows")
-below.legend(loc="lower right", ncols=4)
+below.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
 for ax in (above, below):
-    ax.axvline(n // 2, color="0.4", linestyle=":")
+    ax.axvline(n // 2, color="0.2", linestyle=":")
 plt.show()
 
 # %%
