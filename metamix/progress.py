@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TextIO
 
-__all__ = ["Event", "emit", "listen", "mute", "narrate"]
+__all__ = ["Event", "emit", "json_lines", "listen", "mute", "narrate"]
 
 _logger = logging.getLogger("metamix")
 _logger.addHandler(logging.NullHandler())
@@ -141,3 +143,35 @@ def narrate(event: Event) -> None:
             for key, value in event.detail.items()
         ]
         sys.stderr.write(f"{event.label}: {', '.join(numbers)}\n")
+
+
+def json_lines(stream: TextIO) -> Callable[[Event], None]:
+    """Listener that writes each event as a line of JSON, for programs that watch a fit.
+
+    A line has the fields of `Event`, and `time` in seconds since 1970. It is flushed at once.
+
+    Parameters
+    ----------
+    stream : text file open for writing
+
+    Examples
+    --------
+    >>> import io
+    >>> lines = io.StringIO()
+    >>> with listen(json_lines(lines)):
+    ...     emit(Event("task", "ridge, fold 1", done=1, total=5))
+    >>> json.loads(lines.getvalue())["label"]
+    'ridge, fold 1'
+    """
+
+    def write(event: Event) -> None:
+        said = {"time": time.time(), **vars(event), "detail": dict(event.detail)}
+        stream.write(json.dumps(said, default=_plain) + "\n")
+        stream.flush()
+
+    return write
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: numbers of numpy are numbers, anything else is its text."""
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,11 +1,15 @@
 """Events reach the listeners of the current block, and no others."""
 
+import io
+import json
 import logging
 import threading
 
+import numpy as np
 import pytest
 
-from metamix.progress import Event, emit, listen, mute
+from metamix import MixtureRegressor, make_regimes
+from metamix.progress import Event, emit, json_lines, listen, mute
 
 
 def test_listeners_can_be_nested_and_end_with_their_block():
@@ -66,3 +70,19 @@ def test_events_are_immutable():
         event.label = "b"
     with pytest.raises(TypeError):
         event.detail["seconds"] = 1
+
+
+def test_a_fit_as_lines_of_json_says_what_listeners_hear():
+    X, y = make_regimes(120, n_regimes=2, random_state=0)
+    mixture = MixtureRegressor(["linear"] * 2, specialize=True, cv=3, gate="softmax", random_state=0)
+    heard, lines = [], io.StringIO()
+    with listen(heard.append), listen(json_lines(lines)):
+        mixture.fit(X, y)
+        emit(Event("failure", "a", detail={"loss": np.float32(0.5), "reason": ValueError("no")}))
+    said = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [(one["kind"], one["label"], one["done"], one["total"]) for one in said] == [
+        (one.kind, one.label, one.done, one.total) for one in heard
+    ]
+    assert "round" in {one["kind"] for one in said}
+    assert said[-1]["detail"] == {"loss": 0.5, "reason": "no"}
+    assert [one["time"] for one in said] == sorted(one["time"] for one in said)
