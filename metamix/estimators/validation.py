@@ -131,7 +131,7 @@ def _is_plain(estimator: Any, X: Any) -> bool:
         type(X) is np.ndarray
         and X.ndim == 2
         and X.dtype.kind in "fiu"
-        and X.shape == (len(X) or None, estimator.n_features_in_)
+        and X.shape == (len(X) or None, getattr(estimator, "n_features_in_", None))  # None where fitted without X
         and bool(X.flags.c_contiguous)
         and getattr(estimator, "_array_of_numbers", False)
         and not hasattr(estimator, "feature_names_in_")  # scikit-learn warns of their absence
