@@ -132,8 +132,9 @@ def scan(files: Any, memory: int | str | None = None) -> ParquetTable:
     Parameters
     ----------
     files : str, path, or list of these
-        A file, a folder of Parquet files, or a pattern such as ``"big/*.parquet"``. Files are read in the order of their
-        names, and have the same columns in any order; whole numbers in one and fractions in another are fractions.
+        A file, a folder of Parquet files, or a pattern such as ``"big/*.parquet"``. Files are read in the order of
+        their names, and have the same columns in any order; whole numbers in one and fractions in another are
+        fractions.
     memory : int or str, optional
         Bytes that a fit may take, such as 2_000_000_000 or "2GB"; by default half of what the process may take
         beyond what it has. A guide for how many rows are held at once, not a limit that is enforced.
