@@ -28,7 +28,7 @@ import numpy as np
 from sklearn.model_selection import TimeSeriesSplit
 
 from metamix import MixtureRegressor
-from metamix.training.candidates import _CandidateFit
+from metamix.training.candidates import CandidateFit
 
 NEW_ROWS = 200
 #: Weight of each fold f of k, by its number and training rows.
@@ -41,7 +41,7 @@ RULES: dict[str, Callable[[int, int, Any], float]] = {
     "rows²": lambda f, k, rows: (rows[f] / rows[-1]) ** 2,
 }
 learned: dict[str, tuple[Any, Any, Any]] = {}
-own = _CandidateFit._likelihood
+own = CandidateFit._likelihood
 
 
 def _by_every_rule(fit: Any, columns: Any, weights: Any) -> Any:
@@ -101,7 +101,7 @@ def main() -> None:
     if words.quick:
         words.draws, words.rows, words.series = 1, "100", "ar"
     warnings.simplefilter("ignore")
-    _CandidateFit._likelihood = _by_every_rule  # type: ignore[method-assign]
+    CandidateFit._likelihood = _by_every_rule  # type: ignore[method-assign]
     print(f"{'':15}" + "".join(f"{rule:>24}" for rule in RULES))
     print(f"{'':15}" + "".join(f"{'50 %  90 % width   off':>24}" for _ in RULES))
     for n in map(int, words.rows.split(",")):
