@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from metamix import registry
 from metamix.estimators.indicators import check_indicators, check_known_indicators, has_several_labels
 from metamix.estimators.mixture import Array, Mixture
-from metamix.estimators.online import check_batch_classes, if_experts_learn_on, learn_batch
+from metamix.estimators.online import check_batch_classes, if_experts_have_partial_fit, learn_batch
 from metamix.estimators.validation import check_classes, check_known_classes, check_new_labels
 from metamix.training.stacking import LogOpinionPool
 
@@ -83,7 +83,7 @@ class MixtureClassifier(ClassifierMixin, Mixture):
     def _several_labels(self) -> bool:
         return hasattr(self, "label_names_")
 
-    @if_experts_learn_on
+    @if_experts_have_partial_fit
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Continue training with one batch of rows; see `MixtureRegressor.partial_fit`.
 

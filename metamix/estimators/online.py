@@ -25,20 +25,22 @@ from metamix.fitting import Problem
 from metamix.gates import OnlineGate
 from metamix.training.online import begin, continue_from, learn
 
-__all__ = ["check_batch_classes", "if_experts_learn_on", "learn_batch", "learns_on"]
+__all__ = ["check_batch_classes", "experts_have_partial_fit", "if_experts_have_partial_fit", "learn_batch"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def learns_on(mixture: Any) -> bool:
+def experts_have_partial_fit(mixture: Any) -> bool:
     """Whether every expert has `partial_fit`, as scikit-learn's `available_if` asks.
 
     Examples
     --------
     >>> from sklearn.linear_model import Ridge, SGDRegressor
     >>> from metamix import MixtureRegressor
-    >>> learns_on(MixtureRegressor([SGDRegressor()])), learns_on(MixtureRegressor([SGDRegressor(), Ridge()]))
-    (True, False)
+    >>> experts_have_partial_fit(MixtureRegressor([SGDRegressor()]))
+    True
+    >>> experts_have_partial_fit(MixtureRegressor([SGDRegressor(), Ridge()]))
+    False
     """
     if mixture.experts is None or isinstance(mixture.experts, str):
         return False  # the experts of the pools prepare columns by all rows
@@ -48,9 +50,9 @@ def learns_on(mixture: Any) -> bool:
         return False
 
 
-def if_experts_learn_on(method: Method) -> Method:
+def if_experts_have_partial_fit(method: Method) -> Method:
     """Make a method one that a mixture has if its experts have `partial_fit`."""
-    return available_if(learns_on)(method)
+    return available_if(experts_have_partial_fit)(method)
 
 
 def check_batch_classes(mixture: Any, y: Any, classes: Any) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from metamix import registry
 from metamix.data.scalars import check_seed
 from metamix.estimators.mixture import Array, Mixture
-from metamix.estimators.online import if_experts_learn_on, learn_batch
+from metamix.estimators.online import if_experts_have_partial_fit, learn_batch
 from metamix.estimators.resolution import resolve_likelihood, try_likelihood
 from metamix.estimators.validation import check_numbers
 from metamix.training.stacking import FeatureWeightedStack, LinearStack
@@ -191,7 +191,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
     def _check_known_target(self, y: Any) -> NDArray[Any]:
         return check_numbers(self, y, self._fitted.n_targets)
 
-    @if_experts_learn_on
+    @if_experts_have_partial_fit
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Continue training with one batch of rows (incremental, or online, learning), in the order of time.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -177,14 +178,14 @@ class CandidateFit:
 
     def close(self) -> bool:
         """Whether nested predictions could change the verdict already between candidates that need no gate."""
-        columns, _ = self._columns()
+        columns, _ = self._columns
         loss = self._loss(self.folds.held_out)
         self._check_units(loss)
         return not self._rivals(*self._compare(self._candidates(columns), loss), loss)[1]
 
     def fit(self) -> tuple[TargetBlend, set[str]]:
         """What was learned; and the winner with those near it, if nested predictions could change the verdict."""
-        columns, mean = self._columns()
+        columns, mean = self._columns
         gate_columns, gate = self._gate(columns)
         candidates = self._candidates(columns, gate_columns, gate)
         loss = self._loss(gate.judged)
@@ -220,8 +221,12 @@ class CandidateFit:
         distinct = [name for name, one in candidates.items() if not one.repeated]
         return units, distinct, distinct[loss.simplest([units[name] for name in distinct])]
 
+    @cached_property
     def _columns(self) -> tuple[_Columns, Any]:
-        """Columns of both levels: experts, mixture, stack, feature-weighted stack, stack with mixture, mean."""
+        """Columns of both levels: experts, mixture, stack, feature-weighted stack, stack with mixture, mean.
+
+        And the mean of y, or the shares of the classes, of all rows.
+        """
         settings, E = self.settings, self.n_experts
         table = self.first_level
         inside = None if table.inside is None else [one.values for one in table.inside]

@@ -118,7 +118,7 @@ class OnlineState:
     waiting: _Waiting | None = None
     settings: OnlineSettings | None = None
 
-    def take_in(self, problem: Problem) -> tuple[float, Array]:
+    def count(self, problem: Problem) -> tuple[float, Array]:
         """Count rows; by how much they move statistics, and their weights in units of the mean weight so far."""
         counts = problem.weight > 0
         self.n_rows += float(counts.sum())
@@ -157,14 +157,14 @@ def continue_from(fitted: Fitted, n_rows: float, total_weight: float, weights: A
         K = len(fitted.names)
         return OnlineState(n_rows, total_weight, None, _constant(weights, np.full(K, 1 / K), n_rows))
     target = fitted.targets[0]
-    arms = np.append(target.constant_weights, [target.gate_share] if target.gate_share > 0 else [])
-    follows = clone(weights).begin(arms, int(n_rows))
-    return OnlineState(n_rows, total_weight, follows, _constant(weights, arms, n_rows))
+    of_blend = np.append(target.constant_weights, [target.gate_share] if target.gate_share > 0 else [])
+    follows = clone(weights).begin(of_blend, int(n_rows))
+    return OnlineState(n_rows, total_weight, follows, _constant(weights, of_blend, n_rows))
 
 
-def _constant(weights: Any, arms: Array, n_rows: float = 0) -> Any:
+def _constant(weights: Any, initial: Array, n_rows: float = 0) -> Any:
     """A gate that approaches the best constant weights."""
-    return clone(weights).set_params(switching=False).begin(arms, int(n_rows))
+    return clone(weights).set_params(switching=False).begin(initial, int(n_rows))
 
 
 def begin(problem: Problem, settings: OnlineSettings) -> tuple[Fitted, OnlineState]:
@@ -174,14 +174,14 @@ def begin(problem: Problem, settings: OnlineSettings) -> tuple[Fitted, OnlineSta
     if problem.n >= HALVED and all(problem.weight[rows].any() for rows in halves):
         first, rest = (problem.take(rows) for rows in halves)
     C, K = problem.n_classes, len(settings.experts)
-    A = K + (settings.specialize == "auto") + (settings.specialize is not True)  # the mixture, and the mean of y
-    arms = np.full(A, 1 / A)
-    follows = None if settings.specialize is True else clone(settings.weights).begin(arms)
-    state = OnlineState(0.0, 0.0, follows, _constant(settings.weights, arms), settings=settings)
-    _, relative = state.take_in(first)
+    n_columns = K + (settings.specialize == "auto") + (settings.specialize is not True)  # the mixture, the mean of y
+    equal = np.full(n_columns, 1 / n_columns)
+    follows = None if settings.specialize is True else clone(settings.weights).begin(equal)
+    state = OnlineState(0.0, 0.0, follows, _constant(settings.weights, equal), settings=settings)
+    _, relative = state.count(first)
     names = [one.name for one in settings.experts]
     experts = [FittedExpert(one.name, clone(one.estimator), C, device=one.device) for one in settings.experts]
-    columns = _taught([_Lesson(one) for one in experts], first, state, relative)
+    columns = _updated([_Update(one) for one in experts], first, state, relative)
     target = first.y.astype(np.float64) if C is None else np.eye(C)[first.y]
     mean = np.average(target, axis=0, weights=first.weight)
     if C is not None:
@@ -201,8 +201,8 @@ def begin(problem: Problem, settings: OnlineSettings) -> tuple[Fitted, OnlineSta
         blank = np.empty((0, len(names)) if C is None else (0, len(names), C))
         made_of: dict[str, Array | None] = dict(zip(names, np.eye(len(names)), strict=True))
         one = TargetBlend(
-            {}, mean, state.weights, np.arange(len(names)), 0.0, made_of, arms, likelihood, None, None, blank,
-            np.empty((0, len(names))), [], None, arms,
+            {}, mean, state.weights, np.arange(len(names)), 0.0, made_of, equal, likelihood, None, None, blank,
+            np.empty((0, len(names))), [], None, equal,
         )  # fmt: skip
         fitted = FittedBlend(
             names, columns, settings.features, None, C, None, [one], None,
@@ -232,7 +232,7 @@ def learn(fitted: Fitted, state: OnlineState, problem: Problem) -> tuple[Fitted,
     """
     state = state.copied()
     one = fitted.predictions(problem.X, scaled=True, everywhere=True)[0]
-    step, relative = state.take_in(problem)
+    step, relative = state.count(problem)
     if isinstance(fitted, FittedBlend):
         return _learn_blend(fitted, state, problem, one, step, relative)
     objective = _objective(problem, one)
@@ -242,7 +242,7 @@ def learn(fitted: Fitted, state: OnlineState, problem: Problem) -> tuple[Fitted,
     if len(mixture.names) != len(fitted.names):  # regimes were found
         K = len(mixture.names)
         state.constant = _constant(state.constant, np.full(K, 1 / K))
-    mixture = replace(mixture, columns=_taught(_lessons(mixture, shares), problem, state, relative))
+    mixture = replace(mixture, columns=_updated(_updates(mixture, shares), problem, state, relative))
     state.history.append(losses)
     return mixture, state
 
@@ -251,21 +251,21 @@ def _learn_blend(
     fitted: FittedBlend, state: OnlineState, problem: Problem, one: TargetPrediction, step: float, relative: Array
 ) -> tuple[FittedBlend, OnlineState]:
     target, X, names = fitted.targets[0], problem.X, list(fitted.names)
-    log_prob, arms, gate = one.log_prob(problem.y), one, target.gate
-    if len(state.weights.weights_) > len(names):  # the gate over experts and stacks is an arm, too
+    log_prob, weighed, gate = one.log_prob(problem.y), one, target.gate
+    if len(state.weights.weights_) > len(names):  # the gate over experts and stacks is weighed, too
         inside = one.values[:, target.gate_columns]
         Z = fitted.features.join(fitted.features.base(X), inside)
         given = gate.predict_proba(Z)
         gated = combine(keep_top(given, fitted.top_k), inside)
-        arms = replace(one, values=np.concatenate([one.values, gated[:, None]], axis=1))
+        weighed = replace(one, values=np.concatenate([one.values, gated[:, None]], axis=1))
         names.append(GATED)
         shares = posterior(given, log_prob[:, target.gate_columns])[0]
-        gate = _followed(gate, Z, shares, LogScore(log_prob[:, target.gate_columns]), relative, step)
-    objective = _objective(problem, arms)
+        gate = _updated_gate(gate, Z, shares, LogScore(log_prob[:, target.gate_columns]), relative, step)
+    objective = _objective(problem, weighed)
     losses = _losses(state, problem, objective, names, np.tile(state.weights.weights_, (problem.n, 1)))
     for follower in (state.weights, state.constant):
         follower.follow(_rows(objective, problem.n), sample_weight=relative)
-    likelihood = _followed_likelihood(target.likelihood, problem, one, posterior(one.weights, log_prob)[0], step)
+    likelihood = _updated_likelihood(target.likelihood, problem, one, posterior(one.weights, log_prob)[0], step)
     new = problem.y.astype(np.float64) if problem.n_classes is None else np.eye(problem.n_classes)[problem.y]
     mean = target.mean + step * (np.average(new, axis=0, weights=problem.weight) - target.mean)
     weights = state.weights.weights_
@@ -279,16 +279,16 @@ def _learn_blend(
     E = fitted.n_first_level - (fitted.mixture is not None)
     columns, mixture, n_regimes = list(fitted.columns), fitted.mixture, fitted.n_regimes
     specialised = mixture is not None and (n_regimes != 1 or state.waiting is not None)  # else it is an expert
-    lessons = [_Lesson(column) for column in columns[:E]]
+    updates = [_Update(column) for column in columns[:E]]
     if specialised:
         inner = mixture.predictions(X, scaled=True, everywhere=True)[0]
         mixture, responsibilities = _learn_mixture(mixture, columns[:E], state, problem, inner, step, relative)
         if responsibilities is not None:
-            lessons += _lessons(mixture, responsibilities)
-    taught = _taught(lessons, problem, state, relative)
-    columns[:E] = taught[:E]
+            updates += _updates(mixture, responsibilities)
+    updated = _updated(updates, problem, state, relative)
+    columns[:E] = updated[:E]
     if specialised:
-        mixture = replace(mixture, columns=taught[:E] if responsibilities is None else taught[E:])
+        mixture = replace(mixture, columns=updated[:E] if responsibilities is None else updated[E:])
         n_regimes = len(mixture.names) if state.waiting is None else 1
         columns[E] = replace(columns[E], model=mixture)
     elif mixture is not None:
@@ -316,9 +316,9 @@ def _learn_mixture(
     log_prob = one.log_prob(problem.y)
     responsibilities = posterior(one.weights, log_prob)[0]
     Z = mixture.features.join(mixture.features.base(problem.X), one.values)
-    likelihood = _followed_likelihood(target.likelihood, problem, one, responsibilities, step)
+    likelihood = _updated_likelihood(target.likelihood, problem, one, responsibilities, step)
     if state.waiting is None:
-        gate = _followed(target.gate, Z, responsibilities, LogScore(log_prob), relative, step)
+        gate = _updated_gate(target.gate, Z, responsibilities, LogScore(log_prob), relative, step)
         mixture = replace(mixture, targets=[replace(target, gate=gate, likelihood=likelihood)])
     else:
         mixture = replace(mixture, targets=[replace(target, likelihood=likelihood)])
@@ -371,7 +371,7 @@ def _look_for_regimes(
 
 
 @dataclass(frozen=True)
-class _Lesson:
+class _Update:
     """A column that is to learn: by all rows, or by responsibilities (n,) as a component `of` a mixture."""
 
     column: FittedExpert
@@ -379,28 +379,28 @@ class _Lesson:
     of: str = ""
 
 
-def _lessons(mixture: FittedMixture, shares: Array | None) -> list[_Lesson]:
+def _updates(mixture: FittedMixture, shares: Array | None) -> list[_Update]:
     if shares is None:
-        return [_Lesson(column) for column in mixture.columns]
-    return [_Lesson(column, shares[:, k], MIXTURE) for k, column in enumerate(mixture.columns)]
+        return [_Update(column) for column in mixture.columns]
+    return [_Update(column, shares[:, k], MIXTURE) for k, column in enumerate(mixture.columns)]
 
 
-def _taught(lessons: Sequence[_Lesson], problem: Problem, state: OnlineState, relative: Array) -> list[FittedExpert]:
+def _updated(updates: Sequence[_Update], problem: Problem, state: OnlineState, relative: Array) -> list[FittedExpert]:
     """The columns after they have learned: copies, and last those that learn in place."""
     problem, unit = state.in_units(problem, relative)
-    found = [lesson.column for lesson in lessons]
+    found = [update.column for update in updates]
     in_place = [getattr(column.model, "learns_in_place", False) for column in found]
     for k in np.argsort(in_place, kind="stable"):
-        column, key = found[k], f"{lessons[k].of} {found[k].name}"
+        column, key = found[k], f"{updates[k].of} {found[k].name}"
         if isinstance(column, FittedExpert) and not in_place[k]:  # the models of folds are refused
             column = replace(column, model=copy.deepcopy(column.model))
         found[k], state.carried[key] = partial_fit_expert(
-            column, problem, lessons[k].shares, state.carried.get(key, 0.0), unit
+            column, problem, updates[k].shares, state.carried.get(key, 0.0), unit
         )
     return found
 
 
-def _followed(gate: Any, Z: Any, responsibilities: Array, score: LogScore, relative: Array, step: float) -> Any:
+def _updated_gate(gate: Any, Z: Any, responsibilities: Array, score: LogScore, relative: Array, step: float) -> Any:
     """A gate after it has followed a batch; one that cannot stays as it is."""
     if isinstance(gate, SequentialGate):
         gate = copy.deepcopy(gate)
@@ -410,7 +410,7 @@ def _followed(gate: Any, Z: Any, responsibilities: Array, score: LogScore, relat
     return gate
 
 
-def _followed_likelihood(
+def _updated_likelihood(
     likelihood: Any, problem: Problem, one: TargetPrediction, responsibilities: Array, step: float
 ) -> Any:
     """A likelihood after it has followed a batch; one that cannot stays as it is."""
