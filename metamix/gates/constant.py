@@ -19,7 +19,47 @@ from metamix.gates.soft_labels import (
 from metamix.protocols import FloatArray, Objective
 
 
-class ConstantGate(BaseEstimator):
+class ConstantWeights(BaseEstimator):
+    """Base class of gates with the same weights for every row.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (K,)
+    n_experts_ : int
+
+    Examples
+    --------
+    >>> issubclass(ConstantGate, ConstantWeights)
+    True
+    """
+
+    weights_: FloatArray
+    n_experts_: int
+
+    def predict_proba(self, X: Any) -> FloatArray:
+        """Weights (n, K) of the n rows of X."""
+        check_is_fitted(self)
+        return np.tile(self.weights_, (count_rows(X), 1))
+
+    def weights_gradient(self, X: Any) -> FloatArray:
+        """Gradient (n, K, q) of the weights at the rows of X (n, q): zero, since they do not depend on x."""
+        check_is_fitted(self)
+        return np.zeros((count_rows(X), self.n_experts_, np.shape(X)[1]))
+
+    def _mean_weights(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None) -> FloatArray:
+        """Mean responsibilities (K,), the maximum likelihood estimate of mixing proportions."""
+        n = count_rows(X)
+        checked = check_responsibilities(responsibilities, n)
+        return mean_responsibilities(checked, check_row_weights(sample_weight, n))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = tags.input_tags.allow_nan = True
+        tags.input_tags.string = tags.input_tags.categorical = True
+        return tags
+
+
+class ConstantGate(ConstantWeights):
     """The same weights for every row.
 
     Attributes
@@ -33,9 +73,6 @@ class ConstantGate(BaseEstimator):
     >>> gate.predict_proba([[7.0]])
     array([[0.75, 0.25]])
     """
-
-    weights_: FloatArray
-    n_experts_: int
 
     def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Set the weights to the mean responsibilities, the maximum likelihood estimate of mixing proportions.
@@ -57,9 +94,7 @@ class ConstantGate(BaseEstimator):
         ValueError
             If responsibilities or sample_weight do not match X or are not finite.
         """
-        n = count_rows(X)
-        checked = check_responsibilities(responsibilities, n)
-        return self._set(mean_responsibilities(checked, check_row_weights(sample_weight, n)))
+        return self._set(self._mean_weights(X, responsibilities, sample_weight))
 
     def partial_fit(
         self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None, *, step: float
@@ -86,9 +121,8 @@ class ConstantGate(BaseEstimator):
             If responsibilities or sample_weight do not match X or are not finite.
         """
         check_is_fitted(self)
-        before = self.weights_
-        self.fit(X, responsibilities, sample_weight)
-        return self._set((1 - step) * before + step * self.weights_)
+        new = self._mean_weights(X, responsibilities, sample_weight)
+        return self._set((1 - step) * self.weights_ + step * new)
 
     def fit_objective(
         self,
@@ -134,22 +168,6 @@ class ConstantGate(BaseEstimator):
         K = count_experts(objective, n) if initial is None else len(initial)
         return self._set(simplex_weights(K, objective, row_weights, initial))
 
-    def predict_proba(self, X: Any) -> FloatArray:
-        """Weights (n, K) of the n rows of X."""
-        check_is_fitted(self)
-        return np.tile(self.weights_, (count_rows(X), 1))
-
-    def weights_gradient(self, X: Any) -> FloatArray:
-        """Gradient (n, K, q) of the weights at the rows of X (n, q): zero, since they do not depend on x."""
-        check_is_fitted(self)
-        return np.zeros((count_rows(X), self.n_experts_, np.shape(X)[1]))
-
     def _set(self, weights: FloatArray) -> Self:
         self.weights_, self.n_experts_ = weights, len(weights)
         return self
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = tags.input_tags.allow_nan = True
-        tags.input_tags.string = tags.input_tags.categorical = True
-        return tags

@@ -7,18 +7,17 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
+from metamix.gates.constant import ConstantWeights
 from metamix.gates.simplex import count_experts
-from metamix.gates.soft_labels import check_responsibilities, check_row_weights, count_rows, mean_responsibilities
+from metamix.gates.soft_labels import count_rows
 from metamix.protocols import FloatArray, Objective
 
 #: Learning rates 1, 1/2, 1/4, … in units of the inverse of the largest loss. The smallest is right for 100,000 rows.
 _RATES = 0.5 ** np.arange(10)
 
 
-class OnlineGate(BaseEstimator):
+class OnlineGate(ConstantWeights):
     """The same weights for every x, which follow the losses of the experts in the order of the rows.
 
     Each expert has a mass for each of ten learning rates. When a row has been seen, the mass of expert k at rate η is
@@ -28,6 +27,9 @@ class OnlineGate(BaseEstimator):
     (ML-Prod), where learning rates compete as experts do, so that none is to be set; for log-losses the rate 1 is the
     rule of Bayes. After row t a share 1 / (t + 1) of the mass is given back to all experts: one that was bad for long
     is found soon when it becomes good, and the loss is close to that of the best weights of any stretch of time.
+
+    It is judged row by row, as if y of each row were known before the next is predicted. `predict` answers with the
+    weights after the last row; `partial_fit` of the mixture lets them follow further rows.
 
     With convex losses whose slopes are bounded, the loss of n rows is above that of the best expert, and of the best
     constant weights, by O(√(V ln(K n))) at most, where V is the sum of rₖ² over the rows.
@@ -67,17 +69,15 @@ class OnlineGate(BaseEstimator):
            [0.98, 0.02]]), array([0.01, 0.99]))
     """
 
-    weights_: FloatArray
     mass_: FloatArray
     range_: float
     n_rows_: int
-    n_experts_: int
 
     def __init__(self, switching: bool = True) -> None:
         self.switching = switching
 
     def fit(self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Set the weights to the mean responsibilities, which have no order; `follow` goes on from there.
+        """Set the weights to the mean responsibilities, which have no order; `follow` continues from there.
 
         Parameters
         ----------
@@ -96,9 +96,7 @@ class OnlineGate(BaseEstimator):
         ValueError
             If responsibilities or sample_weight do not match X or are not finite.
         """
-        n = count_rows(X)
-        checked = check_responsibilities(responsibilities, n)
-        return self.begin(mean_responsibilities(checked, check_row_weights(sample_weight, n)), n)
+        return self.begin(self._mean_weights(X, responsibilities, sample_weight), count_rows(X))
 
     def begin(self, weights: ArrayLike, n_rows: int = 0) -> Self:
         """Begin with some weights; masses of learning rates and the unit of losses begin anew.
@@ -148,16 +146,6 @@ class OnlineGate(BaseEstimator):
                 self._learn(self.weights_ @ slope - slope)
         return path
 
-    def predict_proba(self, X: Any) -> FloatArray:
-        """Weights (n, K), the same in each row of X."""
-        check_is_fitted(self)
-        return np.tile(self.weights_, (count_rows(X), 1))
-
-    def weights_gradient(self, X: Any) -> FloatArray:
-        """Gradient (n, K, q) of the weights at the rows of X (n, q): zero, since they do not depend on x."""
-        check_is_fitted(self)
-        return np.zeros((count_rows(X), self.n_experts_, np.shape(X)[1]))
-
     def _learn(self, regret: FloatArray) -> None:
         """Update the masses by how much better (K,) each expert was than the weighted prediction in a row."""
         worst = float(-regret.min())
@@ -176,9 +164,3 @@ class OnlineGate(BaseEstimator):
             self.mass_ = (1 - share) * self.mass_ + share / self.mass_.size
         found = _RATES @ self.mass_
         self.weights_ = found / found.sum()
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = tags.input_tags.allow_nan = True
-        tags.input_tags.string = tags.input_tags.categorical = True
-        return tags
