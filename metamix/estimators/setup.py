@@ -165,7 +165,7 @@ def set_up_online(
     if not isinstance(gate, IncrementalGate | SequentialGate):
         raise ValueError(
             f"gate={gate!r} needs all rows at once; give 'gmm', 'constant' or 'online', or call fit first: "
-            "partial_fit then goes on with this gate."
+            "partial_fit then continues with this gate."
         )
     if not isinstance(mixture.start, str):
         raise ValueError("start names regimes of the rows of fit; give start='auto' to begin with partial_fit.")

@@ -14,7 +14,7 @@ __all__ = ["RiverClassifier", "RiverRegressor", "classifier", "regressor"]
 
 
 class RiverRegressor(RegressorMixin, BaseEstimator):
-    """A regressor of river: `fit` takes the rows once, in their order, and `partial_fit` goes on.
+    """A regressor of river: `fit` takes the rows once, in their order; `partial_fit` continues.
 
     Parameters
     ----------
