@@ -22,14 +22,12 @@ import argparse
 import resource
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import psutil
-
-from metamix.engines import DaskEngine, LocalEngine
+from worker_processes import started, workers
 
 TASKS, COLUMNS, BLOCK = 12, 50, 5000
 
@@ -46,34 +44,6 @@ def products(X: Any, passes: int) -> tuple[float, float]:
 
 def sleep(_: Any, seconds: float) -> None:
     time.sleep(seconds)
-
-
-@contextmanager
-def opened(name: str, workers: int) -> Iterator[Any]:
-    """An engine with so many worker processes."""
-    if name == "local":
-        yield LocalEngine(workers)
-        return
-    import distributed
-
-    with (
-        distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield DaskEngine(client)
-
-
-def workers(name: str) -> list[psutil.Process]:
-    """The worker processes that there are now, without trackers and nannies."""
-    word = "popen_loky" if name == "local" else "spawn_main"
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if word in " ".join(process.cmdline()):
-                found.append(process)
-    return found
 
 
 def start_workers(engine: Any) -> None:
@@ -134,7 +104,7 @@ class Peak(threading.Thread):
 
 def overhead(name: str, megabytes: float, passes: int) -> str:
     X = np.random.default_rng(0).normal(size=(int(megabytes * 1e6 / 8 / COLUMNS), COLUMNS))
-    with opened(name, 2) as engine:
+    with started(name, 2) as engine:
         start_workers(engine)
         with Peak(name) as peak:
             start, before = time.perf_counter(), processor_time() - peak.seconds
@@ -153,8 +123,8 @@ def overhead(name: str, megabytes: float, passes: int) -> str:
 
 def second_worker(name: str, seconds: float) -> str:
     walls = []
-    for workers in (1, 2):
-        with opened(name, workers) as engine:
+    for n_workers in (1, 2):
+        with started(name, n_workers) as engine:
             start_workers(engine)
             start = time.perf_counter()
             with engine.open(np.zeros(10)) as session:

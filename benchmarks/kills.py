@@ -20,8 +20,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ import psutil
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeRegressor
+from worker_processes import started, workers
 
 from metamix import MixtureRegressor, make_regimes, use_engine
 
@@ -58,34 +58,6 @@ def mixture() -> MixtureRegressor:
     return MixtureRegressor(experts, cv=3, max_rounds=3, n_experts=2, random_state=0, n_jobs=2)
 
 
-@contextmanager
-def engine(name: str) -> Iterator[None]:
-    """An engine of two worker processes."""
-    if name == "local":
-        with use_engine("local"):
-            yield
-        return
-    import distributed
-
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        distributed.Client(cluster),
-        use_engine("dask"),
-    ):
-        yield
-
-
-def workers(name: str) -> list[psutil.Process]:
-    """Worker processes of this one, without trackers and nannies."""
-    word = "popen_loky" if name == "local" else "spawn_main"
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if word in " ".join(process.cmdline()):
-                found.append(process)
-    return found
-
-
 def kill_after(name: str, seconds: float, draw: random.Random, killed: list[int]) -> threading.Timer:
     """Start a timer that kills one worker."""
 
@@ -108,7 +80,7 @@ def run(name: str, fits: int, seed: int) -> tuple[int, int, int]:
         expected = mixture().fit(X, y).predict(X)
     draw = random.Random(seed)
     disturbed = same = whole = 0
-    with engine(name):
+    with started(name, 2) as engine, use_engine(engine):
         mixture().fit(X, y)  # starts the workers
         start = time.monotonic()
         mixture().fit(X, y)

@@ -25,7 +25,7 @@ import sklearn
 
 from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
 from metamix.engines.serialization import ALIGNMENT, TaskContext, dump_shared, layout, pack_task, run_task, unpack
-from metamix.engines.task import check_names, check_threads, picklable_error
+from metamix.engines.task import RemoteSession, check_threads, picklable_error
 from metamix.progress import Event, emit
 
 __all__ = ["DaskEngine"]
@@ -254,25 +254,14 @@ class _Data:
             future.release()
 
 
-class _DaskSession:
+class _DaskSession(RemoteSession):
     def __init__(self, cluster: _Cluster, data: _Data, threads_per_task: int) -> None:
-        self.n_workers = sum(cluster.slots().values())
-        self.threads_per_task = threads_per_task
+        super().__init__(sum(cluster.slots().values()), threads_per_task)
         #: Session of the workers that have a GPU, for tasks that need one; None where there are none.
         self.on_gpu: _DaskSession | None = None
         self._cluster = cluster
         self._data = data
         self._numbers = itertools.count()
-        self._streams: weakref.WeakSet[Generator[Outcome, None, None]] = weakref.WeakSet()
-
-    def run(self, function: Function, tasks: Sequence[Any], names: Sequence[str] | None = None) -> Iterator[Outcome]:
-        stream = self._outcomes(function, tasks, check_names(tasks, names))
-        self._streams.add(stream)
-        return stream
-
-    def close(self) -> None:
-        for stream in list(self._streams):
-            stream.close()
 
     def _outcomes(
         self, function: Function, tasks: Sequence[Any], names: Sequence[str]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
@@ -17,28 +16,17 @@ from metamix.engines.contract import Function, Outcome, Session, WorkerKilledErr
 from metamix.engines.driver import shared_folder
 from metamix.engines.pool import close_pool, worker_pool
 from metamix.engines.serialization import TaskContext, pack, pack_task, read_shared, run_task, unpack, write_shared
-from metamix.engines.task import as_completed, check_names, check_threads, count_workers, picklable_error
+from metamix.engines.task import RemoteSession, as_completed, check_threads, count_workers, picklable_error
 from metamix.progress import Event, emit
 
 Submit = Callable[[Any, int], "Future[bytes]"]
 
 
-class _LocalSession:
+class _LocalSession(RemoteSession):
     def __init__(self, folder: str, n_workers: int, threads_per_task: int) -> None:
+        super().__init__(n_workers, threads_per_task)
         self.folder = folder
-        self.n_workers = n_workers
-        self.threads_per_task = threads_per_task
         self.pool: Any = None
-        self.streams: weakref.WeakSet[Generator[Outcome, None, None]] = weakref.WeakSet()
-
-    def run(self, function: Function, tasks: Sequence[Any], names: Sequence[str] | None = None) -> Iterator[Outcome]:
-        stream = self._outcomes(function, tasks, check_names(tasks, names))
-        self.streams.add(stream)
-        return stream
-
-    def close(self) -> None:
-        for stream in list(self.streams):
-            stream.close()
 
     def _outcomes(
         self, function: Function, tasks: Sequence[Any], names: Sequence[str]

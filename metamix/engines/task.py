@@ -6,8 +6,10 @@ import functools
 import pickle
 import sys
 import time
+import weakref
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -95,6 +97,38 @@ def check_names(tasks: Sequence[Any], names: Sequence[str] | None) -> list[str]:
     if len(names) != len(tasks):
         raise ValueError(f"got {len(tasks)} tasks and {len(names)} names; give one name per task")
     return list(names)
+
+
+class RemoteSession(ABC):
+    """A session of other processes: closing it closes the streams of outcomes that are not read to their end.
+
+    Parameters
+    ----------
+    n_workers : int
+    threads_per_task : int
+    """
+
+    def __init__(self, n_workers: int, threads_per_task: int) -> None:
+        self.n_workers = n_workers
+        self.threads_per_task = threads_per_task
+        self._streams: weakref.WeakSet[Generator[Outcome, None, None]] = weakref.WeakSet()
+
+    def run(self, function: Function, tasks: Sequence[Any], names: Sequence[str] | None = None) -> Iterator[Outcome]:
+        """Yield the outcome of `function(shared, task)` for every task, in order of completion."""
+        stream = self._outcomes(function, tasks, check_names(tasks, names))
+        self._streams.add(stream)
+        return stream
+
+    def close(self) -> None:
+        """End all running tasks."""
+        for stream in list(self._streams):
+            stream.close()
+
+    @abstractmethod
+    def _outcomes(
+        self, function: Function, tasks: Sequence[Any], names: Sequence[str]
+    ) -> Generator[Outcome, None, None]:
+        """Outcomes of all tasks; closing the generator ends those that run."""
 
 
 def check_threads(threads_per_task: int) -> int:
