@@ -22,7 +22,7 @@ from metamix.drawing import leave_out_far, new_axes
 from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.checkpointing import open_checkpoint, seed_of
-from metamix.estimators.memory_limits import sentence
+from metamix.estimators.memory_limits import sentence, within_memory
 from metamix.estimators.mixture import around
 from metamix.estimators.parameters import check_parameters
 from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gates
@@ -220,7 +220,7 @@ def compare(
     seed = int(check_random_state(seed_of(mixture, kept)).randint(np.iinfo(np.int32).max))
     mixture.random_state = seed
     engine = current_engine(n_jobs)
-    named, too_large = mixture._within_memory(named, problem, engine)
+    named, too_large = within_memory(mixture, named, problem, engine)
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
     check_folds(folds, problem.weight)
     if kept is not None:

@@ -21,7 +21,7 @@ class InsufficientMemoryError(MemoryError):
 
 
 class MemoryLimitWarning(UserWarning):
-    """Experts of a pool were left out, since there is not enough memory for them."""
+    """A fit may take more memory than there is, or experts of a pool were left out for want of it."""
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,11 @@ class Session(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """Runs tasks. A single method, so that other backends, such as a cluster, are easy to add."""
+    """Runs tasks. A single method, so that other backends, such as a cluster, are easy to add.
+
+    An engine that runs its tasks on this machine may have an attribute `n_jobs`, how many at once, and `in_process`,
+    True where they run in this process: by these the memory of a fit is estimated. Without `n_jobs` tasks take none.
+    """
 
     def open(self, shared: Any) -> AbstractContextManager[Session]:
         """Send `shared` to the workers once; leaving the context ends all running tasks."""

@@ -60,6 +60,9 @@ class SerialEngine:
     [11, 12]
     """
 
+    n_jobs = 1
+    in_process = True
+
     def __init__(self, *, threads_per_task: int = 1) -> None:
         self.threads_per_task = check_threads(threads_per_task)
 
@@ -119,6 +122,8 @@ class ThreadsEngine:
     ...     sorted(outcome.value for outcome in session.run(lambda shared, task: shared + task, [1, 2]))
     [11, 12]
     """
+
+    in_process = True
 
     def __init__(self, n_jobs: int | None = None, *, threads_per_task: int = 1) -> None:
         self.n_jobs = count_workers(n_jobs)

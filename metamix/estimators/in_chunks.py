@@ -24,9 +24,9 @@ from metamix.data.frames import listed
 from metamix.data.parquet import ParquetTable
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
-from metamix.engines import current_engine
+from metamix.engines import SerialEngine, current_engine
 from metamix.estimators.checkpointing import seed_of
-from metamix.estimators.memory_limits import estimate_fit
+from metamix.estimators.memory_limits import estimate_fit, kinds_of
 from metamix.estimators.resolution import resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_weights, check_X, clean_X
@@ -155,9 +155,11 @@ def _bytes_of_fit(mixture: Mixture, table: ParquetTable, roles: _Roles) -> float
     X, y, _, _ = roles.split(next(islice(table.batches(), 1)))
     n_classes = y.nunique() if isinstance(mixture, ClassifierMixin) else None
     problem = Problem(X, np.zeros(len(X)), n_classes=n_classes)
-    kinds = list(mixture._kinds(mixture._resolve_experts()).values())
-    n_workers = getattr(current_engine(mixture.n_jobs), "n_jobs", 1)
-    expected = estimate_fit(problem, kinds, mixture.cv, n_workers, refit=mixture.refit)
+    engine = current_engine(mixture.n_jobs)
+    if not hasattr(engine, "n_jobs"):  # a cluster: chunks are learned from here, one at a time
+        engine = SerialEngine()
+    kinds = kinds_of(mixture, mixture._resolve_experts())
+    expected = estimate_fit(problem, kinds, mixture.cv, engine, refit=mixture.refit)
     return (expected.together - expected.of_workers) / len(X) + COPIES * width_of(table)
 
 

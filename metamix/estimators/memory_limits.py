@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from metamix.data.frames import frame_columns, is_frame, n_rows
+from metamix.engines import Engine, SerialEngine
+from metamix.estimators.resolution import name_experts
 from metamix.experts.memory import memory_of
 from metamix.fitting import Problem
 from metamix.memory import FreeMemory, InsufficientMemoryError, MemoryLimitWarning, free_memory, in_units
 
-__all__ = ["FitEstimate", "estimate_fit", "sentence", "within_memory"]
+if TYPE_CHECKING:
+    from metamix.estimators.mixture import Mixture
+
+__all__ = ["FitEstimate", "estimate_fit", "kinds_of", "sentence", "within_memory"]
 
 #: A worker process with its libraries and no data.
 WORKER = 125e6
@@ -28,6 +33,9 @@ FOLDS = 5
 COPIES, MORE_COLUMNS = 3, 5
 #: Tables of numbers that the search for regimes and the gates hold.
 GATE_TABLES = 1.0
+#: Estimates are within this factor of the peak: a fit is refused only where it is expected to take more than this times
+#: what there is.
+ACCURACY = 3.0
 
 
 @dataclass(frozen=True)
@@ -42,44 +50,52 @@ class FitEstimate:
         What this process holds: predictions, fitted experts, gates.
     tasks : tuple of float
         What the fit of each expert takes.
-    n_workers : int
     n_folds : int
+    at_once : int
+        How many fits run at once on this machine; 0 where other machines run them.
+    in_process : bool
+        Whether they run in this process, and not in processes of their own.
     """
 
     rows: int
     columns: int
     driver: float
     tasks: tuple[float, ...]
-    n_workers: int = 1
     n_folds: int = 5
+    at_once: int = 1
+    in_process: bool = True
+
+    @property
+    def n_processes(self) -> int:
+        """Worker processes on this machine, of which no more than there are fits are started."""
+        return 0 if self.in_process else min(self.at_once, len(self.tasks) * self.n_folds)
 
     @property
     def each(self) -> float:
         """Bytes of the process that takes the most."""
-        task = max(self.tasks)
-        return self.driver + task if self.n_workers == 1 else max(self.driver, WORKER + task)
+        if self.n_processes:
+            return max(self.driver, WORKER + max(self.tasks))
+        return self.together
 
     @property
     def together(self) -> float:
         """Bytes of all processes; the most expensive fits, of one fold each, run at once."""
-        if self.n_workers == 1:
-            return self.each
-        table = 8.0 * self.rows * self.columns  # in one file that all workers map
-        at_once = sorted(self.tasks * self.n_folds)[-self.n_workers :]
-        return self.driver + table + self.of_workers + sum(at_once)
+        table = 8.0 * self.rows * self.columns if self.n_processes else 0.0  # in one file that all workers map
+        largest = sorted(self.tasks * self.n_folds, reverse=True)[: self.at_once]
+        return self.driver + table + self.of_workers + sum(largest)
 
     @property
     def of_workers(self) -> float:
-        """Bytes of worker processes without data, of which there are no more than fits."""
-        return WORKER * min(self.n_workers, len(self.tasks) * self.n_folds) if self.n_workers > 1 else 0.0
+        """Bytes of worker processes without data."""
+        return WORKER * self.n_processes
 
-    def fits(self, free: FreeMemory) -> bool:
-        """Whether there is so much memory."""
-        return self.together <= free.together and self.each <= free.each
+    def fits(self, free: FreeMemory, times: float = 1.0) -> bool:
+        """Whether there is so much memory, or so many times what is free would do."""
+        return self.together <= times * free.together and self.each <= times * free.each
 
 
 def estimate_fit(
-    problem: Problem, kinds: Sequence[str | None], cv: Any, n_workers: int = 1, *, refit: bool = True
+    problem: Problem, kinds: Sequence[str | None], cv: Any, engine: Engine | None = None, *, refit: bool = True
 ) -> FitEstimate:
     """What a fit takes, from rows, columns and the names of its experts.
 
@@ -90,7 +106,8 @@ def estimate_fit(
         Names of experts; None is an estimator, of which only copies of its rows are counted.
     cv : int, splitter, list of (train, test) or None
         Those that are no number count as five folds.
-    n_workers : int
+    engine : Engine, optional
+        Of fits that do not run on this machine nothing is counted; by default they run one after the other.
     refit : bool
         Without it the models of the folds are kept.
     """
@@ -105,54 +122,68 @@ def estimate_fit(
     models = sum(one.kept(n, outputs) for one in known) * (1 if refit else n_folds * share)
     largest = max(one.kept(n, outputs) for one in known)
     gates = GATE_TABLES * 8 * n * min(width, 40)
-    return FitEstimate(n, width, predictions + models + largest + gates, tasks, n_workers, n_folds)
+    engine = SerialEngine() if engine is None else engine
+    at_once, in_process = getattr(engine, "n_jobs", 0), getattr(engine, "in_process", False)
+    return FitEstimate(n, width, predictions + models + largest + gates, tasks, n_folds, at_once, in_process)
+
+
+def kinds_of(mixture: Mixture, named: Sequence[tuple[str, Any]]) -> list[str | None]:
+    """For each expert the name that it was given by, None for an estimator."""
+    given = {one.name: one.expert for one in name_experts(mixture._given_experts())}
+    return [kind if isinstance(kind := given.get(name), str) else None for name, _ in named]
 
 
 def within_memory(
-    problem: Problem, kinds: Mapping[str, str | None], cv: Any, n_workers: int, *, pool: bool, refit: bool = True
-) -> tuple[list[str], list[str]]:
-    """Names of experts for which there is memory, and what is left out.
+    mixture: Mixture, named: Sequence[tuple[str, Any]], problem: Problem, engine: Engine
+) -> tuple[list[tuple[str, Any]], list[str]]:
+    """Experts for which there is memory, and what is left out.
 
     Only of a pool by name are experts left out: those that do not fit in, even one at a time.
 
     Parameters
     ----------
+    mixture : Mixture
+        Its `experts`, `cv` and `refit` are read.
+    named : sequence of (str, estimator)
+        Its experts, with names resolved.
     problem : Problem
-    kinds : mapping from str to str or None
-        For each expert, by its name, the name that it was given by; None for an estimator.
-    cv, n_workers
-        As of `estimate_fit`.
-    pool : bool
-        Whether the experts are a pool.
-    refit : bool
+    engine : Engine
 
     Raises
     ------
     InsufficientMemoryError
-        If there is not enough memory; the message says what takes less.
+        If the fit is expected to take more than `ACCURACY` times what is free; the message says what takes less.
 
     Warns
     -----
     MemoryLimitWarning
-        If experts are left out.
+        If experts are left out, or the fit is expected to take more than is free, but may take less.
     """
-    free = free_memory()
-    names, left_out = list(kinds), []
+    free, kept, left_out = free_memory(), list(named), []
 
-    def estimated(workers: int) -> FitEstimate:
-        return estimate_fit(problem, [kinds[name] for name in names], cv, workers, refit=refit)
+    def estimated(on: Engine) -> FitEstimate:
+        return estimate_fit(problem, kinds_of(mixture, kept), mixture.cv, on, refit=mixture.refit)
 
-    while pool and len(names) > 1 and not estimated(1).fits(free):
-        costs = estimated(1).tasks
-        worst = int(np.argmax(costs))
-        left_out.append(f"the expert {names[worst]} (about {in_units(costs[worst])} of memory)")
-        del names[worst]
-    found = estimated(n_workers)
-    if not found.fits(free):
-        raise InsufficientMemoryError(_refusal(found, estimated(1), free, len(names)))
+    alone = SerialEngine() if hasattr(engine, "n_jobs") else engine
+    if mixture.experts is None or isinstance(mixture.experts, str):
+        while len(kept) > 1 and not estimated(alone).fits(free):
+            costs = estimated(alone).tasks
+            worst = int(np.argmax(costs))
+            left_out.append(f"the expert {kept[worst][0]} (about {in_units(costs[worst])} of memory)")
+            del kept[worst]
+    found = estimated(engine)
+    if not found.fits(free, ACCURACY):
+        raise InsufficientMemoryError(f"{_expected(found, estimated(alone), free)}.")
     if left_out:
         warnings.warn(sentence(left_out), MemoryLimitWarning, stacklevel=3)
-    return names, left_out
+    if not found.fits(free):
+        warnings.warn(
+            f"{_expected(found, estimated(alone), free)}. The fit goes on, since the estimate is within a factor of "
+            f"{ACCURACY:g} only.",
+            MemoryLimitWarning,
+            stacklevel=3,
+        )
+    return kept, left_out
 
 
 def sentence(left_out: Sequence[str]) -> str:
@@ -166,12 +197,12 @@ def sentence(left_out: Sequence[str]) -> str:
     return f"Left out for want of memory: {'; '.join(left_out)}." if left_out else ""
 
 
-def _refusal(found: FitEstimate, alone: FitEstimate, free: FreeMemory, n_experts: int) -> str:
-    short = found.each > free.each
+def _expected(found: FitEstimate, alone: FitEstimate, free: FreeMemory) -> str:
+    """What a fit is expected to take, what there is, and what takes less."""
+    short = found.each * free.together > found.together * free.each  # of one process there is less than of all
     taken, available = (found.each, free.each) if short else (found.together, free.together)
-    processes = f" in {found.n_workers} processes" if found.n_workers > 1 else ""
     less = []
-    if found.n_workers > 1 and alone.together < found.together:
+    if alone.together < found.together:
         less.append(f"n_jobs=1 takes about {in_units(alone.together)}")
     fixed = min(WORKER, found.of_workers) if short else found.of_workers
     rows = int(found.rows * max(available - fixed, 0.0) / (taken - fixed))
@@ -179,11 +210,12 @@ def _refusal(found: FitEstimate, alone: FitEstimate, free: FreeMemory, n_experts
     if rows >= 100:
         less.append(f"about {rows:,} rows would do: give a sample")
     less.append("experts='fast', or a shorter list, takes less")
-    where = " in one process" if short and found.n_workers > 1 else ""
+    processes = f" in {found.n_processes} processes" if found.n_processes > 1 else ""
+    where = " in one process" if short and found.n_processes > 1 else ""
     return (
-        f"{n_experts} experts on {found.rows:,} rows of {found.columns} columns{processes} are expected to take "
+        f"{len(found.tasks)} experts on {found.rows:,} rows of {found.columns} columns{processes} are expected to take "
         f"{in_units(taken)} of memory{where} at the peak, of which {in_units(available)} are available: "
-        f"{'; '.join(less)}."
+        f"{'; '.join(less)}"
     )
 
 

@@ -20,7 +20,7 @@ from metamix.data.parquet import ParquetTable
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.deadline import Deadline
-from metamix.engines import DaskEngine, Engine, current_engine
+from metamix.engines import current_engine
 from metamix.estimators.checkpointing import open_checkpoint, seed_of
 from metamix.estimators.coefficients import coefficient_frame
 from metamix.estimators.in_chunks import fit_in_chunks
@@ -213,23 +213,6 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
             return expert_pool(self.experts or "auto", classes=isinstance(self, ClassifierMixin))
         return self.experts
 
-    def _kinds(self, named: list[tuple[str, Any]]) -> dict[str, str | None]:
-        """For each expert the name that it was given by, None for an estimator."""
-        given = {one.name: one.expert for one in name_experts(self._given_experts())}
-        return {name: kind if isinstance(kind := given.get(name), str) else None for name, _ in named}
-
-    def _within_memory(
-        self, named: list[tuple[str, Any]], problem: Problem, engine: Engine
-    ) -> tuple[list[tuple[str, Any]], list[str]]:
-        """The experts for which there is memory, and those of a pool that are left out."""
-        if isinstance(engine, DaskEngine):  # fits take memory of other machines
-            return named, []
-        kinds = self._kinds(named)
-        pool = self.experts is None or isinstance(self.experts, str)
-        n_workers = getattr(engine, "n_jobs", 1)
-        names, left_out = within_memory(problem, kinds, self.cv, n_workers, pool=pool, refit=self.refit)
-        return [(name, expert) for name, expert in named if name in names], left_out
-
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit experts and gate.
 
@@ -253,7 +236,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         ValueError
             For parameters or data that cannot be used; the message says what can.
         InsufficientMemoryError
-            If there is less memory than the fit is expected to take; nothing is fitted then.
+            If the fit is expected to take more than three times the memory that there is; nothing is fitted then.
         """
         self.cv = repeatable(self.cv)
         check_parameters(self)
@@ -275,7 +258,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
         checkpoint = open_checkpoint(self, named, problem)
         engine = current_engine(self.n_jobs)
-        named, too_large = self._within_memory(named, problem, engine)
+        named, too_large = within_memory(self, named, problem, engine)
         seeds = draw_seeds(seed_of(self, checkpoint), named)
         stratify = n_classes is not None
         folds = make_folds(self.cv, X, target, groups, stratify=stratify, random_state=int(seeds[-2]))

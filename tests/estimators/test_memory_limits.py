@@ -7,19 +7,35 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import Ridge
 
-from metamix import InsufficientMemoryError, MemoryLimitWarning, MixtureRegressor, compare, make_regimes
+from metamix import (
+    InsufficientMemoryError,
+    MemoryLimitWarning,
+    MixtureRegressor,
+    compare,
+    make_regimes,
+    use_engine,
+)
+from metamix.engines import LocalEngine, SerialEngine, ThreadsEngine
 from metamix.estimators import memory_limits
 from metamix.estimators.memory_limits import estimate_fit, within_memory
 from metamix.fitting import Problem
 from metamix.memory import FreeMemory
 
 X, y = make_regimes(120, n_regimes=2, random_state=0)
-KINDS = {"ridge": "ridge", "trees": "extra_trees", "mine": None}
+KINDS = ["ridge", "extra_trees", None]
 
 
 def _problem(n=100_000, d=10, **more):
     return Problem(np.broadcast_to(0.0, (n, d)), np.broadcast_to(0.0, n), **more)
+
+
+def _kept(problem, experts, engine=None):
+    """Names of the experts for which there is memory, and what is left out."""
+    mixture = MixtureRegressor(experts)
+    named, left_out = within_memory(mixture, mixture._resolve_experts(), problem, engine or SerialEngine())
+    return [name for name, _ in named], left_out
 
 
 @pytest.fixture
@@ -38,7 +54,7 @@ def test_more_of_anything_takes_more():
         estimate_fit(_problem(n=200_000), ["ridge"], 5),
         estimate_fit(_problem(d=20), ["ridge"], 5),
         estimate_fit(_problem(), ["ridge", "splines"], 5),
-        estimate_fit(_problem(), ["ridge"], 5, 2),
+        estimate_fit(_problem(), ["ridge"], 5, ThreadsEngine(2)),
         estimate_fit(_problem(n_classes=10), ["extra_trees"], 5),
     ]
     assert all(other.together > one.together for other in larger)
@@ -46,43 +62,80 @@ def test_more_of_anything_takes_more():
     assert trees[1] > 2 * trees[0], "models of the folds are kept"
 
 
+class Elsewhere:
+    """An engine of other machines, that would fail if it were used."""
+
+    def open(self, shared):
+        raise AssertionError
+
+
+def test_threads_share_the_table_and_libraries_and_other_machines_take_nothing():
+    one, threads, processes, elsewhere = (
+        estimate_fit(_problem(), ["ridge"], 5, engine)
+        for engine in (SerialEngine(), ThreadsEngine(2), LocalEngine(2), Elsewhere())
+    )
+    assert threads.together == threads.each == one.driver + 2 * one.tasks[0]
+    table, worker = 8 * 100_000 * 10, memory_limits.WORKER
+    assert processes.together == pytest.approx(threads.together + table + 2 * worker)
+    assert processes.each == max(one.driver, worker + one.tasks[0])
+    assert elsewhere.together == elsewhere.each == one.driver
+
+
 def test_columns_of_words_are_as_many_as_their_values():
     frame = pd.DataFrame({"a": np.arange(60.0), "b": list("xyz") * 20, "c": [f"{i}" for i in range(60)]})
     assert estimate_fit(Problem(frame, np.zeros(60)), [None], 5).columns == 1 + 4 + 21
 
 
-@pytest.mark.parametrize("pool", [True, False])
-def test_of_a_pool_what_does_not_fit_in_alone_is_left_out(free, pool):
-    cheap = estimate_fit(_problem(), ["ridge", None], 5).together
-    free(1.1 * cheap)
-    if not pool:
-        with pytest.raises(InsufficientMemoryError, match="3 experts on 100,000 rows of 10 columns are expected"):
-            within_memory(_problem(), KINDS, 5, 1, pool=False)
-        return
-    with pytest.warns(MemoryLimitWarning, match=r"Left out for want of memory: the expert trees \(about \d+ MB of mem"):
-        names, left_out = within_memory(_problem(), KINDS, 5, 1, pool=True)
-    assert names == ["ridge", "mine"]
-    assert len(left_out) == 1
-    free(0.01 * cheap)
+def test_of_a_pool_what_does_not_fit_in_alone_is_left_out(free):
+    pool = MixtureRegressor("fast")._given_experts()
+    costs = dict(zip(pool, estimate_fit(_problem(), pool, 5).tasks, strict=True))
+    largest = max(costs, key=costs.get)
+    others = [name for name in pool if name != largest]
+    free(estimate_fit(_problem(), others, 5).together)
+    with pytest.warns(MemoryLimitWarning, match=rf"Left out for want of memory: the expert {largest} \(about "):
+        assert _kept(_problem(), "fast")[0] == others
+    free(1000)
     with pytest.raises(InsufficientMemoryError, match="1 experts"):
-        within_memory(_problem(), KINDS, 5, 1, pool=True)
+        _kept(_problem(), "fast")
+
+
+def test_a_list_is_refused_only_beyond_the_accuracy_of_the_estimate(free):
+    needed = estimate_fit(_problem(), KINDS, 5).together
+    experts = ["ridge", "extra_trees", ("mine", Ridge())]
+    names = (["ridge", "extra_trees", "mine"], [])
+    free(1.01 * needed)
+    assert _kept(_problem(), experts) == names
+    free(needed / 2.9)
+    with pytest.warns(MemoryLimitWarning, match=r"3 experts on 100,000 rows of 10 columns are .* The fit goes on"):
+        assert _kept(_problem(), experts) == names
+    free(needed / 3.1)
+    with pytest.raises(InsufficientMemoryError, match="3 experts on 100,000 rows of 10 columns are expected"):
+        _kept(_problem(), experts)
 
 
 def test_the_remedies_are_those_that_help(free):
-    serial, parallel = (estimate_fit(_problem(), list(KINDS.values()), 5, jobs) for jobs in (1, 4))
+    experts = ["ridge", "extra_trees", ("mine", Ridge())]
+    serial, parallel = (estimate_fit(_problem(), KINDS, 5, engine) for engine in (SerialEngine(), LocalEngine(4)))
     free((serial.together + parallel.together) / 2)
-    with pytest.raises(
-        InsufficientMemoryError, match=r"in 4 processes .*n_jobs=1 takes about .*rows would do"
-    ) as caught:
-        within_memory(_problem(), KINDS, 5, 4, pool=True)
-    rows = int(str(caught.value).split("about ")[-1].split(" rows")[0].replace(",", ""))
-    assert within_memory(_problem(n=int(0.95 * rows)), KINDS, 5, 4, pool=False) == (list(KINDS), [])
-    with pytest.raises(InsufficientMemoryError):
-        within_memory(_problem(n=int(1.1 * rows)), KINDS, 5, 4, pool=False)
-    assert within_memory(_problem(), KINDS, 5, 1, pool=True) == (list(KINDS), [])
+    with pytest.warns(MemoryLimitWarning, match=r"in 4 processes .*n_jobs=1 takes about .*rows would do") as caught:
+        _kept(_problem(), experts, LocalEngine(4))
+    rows = int(str(caught[0].message).split("about ")[-1].split(" rows")[0].replace(",", ""))
+    assert _kept(_problem(n=int(0.95 * rows)), experts, LocalEngine(4))[1] == []
+    with pytest.warns(MemoryLimitWarning):
+        _kept(_problem(n=int(1.1 * rows)), experts, LocalEngine(4))
+    assert _kept(_problem(), experts)[1] == []
     free(np.inf, each=serial.each / 20)
     with pytest.raises(InsufficientMemoryError, match="in one process"):
-        within_memory(_problem(), KINDS, 5, 4, pool=False)
+        _kept(_problem(), experts, LocalEngine(4))
+
+
+def test_what_other_machines_take_is_not_counted(free):
+    free(1.01 * estimate_fit(Problem(X, y), ["ridge"], 5, Elsewhere()).together)
+    mixture = MixtureRegressor(["ridge"])
+    with use_engine(Elsewhere()), pytest.raises(AssertionError):
+        mixture.fit(X, y)
+    with pytest.warns(MemoryLimitWarning, match="1 experts on 120 rows"):
+        mixture.fit(X, y)
 
 
 def test_it_is_said_in_the_verdict_and_of_the_estimator(free):
@@ -185,5 +238,5 @@ def test_estimates_are_within_a_factor_of_three_of_the_peak(experts, n, d, class
 
 
 def test_a_small_fit_needs_no_more_workers_than_there_are_fits():
-    many = [estimate_fit(_problem(n=100), ["ridge", "splines"], 5, jobs).together for jobs in (10, 64)]
+    many = [estimate_fit(_problem(n=100), ["ridge", "splines"], 5, LocalEngine(jobs)).together for jobs in (10, 64)]
     assert many[0] == many[1] < 2e9
