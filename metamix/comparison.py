@@ -31,7 +31,6 @@ from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_folds, check_no_names, check_rows, check_weights, check_X, clean_X
 from metamix.experts.on_columns import with_positions
 from metamix.fitting import Checkpoint, FitSession, Problem, fit_expert, name_and_prepare, place_experts
-from metamix.fitting.checkpoint import content_key
 from metamix.fitting.out_of_fold import Failure
 from metamix.progress import Event, emit
 from metamix.training.candidates import CANDIDATES, FEATURE_STACK
@@ -224,7 +223,7 @@ def compare(
     folds = make_folds(cv, X, target, groups, stratify=n_classes is not None, random_state=seed)
     check_folds(folds, problem.weight)
     if kept is not None:
-        kept.check_folds(content_key(folds.pairs))
+        kept.check_folds(folds.pairs)
     try_scoring(scoring, problem, folds, classes)
     outer = _OuterFolds(
         problem,
@@ -292,10 +291,10 @@ class _OuterFolds:
             shared = float(experts.predictions.fit_seconds.sum() + sum(one.seconds for one in experts.columns))
             for k, (name, column) in enumerate(zip(experts.predictions.names, experts.columns, strict=True)):
                 self._add(name, test, values[:, k], present, (column.seconds, asked[k]))
-            began = time.perf_counter() + session.spared_seconds
+            began = time.perf_counter() + session.restored_seconds
             fitted = blend_predictions(session, experts, parts.candidates, parts.mixture)
             fitted = fitted.with_left_out(f"{sentence(self.too_large)} {deadline.sentence}".strip())
-            more = time.perf_counter() + session.spared_seconds - began
+            more = time.perf_counter() + session.restored_seconds - began
         self.failures += fitted.failures
         self.deadline.add(deadline.refused)
         began = time.perf_counter()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metamix.fitting import Checkpoint, Problem
-from metamix.fitting.checkpoint import Fact, table_fact, value_fact, version_facts
+from metamix.fitting.checkpoint import Fingerprint, table_fingerprint, value_fingerprint, version_fingerprints
 
 __all__ = ["open_checkpoint", "seed_of"]
 
@@ -38,17 +38,17 @@ def open_checkpoint(
     if mixture.checkpoint is None:
         return None
     given = {**mixture.get_params(deep=False), **more}
-    facts = {
-        "the call": Fact(f"{call} of {type(mixture).__name__}", f"{call} {type(mixture).__name__}"),
-        "X": table_fact(problem.X),
-        "y": table_fact(problem.y),
-        "sample_weight": table_fact(problem.sample_weight),
-        "groups": table_fact(problem.groups),
-        **{f"the expert {name}": value_fact(f"the expert {name}", expert) for name, expert in named},
-        **{what: value_fact(what, value) for what, value in given.items() if what not in FREE},
-        **version_facts([*(expert for _, expert in named), *given.values()]),
+    fingerprints = {
+        "the call": Fingerprint(f"{call} of {type(mixture).__name__}", f"{call} {type(mixture).__name__}"),
+        "X": table_fingerprint(problem.X),
+        "y": table_fingerprint(problem.y),
+        "sample_weight": table_fingerprint(problem.sample_weight),
+        "groups": table_fingerprint(problem.groups),
+        **{f"the expert {name}": value_fingerprint(f"the expert {name}", expert) for name, expert in named},
+        **{what: value_fingerprint(what, value) for what, value in given.items() if what not in FREE},
+        **version_fingerprints([*(expert for _, expert in named), *given.values()]),
     }
-    return Checkpoint(mixture.checkpoint, facts)
+    return Checkpoint(mixture.checkpoint, fingerprints)
 
 
 def seed_of(mixture: Any, checkpoint: Checkpoint | None) -> Any:

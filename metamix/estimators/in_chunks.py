@@ -31,7 +31,7 @@ from metamix.estimators.resolution import resolve_gates
 from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_weights, check_X, clean_X
 from metamix.fitting import Checkpoint, Problem
-from metamix.fitting.checkpoint import value_fact
+from metamix.fitting.checkpoint import value_fingerprint
 from metamix.protocols import SequentialGate
 from metamix.training.blend import FittedBlend
 from metamix.training.candidates import MIXTURE
@@ -135,8 +135,8 @@ def _open_checkpoint(mixture: Mixture, table: ParquetTable) -> Checkpoint | None
     if mixture.checkpoint is None:
         return None
     files = [(path.name, path.stat().st_size) for path in table.paths]
-    facts = {"files": value_fact("files", files), "columns": value_fact("columns", table.columns)}
-    return Checkpoint(mixture.checkpoint, facts)
+    fingerprints = {"files": value_fingerprint("files", files), "columns": value_fingerprint("columns", table.columns)}
+    return Checkpoint(mixture.checkpoint, fingerprints)
 
 
 def _shares(mixture: Mixture, table: ParquetTable, roles: _Roles, kept: Checkpoint | None) -> Shares:

@@ -55,7 +55,6 @@ from metamix.experts.on_columns import with_positions
 from metamix.experts.pools import expert_pool, loadable
 from metamix.explanation import Explanation, explain_rows
 from metamix.fitting import Problem, find_placements, join_devices
-from metamix.fitting.checkpoint import content_key
 from metamix.progress import listen, narrate
 from metamix.recombination import posterior
 from metamix.registry import PartMapping
@@ -265,7 +264,7 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         check_folds(folds, problem.weight)
         check_order(gates.gates, folds)
         if checkpoint is not None:
-            checkpoint.check_folds(content_key(folds.pairs))
+            checkpoint.check_folds(folds.pairs)
         if self.specialize is not True:
             try_scoring(self.scoring, problem, folds, classes)
         parts = set_up(self, named, gates, problem, classes, seeds, in_sample=folds.in_sample)

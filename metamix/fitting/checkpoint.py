@@ -27,8 +27,8 @@ import sklearn
 from metamix.data.row_keys import table_key
 
 __all__ = [
-    "Checkpoint", "CheckpointError", "CheckpointWarning", "Fact", "Kept", "check_folder", "content_key", "table_fact",
-    "value_fact", "version_facts",
+    "Checkpoint", "CheckpointError", "CheckpointWarning", "Fingerprint", "StoredResult", "check_folder", "content_key",
+    "table_fingerprint", "value_fingerprint", "version_fingerprints",
 ]  # fmt: skip
 
 #: Number of the format of the folder; another one is refused.
@@ -51,7 +51,7 @@ class CheckpointWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Fact:
+class Fingerprint:
     """Something that two calls must agree in to share fits: as it is shown, and a key of its content."""
 
     shown: str
@@ -59,7 +59,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredResult:
     """A result and the seconds that it took when it was computed."""
 
     value: Any
@@ -80,7 +80,7 @@ class Checkpoint:
     ----------
     folder : str or path
         Is made if it does not exist.
-    facts : mapping from str to Fact
+    fingerprints : mapping from str to Fingerprint
         What the call is recognised by.
 
     Raises
@@ -92,12 +92,12 @@ class Checkpoint:
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Checkpoint(folder, {"cv": value_fact("cv", 5)}).put("key", [1, 2], 0.5, "ridge, fold 0")
-    ...     Checkpoint(folder, {"cv": value_fact("cv", 5)}).get("key")
-    Kept(value=[1, 2], seconds=0.5)
+    ...     Checkpoint(folder, {"cv": value_fingerprint("cv", 5)}).put("key", [1, 2], 0.5, "ridge, fold 0")
+    ...     Checkpoint(folder, {"cv": value_fingerprint("cv", 5)}).get("key")
+    StoredResult(value=[1, 2], seconds=0.5)
     """
 
-    def __init__(self, folder: Any, facts: Mapping[str, Fact]) -> None:
+    def __init__(self, folder: Any, fingerprints: Mapping[str, Fingerprint]) -> None:
         self.folder = Path(check_folder(folder))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class Checkpoint:
                 raise CheckpointError(
                     f"checkpoint={str(self.folder)!r} is a folder with other files; give a new or an empty folder."
                 )
-            known = self._agree(CALL, facts, {"seed": secrets.randbelow(SEEDS)})
+            known = self._read_or_write(CALL, fingerprints, {"seed": secrets.randbelow(SEEDS)})
         except OSError as error:
             raise CheckpointError(
                 f"checkpoint={str(self.folder)!r} cannot be used ({error.strerror or error}); give a folder that you "
@@ -114,11 +114,15 @@ class Checkpoint:
             ) from error
         self.seed = int(known["seed"])
 
-    def check_folds(self, key: str) -> None:
-        """CheckpointError if the folds of this call, given by a key of their content, are not those of the first."""
-        self._agree(FOLDS, {"folds": Fact("as a cv without a random_state of its own may make them", key)}, {})
+    def check_folds(self, pairs: Any) -> None:
+        """CheckpointError if the pairs of training and test rows of this call are not those of the first."""
+        self._read_or_write(
+            FOLDS,
+            {"folds": Fingerprint("as a cv without a random_state of its own may make them", content_key(pairs))},
+            {},
+        )
 
-    def get(self, key: str) -> Kept | None:
+    def get(self, key: str) -> StoredResult | None:
         """What is kept under a key; None if there is nothing, or a file that is damaged.
 
         Raises
@@ -134,7 +138,7 @@ class Checkpoint:
         path = self._path(key)
         try:
             with open(path, "rb") as file:
-                _refuse_strangers(file)
+                _check_owner(file)
                 content = file.read()
             if sha256(memoryview(content)[_DIGEST:]).digest() != content[:_DIGEST]:
                 raise ValueError("it is incomplete")
@@ -150,7 +154,7 @@ class Checkpoint:
                 stacklevel=2,
             )
             return None
-        return Kept(value, float(seconds))
+        return StoredResult(value, float(seconds))
 
     def put(self, key: str, value: Any, seconds: float, name: str) -> None:
         """Keep a result; `name` says what it is.
@@ -162,7 +166,7 @@ class Checkpoint:
         """
         try:
             content = cloudpickle.dumps((value, seconds), protocol=5)
-            with self._written(self._path(key)) as (temporary, file):
+            with self._temporary_file(self._path(key)) as (temporary, file):
                 file.write(sha256(content).digest())
                 file.write(content)
                 file.close()
@@ -177,32 +181,38 @@ class Checkpoint:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{FIT}"
 
-    def _agree(self, name: str, facts: Mapping[str, Fact], more: Mapping[str, Any]) -> dict[str, Any]:
+    def _read_or_write(
+        self, name: str, fingerprints: Mapping[str, Fingerprint], more: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """What a file says, which is written if there is none; of several processes one writes it, and all agree."""
         path = self.folder / name
-        mine = {"format": FORMAT, **more, "facts": {what: vars(fact) for what, fact in facts.items()}}
+        mine = {
+            "format": FORMAT,
+            **more,
+            "fingerprints": {what: vars(fingerprint) for what, fingerprint in fingerprints.items()},
+        }
         if not path.exists():
-            with self._written(path) as (temporary, file):
+            with self._temporary_file(path) as (temporary, file):
                 file.write(json.dumps(mine, indent=1).encode())
                 file.close()
                 _move_unless_there(temporary, path)
         with open(path, "rb") as file:
-            _refuse_strangers(file)
+            _check_owner(file)
             try:
                 known: dict[str, Any] = json.load(file)
-                theirs = {what: Fact(**fact) for what, fact in known["facts"].items()}
+                theirs = {what: Fingerprint(**fingerprint) for what, fingerprint in known["fingerprints"].items()}
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise CheckpointError(
                     f"{path} is not a file of a checkpoint; remove the folder, or give another one."
                 ) from error
         if known["format"] != FORMAT:
-            theirs = {**theirs, "the format": Fact(str(known["format"]), str(known["format"]))}
-            facts = {**facts, "the format": Fact(str(FORMAT), str(FORMAT))}
-        self._refuse_others(theirs, facts)
+            theirs = {**theirs, "the format": Fingerprint(str(known["format"]), str(known["format"]))}
+            fingerprints = {**fingerprints, "the format": Fingerprint(str(FORMAT), str(FORMAT))}
+        self._check_equal(theirs, fingerprints)
         return known
 
-    def _refuse_others(self, theirs: Mapping[str, Fact], mine: Mapping[str, Fact]) -> None:
-        nothing = Fact("nothing", "")
+    def _check_equal(self, theirs: Mapping[str, Fingerprint], mine: Mapping[str, Fingerprint]) -> None:
+        nothing = Fingerprint("nothing", "")
         differences = []
         for what in dict.fromkeys([*mine, *theirs]):
             then, now = theirs.get(what, nothing), mine.get(what, nothing)
@@ -216,7 +226,7 @@ class Checkpoint:
             )
 
     @contextmanager
-    def _written(self, path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    def _temporary_file(self, path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
         """A new file beside a place, open for writing; removed at the end unless it was moved."""
         temporary = path.with_name(f".{secrets.token_hex(8)}{PART}")
         try:
@@ -237,7 +247,7 @@ def _move_unless_there(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
 
 
-def _refuse_strangers(file: IO[bytes]) -> None:
+def _check_owner(file: IO[bytes]) -> None:
     """CheckpointError if a file belongs to another user, where the system tells."""
     if hasattr(os, "getuid") and os.fstat(file.fileno()).st_uid != os.getuid():
         raise CheckpointError(
@@ -280,7 +290,7 @@ def content_key(value: Any) -> str:
     return str(joblib.hash(value, hash_name="sha1"))
 
 
-def value_fact(what: str, value: Any) -> Fact:
+def value_fingerprint(what: str, value: Any) -> Fingerprint:
     """A parameter as something that calls agree in.
 
     Raises
@@ -289,7 +299,7 @@ def value_fact(what: str, value: Any) -> Fact:
         If it cannot be recognised in another process, such as a function without a name.
     """
     try:
-        return Fact(shorten(" ".join(repr(value).split()), 80, placeholder=" …"), content_key(value))
+        return Fingerprint(shorten(" ".join(repr(value).split()), 80, placeholder=" …"), content_key(value))
     except Exception as error:  # a foreign object may raise anything when it is pickled
         raise CheckpointError(
             f"a checkpoint cannot recognise {what} in a later call, since it cannot be pickled ({error}); define its "
@@ -297,13 +307,13 @@ def value_fact(what: str, value: Any) -> Fact:
         ) from error
 
 
-def table_fact(*tables: Any) -> Fact:
+def table_fingerprint(*tables: Any) -> Fingerprint:
     """The content of tables of n rows, with names and types of columns; one that is None is left out."""
     tables = tuple(one for one in tables if one is not None)
     if not tables:
-        return Fact("None", "")
+        return Fingerprint("None", "")
     shown = " and ".join(" × ".join(map(str, np.shape(one))) for one in tables)
-    return Fact(shown, content_key((table_key(*tables), [_layout(one) for one in tables])))
+    return Fingerprint(shown, content_key((table_key(*tables), [_layout(one) for one in tables])))
 
 
 def _layout(table: Any) -> Any:
@@ -313,7 +323,7 @@ def _layout(table: Any) -> Any:
     return type(table).__name__, str(getattr(table, "dtype", ""))
 
 
-def version_facts(estimators: Sequence[Any]) -> dict[str, Fact]:
+def version_fingerprints(estimators: Sequence[Any]) -> dict[str, Fingerprint]:
     """Versions of Python, of the libraries that every fit uses, and of those that some estimators are from.
 
     A class or function of a module without a version, such as one in a script or notebook, is known by its source.
@@ -325,7 +335,7 @@ def version_facts(estimators: Sequence[Any]) -> dict[str, Fact]:
     """
     found = {"Python": platform.python_version(), "numpy": np.__version__, "scikit-learn": sklearn.__version__}
     found["metamix"] = version("metamix")
-    facts = {what: Fact(one, one) for what, one in found.items()}
+    fingerprints = {what: Fingerprint(one, one) for what, one in found.items()}
     known = {"builtins", "numpy", "sklearn", "metamix"}
     for part in _parts(list(estimators)):
         kind = part if inspect.isroutine(part) or inspect.isclass(part) else type(part)
@@ -335,12 +345,12 @@ def version_facts(estimators: Sequence[Any]) -> dict[str, Fact]:
         number = getattr(sys.modules.get(top), "__version__", None)
         if isinstance(number, str):
             known.add(top)
-            facts[top] = Fact(number, number)
+            fingerprints[top] = Fingerprint(number, number)
             continue
         with suppress(OSError, TypeError):  # no source is known
             name = getattr(kind, "__qualname__", repr(kind))
-            facts[f"the source of {name}"] = Fact(name, content_key(inspect.getsource(kind)))
-    return facts
+            fingerprints[f"the source of {name}"] = Fingerprint(name, content_key(inspect.getsource(kind)))
+    return fingerprints
 
 
 def _parts(waiting: list[Any]) -> Iterator[Any]:

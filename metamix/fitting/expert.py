@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
@@ -24,6 +24,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from metamix.data.row_keys import content_order
 from metamix.data.tables import take_rows
+from metamix.fitting.checkpoint import content_key
 from metamix.fitting.class_labels import ClassParameterError, Fit, align_classes, align_labels, fit_to_labels, is_frozen
 from metamix.fitting.decision_calibration import calibrate
 from metamix.fitting.device_placement import Placement, move_to_cpu
@@ -32,7 +33,7 @@ from metamix.fitting.fitted import FittedExpert, PerLabel, PerTarget
 from metamix.fitting.groups import group_arguments, resamples_rows, split_by_group
 from metamix.fitting.problem import NamedExpert, Problem
 
-__all__ = ["first_alike", "fit_expert", "name_and_prepare", "prepare", "takes_weights"]
+__all__ = ["expert_key", "fit_expert", "name_and_prepare", "prepare", "takes_weights"]
 
 Array = NDArray[np.float64]
 
@@ -180,30 +181,26 @@ def name_and_prepare(
     return prepared
 
 
-def first_alike(experts: Sequence[NamedExpert], problem: Problem) -> list[int]:
-    """For each expert the first one whose fits are the same: an equal estimator that draws nothing by its seed.
+def expert_key(expert: NamedExpert, problem: Problem) -> str:
+    """A key that is equal for experts whose fits are the same: equal estimators that draw nothing by their seed.
+
+    Where fits depend on the seed, name and seed count too; an expert that cannot be pickled gets a random key.
 
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
     >>> experts = [NamedExpert(f"e{i}", one) for i, one in enumerate([Ridge(), Ridge(2.0), Ridge()])]
-    >>> first_alike(experts, Problem(np.zeros((3, 1)), np.zeros(3)))
-    [0, 1, 0]
+    >>> one, other, same = [expert_key(expert, Problem(np.zeros((3, 1)), np.zeros(3))) for expert in experts]
+    >>> one == same, one == other
+    (True, False)
     """
-    first: dict[Any, int] = {}
-    return [first.setdefault(_content(one, problem) or e, e) for e, one in enumerate(experts)]
-
-
-def _content(expert: NamedExpert, problem: Problem) -> str | None:
-    """A hash of an estimator; None where its fits depend on the seed of the expert, or it cannot be pickled."""
     estimator = expert.estimator
     draws = takes_weights(estimator) is None or any(map(stops_early, [estimator, *estimator.get_params().values()]))
-    if draws or not (problem.n_classes is None or hasattr(estimator, "predict_proba")):
-        return None
+    calibrated = problem.n_classes is not None and not hasattr(estimator, "predict_proba")
     try:
-        return str(joblib.hash((estimator, expert.device)))
+        return content_key(expert if draws or calibrated else (estimator, expert.device))
     except Exception:  # pickling a foreign estimator may raise anything
-        return None
+        return secrets.token_hex(16)
 
 
 class Unprepared(BaseEstimator):

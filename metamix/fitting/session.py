@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -18,9 +17,9 @@ from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
 from metamix.deadline import Deadline
 from metamix.engines import Engine, Outcome, SerialEngine, Session
-from metamix.fitting.checkpoint import Checkpoint, content_key, table_fact
+from metamix.fitting.checkpoint import Checkpoint, content_key, table_fingerprint
 from metamix.fitting.class_labels import ClassParameterError
-from metamix.fitting.expert import first_alike, fit_expert
+from metamix.fitting.expert import expert_key, fit_expert
 from metamix.fitting.fitted import FittedExpert, FoldAverage
 from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
 from metamix.fitting.out_of_fold import Failure, OutOfFold
@@ -68,7 +67,7 @@ class _Job:
     weight: Array | None = None  # responsibilities of all rows, (n,); a view, sliced where it is used
     keep: bool = False
     nested: NestedFit | None = None  # rows to fit and to predict, instead of those of the fold
-    weight_key: bytes | None = None  # by which equal responsibilities are recognised
+    weight_key: str | None = None  # of the content of `weight`
 
 
 @dataclass
@@ -131,7 +130,7 @@ class FitSession:
 
     Attributes
     ----------
-    spared_seconds : float
+    restored_seconds : float
         What the tasks took that the checkpoint had, when they were run.
     """
 
@@ -143,7 +142,7 @@ class FitSession:
     negligible: float = 0.0
     deadline: Deadline = field(default_factory=Deadline)
     checkpoint: Checkpoint | None = None
-    spared_seconds: float = field(default=0.0, init=False)
+    restored_seconds: float = field(default=0.0, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _session: Session | None = field(default=None, repr=False)
     _on_gpu: Session | None = field(default=None, repr=False)
@@ -222,7 +221,7 @@ class FitSession:
         fit_seconds, predict_seconds = np.zeros(len(which)), np.zeros(len(which))
         models: dict[tuple[str, int], Any] = {}
         names = _unique([self.experts[e].name for e in which])
-        keys = [None] * len(which) if weights is None else [_digest(column) for column in weights.T]
+        keys = _weight_keys(which, weights)
         jobs = [
             _Job(j, e, f, None if weights is None else weights[:, j], keep, weight_key=keys[j])
             for f in only
@@ -320,7 +319,11 @@ class FitSession:
         which = list(range(len(self.experts))) if which is None else list(which)
         failures: list[Failure] = []
         failed: set[int] = set()
-        jobs = [_Job(j, e, ALL_ROWS, None if weights is None else weights[:, j], True) for j, e in enumerate(which)]
+        keys = _weight_keys(which, weights)
+        jobs = [
+            _Job(j, e, ALL_ROWS, None if weights is None else weights[:, j], True, weight_key=keys[j])
+            for j, e in enumerate(which)
+        ]
         fitted = {job.column: done.fitted for job, done in self._run(jobs, failures, failed) if done.fitted}
         return {j: fitted[j] for j in self._kept(which, failed, failures)}, failures
 
@@ -375,19 +378,20 @@ class FitSession:
             alike.setdefault(self._key(job), []).append(job)
         for job, done in self._run([same[0] for same in alike.values()], failures, failed, known, remember):
             for one in alike.pop(self._key(job)):
-                yield one, self._renamed(done, one)
+                yield one, self._named(done, one)
         # Where a fit failed, equal ones are left to fail, each under its own name.
         yield from self._run([job for same in alike.values() for job in same[1:]], failures, failed, known, remember)
 
     @cached_property
-    def _alike(self) -> list[int]:
-        return first_alike(self.experts, self.problem)
+    def _expert_keys(self) -> list[str]:
+        return [expert_key(one, self.problem) for one in self.experts]
 
     def _key(self, job: _Job) -> tuple[Any, ...]:
-        return self._alike[job.expert], job.fold, job.weight_key
+        """What is fitted to what, the same for equal experts; the last part is None without weights."""
+        return self._expert_keys[job.expert], job.fold, job.weight_key
 
-    def _renamed(self, done: _Done, job: _Job) -> _Done:
-        """The result of an equal expert under the name of another one."""
+    def _named(self, done: _Done, job: _Job) -> _Done:
+        """A result, which may be that of an equal expert, under the name of the expert of a job."""
         name = self.experts[job.expert].name
         if done.fitted is None or done.fitted.name == name:
             return done
@@ -408,7 +412,7 @@ class FitSession:
                 emit(Event("task", name, count, len(jobs)))
                 if remember:
                     self._remembered[self._key(job)] = outcome.value
-                yield job, outcome.value
+                yield job, self._named(outcome.value, job)
                 continue
             if isinstance(outcome.error, ClassParameterError):  # a mistake to mend, not a fit that fails
                 outcome.error.add_note(f"raised by expert {name}")
@@ -460,7 +464,7 @@ class FitSession:
                 continue
             kept = None if checkpoint is None else checkpoint.get(keys[i])
             if kept is not None:
-                self.spared_seconds += kept.seconds
+                self.restored_seconds += kept.seconds
                 yield Outcome(i, kept.value, seconds=kept.seconds)
             else:
                 (on_gpu if needs_gpu[i] else on_cpu).append(i)
@@ -478,7 +482,7 @@ class FitSession:
         content = job
         if isinstance(job, _Job):
             rows = None if job.nested is None else (job.nested.train, job.nested.test)
-            content = self.experts[job.expert], job.fold, rows, job.weight, job.keep
+            content = self._key(job), rows, job.keep
         return content_key((self._content, function.__qualname__, content))
 
     def _kept(self, which: Sequence[int], failed: set[int], failures: list[Failure]) -> list[int]:
@@ -488,13 +492,14 @@ class FitSession:
         return kept
 
 
-def _digest(weight: Array) -> bytes:
-    return blake2b(np.ascontiguousarray(weight).tobytes(), digest_size=16).digest()
+def _weight_keys(which: Sequence[int], weights: Array | None) -> list[str | None]:
+    """A key for the responsibilities of each column; a copy, since joblib's keys are of strides too."""
+    return [None if weights is None else content_key(weights[:, j].copy()) for j in range(len(which))]
 
 
 def _content_of(problem: Problem, folds: Folds, negligible: float) -> str:
     """A key of the rows and folds of a session."""
-    tables = table_fact(problem.X, problem.y, problem.sample_weight, problem.groups)
+    tables = table_fingerprint(problem.X, problem.y, problem.sample_weight, problem.groups)
     return content_key((tables.key, problem.n_classes, problem.labels, folds.pairs, folds.in_sample, negligible))
 
 

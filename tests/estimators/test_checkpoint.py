@@ -219,7 +219,7 @@ def test_another_table_or_parameter_is_refused(tmp_path, change, said):
 def test_another_version_is_refused(tmp_path):
     _small(tmp_path).fit(X, y)
     said = json.loads((tmp_path / "call.json").read_text())
-    said["facts"]["scikit-learn"] = {"shown": "0.1", "key": "0.1"}
+    said["fingerprints"]["scikit-learn"] = {"shown": "0.1", "key": "0.1"}
     (tmp_path / "call.json").write_text(json.dumps(said))
     with pytest.raises(CheckpointError, match=r"scikit-learn \(0\.1, now \d"):
         _small(tmp_path).fit(X, y)

@@ -21,15 +21,15 @@ from metamix.fitting.checkpoint import (
     Checkpoint,
     CheckpointError,
     CheckpointWarning,
-    Fact,
+    Fingerprint,
     check_folder,
     content_key,
-    table_fact,
-    value_fact,
-    version_facts,
+    table_fingerprint,
+    value_fingerprint,
+    version_fingerprints,
 )
 
-FACTS = {"cv": value_fact("cv", 3)}
+FINGERPRINTS = {"cv": value_fingerprint("cv", 3)}
 fits = []
 
 
@@ -64,11 +64,11 @@ def _data(n=60):
     return Problem(X, X[:, 0] - 2 * X[:, 1] + 0.1 * rng.standard_normal(n))
 
 
-def _session(folder, *experts, cv=3, engine=None, data=None, facts=FACTS):
+def _session(folder, *experts, cv=3, engine=None, data=None, fingerprints=FINGERPRINTS):
     data = _data() if data is None else data
     folds = make_folds(cv, data.X, data.y, random_state=0)
     named = [NamedExpert(f"expert {i}", one) for i, one in enumerate(experts)]
-    checkpoint = None if folder is None else Checkpoint(folder, facts)
+    checkpoint = None if folder is None else Checkpoint(folder, fingerprints)
     return FitSession(named, data, folds, engine or SerialEngine(), checkpoint=checkpoint)
 
 
@@ -104,7 +104,7 @@ def test_after_an_interruption_only_the_rest_is_fitted_and_every_bit_is_the_same
         np.testing.assert_array_equal(one, other)
     with _session(tmp_path, Counting(), Counting(2.0)) as session:
         _everything(session)
-        assert session.spared_seconds > 0
+        assert session.restored_seconds > 0
     assert len(fits) == whole
 
 
@@ -147,6 +147,18 @@ def test_other_rows_folds_weights_and_experts_are_other_fits(tmp_path):
         session.cross_fit()
         session.cross_fit([0], weights)
     assert len(fits) == 6, "those of the second expert, and the weighted ones"
+
+
+def test_equal_experts_and_equal_columns_of_weights_are_the_same_fit_each_under_its_own_name(tmp_path):
+    weights = np.random.default_rng(0).random((60, 2))
+    with _session(tmp_path, Counting(), Counting()) as session:
+        session.fit_all()
+        session.cross_fit([0], weights[:, :1].copy())
+    done = len(fits)
+    with _session(tmp_path, Counting(), Counting()) as session:
+        assert [one.name for one in session.fit_all()[0].values()] == ["expert 0", "expert 1"]
+        session.cross_fit([1, 0], weights)
+    assert len(fits) == done + 3, "one column of weights is new"
 
 
 def test_a_failure_is_not_kept(tmp_path):
@@ -194,7 +206,7 @@ def test_a_torn_file_is_told_and_its_fit_is_done_again(tmp_path, cut):
 
 
 def test_a_changed_byte_is_noticed(tmp_path):
-    checkpoint = Checkpoint(tmp_path, FACTS)
+    checkpoint = Checkpoint(tmp_path, FINGERPRINTS)
     checkpoint.put("a", np.arange(100), 0.0, "a")
     content = bytearray((tmp_path / "a.fit").read_bytes())
     content[-9] ^= 1
@@ -206,7 +218,7 @@ def test_a_changed_byte_is_noticed(tmp_path):
 
 def test_of_two_at_once_in_one_folder_none_spoils_it(tmp_path):
     def drive(seed):
-        checkpoint = Checkpoint(tmp_path, FACTS)
+        checkpoint = Checkpoint(tmp_path, FINGERPRINTS)
         for i in np.random.default_rng(seed).permutation(30):
             known = checkpoint.get(str(i))
             assert known is None or (known.value == np.full(2000, i)).all()
@@ -217,26 +229,26 @@ def test_of_two_at_once_in_one_folder_none_spoils_it(tmp_path):
         seeds = set(pool.map(drive, range(8)))
     assert len(seeds) == 1, "the seed is drawn once"
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".fit"}
-    assert all((Checkpoint(tmp_path, FACTS).get(str(i)).value == i).all() for i in range(30))
+    assert all((Checkpoint(tmp_path, FINGERPRINTS).get(str(i)).value == i).all() for i in range(30))
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("fingerprints", "said"),
     [
-        ({"cv": value_fact("cv", 5)}, r"differs in cv \(3, now 5\)\. Give another folder, or remove this one"),
+        ({"cv": value_fingerprint("cv", 5)}, r"differs in cv \(3, now 5\)\. Give another folder, or remove this one"),
         ({}, r"cv \(3, now nothing\)"),
-        ({**FACTS, "lightgbm": Fact("4.7.0", "4.7.0")}, r"lightgbm \(nothing, now 4\.7\.0\)"),
-        ({"cv": Fact("3", "other")}, r"cv \(3, of other content\)"),
+        ({**FINGERPRINTS, "lightgbm": Fingerprint("4.7.0", "4.7.0")}, r"lightgbm \(nothing, now 4\.7\.0\)"),
+        ({"cv": Fingerprint("3", "other")}, r"cv \(3, of other content\)"),
     ],
 )
-def test_another_call_is_refused_by_what_differs(tmp_path, facts, said):
-    Checkpoint(tmp_path, FACTS)
+def test_another_call_is_refused_by_what_differs(tmp_path, fingerprints, said):
+    Checkpoint(tmp_path, FINGERPRINTS)
     with pytest.raises(CheckpointError, match=said):
-        Checkpoint(tmp_path, facts)
+        Checkpoint(tmp_path, fingerprints)
 
 
 def test_other_folds_and_other_formats_are_refused(tmp_path):
-    checkpoint = Checkpoint(tmp_path, FACTS)
+    checkpoint = Checkpoint(tmp_path, FINGERPRINTS)
     checkpoint.check_folds("a")
     checkpoint.check_folds("a")
     with pytest.raises(CheckpointError, match=r"folds .*random_state"):
@@ -244,10 +256,10 @@ def test_other_folds_and_other_formats_are_refused(tmp_path):
     said = json.loads((tmp_path / "call.json").read_text())
     (tmp_path / "call.json").write_text(json.dumps({**said, "format": 99}))
     with pytest.raises(CheckpointError, match=r"the format \(99, now 1\)"):
-        Checkpoint(tmp_path, FACTS)
+        Checkpoint(tmp_path, FINGERPRINTS)
     (tmp_path / "call.json").write_text("{")
     with pytest.raises(CheckpointError, match="is not a file of a checkpoint; remove the folder"):
-        Checkpoint(tmp_path, FACTS)
+        Checkpoint(tmp_path, FINGERPRINTS)
 
 
 def test_folders_that_are_none(tmp_path):
@@ -256,27 +268,27 @@ def test_folders_that_are_none(tmp_path):
             check_folder(folder)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(CheckpointError, match="a folder with other files; give a new or an empty folder"):
-        Checkpoint(tmp_path, FACTS)
+        Checkpoint(tmp_path, FINGERPRINTS)
     with pytest.raises(CheckpointError, match=r"cannot be used .*give a folder that you can write to"):
-        Checkpoint(tmp_path / "notes.txt", FACTS)
-    Checkpoint(tmp_path / "a" / "b", FACTS)
+        Checkpoint(tmp_path / "notes.txt", FINGERPRINTS)
+    Checkpoint(tmp_path / "a" / "b", FINGERPRINTS)
     assert (tmp_path / "a" / "b" / "call.json").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
 def test_files_of_another_user_are_not_read(tmp_path):
-    checkpoint = Checkpoint(tmp_path, FACTS)
+    checkpoint = Checkpoint(tmp_path, FINGERPRINTS)
     checkpoint.put("a", 1, 0.0, "a")
     os.chown(tmp_path / "a.fit", 12345, 12345)
     with pytest.raises(CheckpointError, match="belongs to another user, and reading a checkpoint runs code"):
         checkpoint.get("a")
     os.chown(tmp_path / "call.json", 12345, 12345)
     with pytest.raises(CheckpointError, match="belongs to another user"):
-        Checkpoint(tmp_path, FACTS)
+        Checkpoint(tmp_path, FINGERPRINTS)
 
 
 def test_what_cannot_be_kept_is_told_and_the_call_goes_on(tmp_path):
-    checkpoint = Checkpoint(tmp_path, FACTS)
+    checkpoint = Checkpoint(tmp_path, FINGERPRINTS)
     with pytest.warns(CheckpointWarning, match="ridge, fold 0 is not kept"):
         checkpoint.put("a", threading.Lock(), 0.0, "ridge, fold 0")
     assert [path.name for path in tmp_path.iterdir()] == ["call.json"]
@@ -287,30 +299,30 @@ def test_what_cannot_be_kept_is_told_and_the_call_goes_on(tmp_path):
 
 def test_tables_are_equal_by_content_names_and_types():
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
-    same = table_fact(frame.copy())
-    assert same == table_fact(frame)
+    same = table_fingerprint(frame.copy())
+    assert same == table_fingerprint(frame)
     assert same.shown == "2 × 2"
     others = [
         frame.rename(columns={"a": "c"}), frame.assign(a=[1, 2]), frame.assign(a=[1.0, 3.0]), frame[["b", "a"]],
         frame.iloc[::-1], frame.to_numpy(),
     ]  # fmt: skip
-    assert len({table_fact(one).key for one in [frame, *others]}) == 7
-    assert table_fact(None, None) == Fact("None", "")
+    assert len({table_fingerprint(one).key for one in [frame, *others]}) == 7
+    assert table_fingerprint(None, None) == Fingerprint("None", "")
 
 
 def test_what_has_no_name_to_be_found_again_by_is_refused():
     with pytest.raises(CheckpointError, match="cannot recognise the expert f in a later call"):
-        value_fact("the expert f", lambda x: x)
+        value_fingerprint("the expert f", lambda x: x)
 
 
 def test_versions_are_those_of_the_parts_and_the_source_of_own_classes():
     from lightgbm import LGBMRegressor, __version__
     from sklearn.pipeline import make_pipeline
 
-    facts = version_facts([make_pipeline(Counting(), LGBMRegressor()), Ridge(), 3, None])
-    assert {"Python", "numpy", "scikit-learn", "metamix", "lightgbm", "the source of Counting"} == set(facts)
-    assert facts["lightgbm"].shown == __version__
-    assert facts["the source of Counting"].key != version_facts([Wrong()])["the source of Wrong"].key
+    fingerprints = version_fingerprints([make_pipeline(Counting(), LGBMRegressor()), Ridge(), 3, None])
+    assert {"Python", "numpy", "scikit-learn", "metamix", "lightgbm", "the source of Counting"} == set(fingerprints)
+    assert fingerprints["lightgbm"].shown == __version__
+    assert fingerprints["the source of Counting"].key != version_fingerprints([Wrong()])["the source of Wrong"].key
 
 
 class Wrong(Counting):
