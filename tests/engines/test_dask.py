@@ -114,6 +114,7 @@ def test_data_arrives_once_in_each_worker_aligned_read_only_and_is_dropped_after
 
         return len(dask._held)
 
+    wait_until(lambda: not any(dask_engine.client.run(held).values()))  # data of other tests
     shared = Loaded(tmp_path / "loads")
     with dask_engine.open(shared) as session:
         first = [outcome.value for outcome in session.run(look, range(10))]
@@ -287,12 +288,12 @@ def test_an_interrupted_driver_leaves_no_task_no_process_and_no_data(cluster, da
     finally:
         driver.kill()
     assert (b"KeyboardInterrupt" in err) is (which == signal.SIGINT)
-    assert psutil.wait_procs(children, timeout=5)[1] == []
+    assert psutil.wait_procs(children, timeout=60)[1] == []
     assert list(temp.iterdir()) == []
 
     def held():
         return len(dask._held)
 
     client = dask_engine.client
-    wait_until(lambda: not any(client.processing().values()) and not any(client.run(held).values()), 15)
+    wait_until(lambda: not any(client.processing().values()) and not any(client.run(held).values()))
     assert len(list(marks.iterdir())) <= 8

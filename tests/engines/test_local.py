@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from metamix.engines import LocalEngine, ThreadsEngine, WorkerKilledError
+from metamix.engines import LocalEngine, ThreadsEngine, WorkerKilledError, pool
 from metamix.progress import listen
 
 # Classes and functions of this module are pickled by value, as those of a notebook are.
@@ -104,7 +104,10 @@ def test_workers_killed_while_they_are_idle_are_replaced(values):
     assert values(LOCAL, square, range(4), None) == [0, 1, 4, 9]
     for worker in workers_of(os.getpid()):
         worker.kill()
-    time.sleep(1)  # until the pool has noticed
+    deadline = time.monotonic() + 60
+    while pool._is_alive(pool._kept[1]):  # until the pool has noticed
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     events = []
     with listen(events.append):
         assert values(LOCAL, square, range(4), None) == [0, 1, 4, 9]
