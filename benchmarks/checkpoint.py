@@ -2,8 +2,8 @@
 
 python benchmarks/checkpoint.py [--rows 1000] [--experts auto]
 
-Seconds of processor time in one process. "the rest" is what is computed anew in every call: gates, stacks, the blend.
-The peak of the folder is its size at the end.
+`--experts` is a pool or a list of names. Seconds of processor time in one process. "the rest" is what is computed anew
+in every call: gates, stacks, the blend. The peak of the folder is its size at the end.
 """
 
 from __future__ import annotations
@@ -59,8 +59,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--experts", default="auto")
     options = parser.parse_args()
-    experts = options.experts.split(",")
-    given = experts[0] if len(experts) == 1 else experts
+    given = options.experts if options.experts in ("fast", "auto", "best") else options.experts.split(",")
     with tempfile.TemporaryDirectory() as folder:
         plain, _ = timed(MixtureRegressor(given, random_state=0), options.rows)
         kept = MixtureRegressor(given, random_state=0, checkpoint=folder)

@@ -243,6 +243,15 @@ def test_kills(engine):
 
 
 @pytest.mark.heavy
+def test_checkpoint():
+    text = run("checkpoint", "--rows", "60", "--experts", "ridge")
+    whole = float(re.search(r"with one (\S+) s, again", text)[1])
+    parts = [float(x) for x in re.findall(r"^\S.*  (\S+) s  +\S+%$", text, re.M)]
+    assert sum(parts) == pytest.approx(whole, abs=0.05 * len(parts) + 0.05), "rounded to a tenth"
+    assert int(re.search(r"^the folder: (\d+) fits", text, re.M)[1]) > 0
+
+
+@pytest.mark.heavy
 def test_engines():
     pytest.importorskip("psutil")
     pytest.importorskip("distributed")
