@@ -14,7 +14,6 @@ from sklearn.utils import check_random_state
 
 from metamix.data.folds import Folds, make_folds
 from metamix.data.leaks import suspicious_columns
-from metamix.data.parquet import ParquetTable
 from metamix.data.scalars import check_seed
 from metamix.data.tables import n_rows, recognise_task, take_rows
 from metamix.deadline import Deadline
@@ -28,7 +27,15 @@ from metamix.estimators.parameters import check_parameters
 from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gates
 from metamix.estimators.scoring import try_scoring
 from metamix.estimators.setup import draw_seeds, set_up
-from metamix.estimators.validation import check_folds, check_no_names, check_rows, check_weights, check_X, clean_X
+from metamix.estimators.validation import (
+    check_folds,
+    check_in_memory,
+    check_no_names,
+    check_rows,
+    check_weights,
+    check_X,
+    clean_X,
+)
 from metamix.experts.on_columns import with_positions
 from metamix.fitting import Checkpoint, FitSession, Problem, fit_expert, name_and_prepare, place_experts
 from metamix.fitting.out_of_fold import Failure
@@ -184,11 +191,7 @@ def compare(
     >>> compare(X, y, ["ridge", "neighbours"], cv=3, random_state=0).frame()["name"].tolist()[-3:]
     ['blend', 'stacking', 'oracle']
     """
-    if isinstance(X, ParquetTable):
-        raise TypeError(
-            "a table of metamix.scan is for fit; compare takes a frame, such as frame = table.sample(100_000), in "
-            "compare(frame.drop(columns='y'), frame['y'])."
-        )
+    check_in_memory(X)
     check_no_names(sample_weight=sample_weight, groups=groups)
     if y is None:
         raise ValueError("y is None; give the column to predict, one value for each row of X.")

@@ -88,12 +88,6 @@ def test_silence():
 
 
 @pytest.mark.heavy
-def test_time_intervals():
-    text = run("time_intervals", "--quick")
-    assert re.search(r"^ar +100( +0?\.\d+){2}", text, re.M)
-
-
-@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read with the module resource")
 def test_memory():
     pytest.importorskip("psutil")

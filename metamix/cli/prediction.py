@@ -93,10 +93,10 @@ def predict(
         n, columns = len(frame), list(frame.columns)
         say_lines(rows.lines, err=True)
     else:
-        said = 0
+        n_shown = 0
         for i, frame in enumerate(rows.frames()):
-            say_lines(rows.lines[said:], err=True)
-            said = len(rows.lines)
+            say_lines(rows.lines[n_shown:], err=True)
+            n_shown = len(rows.lines)
             frame.to_csv(sys.stdout, index=False, header=i == 0, lineterminator="\n")
     if as_json:
         table = tables[0] if len(tables) == 1 else list(tables)

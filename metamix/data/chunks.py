@@ -213,10 +213,12 @@ def _rows_by_place(place: NDArray[np.intp], n_places: int) -> Iterator[tuple[int
 
 def _is_missing(column: Any) -> NDArray[np.bool_]:
     """Whether values of a column of Arrow are null, NaN or empty text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     found = np.asarray(column.is_null(nan_is_null=True).to_numpy())
-    kind = str(column.type)
-    if kind in ("string", "large_string"):
-        found = found | np.asarray([value == "" for value in column.to_pylist()], dtype=bool)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        found = found | pc.equal(column, "").fill_null(False).to_numpy()
     return found
 
 

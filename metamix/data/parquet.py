@@ -248,19 +248,19 @@ def _common_schema(paths: Sequence[Path]) -> tuple[Any, list[int]]:
 
 
 def _columns_with_nulls(file: Any) -> set[str]:
-    """Names of the columns of a file that have nulls, by its statistics; where it has none, by its values."""
-    found, unsaid = set[str](), set[str]()
+    """Names of the columns of a file that have nulls, by its statistics, or by its values where it has none."""
+    found, uncounted = set[str](), set[str]()
     for i in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(i)
         for j in range(group.num_columns):
             one = group.column(j)
             statistics = one.statistics
             if statistics is None or not statistics.has_null_count:
-                unsaid.add(one.path_in_schema)
+                uncounted.add(one.path_in_schema)
             elif statistics.null_count:
                 found.add(one.path_in_schema)
-    unsaid = (unsaid - found) & set(file.schema_arrow.names)
-    if unsaid:
-        for batch in file.iter_batches(BATCH_ROWS, columns=sorted(unsaid), use_threads=False):
+    uncounted = (uncounted - found) & set(file.schema_arrow.names)
+    if uncounted:
+        for batch in file.iter_batches(BATCH_ROWS, columns=sorted(uncounted), use_threads=False):
             found |= {name for name in batch.schema.names if batch.column(name).null_count}
     return found

@@ -165,7 +165,7 @@ def _bytes_of_fit(mixture: Mixture, table: ParquetTable, roles: _Roles) -> float
 
 @dataclass
 class _Noted:
-    """What is told of all chunks: rows whose class the sample lacks, by class, warnings, rows with weight."""
+    """Counts over all chunks: rows whose class the sample lacks, by class, and rows with weight; columns warned of."""
 
     lost: Counter[str] = field(default_factory=Counter)
     n_rows: float = 0.0
@@ -203,8 +203,8 @@ def _learn_from_others(mixture: Mixture, rows: AssignedRows, roles: _Roles) -> N
         # What combines experts is set up without them: they are fitted.
         parts = set_up(mixture, (), resolve_gates(mixture.gate), held_out, held_out.labels, seeds, in_sample=False)
         blend, newer, before = blend_held_out(fitted, columns, held_out, folds, parts.candidates)
-        said = _sentence(rows, columns, newer, before, blend)
-        mixture._store(blend.with_rows(said), folds.fold_of_row)
+        text = _sentence(rows, columns, newer, before, blend)
+        mixture._store(blend.with_rows(text), folds.fold_of_row)
     else:
         one, _ = mixture_held_out(fitted, columns.regimes or [None] * len(fitted.columns), held_out, folds)
         mixture._store(replace(one, failures=[*one.failures, *columns.failures]), folds.fold_of_row)
@@ -261,17 +261,17 @@ def _sentence(
     rows: AssignedRows, columns: FittedColumns, newer: list[str], before: list[str], blend: FittedBlend
 ) -> str:
     """Which rows taught what."""
-    said = (
+    text = (
         f"The table has {rows.n_rows} rows: a random sample of {rows.sample.n_rows} was fitted as a whole, and the "
         f"losses are those of {rows.held_out.n_rows} rows that no expert has seen."
     )
     if rows.unused:
-        said += f" Besides, {rows.unused} rows of the groups that are held out are not used."
+        text += f" Besides, {rows.unused} rows of the groups that are held out are not used."
     by_number: dict[int, list[str]] = {}
     for name in newer:
         by_number.setdefault(columns.n_learned[name], []).append(name)
     for number, names in by_number.items():
-        said += f" Fitted to {number} rows: {', '.join(names)}."
+        text += f" Fitted to {number} rows: {', '.join(names)}."
     failed = list(dict.fromkeys(one.expert for one in columns.failures))
     known = {*newer, *before, *failed, *columns.n_learned, MIXTURE}
     unable = [name for name in blend.names[: blend.n_first_level] if name not in known]
@@ -283,5 +283,5 @@ def _sentence(
         ("Better as fitted to the sample", before),
     ):
         if names:
-            said += f" {what}: {', '.join(names)}."
-    return said
+            text += f" {what}: {', '.join(names)}."
+    return text

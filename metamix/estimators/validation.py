@@ -30,6 +30,7 @@ __all__ = [
     "check_X",
     "check_classes",
     "check_folds",
+    "check_in_memory",
     "check_known_classes",
     "check_new_labels",
     "check_no_names",
@@ -56,11 +57,7 @@ def clean_X(estimator: Any, X: Any, *, reset: bool) -> Any:
     >>> clean_X(MixtureRegressor(), pd.DataFrame({"a": [1, 2]}), reset=True)["a"].tolist()
     [1, 2]
     """
-    if isinstance(X, ParquetTable):
-        raise TypeError(
-            "a table of metamix.scan is for fit; predict the frames of table.batches() one by one, and give others a "
-            "frame, such as table.sample(100_000)."
-        )
+    check_in_memory(X)
     if reset:
         estimator.cleaner_ = None
     if not is_frame(X):
@@ -394,6 +391,15 @@ def check_target_number(target: Any, n_targets: int | None) -> int:
         given = f"y had {n} targets; give a number from 0 to {n - 1}" if n > 1 else "y had one target; leave it out"
         raise ValueError(f"target={target!r}, but {given}.")
     return int(target)
+
+
+def check_in_memory(X: Any) -> None:
+    """TypeError for a table of `metamix.scan`, which only `fit` of a mixture reads in chunks."""
+    if isinstance(X, ParquetTable):
+        raise TypeError(
+            "a table of metamix.scan is for fit; predict the frames of table.batches() one by one, and give compare, "
+            "report and all others a frame, such as table.sample(100_000)."
+        )
 
 
 def check_no_names(**given: Any) -> None:

@@ -205,8 +205,8 @@ def blend_held_out(
     kept: list[Any] = []
     values: list[Array] = []
     scales: list[Array | None] = []
-    learned_on: list[str] = []
-    better_before: list[str] = []
+    newer: list[str] = []
+    before: list[str] = []
     for name, old, new in zip(names, fitted.columns, columns.experts, strict=False):
         pairs = [(one, *one.predict_with_scale(held_out.X)) for one in (old, new) if one is not None]
         best = best_column(held_out, _table([name] * len(pairs), [pair[1] for pair in pairs]), np.arange(held_out.n))
@@ -215,17 +215,17 @@ def blend_held_out(
         values.append(value)
         scales.append(scale)
         if new is not None:
-            (learned_on if best else better_before).append(name)
+            (newer if best else before).append(name)
     failures = [*fitted.failures, *columns.failures]
     table = _table(names, values, scales)
     mixture = MixtureColumn()
     if fitted.mixture is not None:
-        mixture = _mixture_column(fitted, columns, kept, table, held_out, folds, (learned_on, better_before))
+        mixture = _mixture_column(fitted, columns, kept, table, held_out, folds, newer, before)
         table = table.join(mixture.predictions)
         kept.append(mixture.column)
     blend = fit_combination(held_out, folds, replace(table, failures=failures), kept, settings, mixture)
     blend = blend.not_nested(UNSEEN).with_left_out(fitted.targets[0].verdict.left_out)
-    return blend.with_leaks([one.verdict.leaks for one in fitted.targets]), learned_on, better_before
+    return blend.with_leaks([one.verdict.leaks for one in fitted.targets]), newer, before
 
 
 def _mixture_column(
@@ -235,9 +235,10 @@ def _mixture_column(
     table: OutOfFold,
     held_out: Problem,
     folds: Folds,
-    said: tuple[list[str], list[str]],
+    newer: list[str],
+    before: list[str],
 ) -> MixtureColumn:
-    """The column of the mixture; of one regime, that of the best expert."""
+    """The column of the mixture; of one regime, that of the best expert. Its name joins one of the two lists."""
     column, mixture = fitted.columns[-1], fitted.mixture
     if isinstance(mixture, FittedMixture):
         if fitted.n_regimes == 1:
@@ -247,10 +248,10 @@ def _mixture_column(
             column = replace(experts[best], name=MIXTURE)
         else:
             regimes = columns.regimes or [None] * len(mixture.columns)
-            mixture, newer = mixture_held_out(mixture, regimes, held_out, folds)
+            mixture, is_newer = mixture_held_out(mixture, regimes, held_out, folds)
             column = replace(column, model=mixture)
             if any(regimes):
-                said[0 if newer else 1].append(REGIMES)
+                (newer if is_newer else before).append(REGIMES)
     value, scale = column.predict_with_scale(held_out.X)
     predictions = _table([MIXTURE], [value], [scale])
     return MixtureColumn(predictions, column, mixture, fitted.n_regimes, fitted.starts, fitted.history)

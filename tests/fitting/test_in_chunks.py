@@ -33,11 +33,11 @@ def fitted(model, X, y, **problem):
 
 
 def in_chunks(expert, X, y, n=500, weight=None):
-    going = ChunkwiseFit(expert, len(y))
+    chunkwise = ChunkwiseFit(expert, len(y))
     for begin in range(0, len(y), n):
         part = slice(begin, begin + n)
-        going.learn(X[part], y[part], None if weight is None else weight[part])
-    return going.expert
+        chunkwise.learn(X[part], y[part], None if weight is None else weight[part])
+    return chunkwise.expert
 
 
 BOOSTERS = [
@@ -78,11 +78,11 @@ def test_naive_bayes_in_chunks_is_naive_bayes_of_all_rows():
     y = (X[:, 0] + rng.normal(size=900) > 0).astype(int)
     labels = np.array(["no", "yes"])
     sample = fitted(GaussianNB(), X[:300], y[:300], n_classes=2, labels=labels)
-    going = ChunkwiseFit(sample, 900)
+    chunkwise = ChunkwiseFit(sample, 900)
     for begin in (300, 600):
-        going.learn(X[begin : begin + 300], y[begin : begin + 300])
+        chunkwise.learn(X[begin : begin + 300], y[begin : begin + 300])
     whole = GaussianNB().fit(X, labels[y])
-    np.testing.assert_allclose(going.expert.predict(X), whole.predict_proba(X), rtol=1e-6)
+    np.testing.assert_allclose(chunkwise.expert.predict(X), whole.predict_proba(X), rtol=1e-6)
 
 
 def rounds(expert):
@@ -100,14 +100,14 @@ def test_chunks_that_lack_a_rare_class_teach_no_less_than_others(make, kind):
     labels = np.array(["a", "b", "rare"])
     table = X if kind == "array" else pd.DataFrame(X, columns=["u", "v"])
     sample = fitted(make(n_estimators=30, learning_rate=0.2), table[:300], y[:300], n_classes=3, labels=labels)
-    going = ChunkwiseFit(sample, N)
+    chunkwise = ChunkwiseFit(sample, N)
     grown = []
     for begin in range(0, N, 300):
-        going.learn(table[begin : begin + 300], y[begin : begin + 300])
-        grown.append(rounds(going.expert))
+        chunkwise.learn(table[begin : begin + 300], y[begin : begin + 300])
+        grown.append(rounds(chunkwise.expert))
     assert grown == list(range(3, 31, 3))
-    assert going.n_learned == N
-    proba = going.result.predict(table)
+    assert chunkwise.n_learned == N
+    proba = chunkwise.result.predict(table)
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
     assert (proba.argmax(axis=1) == (X[:, 0] > 0)).mean() > 0.95
 
@@ -118,11 +118,11 @@ def test_a_chunk_grows_no_more_trees_than_its_share(make):
     X = rng.uniform(-1, 1, (1_000, 2))
     y = (X[:, 0] > 0).astype(int)
     sample = fitted(make(n_estimators=30), X[:300], y[:300], n_classes=2, labels=np.array(["a", "b"]))
-    going = ChunkwiseFit(sample, 1_000)
-    going.learn(X[:800], y[:800], np.zeros(800))
-    assert going.result is None
-    going.learn(X[800:], y[800:])
-    assert (rounds(going.result), going.n_learned) == (6, 200)
+    chunkwise = ChunkwiseFit(sample, 1_000)
+    chunkwise.learn(X[:800], y[:800], np.zeros(800))
+    assert chunkwise.result is None
+    chunkwise.learn(X[800:], y[800:])
+    assert (rounds(chunkwise.result), chunkwise.n_learned) == (6, 200)
 
 
 def test_nothing_is_new_where_a_class_never_came():
@@ -130,12 +130,12 @@ def test_nothing_is_new_where_a_class_never_came():
     X = rng.uniform(-1, 1, (600, 2))
     y = (X[:, 0] > 0).astype(int)
     sample = fitted(classifiers.lightgbm(n_estimators=5), X, y, n_classes=2, labels=np.array(["a", "b"]))
-    going = ChunkwiseFit(sample, 300)
-    going.learn(X[y == 0], y[y == 0])
-    assert (going.result, going.n_learned) == (None, 0)
+    chunkwise = ChunkwiseFit(sample, 300)
+    chunkwise.learn(X[y == 0], y[y == 0])
+    assert (chunkwise.result, chunkwise.n_learned) == (None, 0)
 
 
-def test_networks_go_on_from_where_they_were(rows):
+def test_networks_continue_from_where_they_were(rows):
     X, y = rows
     sample = fitted(regressors.mlp(random_state=0), X[:300], y[:300])
     found = in_chunks(sample, X, y)

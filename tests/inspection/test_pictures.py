@@ -5,26 +5,11 @@ import sys
 import numpy as np
 import pytest
 
+from metamix import inspection
 from metamix.drawing import new_axes
-from metamix.inspection import (
-    CalibrationDisplay,
-    CandidatesDisplay,
-    ConvergenceDisplay,
-    ErrorCorrelationDisplay,
-    ExpertsDisplay,
-    GateDisplay,
-    RegionDisplay,
-)
+from metamix.inspection import CalibrationDisplay, CandidatesDisplay, ConvergenceDisplay, GateDisplay
 
-DISPLAYS = [
-    CalibrationDisplay,
-    CandidatesDisplay,
-    ConvergenceDisplay,
-    ErrorCorrelationDisplay,
-    ExpertsDisplay,
-    GateDisplay,
-    RegionDisplay,
-]
+DISPLAYS = [getattr(inspection, name) for name in inspection.__all__ if name.endswith("Display")]
 MIXTURES = ["two_regimes", "default", "twelve", "twelve_experts", "classes", "targets"]
 #: What does not exist: candidates of a mixture alone, rounds without a mixture.
 ABSENT = {(CandidatesDisplay, "two_regimes"), (CandidatesDisplay, "twelve"), (CandidatesDisplay, "classes")}

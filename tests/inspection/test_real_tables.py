@@ -8,24 +8,12 @@ import pytest
 from sklearn.model_selection import TimeSeriesSplit
 
 import metamix
-from metamix import MixtureClassifier, MixtureRegressor
-from metamix.inspection import (
-    CalibrationDisplay,
-    CandidatesDisplay,
-    ConvergenceDisplay,
-    ErrorCorrelationDisplay,
-    ExpertsDisplay,
-    GateDisplay,
-    RegionDisplay,
-)
+from metamix import MixtureClassifier, MixtureRegressor, inspection
 
 pytest.importorskip("jinja2")
 plt = pytest.importorskip("matplotlib.pyplot")
 
-DISPLAYS = [
-    CalibrationDisplay, CandidatesDisplay, ConvergenceDisplay, ErrorCorrelationDisplay, ExpertsDisplay, GateDisplay,
-    RegionDisplay,
-]  # fmt: skip
+DISPLAYS = [getattr(inspection, name) for name in inspection.__all__ if name.endswith("Display")]
 ROWS = 160
 #: What each table is an example of; of those in the order of time the first rows are taken, and a date is added.
 TABLES = {
