@@ -1,11 +1,12 @@
 """Families of random problems: relative error of the mixture divided by that of the best reference model.
 
-python benchmarks/families.py [--family regions,smooth,pieces] [--seeds 30] [--jobs 1] [--out FILE] [--against FILE]
+python benchmarks/families.py [--family regions,smooth,pieces] [--seeds 30] [--experts auto|fast|best] [--jobs 1]
+                              [--out FILE] [--against FILE]
 
 Each seed gives a different problem, so rules cannot be tuned to a single function. The reference models are extra
 trees, boosting, a Gaussian process, LightGBM with linear leaves, and Cubist if the package `cubist` is installed.
 Prints one line per problem and the geometric mean over seeds. `--out` writes all errors as JSON; `--against` reads
-such a file, reuses the errors of its reference models, and prints the ratio to the errors of its mixtures.
+such a file, reuses the errors of its reference models, and prints the ratios to the errors and times of its mixtures.
 The families are read from the folder `shared` next to the repository.
 """
 
@@ -67,11 +68,11 @@ def errors_of_rivals(problem: Any, seed: int) -> dict[str, float]:
     return found
 
 
-def run(family: str, seed: int, known: dict[str, float] | None) -> dict[str, Any]:
+def run(family: str, seed: int, experts: str, known: dict[str, float] | None) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     problem = getattr(module(SHARED / "acceptance" / "families.py"), family)(seed)
     began = time.process_time()
-    mixture = MixtureRegressor(random_state=seed).fit(problem.X, problem.y)
+    mixture = MixtureRegressor(experts, random_state=seed).fit(problem.X, problem.y)
     seconds = time.process_time() - began
     return {
         "family": family,
@@ -89,6 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--family", default="regions,smooth,pieces")
     parser.add_argument("--seeds", default="30", help="how many, or a range as 30-60")
+    parser.add_argument("--experts", default="auto", choices=["auto", "fast", "best"])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out")
     parser.add_argument("--against")
@@ -101,16 +103,18 @@ def main() -> None:
     rows = []
     for family in options.family.split(","):
         found = Parallel(n_jobs=options.jobs, return_as="generator")(
-            delayed(run)(family, seed, before.get((family, seed), {}).get("rivals")) for seed in seeds
+            delayed(run)(family, seed, options.experts, before.get((family, seed), {}).get("rivals")) for seed in seeds
         )
-        ratios, changes, right = [], [], 0
+        ratios, changes, times, right = [], [], [], 0
         for one in found:
             best = min(one["rivals"], key=one["rivals"].get)
             ratios.append(one["mixture"] / one["rivals"][best])
             right += one["found"] == one["K"]
             line = f"{family:8} {one['seed']:3}  {ratios[-1]:6.3f} × {best:16} K {one['found']} of {one['K']}"
             if (family, one["seed"]) in before:
-                changes.append(one["mixture"] / before[family, one["seed"]]["mixture"])
+                earlier = before[family, one["seed"]]
+                changes.append(one["mixture"] / earlier["mixture"])
+                times.append(one["seconds"] / earlier["seconds"])
                 line += f"  {changes[-1]:6.3f} × before"
             print(f"{line}  {one['seconds']:6.1f} s  {one['what']}", flush=True)
             rows.append(one)
@@ -119,7 +123,8 @@ def main() -> None:
         mean = float(np.exp(np.mean(np.log(ratios))))
         said = f"{family}: geometric mean {mean:.3f} × the best rival, K right in {right} of {len(ratios)}"
         if changes:
-            said += f"; {float(np.exp(np.mean(np.log(changes)))):.3f} × before, worst {max(changes):.2f}"
+            change, time_ratio = (float(np.exp(np.mean(np.log(one)))) for one in (changes, times))
+            said += f"; {change:.3f} × before, worst {max(changes):.2f}; {time_ratio:.2f} × its processor time"
         print(said, flush=True)
 
 

@@ -213,7 +213,8 @@ class NeuralMixture(NetworkLearner):
         gate = registry.gates["softmax"](penalty=PROXY_PENALTY)
         Y, classes = self._proxy_target(target[rows])
         n_classes = Y.shape[1] if classes else None
-        found, _ = proxy_responsibilities(take_rows(X, rows), Y, weight[rows], gate, K, seed, n_classes=n_classes)
+        regimes = proxy_responsibilities(take_rows(X, rows), Y, weight[rows], gate, K, seed, n_classes=n_classes)
+        found = regimes.responsibilities
         # At least two experts; with one regime found the initialisation is random.
         self.n_experts_ = max(found.shape[1], 2, self.top_k or 1) if K is None else K
         return found if not random and found.shape[1] == self.n_experts_ else None

@@ -188,8 +188,9 @@ class Alternation:
             _, losses, rows = best_single(self.session, self.keep)
             columns = self.settings.features.all_columns(problem.X)
             capacity = capacity_of(columns, problem, self.session.folds, rows, losses, search.seed)
-            search = replace(search, capacity=capacity)
-        return initial_responsibilities(problem, search, self.session.deadline)
+            search = search.bending(capacity)
+        found = initial_responsibilities(problem, search, self.session.deadline)
+        return found.responsibilities, found.ranking
 
     def assign(self, initial: Array) -> tuple[list[int], Array, list[Failure]]:
         """The expert behind each component, and the initial responsibilities in their order."""

@@ -59,6 +59,8 @@ class FittedGate:
         The one chosen from the path.
     members : tuple of fitted gates
         One for each fold, where the fit can be continued from them.
+    number : int or None
+        Position among the gates that competed; None for constant weights, and where none competed.
     """
 
     gate: Any
@@ -66,6 +68,7 @@ class FittedGate:
     judged: NDArray[np.bool_]
     penalty: float | None = None
     members: tuple[Any, ...] = ()
+    number: int | None = None
 
 
 @dataclass
@@ -358,16 +361,17 @@ def select_gate(
     """
     first = fittings[0]
     deadline = Deadline() if deadline is None else deadline
-    candidates: list[Any] = [first.fit_constant()] if constant else []
+    candidates: list[FittedGate] = [first.fit_constant()] if constant else []
     began = time.monotonic()
-    for gate in gates:
+    for number, gate in enumerate(gates):
         slower = 1 if hasattr(gate, "fit_objective") else SLOWER
         if candidates and not deadline.allows("some of the gates", slower * (time.monotonic() - began)):
             break
-        for fitting in fittings if gate is gates[0] and hasattr(gate, "fit_objective") else fittings[-1:]:
-            is_known = gate is gates[0] and fitting is first
+        for fitting in fittings if number == 0 and hasattr(gate, "fit_objective") else fittings[-1:]:
+            is_known = number == 0 and fitting is first
             fitted = known if known is not None and is_known else fitting.fit(gate)
-            candidates += [fitted, fitting.refine(gate, fitted)] if refine else [fitted]
+            found = [fitted, fitting.refine(gate, fitted)] if refine else [fitted]
+            candidates += [replace(one, number=number) for one in found]
     return first.best(candidates)
 
 

@@ -32,7 +32,7 @@ from metamix.training.expert_columns import CrossFittedExperts
 from metamix.training.expert_types import choose_types
 from metamix.training.losses import row_losses, target_units
 from metamix.training.mixture import FittedMixture, fit_mixture, single_regime
-from metamix.training.regime_search import capacity_of, initial_responsibilities, prune
+from metamix.training.regime_search import FoundRegimes, capacity_of, initial_responsibilities, prune
 
 __all__ = ["MixtureColumn", "cross_fit_mixture"]
 
@@ -103,6 +103,7 @@ class _MixtureDone:
     fitted: FittedExpert | None
     failures: list[Failure]
     left_out: dict[str, float]
+    gates: tuple[Any, ...]
 
 
 def cross_fit_mixture(
@@ -110,20 +111,21 @@ def cross_fit_mixture(
 ) -> MixtureColumn:
     """Out-of-fold predictions of the mixture, whose search, responsibilities, experts and gate are fitted in each fold.
 
-    The number of regimes and which expert of the pool serves each are chosen once, on all rows, as the best single
-    expert is: the labels of a fold have a say in these choices, and in nothing else that its rows are predicted with.
+    The number of regimes, how far the models bend that find them, which expert of the pool serves each and, with
+    `refit`, which gate divides them are chosen once, on all rows, as the best single expert is: the labels of a fold
+    have a say in these choices, and in nothing else that its rows are predicted with.
     With one regime the mixture is the best single expert, and nothing is fitted.
     """
     problem, folds = session.problem, session.folds
     search = settings.search
     if search.uses_proxies:
-        search = replace(search, capacity=_capacity(session, experts, settings))
+        search = search.bending(_capacity(session, experts, settings))
     jobs = [replace(settings, search=search)]
     began = time.monotonic()
-    (started,) = session.map(_search, jobs, ["regimes, all rows"], complete=lambda found: not found[2])
+    (started,) = session.map(_search, jobs, ["regimes, all rows"], complete=lambda found: not found[1])
     if isinstance(started, BaseException):
         raise started
-    initial, starts, left_out = started
+    (initial, starts, capacity), left_out = started
     session.deadline.add(left_out)
     K = initial.shape[1]
     if K == 1:
@@ -141,17 +143,25 @@ def cross_fit_mixture(
     # Each fold looks for as many regimes in its own rows; of the user's own start it takes what is left after pruning.
     start = search.start if isinstance(search.start, str) else initial
     inside = replace(settings, search=replace(search, n_experts=K, start=start), refit=True)
+    if capacity is not None:
+        inside = replace(inside, search=replace(inside.search, capacities=(capacity,)))
     regimes = Regimes(initial, components, starts)
-    work = [_MixtureJob(f, inside, regimes, not refit, session.on_error) for f in range(len(folds))]
+    whole: list[_MixtureDone] = []
     if refit:
-        work.append(_MixtureJob(ALL_ROWS, inside, regimes, True, session.on_error))
+        work = [_MixtureJob(ALL_ROWS, inside, regimes, True, session.on_error)]
+        whole, failed = _run_mixture_jobs(session, work, settings)
+        failures += failed
+        if not whole:
+            return MixtureColumn(failures=failures, starts=starts)
+        inside = replace(inside, gates=whole[0].gates)
+    work = [_MixtureJob(f, inside, regimes, not refit, session.on_error) for f in range(len(folds))]
     done, failed = _run_mixture_jobs(session, work, settings)
     failures += failed
     if len(done) < len(work):
         return MixtureColumn(failures=failures, starts=starts)
-    predictions = _gathered(problem, folds, done[: len(folds)])
-    if refit:
-        column: Any = done[-1].fitted
+    predictions = _gathered(problem, folds, done)
+    if whole:
+        column: Any = whole[0].fitted
         mixture = column.model
         history = mixture.history
     else:
@@ -206,11 +216,12 @@ def _expected_seconds(session: FitSession, experts: CrossFittedExperts, K: int, 
     return (one_fit * (K + k + 1) + (k + 1) * search_seconds / 2) / session.n_workers
 
 
-def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[Array, list[dict[str, Any]], dict[str, float]]:
-    """A task: initial responsibilities of all rows, how starts were ranked, and what was left out."""
-    found, ranking = initial_responsibilities(inputs.problem, settings.search, inputs.deadline)
-    found = found if settings.search.n_experts is None else prune(found, inputs.problem.counts)
-    return found, ranking, inputs.deadline.refused
+def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[FoundRegimes, dict[str, float]]:
+    """A task: regimes of all rows, and what was left out."""
+    found = initial_responsibilities(inputs.problem, settings.search, inputs.deadline)
+    if settings.search.n_experts is not None:
+        found = found._replace(responsibilities=prune(found.responsibilities, inputs.problem.counts))
+    return found, inputs.deadline.refused
 
 
 def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone:
@@ -226,6 +237,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     search = settings.search.take(rows)
     settings = replace(settings, search=search, recalibrate=job.keep)
     failures: list[Failure] = []
+    gates = settings.gates
     deadline = inputs.deadline
     if part.n_classes == 1:
         fitted = fit_expert(inputs.experts[job.regimes.components[0]], whole, None, None)
@@ -236,7 +248,7 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
             # The capacity of the proxies, the number of regimes and their experts are known from all rows.
             initial, starts = job.regimes.initial, job.regimes.starts
             if fold != ALL_ROWS:
-                initial, starts = initial_responsibilities(part, search, deadline)
+                initial, starts, _ = initial_responsibilities(part, search, deadline)
             initial = prune(initial, part.counts)
             components = job.regimes.components_of(initial, rows, part.weight)
             try:
@@ -244,13 +256,15 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
             except AllExpertsFailedError:  # they may need more rows than a fold of a time series has
                 mixture = fit_mixture(session, settings, initial)
             mixture = replace(mixture, present=present, starts=starts)
+            # The first serves in every round.
+            gates = tuple(gates[i] for i in sorted({0, *(one.gate_number or 0 for one in mixture.targets)}))
         failures = mixture.failures
         device = join_devices(column.device for column in mixture.columns)
         fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)
     values = scale = None
     if fold != ALL_ROWS:
         values, scale = fitted.predict_with_scale(take_rows(problem.X, folds.pairs[fold][1]))
-    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.refused)
+    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.refused, gates)
 
 
 def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -> OutOfFold:

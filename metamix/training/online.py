@@ -350,7 +350,7 @@ def _look_for_regimes(
     Z, y, weight, values = (np.concatenate(parts) for parts in zip(*waiting.parts, strict=True))
     rows = Problem(Z, y, weight, None, problem.n_classes, problem.labels)
     search = replace(settings.search, features=GateFeatures("x").fit(Z))
-    initial = initial_responsibilities(rows, search)[0]
+    initial = initial_responsibilities(rows, search).responsibilities
     if search.n_experts is not None:
         initial = prune(initial, rows.counts)
     if initial.shape[1] == 1:

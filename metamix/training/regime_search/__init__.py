@@ -9,8 +9,10 @@ from metamix.training.regime_search.initial import (
     make_start,
     prune,
 )
+from metamix.training.regime_search.proxy_mixture import FoundRegimes
 
 __all__ = [
+    "FoundRegimes",
     "SearchSettings",
     "capacity_of",
     "fewest_rows",

@@ -17,13 +17,12 @@ from metamix.data.row_keys import content_order, distinct_rows
 from metamix.data.tables import take_rows
 from metamix.deadline import Deadline
 from metamix.fitting import Problem
-from metamix.training.regime_search.proxy_mixture import proxy_responsibilities
-from metamix.training.regime_search.proxy_models import FREE
+from metamix.training.regime_search.proxy_mixture import FoundRegimes, proxy_responsibilities
+from metamix.training.regime_search.proxy_models import FREE, LINEAR
 
 __all__ = ["SearchSettings", "fewest_rows", "from_user", "initial_responsibilities", "make_start", "prune"]
 
 Array = NDArray[np.float64]
-Ranking = list[dict[str, Any]]
 
 #: Starts by name; those that are clusters.
 NAMES = ("uniform", "kmeans", "gmm", "joint_gmm", "random")
@@ -161,8 +160,8 @@ class SearchSettings:
         Count regimes by the squared error of the combined prediction too, and not by the log density alone.
     max_regimes : int
         How far "auto" counts.
-    capacity : int
-        How far the experts of proxy mixtures may bend.
+    capacities : tuple of int
+        How far the experts of proxy mixtures may bend; several compete.
     """
 
     start: Any
@@ -175,7 +174,7 @@ class SearchSettings:
     likelihood: Any = None
     by_error: bool = True
     max_regimes: int = 8
-    capacity: int = FREE
+    capacities: tuple[int, ...] = (FREE, LINEAR)
 
     @property
     def uses_proxies(self) -> bool:
@@ -189,6 +188,12 @@ class SearchSettings:
         """Whether regimes are looked for, which then belong to no expert in particular."""
         return isinstance(self.start, str) and self.start in ("auto", "proxy")
 
+    def bending(self, capacity: int) -> SearchSettings:
+        """The same with proxies that bend so far, and straight ones beside them."""
+        # A curve is one regime of proxies that bend, and several of straight ones; straight laws that change from
+        # place to place are found with few rows by straight ones only.
+        return replace(self, capacities=tuple(dict.fromkeys([capacity, LINEAR])))
+
     def take(self, rows: NDArray[np.intp]) -> SearchSettings:
         """The same for some rows: the user's own start is sliced."""
         return self if isinstance(self.start, str) else replace(self, start=np.asarray(self.start)[rows])
@@ -196,7 +201,7 @@ class SearchSettings:
 
 def initial_responsibilities(
     problem: Problem, settings: SearchSettings, deadline: Deadline | None = None
-) -> tuple[Array, Ranking]:
+) -> FoundRegimes:
     """Initial responsibilities (n, K), without any fit of the experts, and how the starts were ranked.
 
     Parameters
@@ -208,30 +213,31 @@ def initial_responsibilities(
 
     Returns
     -------
-    (ndarray of shape (n, K), list of dict)
+    FoundRegimes
     """
     deadline = Deadline() if deadline is None else deadline
     asked = settings.n_experts
     K = settings.n_pool if asked is None else None if asked == "auto" else int(asked)
     if not isinstance(settings.start, str):
-        return from_user(settings.start, problem.n, K), []
+        return FoundRegimes(from_user(settings.start, problem.n, K), [])
     base = settings.features.base(problem.X)
     columns = problem.X if base is None else base
     target = _target(problem, settings.likelihood)
-    ranking: Ranking = []
+    ranking: list[dict[str, Any]] = []
     if settings.searches or K is None:
         # Experts that differ separate from a uniform start by themselves, unless regimes are found for them.
         one_each = settings.start == "auto" and asked is None and not settings.alike
-        found, ranking = _search(problem, columns, target, settings, None if one_each else K, deadline)
+        found = _search(problem, columns, target, settings, None if one_each else K, deadline)
+        n_regimes, ranking = found.responsibilities.shape[1], found.ranking
         if settings.searches and not one_each:
-            return found, ranking
-        if one_each and found.shape[1] > 1:  # there are regimes: one for each expert
+            return found
+        if one_each and n_regimes > 1:  # there are regimes: one for each expert
             return _search(problem, columns, target, settings, K, deadline)
         # Where the user names a start, proxy mixtures only count the regimes.
-        K = settings.n_pool if one_each else found.shape[1]
+        K = settings.n_pool if one_each else n_regimes
     name = "uniform" if settings.start == "auto" else settings.start
     ranking = [*ranking, {"start": name, "score": np.nan}]
-    return make_start(name, columns, target, K, settings.seed, problem.weight), ranking
+    return FoundRegimes(make_start(name, columns, target, K, settings.seed, problem.weight), ranking)
 
 
 def _target(problem: Problem, likelihood: Any) -> Array:
@@ -249,7 +255,7 @@ def _target(problem: Problem, likelihood: Any) -> Array:
 
 def _search(
     problem: Problem, columns: Any, target: Array, settings: SearchSettings, K: int | None, deadline: Deadline
-) -> tuple[Array, Ranking]:
+) -> FoundRegimes:
     def clusters(regimes: int, rows: NDArray[np.intp]) -> dict[str, Array]:
         part, weight = take_rows(columns, rows), problem.weight[rows]
         return {name: make_start(name, part, target[rows], regimes, settings.seed, weight) for name in CLUSTERS}
@@ -257,8 +263,8 @@ def _search(
     return proxy_responsibilities(
         settings.features.all_columns(problem.X), target, problem.weight, settings.gate, K, settings.seed,
         starts=clusters if settings.start == "auto" else None, n_classes=problem.n_classes,
-        by_error=settings.by_error, capacity=settings.capacity, max_regimes=settings.max_regimes, groups=problem.groups,
-        gate_X=columns if settings.features.are_chosen else None, deadline=deadline,
+        by_error=settings.by_error, capacities=settings.capacities, max_regimes=settings.max_regimes,
+        groups=problem.groups, gate_X=columns if settings.features.are_chosen else None, deadline=deadline,
     )  # fmt: skip
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,13 @@ from metamix.training.regime_search.proxy_models import (
 )
 from metamix.training.selection import simplest
 
-__all__ = ["ProxyMixture", "proxy_responsibilities"]
+__all__ = ["FoundRegimes", "ProxyMixture", "proxy_responsibilities"]
 
 Array = NDArray[np.float64]
 Starts = Callable[[int, NDArray[np.intp]], Mapping[str, Array]]
 
 #: Random starts, rounds of reallocation by error alone, rounds of EM, and starts that go through EM.
-N_STARTS, REALLOCATIONS, EM_ROUNDS, FINALISTS = 12, 8, 8, 2
+N_STARTS, REALLOCATIONS, EM_ROUNDS, FINALISTS = 12, 5, 8, 2
 #: Rows that the search looks at, and those of the reallocation.
 SEARCH_ROWS, START_ROWS = 2000, 1000
 #: Rows for which responsibilities are worked out at a time.
@@ -46,12 +46,29 @@ START_ROUNDS, SHARP_ROUNDS = 4, 3
 SHARP_PENALTY, CLASS_SHARP_PENALTY = 1e-5, 1e-4
 #: Share of the uniform distribution in responsibilities, so that no regime is lost in a round.
 FLOOR = 1e-5
-#: With so few rows every quarter is held out in turn.
+#: Regimes of so few rows are counted with every quarter held out in turn.
 FEW_ROWS = 300
 #: Leaves of a model tree at most, and rows of a leaf at least; two more than the terms of a line, where it has more.
 MOST_LEAVES, FEWEST_IN_LEAF = 50, 5
 #: Counting ends with so many numbers of regimes in a row that do not lower the held-out loss.
-PATIENCE = 3
+PATIENCE = 2
+
+
+class FoundRegimes(NamedTuple):
+    """Regimes of n rows.
+
+    Parameters
+    ----------
+    responsibilities : ndarray of shape (n, K)
+    ranking : list of dict
+        Held-out loss (minus the mean log density) of each start.
+    capacity : int or None
+        How far the proxies bend that found them; None where none were fitted.
+    """
+
+    responsibilities: Array
+    ranking: list[dict[str, Any]]
+    capacity: int | None = None
 
 
 @dataclass
@@ -105,12 +122,12 @@ def proxy_responsibilities(
     starts: Starts | None = None,
     n_classes: int | None = None,
     by_error: bool = True,
-    capacity: int = FREE,
+    capacities: Sequence[int] = (FREE, LINEAR),
     max_regimes: int = 8,
     groups: NDArray[Any] | None = None,
     gate_X: Any = None,
     deadline: Deadline | None = None,
-) -> tuple[Array, list[dict[str, Any]]]:
+) -> FoundRegimes:
     """Responsibilities found by mixtures of proxy models, ranked on held-out rows.
 
     Random starts are reallocated by error alone (Späth 1979), the best few go through EM with a gate, and the mixture
@@ -138,8 +155,9 @@ def proxy_responsibilities(
     by_error : bool
         Count regimes by the squared error of the combined prediction too; else, and for classes, by the log density
         alone.
-    capacity : int
-        How far the experts may bend; see `capacity_of`.
+    capacities : sequence of int
+        How far the experts may bend; see `capacity_of`. Of several the one that needs fewer regimes is taken, unless
+        the other does clearly better; for classes the first.
     max_regimes : int
     groups : ndarray of shape (n,), optional
         Rows of one group are not independent.
@@ -150,9 +168,7 @@ def proxy_responsibilities(
 
     Returns
     -------
-    responsibilities : ndarray of shape (n, K)
-    ranking : list of dict
-        Held-out loss (minus the mean log density) of each start.
+    FoundRegimes
 
     References
     ----------
@@ -163,7 +179,7 @@ def proxy_responsibilities(
     >>> from metamix.gates import SoftmaxGate
     >>> X = np.linspace(-1, 1, 200)[:, None]
     >>> Y = np.where(X < 0, 3 * X, 5 - 2 * X)
-    >>> found, _ = proxy_responsibilities(X, Y, np.ones(200), SoftmaxGate(penalty=0.01), 2, seed=0)
+    >>> found = proxy_responsibilities(X, Y, np.ones(200), SoftmaxGate(penalty=0.01), 2, seed=0).responsibilities
     >>> bool(abs(found[:100, 0].mean() - found[100:, 0].mean()) > 0.9)
     True
     """
@@ -177,19 +193,19 @@ def proxy_responsibilities(
     chosen = rng.permutation(len(distinct.rows))[: 4 * SEARCH_ROWS // 3]
     positions, merged = distinct.rows[chosen], distinct.weight[chosen] / distinct.weight.mean()
     units = None if groups is None else groups[positions]
-    found: list[tuple[int, _Proxies]] = []
-    # A curve is one regime of proxies that bend, and several of straight ones; straight laws that change from place to
-    # place are found with few rows by straight ones only. Logits of several regimes are straight at any capacity.
-    for bend in [capacity] if n_classes else dict.fromkeys([capacity, LINEAR]):
+    found: list[tuple[int, int, _Proxies]] = []
+    # Logits of several regimes are straight at any capacity.
+    for capacity in capacities[:1] if n_classes else capacities:
         if found and not deadline.allows("the search for regimes with linear models"):
             break
-        columns = ProxyColumns(take_rows(X, positions), rng, n_classes, bend, _taken(gate_X, positions))
+        columns = ProxyColumns(take_rows(X, positions), rng, n_classes, capacity, _taken(gate_X, positions))
         known = columns(take_rows(X, positions), Y[positions], merged, _taken(gate_X, positions))
-        searches = _searches(known, gate, rng, units)
+        searches = _searches(known, gate, rng, units, counted=n_regimes is None)
         proxies = _Proxies(columns, searches, by_error and n_classes is None, units)
-        found.append((proxies.count(max_regimes, deadline) if n_regimes is None else n_regimes, proxies))
+        K = proxies.count(max_regimes, deadline) if n_regimes is None else n_regimes
+        found.append((K, capacity, proxies))
     found.sort(key=lambda one: one[0])
-    K, proxies = found[found[0][1].simplest([one.losses(k) for k, one in found])]
+    K, capacity, proxies = found[found[0][2].simplest([one.losses(k) for k, _, one in found])]
     columns, search = proxies.columns, proxies.search(K)
     winner = search.mixture(K)
     if starts is not None and K > 1:
@@ -202,7 +218,7 @@ def proxy_responsibilities(
         block = np.arange(begin, min(begin + BLOCK, len(Y)))
         rows = columns(take_rows(X, block), Y[block], np.ones(len(block)), _taken(gate_X, block))
         responsibilities[block] = winner.responsibilities(rows)[0]
-    return responsibilities, sorted(search.ranking, key=lambda row: row["score"])
+    return FoundRegimes(responsibilities, sorted(search.ranking, key=lambda row: row["score"]), capacity)
 
 
 @dataclass(frozen=True)
@@ -254,13 +270,18 @@ class _Proxies:
         return self.searches[int(np.argmax(gains))]
 
 
-def _searches(known: ProxyRows, gate: Any, rng: np.random.Generator, groups: NDArray[Any] | None) -> list[_Search]:
-    """A search with a quarter of the rows held out; with few rows one for each quarter. Groups are not divided."""
+def _searches(
+    known: ProxyRows, gate: Any, rng: np.random.Generator, groups: NDArray[Any] | None, *, counted: bool
+) -> list[_Search]:
+    """A search with a quarter of the rows held out; to count with few rows one for each quarter.
+
+    Groups are not divided.
+    """
     rows = np.arange(len(known.Y))
     quarters = _quarters(len(rows), groups)
     if len(quarters) < 2:
         return [_Search(known, rows, rows, gate, rng)]
-    if len(rows) > FEW_ROWS:
+    if not counted or len(rows) > FEW_ROWS:
         quarters = [min(quarters, key=lambda part: abs(len(part) - len(rows) / 4))]
     return [_Search(known, np.setdiff1d(rows, held), held, gate, rng) for held in quarters]
 

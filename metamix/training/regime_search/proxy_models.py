@@ -165,14 +165,11 @@ def fit_proxies(rows: ProxyRows, terms: Array, mass: Array, start: Array | None)
 
 def _ridge(basis: Array, Y: Array, mass: Array, ridge: float) -> tuple[Array, Array]:
     """Weighted ridge experts: coefficients (K, p, m) and scales (K, m) from mass (n, K)."""
-    coefficients, scale = [], []
-    for k in range(mass.shape[1]):
-        weighted = basis * mass[:, [k]]
-        gram = basis.T @ weighted
-        total = max(float(mass[:, k].sum()), 1e-9)
-        gram[np.diag_indices_from(gram)] += ridge * total + 1e-9
-        solution = cho_solve(cho_factor(gram, check_finite=False), weighted.T @ Y, check_finite=False)
-        errors = Y - basis @ solution
-        coefficients.append(solution)
-        scale.append(np.sqrt((mass[:, k] @ np.square(errors)) / total + LEAST_SCALE**2))
-    return np.stack(coefficients), np.stack(scale)
+    total = np.maximum(mass.sum(axis=0), 1e-9)
+    weighted = (basis * mass.T[:, :, None]).transpose(0, 2, 1)
+    gram = weighted @ basis
+    gram[:, np.arange(basis.shape[1]), np.arange(basis.shape[1])] += ridge * total[:, None] + 1e-9
+    coefficients = np.linalg.solve(gram, weighted @ Y)
+    errors = Y - basis @ coefficients
+    variance = np.einsum("nk,knm->km", mass, np.square(errors)) / total[:, None]
+    return np.asarray(coefficients), np.asarray(np.sqrt(variance + LEAST_SCALE**2))

@@ -112,11 +112,11 @@ def test_fewest_rows_is_a_tenth_from_three_to_ten():
 def test_a_named_start_is_taken_and_proxies_only_count(two_lines):
     X, y, _ = two_lines(320)
     problem = Problem(X, y)
-    found, ranking = initial_responsibilities(problem, _settings(X, start="kmeans", max_regimes=2))
+    found, ranking, _ = initial_responsibilities(problem, _settings(X, start="kmeans", max_regimes=2))
     np.testing.assert_array_equal(found, make_start("kmeans", X, y, 2, 0, np.ones(320)))
     assert ranking[-1]["start"] == "kmeans"
     assert len(ranking) > 1
-    found, ranking = initial_responsibilities(problem, _settings(X, start="kmeans", n_experts=3))
+    found, ranking, _ = initial_responsibilities(problem, _settings(X, start="kmeans", n_experts=3))
     np.testing.assert_array_equal(found, make_start("kmeans", X, y, 3, 0, np.ones(320)))
     assert len(ranking) == 1, "nothing is counted"
 
@@ -124,25 +124,25 @@ def test_a_named_start_is_taken_and_proxies_only_count(two_lines):
 def test_different_experts_start_uniform_where_there_are_no_regimes(two_lines, agreement):
     X, y, regime = two_lines(320)
     line = Problem(X, X @ [1.0, 2.0] + 0.3 * np.random.default_rng(0).standard_normal(320))
-    found, _ = initial_responsibilities(line, _settings(X, n_experts=None, n_pool=2))
+    found, *_ = initial_responsibilities(line, _settings(X, n_experts=None, n_pool=2))
     np.testing.assert_array_equal(found, np.full((320, 2), 0.5))
-    found, _ = initial_responsibilities(Problem(X, y), _settings(X, n_experts=None, n_pool=2))
+    found, *_ = initial_responsibilities(Problem(X, y), _settings(X, n_experts=None, n_pool=2))
     assert agreement(found, regime) > 0.9
 
 
 def test_max_regimes_ends_the_count():
     x = np.random.default_rng(0).uniform(0, 1, (320, 1))
     y = np.choose((4 * x[:, 0]).astype(int), [0.0, 9.0, -4.0, 5.0])
-    found, _ = initial_responsibilities(Problem(x, y), _settings(x, max_regimes=3, capacity=LINEAR))
+    found, *_ = initial_responsibilities(Problem(x, y), _settings(x, max_regimes=3, capacities=(LINEAR,)))
     assert found.shape == (320, 3)
-    found, _ = initial_responsibilities(Problem(x, y), _settings(x, max_regimes=6, capacity=LINEAR))
+    found, *_ = initial_responsibilities(Problem(x, y), _settings(x, max_regimes=6, capacities=(LINEAR,)))
     assert prune(found, np.ones(320)).shape == (320, 4)
 
 
 def test_a_start_of_the_users_is_sliced_with_the_rows():
     X = np.zeros((4, 1))
     settings = _settings(X, start=np.array([[1, 0], [0, 1], [1, 0], [0, 1]]), n_experts=2)
-    found, _ = initial_responsibilities(Problem(X[:2], np.zeros(2)), settings.take(np.array([1, 2])))
+    found, *_ = initial_responsibilities(Problem(X[:2], np.zeros(2)), settings.take(np.array([1, 2])))
     np.testing.assert_array_equal(found, [[0, 1], [1, 0]])
     assert not settings.searches
     assert not settings.uses_proxies

@@ -14,13 +14,15 @@ GATE = SoftmaxGate(penalty=0.01, max_iter=50, tol=1e-3)  # as the estimators hav
 def _found(X, y, K=None, seed=0, **more):
     """Responsibilities without regimes of too few rows, which training leaves out."""
     weight = np.ones(len(y))
-    return prune(proxy_responsibilities(X, y.reshape(len(y), -1), weight, GATE, K, seed, **more)[0], weight)
+    return prune(
+        proxy_responsibilities(X, y.reshape(len(y), -1), weight, GATE, K, seed, **more).responsibilities, weight
+    )
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
 def test_planted_regimes_are_found_and_counted_whatever_the_units(unit, two_lines, agreement):
     X, y, regime = two_lines(320, seed=2)
-    found, ranking = proxy_responsibilities(unit * X + unit, unit * y[:, None], np.ones(320), GATE, None, seed=0)
+    found, ranking, _ = proxy_responsibilities(unit * X + unit, unit * y[:, None], np.ones(320), GATE, None, seed=0)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     found = prune(found, np.ones(320))
     assert found.shape == (320, 2)
@@ -31,23 +33,26 @@ def test_planted_regimes_are_found_and_counted_whatever_the_units(unit, two_line
 
 def test_straight_regimes_are_found_where_proxies_that_bend_need_more_rows():
     """Two linear laws in eight columns on either side of an oblique border; radial terms would be a hundred or so."""
-    found = []
+    counts, capacities = [], []
     for seed in range(3):
         rng = np.random.default_rng(seed)
         X = rng.normal(size=(300, 8))
         first = X @ [1.0, 1.0, 0.5, 0, 0, 0, 0, 0] > 0
         y = np.where(first, 1 + X @ [1.0, -1, 0, 1, 0, 0, 0, 0], -1 + X @ [-1.0, 1, 0, 0, 1, 0, 0, 0])
         y += 0.5 * rng.normal(size=300)
-        found.append(_found(X, y, None, seed).shape[1])
-    assert found.count(2) >= 2
+        found = proxy_responsibilities(X, y[:, None], np.ones(300), GATE, None, seed)
+        counts.append(prune(found.responsibilities, np.ones(300)).shape[1])
+        capacities.append(found.capacity)
+    assert counts.count(2) >= 2
+    assert capacities.count(LINEAR) >= 2
 
 
 def test_rows_of_weight_zero_do_not_move_the_proxies(two_lines):
     X, y, _ = two_lines(200)
     junk = np.random.default_rng(1).uniform(-1, 1, (300, 2))
-    one, ranking = proxy_responsibilities(X, y[:, None], np.ones(200), GATE, 2, seed=0)
+    one, ranking, _ = proxy_responsibilities(X, y[:, None], np.ones(200), GATE, 2, seed=0)
     both = np.vstack([X, junk]), np.r_[y, 50 * junk[:, 0]][:, None]
-    other, again = proxy_responsibilities(*both, np.repeat([1.0, 0.0], [200, 300]), GATE, 2, seed=0)
+    other, again, _ = proxy_responsibilities(*both, np.repeat([1.0, 0.0], [200, 300]), GATE, 2, seed=0)
     np.testing.assert_allclose(other[:200], one, atol=1e-6)
     assert again[0]["score"] == pytest.approx(ranking[0]["score"])
 
@@ -80,7 +85,9 @@ def test_a_plane_with_noise_is_one_regime():
 )
 def test_regimes_without_noise_are_counted(n, law, capacity, K):
     X = np.random.default_rng(0).uniform(-1, 1, (n, 2))
-    assert _found(X, law(X), capacity=capacity).shape[1] == K
+    found = proxy_responsibilities(X, law(X)[:, None], np.ones(n), GATE, None, 0, capacities=(capacity, LINEAR))
+    assert prune(found.responsibilities, np.ones(n)).shape[1] == K
+    assert found.capacity == capacity or K == 1
 
 
 def test_noise_that_grows_is_no_second_regime_unless_densities_are_asked_for():
@@ -106,7 +113,7 @@ def test_other_starts_are_ranked_with_the_random_ones(two_lines, agreement):
     def given(K, rows):
         return {"truth": np.eye(K)[regime[rows]], "even": np.full((len(rows), K), 1 / K)}
 
-    found, ranking = proxy_responsibilities(X, y[:, None], np.ones(320), GATE, 2, 0, given)
+    found, ranking, _ = proxy_responsibilities(X, y[:, None], np.ones(320), GATE, 2, 0, given)
     scores = {row["start"]: row["score"] for row in ranking}
     trees = {"model tree with lines, 2 regimes", "model tree with curves, 2 regimes"}
     assert {"truth", "even", "proxy, 2 regimes"} <= set(scores)
