@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from sklearn.preprocessing import StandardScaler
 
 from metamix import fit_predictions
 
@@ -47,9 +48,19 @@ mixture.candidates_.round(2)
 #
 # AutoGluon's own ensemble has seen the same out-of-fold predictions. The standard error is of the paired difference of
 # squared errors on the test rows: a difference within two of them says little.
+# deskit weighs the models of each row by their errors at the nearest training rows, of the same predictions (DEWS-U).
 predicted = mixture.predict(test[columns], predictions=test[models])
 best = (train[models].sub(train["target"], axis=0) ** 2).mean().idxmin()
 new = {f"best model ({best})": test[best], "AutoGluon's ensemble": test[ensemble], "metamix": predicted}
+try:
+    from deskit.des.dewsu import DEWSU
+except ImportError:
+    print("For local competence: pip install deskit")
+else:
+    scale = StandardScaler().fit(train[columns])
+    router = DEWSU("regression", metric="mae", mode="min", k=20, preset="exact")
+    router.fit(scale.transform(train[columns]), train["target"].to_numpy(), dict(train[models].items()))
+    new["deskit, by neighbours"] = router.predict(scale.transform(test[columns]), dict(test[models].items()))
 squared = pd.DataFrame({name: (values - test["target"]) ** 2 for name, values in new.items()})
 print(np.sqrt(squared.mean()).round(3).to_string())
 paired = squared["metamix"] - squared["AutoGluon's ensemble"]
