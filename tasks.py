@@ -113,7 +113,7 @@ class Environment:
 MAIN = Environment(".venv", "2.3 GB", ["-r", REQUIREMENTS], [ROOT] + LIGHT, "pytest, sklearn, metamix")
 # The same releases, of what the plugins need only.
 TOOLS = ["-c", REQUIREMENTS, "hypothesis", "pytest", "pytest-timeout", "pytest-xdist"]
-ONNX = ["onnx", "onnxruntime", "skl2onnx", "onnxmltools", "lightgbm", "xgboost-cpu"]
+ONNX = ["onnx", "onnxruntime", "skl2onnx", "onnxmltools", "onnxscript", "skorch", "lightgbm", "xgboost-cpu"]
 OF_PLUGINS = Environment(".venv-plugins", "1.7 GB", TOOLS + ONNX, [ROOT] + OTHERS, "pytest, sklearn, metamix")
 
 

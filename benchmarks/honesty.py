@@ -130,7 +130,8 @@ def summary(law: str, draws: list[dict[str, Any]]) -> str:
     claimed, real = np.array([one["over_simplest"] for one in draws]).T
     lines.append(
         f"    gain of predict over {simplest}: claimed {claimed.mean():.4f}, real {real.mean():.4f} "
-        f"± {(claimed - real).std() / np.sqrt(n):.4f}"
+        f"± {(claimed - real).std() / np.sqrt(n):.4f}; bias in the same standard errors "
+        f"{(claimed - real).mean() / unit:+.2f} ± {(claimed - real).std() / np.sqrt(n) / unit:.2f}"
     )
     ratios = np.array([one["ratio"] for one in draws])
     lines.append(f"    predict ÷ {simplest} on new rows: {ratios.mean():.4f}, worst {ratios.max():.3f}")

@@ -2,6 +2,6 @@
 
 from metamix.export.errors import ExportError
 from metamix.export.formula import Formula, to_formula
-from metamix.export.network import to_onnx
+from metamix.export.mixtures import to_onnx
 
 __all__ = ["ExportError", "Formula", "to_formula", "to_onnx"]

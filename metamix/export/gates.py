@@ -10,7 +10,7 @@ from metamix.data.gate_features import GateFeatures
 from metamix.export.columns import filled, transformed
 from metamix.export.errors import ExportError
 from metamix.export.graph import Graph
-from metamix.export.models import probabilities, regression
+from metamix.export.models import HOOK, by_hook, probabilities, regression
 from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate, SoftmaxGate
 
 __all__ = ["gate_features", "gate_weights"]
@@ -66,9 +66,11 @@ def gate_weights(graph: Graph, gate: Any, z: str) -> str:
     if isinstance(gate, ClassifierGate):
         found = probabilities(graph, "the gate", gate.classifier_, z)
         return str(graph.add("MatMul", found, graph.constant(np.eye(gate.n_experts_)[gate.experts_])))
+    if hasattr(gate, HOOK):
+        return by_hook(graph, "the gate", gate, z)
     raise ExportError(
-        f"the gate ({type(gate).__name__}) cannot be written as ONNX; 'constant', 'softmax', 'gmm', 'tree' and "
-        "'forest' can"
+        f"the gate ({type(gate).__name__}) cannot be written as ONNX; 'constant', 'softmax', 'gmm', 'tree', 'forest' "
+        "and 'neural' can"
     )
 
 

@@ -25,12 +25,12 @@ from metamix.export.errors import ExportError
 from metamix.export.forests import forest, is_forest
 from metamix.export.graph import ML, ML_OPSET, OPSET, Graph
 
-__all__ = ["probabilities", "regression"]
+__all__ = ["by_hook", "probabilities", "regression"]
 
 # Converters of skl2onnx that were compared with the models; others differ, such as that of neighbours by distance.
 BY_SKL2ONNX = (GaussianNB, MLPClassifier, MLPRegressor, SVR)
-#: Method by which an expert of a plugin is written: returns an `onnx.ModelProto` with one input (n, d), whose last
-#: output are predictions (n, 1) or probabilities (n, C).
+#: Method by which networks and parts of plugins are written: returns an `onnx.ModelProto` with one input (n, d), whose
+#: last output are predictions (n, 1), probabilities (n, C) or, of a gate, weights (n, K).
 HOOK = "__metamix_onnx__"
 # What the converters for XGBoost and LightGBM know at most.
 OLDEST_OPSET = 15
@@ -110,10 +110,10 @@ def _of_scores(graph: Graph, scores: str, n_classes: int) -> str:
 def _foreign(graph: Graph, what: str, model: Any, x: str) -> str:
     """Predictions (n, 1) or probabilities (n, C) of a model of another library: its last output."""
     library, d = type(model).__module__.partition(".")[0], getattr(model, "n_features_in_", 0)
+    if hasattr(model, HOOK):
+        return by_hook(graph, what, model, x)
     try:
-        if hasattr(model, HOOK):
-            converted = getattr(model, HOOK)()
-        elif isinstance(model, BY_SKL2ONNX):
+        if isinstance(model, BY_SKL2ONNX):
             converted = _by_skl2onnx(model, d)
         elif library in ("xgboost", "lightgbm"):
             converted = _by_onnxmltools(library, model, d)
@@ -123,15 +123,28 @@ def _foreign(graph: Graph, what: str, model: Any, x: str) -> str:
             raise ExportError(
                 f"{what} ({type(model).__name__}) cannot be written as ONNX; linear models, splines, trees, boosted "
                 "trees of LightGBM, XGBoost and CatBoost, neighbours by name, kriging, rbf, multilayer perceptrons, "
-                "naive Bayes and SVR can"
+                "networks of metamix.nn, naive Bayes and SVR can"
             )
-    except ImportError as error:
-        raise ExportError(f"{what} needs {error.name} to be written as ONNX: pip install 'metamix[onnx]'") from error
     except ExportError:
         raise
     except Exception as error:  # a converter of another library may raise anything
-        raise ExportError(f"{what} ({type(model).__name__}) cannot be written as ONNX: {error}") from error
+        raise _refused(what, model, error) from error
     return graph.embed(converted, x)[-1]
+
+
+def by_hook(graph: Graph, what: str, part: Any, x: str) -> str:
+    """What a part computes that writes itself; ExportError if it cannot."""
+    try:
+        converted = getattr(part, HOOK)()
+    except Exception as error:  # a part of a plugin may raise anything
+        raise _refused(what, part, error) from error
+    return graph.embed(converted, x)[-1]
+
+
+def _refused(what: str, part: Any, error: Exception) -> ExportError:
+    if isinstance(error, ImportError):
+        return ExportError(f"{what} needs {error.name} to be written as ONNX: pip install 'metamix[onnx]'")
+    return ExportError(f"{what} ({type(part).__name__}) cannot be written as ONNX: {error}")
 
 
 def _by_skl2onnx(model: Any, d: int) -> Any:

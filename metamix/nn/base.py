@@ -19,6 +19,7 @@ from metamix.data.tables import take_rows
 from metamix.devices import resolve_device
 from metamix.nn.embeddings import ColumnEmbedding
 from metamix.nn.experts import MLPExperts
+from metamix.nn.exporting import CombinedPrediction, to_model
 from metamix.nn.layers import MoE
 from metamix.nn.mixture import MixtureLoss, MixtureNetwork, fit_gate, network_outputs
 from metamix.nn.network_state import NetworkLearner
@@ -254,6 +255,9 @@ class NeuralMixture(NetworkLearner):
         X = check_table(self, X, reset=False)
         network, device = on_device(self.network_, self.device_)
         return network_outputs(network, self.encoder_.tensors(X, device))
+
+    def __metamix_onnx__(self) -> Any:
+        return to_model(CombinedPrediction(self), self.n_features_in_)
 
     def _normalised_weights(self, output: Mapping[str, Tensor]) -> Array:
         weights = output["weights"].double().numpy()

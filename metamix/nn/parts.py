@@ -19,6 +19,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from metamix.devices import resolve_device
 from metamix.nn.classification import NeuralMixtureClassifier
 from metamix.nn.dispatch import call_untraced
+from metamix.nn.exporting import GateWeights, to_model
 from metamix.nn.network_state import without_torch
 from metamix.nn.regression import NeuralMixtureRegressor
 from metamix.nn.validation import check_weights
@@ -179,6 +180,9 @@ class NeuralGate(BaseEstimator):
                 steps = _minimise(network, origin, rows, loss, penalties[i], self.max_iter)
             gates[i].network_, gates[i].n_iter_ = _copy(network), steps
         return gates
+
+    def __metamix_onnx__(self) -> Any:
+        return to_model(GateWeights(self.network_, self._mean, self._scale, _LARGEST_Z), len(self._mean))
 
     def _standardise(self, X: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):

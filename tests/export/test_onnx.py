@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import ClassifierMixin
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
@@ -22,13 +23,14 @@ pytestmark = pytest.mark.slow
 
 # What has no ONNX form: the error names it.
 WITHOUT = {("classifiers", "svm"), ("classifiers", "gaussian_process")}
-WITHOUT |= {(kind, name) for kind in ("regressors", "classifiers") for name in ("torch_mlp", "boosting")}
+WITHOUT |= {(kind, "boosting") for kind in ("regressors", "classifiers")}
 NEEDS = {
     "xgboost": "onnxmltools",
     "lightgbm": "onnxmltools",
     "mlp": "skl2onnx",
     "naive_bayes": "skl2onnx",
     "svm": "skl2onnx",
+    "torch_mlp": "onnxscript",
 }
 EXPERTS = [
     (row.kind, row.name)
@@ -75,7 +77,7 @@ def gaps(table):
 def test_every_expert_agrees_or_is_named(gaps, kind, name):
     X, y = gaps
     for library in ("skorch" if name == "torch_mlp" else name, NEEDS.get(name)):
-        if library in ("xgboost", "lightgbm", "catboost", "skorch", "skl2onnx", "onnxmltools"):
+        if library in ("xgboost", "lightgbm", "catboost", "skorch", "skl2onnx", "onnxmltools", "onnxscript"):
             pytest.importorskip(library)
     make, y = (MixtureRegressor, y) if kind == "regressors" else (MixtureClassifier, np.digitize(y, [-1, 1]))
     with warnings.catch_warnings():
@@ -98,12 +100,15 @@ def test_every_expert_agrees_or_is_named(gaps, kind, name):
         "gmm",
         "tree",
         ForestGate(n_estimators=20),
+        "neural",
     ],
     ids=str,
 )
 @pytest.mark.parametrize("top_k", [None, 1])
 def test_every_gate_agrees(gaps, gate, top_k):
     X, y = gaps
+    if gate == "neural":
+        pytest.importorskip("skorch")
     mixture = MixtureRegressor(
         ["linear"] * 3, specialize=True, gate=gate, top_k=top_k, start=np.arange(len(y)) % 3, cv=2, random_state=0
     )
@@ -179,6 +184,47 @@ def test_estimators_of_the_users_and_mixtures_as_experts(table):
     agrees(MixtureRegressor(experts, specialize=False, cv=2, random_state=0).fit(X, y), X)
     classes = MixtureClassifier([RandomForestClassifier(5, random_state=0)], specialize=True, cv=None, random_state=0)
     agrees(classes.fit(X, y > 0), X)
+
+
+@pytest.fixture(scope="module")
+def nn():
+    pytest.importorskip("skorch")
+    pytest.importorskip("onnxscript")
+    return pytest.importorskip("metamix.nn")
+
+
+def agrees_as_expert(model, X, y):
+    make = MixtureClassifier if isinstance(model, ClassifierMixin) else MixtureRegressor
+    agrees(make([("network", model)], specialize=True, cv=None, random_state=0).fit(X, y), X)
+
+
+@pytest.mark.parametrize("settings", [{}, {"objective": "cooperative"}, {"numeric": "piecewise"}], ids=str)
+def test_networks_of_several_experts(nn, gaps, settings):
+    agrees_as_expert(nn.NeuralMixtureRegressor(3, hidden=8, max_epochs=2, missing="impute", **settings), *gaps)
+
+
+@pytest.mark.parametrize("objective", ["likelihood", "cooperative"])
+def test_networks_of_classes(nn, table, objective):
+    labels = np.array(["low", "high", "top"])[np.digitize(table[1], [-1, 1])]
+    agrees_as_expert(nn.NeuralMixtureClassifier(2, hidden=8, max_epochs=2, objective=objective), table[0], labels)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"numeric": "quantile"},
+            r"the expert 'network' \(NeuralMixture.*: numeric='quantile' has no",
+        ),
+        ({"top_k": 1}, r"the expert 'network' .*: top_k=1 sorts weights"),
+    ],
+    ids=["quantile", "top_k"],
+)
+def test_networks_that_cannot_be_written_say_why(nn, table, settings, message):
+    model = nn.NeuralMixtureRegressor(2, hidden=8, max_epochs=1, **settings)
+    mixture = MixtureRegressor([("network", model)], specialize=True, cv=None, random_state=0).fit(*table)
+    with pytest.raises(ExportError, match=message):
+        to_onnx(mixture)
 
 
 def test_a_file_is_written_and_nothing_where_a_part_cannot_be(table, tmp_path):

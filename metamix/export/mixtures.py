@@ -38,8 +38,8 @@ def to_onnx(mixture: Any, path: str | os.PathLike[str] | None = None) -> Any:
     mixture up to the rounding of 32-bit floats.
 
     Experts: linear models, trees and forests, boosted trees of XGBoost, LightGBM and CatBoost, multilayer perceptrons,
-    splines, polynomials, kriging, naive Bayes, SVR, mixtures, and pipelines of these. Gates: constant, softmax, gmm,
-    tree and forest. All stacks of numbers and the pool of classes, blends, and `top_k`.
+    networks of `metamix.nn`, splines, polynomials, kriging, naive Bayes, SVR, mixtures, and pipelines of these. Gates:
+    constant, softmax, gmm, tree, forest and neural. All stacks of numbers and the pool of classes, blends, and `top_k`.
 
     Parameters
     ----------
