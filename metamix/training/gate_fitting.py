@@ -59,8 +59,6 @@ class FittedGate:
         The one chosen from the path.
     members : tuple of fitted gates
         One for each fold, where the fit can be continued from them.
-    number : int or None
-        Position among the gates that competed; None for constant weights, and where none competed.
     """
 
     gate: Any
@@ -68,7 +66,6 @@ class FittedGate:
     judged: NDArray[np.bool_]
     penalty: float | None = None
     members: tuple[Any, ...] = ()
-    number: int | None = None
 
 
 @dataclass
@@ -361,17 +358,16 @@ def select_gate(
     """
     first = fittings[0]
     deadline = Deadline() if deadline is None else deadline
-    candidates: list[FittedGate] = [first.fit_constant()] if constant else []
+    candidates: list[Any] = [first.fit_constant()] if constant else []
     began = time.monotonic()
-    for number, gate in enumerate(gates):
+    for gate in gates:
         slower = 1 if hasattr(gate, "fit_objective") else SLOWER
         if candidates and not deadline.allows("some of the gates", slower * (time.monotonic() - began)):
             break
-        for fitting in fittings if number == 0 and hasattr(gate, "fit_objective") else fittings[-1:]:
-            is_known = number == 0 and fitting is first
+        for fitting in fittings if gate is gates[0] and hasattr(gate, "fit_objective") else fittings[-1:]:
+            is_known = gate is gates[0] and fitting is first
             fitted = known if known is not None and is_known else fitting.fit(gate)
-            found = [fitted, fitting.refine(gate, fitted)] if refine else [fitted]
-            candidates += [replace(one, number=number) for one in found]
+            candidates += [fitted, fitting.refine(gate, fitted)] if refine else [fitted]
     return first.best(candidates)
 
 

@@ -43,8 +43,6 @@ class MixtureTarget:
     responsibilities : ndarray of shape (n, K)
     calibration : Calibration or None
         None in sample.
-    gate_number : int or None
-        Position of the gate among those that competed; None for constant weights, and where none competed.
     """
 
     gate: Any
@@ -52,7 +50,6 @@ class MixtureTarget:
     predictions: Array
     responsibilities: Array
     calibration: Calibration | None = None
-    gate_number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +180,6 @@ def _fitted(
             of_target(problem, best.predictions, t).values,
             target.responsibilities,
             _calibration(session, settings, best.predictions, target, gate, t),
-            gate.number,
         )
         for t, (target, gate) in enumerate(zip(best.targets, gates, strict=True))
     ]

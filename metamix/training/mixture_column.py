@@ -103,7 +103,6 @@ class _MixtureDone:
     fitted: FittedExpert | None
     failures: list[Failure]
     left_out: dict[str, float]
-    gates: tuple[Any, ...]
 
 
 def cross_fit_mixture(
@@ -111,9 +110,9 @@ def cross_fit_mixture(
 ) -> MixtureColumn:
     """Out-of-fold predictions of the mixture, whose search, responsibilities, experts and gate are fitted in each fold.
 
-    The number of regimes, how far the models bend that find them, which expert of the pool serves each and, with
-    `refit`, which gate divides them are chosen once, on all rows, as the best single expert is: the labels of a fold
-    have a say in these choices, and in nothing else that its rows are predicted with.
+    The number of regimes, how far the models bend that find them and which expert of the pool serves each are chosen
+    once, on all rows, as the best single expert is: the labels of a fold have a say in these choices, and in nothing
+    else that its rows are predicted with.
     With one regime the mixture is the best single expert, and nothing is fitted.
     """
     problem, folds = session.problem, session.folds
@@ -142,26 +141,20 @@ def cross_fit_mixture(
         return MixtureColumn(failures=[Failure(MIXTURE, ALL_ROWS, str(error))], starts=starts)
     # Each fold looks for as many regimes in its own rows; of the user's own start it takes what is left after pruning.
     start = search.start if isinstance(search.start, str) else initial
-    inside = replace(settings, search=replace(search, n_experts=K, start=start), refit=True)
-    if capacity is not None:
-        inside = replace(inside, search=replace(inside.search, capacities=(capacity,)))
+    search = replace(search, n_experts=K, start=start)
+    search = search if capacity is None else replace(search, capacities=(capacity,))
+    inside = replace(settings, search=search, refit=True)
     regimes = Regimes(initial, components, starts)
-    whole: list[_MixtureDone] = []
-    if refit:
-        work = [_MixtureJob(ALL_ROWS, inside, regimes, True, session.on_error)]
-        whole, failed = _run_mixture_jobs(session, work, settings)
-        failures += failed
-        if not whole:
-            return MixtureColumn(failures=failures, starts=starts)
-        inside = replace(inside, gates=whole[0].gates)
     work = [_MixtureJob(f, inside, regimes, not refit, session.on_error) for f in range(len(folds))]
+    if refit:
+        work.append(_MixtureJob(ALL_ROWS, inside, regimes, True, session.on_error))
     done, failed = _run_mixture_jobs(session, work, settings)
     failures += failed
     if len(done) < len(work):
         return MixtureColumn(failures=failures, starts=starts)
-    predictions = _gathered(problem, folds, done)
-    if whole:
-        column: Any = whole[0].fitted
+    predictions = _gathered(problem, folds, done[: len(folds)])
+    if refit:
+        column: Any = done[-1].fitted
         mixture = column.model
         history = mixture.history
     else:
@@ -237,7 +230,6 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     search = settings.search.take(rows)
     settings = replace(settings, search=search, recalibrate=job.keep)
     failures: list[Failure] = []
-    gates = settings.gates
     deadline = inputs.deadline
     if part.n_classes == 1:
         fitted = fit_expert(inputs.experts[job.regimes.components[0]], whole, None, None)
@@ -256,15 +248,13 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
             except AllExpertsFailedError:  # they may need more rows than a fold of a time series has
                 mixture = fit_mixture(session, settings, initial)
             mixture = replace(mixture, present=present, starts=starts)
-            # The first serves in every round.
-            gates = tuple(gates[i] for i in sorted({0, *(one.gate_number or 0 for one in mixture.targets)}))
         failures = mixture.failures
         device = join_devices(column.device for column in mixture.columns)
         fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)
     values = scale = None
     if fold != ALL_ROWS:
         values, scale = fitted.predict_with_scale(take_rows(problem.X, folds.pairs[fold][1]))
-    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.refused, gates)
+    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.refused)
 
 
 def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -> OutOfFold:
