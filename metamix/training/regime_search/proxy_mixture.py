@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 Starts = Callable[[int, NDArray[np.intp]], Mapping[str, Array]]
 
 #: Random starts, rounds of reallocation by error alone, rounds of EM, and starts that go through EM.
-N_STARTS, REALLOCATIONS, EM_ROUNDS, FINALISTS = 12, 5, 8, 2
+N_STARTS, REALLOCATIONS, EM_ROUNDS, FINALISTS = 12, 8, 8, 2
 #: Rows that the search looks at, and those of the reallocation.
 SEARCH_ROWS, START_ROWS = 2000, 1000
 #: Rows for which responsibilities are worked out at a time.
