@@ -16,7 +16,8 @@ from metamix.export.errors import ExportError
 from metamix.export.terms import model_terms, score_terms
 from metamix.export.wording import as_text
 from metamix.fitting import FoldAverage
-from metamix.gates import ConstantGate, SoftmaxGate
+from metamix.gates import SoftmaxGate
+from metamix.gates.constant import ConstantWeights
 from metamix.training.blend import FittedBlend
 from metamix.training.mixture import FittedMixture
 from metamix.training.stacking import LinearStack
@@ -57,8 +58,8 @@ def to_formula(mixture: Any) -> Formula:
     """Write a mixture of linear experts as a formula.
 
     Experts must be linear in columns of numbers and categories, such as "linear", "ridge", "lasso" and scikit-learn's
-    linear models; gates "constant" and "softmax"; stacks linear. Of the columns only those are written that have
-    weight. Frames are those that the mixture sees once their columns are cleaned (`metamix.TableCleaner`).
+    linear models; gates "constant", "online" and "softmax"; stacks linear. Of the columns only those are written that
+    have weight. Frames are those that the mixture sees once their columns are cleaned (`metamix.TableCleaner`).
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def _combination(fitted: Any, names: Sequence[str]) -> dict[str, Any]:
     weights, scores = weights.copy(), None
     if share > 0 and len(columns) == 1:
         weights[columns] += share
-    elif share > 0 and isinstance(gate, ConstantGate) and fitted.top_k is None:
+    elif share > 0 and isinstance(gate, ConstantWeights) and fitted.top_k is None:
         weights[columns] += share * gate.weights_
     elif share > 0:
         scores = dict(zip([fitted.names[k] for k in columns], _scores(gate, fitted, names), strict=True))
@@ -121,12 +122,13 @@ def _combination(fitted: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _scores(gate: Any, fitted: Any, names: Sequence[str]) -> list[dict[str, Any]]:
-    if isinstance(gate, ConstantGate):
+    if isinstance(gate, ConstantWeights):
         return [{"intercept": float(np.log(max(w, 1e-300))), "terms": []} for w in gate.weights_]
     if not isinstance(gate, SoftmaxGate):
         kind = type(getattr(gate, "classifier", gate)).__name__
         raise ExportError(
-            f"the gate ({kind}) has no formula; gates that have one are 'constant' and 'softmax': gate='softmax'"
+            f"the gate ({kind}) has no formula; gates that have one are 'constant', 'online' and 'softmax': "
+            "gate='softmax'"
         )
     return score_terms(gate, fitted.features, names)
 

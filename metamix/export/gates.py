@@ -1,4 +1,4 @@
-"""Gates as ONNX: constant, softmax, Gaussian, trees and forests."""
+"""Gates as ONNX: constant, softmax, Gaussian, trees, forests, and those that write themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from metamix.export.columns import filled, transformed
 from metamix.export.errors import ExportError
 from metamix.export.graph import Graph
 from metamix.export.models import HOOK, by_hook, probabilities, regression
-from metamix.gates import ClassifierGate, ConstantGate, ForestGate, GaussianGate, SoftmaxGate
+from metamix.gates import ClassifierGate, ForestGate, GaussianGate, SoftmaxGate
+from metamix.gates.constant import ConstantWeights
 
 __all__ = ["gate_features", "gate_weights"]
 
@@ -51,7 +52,7 @@ def gate_weights(graph: Graph, gate: Any, z: str) -> str:
     ExportError
         If it cannot be written.
     """
-    if isinstance(gate, ConstantGate):
+    if isinstance(gate, ConstantWeights):
         zero = graph.total(graph.add("Mul", z, graph.constant(0.0)), keep=True)
         return str(graph.add("Add", zero, graph.constant(gate.weights_[None])))
     if isinstance(gate, SoftmaxGate):
@@ -69,8 +70,8 @@ def gate_weights(graph: Graph, gate: Any, z: str) -> str:
     if hasattr(gate, HOOK):
         return by_hook(graph, "the gate", gate, z)
     raise ExportError(
-        f"the gate ({type(gate).__name__}) cannot be written as ONNX; 'constant', 'softmax', 'gmm', 'tree', 'forest' "
-        "and 'neural' can"
+        f"the gate ({type(gate).__name__}) cannot be written as ONNX; 'constant', 'online', 'softmax', 'gmm', 'tree', "
+        "'forest' and 'neural' can"
     )
 
 

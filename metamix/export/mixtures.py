@@ -39,7 +39,8 @@ def to_onnx(mixture: Any, path: str | os.PathLike[str] | None = None) -> Any:
 
     Experts: linear models, trees and forests, boosted trees of XGBoost, LightGBM and CatBoost, multilayer perceptrons,
     networks of `metamix.nn`, splines, polynomials, kriging, naive Bayes, SVR, mixtures, and pipelines of these. Gates:
-    constant, softmax, gmm, tree, forest and neural. All stacks of numbers and the pool of classes, blends, and `top_k`.
+    constant, online, softmax, gmm, tree, forest and neural. All stacks of numbers and the pool of classes, blends, and
+    `top_k`.
 
     Parameters
     ----------

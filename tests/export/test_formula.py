@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import HuberRegressor
+from sklearn.model_selection import TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -81,6 +82,7 @@ def regimes():
     [
         {"specialize": True, "gate": "softmax"},
         {"specialize": True, "gate": "constant", "cv": None},
+        {"specialize": True, "gate": "online", "cv": TimeSeriesSplit(3)},
         {"specialize": True, "gate": SoftmaxGate(degree=2, penalty=0.01)},
         {"specialize": True, "gate": "softmax", "top_k": 1},
         {"specialize": False, "gate": "softmax", "final": "simplest", "refit": False},

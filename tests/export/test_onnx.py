@@ -9,6 +9,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -16,7 +17,7 @@ from metamix import MixtureClassifier, MixtureRegressor, make_regimes, registry,
 from metamix.export import ExportError
 from metamix.gates import ForestGate, SoftmaxGate
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: metamix[onnx]")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnx", reason="onnx is not installed: metamix[onnx]")
 
 pytestmark = pytest.mark.slow
@@ -95,6 +96,7 @@ def test_every_expert_agrees_or_is_named(gaps, kind, name):
     "gate",
     [
         "constant",
+        "online",
         "softmax",
         SoftmaxGate(degree=2, penalty=0.01),
         "gmm",
@@ -109,8 +111,10 @@ def test_every_gate_agrees(gaps, gate, top_k):
     X, y = gaps
     if gate == "neural":
         pytest.importorskip("skorch")
+        pytest.importorskip("onnxscript")
+    cv = TimeSeriesSplit(2) if gate == "online" else 2
     mixture = MixtureRegressor(
-        ["linear"] * 3, specialize=True, gate=gate, top_k=top_k, start=np.arange(len(y)) % 3, cv=2, random_state=0
+        ["linear"] * 3, specialize=True, gate=gate, top_k=top_k, start=np.arange(len(y)) % 3, cv=cv, random_state=0
     )
     mixture.fit(X, y)
     weights = mixture.gate_weights(X)
