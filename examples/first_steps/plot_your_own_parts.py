@@ -108,5 +108,5 @@ below.set(xlabel="day", ylabel="weight", ylim=(0, 1))
 plt.show()
 
 # %%
-# To give a part a name that everybody can use, register it as an entry point: see ``CONTRIBUTING.md`` and the folder
-# ``plugins``.
+# To give a part a name that everybody can use, ``metamix new-plugin NAME --kind gate`` writes a plugin to put it into:
+# see ``docs/plugins.md`` and the folder ``plugins``.

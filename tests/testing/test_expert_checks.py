@@ -1,4 +1,4 @@
-"""Checks of experts pass for valid experts, and for each there is a defect that it, and it alone, finds."""
+"""Checks of experts pass for valid experts, and for each there is a part with one defect that it finds."""
 
 from __future__ import annotations
 

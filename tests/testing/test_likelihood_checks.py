@@ -1,4 +1,4 @@
-"""Checks of likelihoods pass for valid likelihoods, and for each there is a defect that it, and it alone, finds."""
+"""Checks of likelihoods pass for valid likelihoods, and for each there is a part with one defect that it finds."""
 
 from __future__ import annotations
 
