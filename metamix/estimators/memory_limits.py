@@ -210,10 +210,11 @@ def _expected(found: FitEstimate, alone: FitEstimate, free: FreeMemory) -> str:
     if rows >= 100:
         less.append(f"about {rows:,} rows would do: give a sample")
     less.append("experts='fast', or a shorter list, takes less")
+    n = len(found.tasks)
     processes = f" in {found.n_processes} processes" if found.n_processes > 1 else ""
     where = " in one process" if short and found.n_processes > 1 else ""
     return (
-        f"{len(found.tasks)} experts on {found.rows:,} rows of {found.columns} columns{processes} are expected to take "
+        f"{n} expert{'s' if n > 1 else ''} on {found.rows:,} rows of {found.columns} columns{processes} may take "
         f"{in_units(taken)} of memory{where} at the peak, of which {in_units(available)} are available: "
         f"{'; '.join(less)}"
     )

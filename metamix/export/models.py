@@ -143,7 +143,7 @@ def by_hook(graph: Graph, what: str, part: Any, x: str) -> str:
 
 def _refused(what: str, part: Any, error: Exception) -> ExportError:
     if isinstance(error, ImportError):
-        return ExportError(f"{what} needs {error.name} to be written as ONNX: pip install 'metamix[onnx]'")
+        return ExportError(f"{what} needs {error.name or error} to be written as ONNX: pip install 'metamix[onnx]'")
     return ExportError(f"{what} ({type(part).__name__}) cannot be written as ONNX: {error}")
 
 

@@ -26,11 +26,6 @@ class ConstantWeights(BaseEstimator):
     ----------
     weights_ : ndarray of shape (K,)
     n_experts_ : int
-
-    Examples
-    --------
-    >>> issubclass(ConstantGate, ConstantWeights)
-    True
     """
 
     weights_: FloatArray

@@ -201,12 +201,12 @@ def _capacity(session: FitSession, experts: CrossFittedExperts, settings: Mixtur
 def _expected_seconds(session: FitSession, experts: CrossFittedExperts, K: int, search_seconds: float) -> float:
     """What the mixture takes at least, from the seconds of the experts in the folds and of the search on all rows.
 
-    Every expert is tried in every regime on one fold at least. In each fold and on all rows K regimes are looked for,
-    which counting them did among others; then one round is made.
+    Every expert is tried in every regime on one fold at least; then one round is made in each fold and on all rows.
+    Counting looked for K + 1 numbers of regimes or more, with two kinds of proxies; a fold looks for one, with one.
     """
     k = len(session.folds)
     one_fit = float(experts.predictions.fit_seconds.sum()) / k
-    return (one_fit * (K + k + 1) + (k + 1) * search_seconds / 2) / session.n_workers
+    return (one_fit * (K + k + 1) + k * search_seconds / (2 * (K + 1))) / session.n_workers
 
 
 def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[FoundRegimes, dict[str, float]]:

@@ -5,8 +5,8 @@ import pytest
 
 from metamix.gates import SoftmaxGate
 from metamix.training.regime_search import prune
-from metamix.training.regime_search.proxy_mixture import proxy_responsibilities
-from metamix.training.regime_search.proxy_models import FREE, LINEAR
+from metamix.training.regime_search.proxy_mixture import _searches, proxy_responsibilities
+from metamix.training.regime_search.proxy_models import FREE, LINEAR, ProxyColumns
 
 GATE = SoftmaxGate(penalty=0.01, max_iter=50, tol=1e-3)  # as the estimators have it
 
@@ -73,6 +73,16 @@ def test_a_plane_with_noise_is_one_regime():
     assert counts == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("n", "counted", "searches"), [(200, True, 4), (200, False, 1), (400, True, 1)])
+def test_few_rows_are_held_out_in_turn_to_count_only(n, counted, searches):
+    X = np.random.default_rng(0).normal(size=(n, 2))
+    rows = ProxyColumns(X, np.random.default_rng(0), None, LINEAR)(X, X[:, :1], np.ones(n))
+    found = _searches(rows, GATE, np.random.default_rng(0), None, counted=counted)
+    assert len(found) == searches
+    held = np.concatenate([one.held_rows for one in found])
+    assert len(held) == len(set(held)) == searches * n // 4
+
+
 @pytest.mark.parametrize(
     ("n", "law", "capacity", "K"),
     [
@@ -87,7 +97,11 @@ def test_regimes_without_noise_are_counted(n, law, capacity, K):
     X = np.random.default_rng(0).uniform(-1, 1, (n, 2))
     found = proxy_responsibilities(X, law(X)[:, None], np.ones(n), GATE, None, 0, capacities=(capacity, LINEAR))
     assert prune(found.responsibilities, np.ones(n)).shape[1] == K
-    assert found.capacity == capacity or K == 1
+    if K == 1:
+        numbers = {row["start"] for row in found.ranking if row["start"].startswith("proxy")}
+        assert numbers == {"proxy, 2 regimes", "proxy, 3 regimes"}, "counting ends after two that lower no loss"
+    else:
+        assert found.capacity == capacity
 
 
 def test_noise_that_grows_is_no_second_regime_unless_densities_are_asked_for():
