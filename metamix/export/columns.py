@@ -58,6 +58,12 @@ def _encoder(graph: Graph, what: str, step: ColumnEncoder, x: str) -> str:
     out = x if (source[:D] == np.arange(step.n_features_in_)).all() else graph.columns(x, source[:D])
     if step.missing == "impute":
         out = filled(graph, out, fill)
+    # Columns that were empty or constant in training are 0, whatever they hold later.
+    fixed = np.asarray(step.kinds_)[source[:D]] == "empty"
+    if step.scale:
+        fixed |= step.factor_[:D] == 0
+    if fixed.any():
+        out = graph.add("Where", graph.constant(fixed, np.bool_), graph.constant(fill), out)
     if step.scale:
         out = graph.scaled(out, step.centre_[:D], step.factor_[:D])
     if len(source) == D:
