@@ -244,6 +244,12 @@ def test_columns_that_had_no_values_stay_zero(nn, table):
         agrees(mixture.fit(empty, y), 5 * X)
 
 
+@pytest.mark.parametrize("expert", ["ridge", "kriging", "neighbours"])
+def test_columns_far_from_zero(table, expert):
+    X = (table[0] + 1e6).astype(np.float32).astype(np.float64)
+    agrees(MixtureRegressor([expert], specialize=True, cv=None, random_state=0).fit(X, table[1]), X)
+
+
 def test_networks_of_columns_far_from_zero(nn, table):
     X = (table[0] + 1e6).astype(np.float32).astype(np.float64)
     agrees_as_expert(nn.NeuralMixtureRegressor(2, hidden=4, max_epochs=1, start="random"), X, table[1])
