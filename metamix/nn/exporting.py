@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ __all__ = ["CombinedPrediction", "EncodedColumns", "GateWeights", "to_model"]
 
 #: Version of the operators: of January 2023, as `metamix.export` has it.
 OPSET = 18
+#: Tracing, the level of a logger and the filter of warnings belong to the process: one export at a time.
+_EXPORTING = threading.Lock()
 
 
 class EncodedColumns(nn.Module):
@@ -35,6 +40,7 @@ class EncodedColumns(nn.Module):
     [[1.0]]
     """
 
+    fixed: Tensor
     fill: Tensor
     centre: Tensor
     factor: Tensor
@@ -49,18 +55,21 @@ class EncodedColumns(nn.Module):
         columns = encoder.columns
         n = len(columns.fill_)
         self.impute, self.n_numbers = columns.missing == "impute", n
-        self.source = torch.as_tensor(np.asarray(columns.source_))
+        self.source = torch.from_numpy(np.asarray(columns.source_, dtype=np.int64))
         centre, factor = (columns.centre_[:n], columns.factor_[:n]) if columns.scale else (np.zeros(n), np.ones(n))
+        # Columns that were empty or constant in training are 0, whatever they hold later.
+        fixed = (np.asarray(columns.kinds_)[columns.source_[:n]] == "empty") | (factor == 0)
+        self.register_buffer("fixed", torch.from_numpy(fixed))
         for name, values in (("fill", columns.fill_), ("centre", centre), ("factor", factor)):
-            self.register_buffer(name, torch.as_tensor(np.asarray(values), dtype=torch.float32))
+            self.register_buffer(name, _doubles(values))
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode rows (n, d)."""
         seen = x[:, self.source]
-        numbers, flags = seen[:, : self.n_numbers], torch.isnan(seen[:, self.n_numbers :])
-        if self.impute:
-            numbers = torch.where(torch.isnan(numbers), self.fill, numbers)
-        return torch.cat([(numbers - self.centre) * self.factor, flags.float()], 1).clamp(-LARGEST_Z, LARGEST_Z)
+        numbers, flags = seen[:, : self.n_numbers].double(), torch.isnan(seen[:, self.n_numbers :])
+        numbers = torch.where(torch.isnan(numbers) | self.fixed if self.impute else self.fixed, self.fill, numbers)
+        z = ((numbers - self.centre) * self.factor).clamp(-LARGEST_Z, LARGEST_Z)
+        return torch.cat([z.float(), flags.float()], 1)
 
 
 class CombinedPrediction(nn.Module):
@@ -74,8 +83,13 @@ class CombinedPrediction(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        if model.top_k is not None:
-            raise ValueError(f"top_k={model.top_k} sorts weights, which torch's exporter cannot write; give None")
+        gate = model.network_.mixture.gate
+        top_k = model.network_.mixture.top_k or getattr(gate, "top_k", None)
+        if top_k is not None:
+            raise ValueError(
+                f"the gate ({type(gate).__name__}) selects top_k={top_k} experts, which torch's exporter cannot write; "
+                "give top_k=None and the gate 'softmax', 'gumbel' or 'static'"
+            )
         self.columns, self.network = EncodedColumns(model.encoder_), model.network_
         self.cooperative, self.is_classifier = model.objective == "cooperative", hasattr(model, "classes_")
         self.centre, self.scale = (0.0, 1.0) if self.is_classifier else (float(model._y_mean), float(model._y_scale))
@@ -103,11 +117,12 @@ class GateWeights(nn.Module):
         super().__init__()
         self.network, self.bound = copy.deepcopy(network).float(), bound
         for name, values in (("mean", mean), ("factor", 1 / scale)):
-            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
+            self.register_buffer(name, _doubles(values))
 
     def forward(self, z: Tensor) -> Tensor:
         """Weights of rows."""
-        return torch.softmax(self.network(((z - self.mean) * self.factor).clamp(-self.bound, self.bound)), 1)
+        standardised = ((z.double() - self.mean) * self.factor).clamp(-self.bound, self.bound)
+        return torch.softmax(self.network(standardised.float()), 1)
 
 
 def to_model(module: nn.Module, d: int) -> Any:
@@ -117,17 +132,42 @@ def to_model(module: nn.Module, d: int) -> Any:
     ------
     ImportError
         If onnxscript is not installed.
+    ValueError
+        If torch's exporter cannot write it.
     """
-    logger = logging.getLogger("torch.onnx")  # it tells what is not installed, and not needed here
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"), torch.no_grad():
+    module.eval()
+    with _EXPORTING, _quiet(), torch.no_grad(), torch.device("cpu"), torch.autocast("cpu", enabled=False):
+        try:
             program = torch.onnx.export(
-                module.eval(), (torch.zeros(3, d),), dynamo=True, opset_version=OPSET, verbose=False,
+                module, (torch.zeros(3, d, dtype=torch.float32),), dynamo=True, opset_version=OPSET, verbose=False,
                 input_names=["X"], dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
             )  # fmt: skip
-    finally:
-        logger.setLevel(level)
+        except torch.onnx.OnnxExporterError as error:
+            raise ValueError(f"torch's exporter fails, {_reason(error)}") from error
     assert program is not None
     return program.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings and logs, such as of what is not installed, and not needed here."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: BaseException) -> str:
+    """First line of the first cause; the text of the exporter itself is pages of advice on reporting it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0]
+
+
+def _doubles(values: Any) -> Tensor:
+    """A tensor of 64 bits: differences from large numbers lose digits in 32."""
+    return torch.from_numpy(np.array(values, dtype=np.float64))

@@ -1,6 +1,8 @@
 """Mixtures as ONNX: onnxruntime predicts what the mixture predicts, up to the rounding of 32-bit floats."""
 
+import logging
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -220,14 +222,74 @@ def test_networks_of_classes(nn, table, objective):
             {"numeric": "quantile"},
             r"the expert 'network' \(NeuralMixture.*: numeric='quantile' has no",
         ),
-        ({"top_k": 1}, r"the expert 'network' .*: top_k=1 sorts weights"),
+        ({"top_k": 1}, r"the expert 'network' .*: the gate \(SoftmaxGate\) selects top_k=1 experts"),
+        ({"gate": "noisy_top_k"}, r"the expert 'network' .*: the gate \(NoisyTopKGate\) selects top_k=2 experts"),
     ],
-    ids=["quantile", "top_k"],
+    ids=["quantile", "top_k", "noisy_top_k"],
 )
 def test_networks_that_cannot_be_written_say_why(nn, table, settings, message):
     model = nn.NeuralMixtureRegressor(2, hidden=8, max_epochs=1, **settings)
     mixture = MixtureRegressor([("network", model)], specialize=True, cv=None, random_state=0).fit(*table)
     with pytest.raises(ExportError, match=message):
+        to_onnx(mixture)
+
+
+def test_columns_that_had_no_values_stay_zero(nn, table):
+    X, y = table
+    empty = X.copy()
+    empty[:, 1] = np.nan
+    network = nn.NeuralMixtureRegressor(2, hidden=4, max_epochs=1, start="random", missing="impute")
+    for expert in ("kriging", network):
+        mixture = MixtureRegressor([("one", expert)], specialize=True, cv=None, random_state=0)
+        agrees(mixture.fit(empty, y), 5 * X)
+
+
+@pytest.mark.parametrize("expert", ["ridge", "kriging", "neighbours"])
+def test_columns_far_from_zero(table, expert):
+    X = (table[0] + 1e6).astype(np.float32).astype(np.float64)
+    agrees(MixtureRegressor([expert], specialize=True, cv=None, random_state=0).fit(X, table[1]), X)
+
+
+def test_networks_of_columns_far_from_zero(nn, table):
+    X = (table[0] + 1e6).astype(np.float32).astype(np.float64)
+    agrees_as_expert(nn.NeuralMixtureRegressor(2, hidden=4, max_epochs=1, start="random"), X, table[1])
+
+
+def test_networks_are_written_whatever_torch_is_set_to(nn, table):
+    torch = pytest.importorskip("torch")
+    model = nn.NeuralMixtureRegressor(2, hidden=4, max_epochs=1, start="random")
+    mixture = MixtureRegressor([("network", model)], specialize=True, cv=None, random_state=0).fit(*table)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"), torch.autocast("cpu"):
+            written = to_onnx(mixture)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = mixture.predict(table[0])
+    assert np.abs(run(written, table[0])["prediction"] - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_networks_are_written_by_two_threads(nn, table):
+    model = nn.NeuralMixtureRegressor(2, hidden=4, max_epochs=1, start="random", random_state=0).fit(*table)
+    torch_log, filters = logging.getLogger("torch"), list(warnings.filters)
+    level = torch_log.level
+    with ThreadPoolExecutor(2) as pool:
+        written = [one.result().graph for one in [pool.submit(model.__metamix_onnx__) for _ in range(2)]]
+    assert len(written[0].node) == len(written[1].node)
+    assert torch_log.level == level
+    assert list(warnings.filters) == filters
+
+
+def test_what_torch_cannot_trace_is_said_in_one_line(nn, table):
+    torch = pytest.importorskip("torch")
+
+    class Branch(torch.nn.Module):
+        def forward(self, x):
+            return torch.eye(2)[[0] * len(x) if x[0, 0] > 0 else [1] * len(x)]
+
+    model = nn.NeuralMixtureRegressor(2, hidden=4, max_epochs=1, start="random", gate=Branch())
+    mixture = MixtureRegressor([("network", model)], specialize=True, cv=None, random_state=0).fit(*table)
+    with pytest.raises(ExportError, match=r"the expert 'network' .*: torch's exporter fails, [^\n\x1b]*$"):
         to_onnx(mixture)
 
 
