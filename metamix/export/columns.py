@@ -14,13 +14,10 @@ from sklearn.preprocessing import StandardScaler
 from metamix.data.columns import ColumnEncoder
 from metamix.experts.curves import DenseColumns, NaturalSplines, PolynomialColumns
 from metamix.export.errors import ExportError
-from metamix.export.graph import Graph
+from metamix.export.graph import FLOAT, Graph
 from metamix.gates.trees import BoundedColumns
 
 __all__ = ["filled", "transformed"]
-
-#: Numbers of the types of `onnx.TensorProto`.
-FLOAT, DOUBLE = 1, 11
 
 
 def transformed(graph: Graph, what: str, step: Any, x: str) -> str:
@@ -59,21 +56,16 @@ def _encoder(graph: Graph, what: str, step: ColumnEncoder, x: str) -> str:
     source, fill = step.source_, step.fill_
     D = len(fill)
     out = x if (source[:D] == np.arange(step.n_features_in_)).all() else graph.columns(x, source[:D])
-    # In 64 bits, as differences from large numbers lose digits in 32.
-    dtype = np.float64 if step.scale else np.float32
-    if step.scale:
-        out = graph.add("Cast", out, to=DOUBLE)
     # Columns that were empty or constant in training are 0, whatever they hold later.
     fixed = np.asarray(step.kinds_)[source[:D]] == "empty"
     if step.scale:
         fixed |= step.factor_[:D] == 0
     if fixed.any():
-        out = graph.add("Where", graph.constant(fixed, np.bool_), graph.constant(fill, dtype), out)
+        out = graph.add("Where", graph.constant(fixed, np.bool_), graph.constant(fill), out)
     if step.missing == "impute":
-        out = graph.add("Where", graph.add("IsNaN", out), graph.constant(fill, dtype), out)
+        out = filled(graph, out, fill)
     if step.scale:
-        out = graph.add("Sub", out, graph.constant(step.centre_[:D], dtype))
-        out = graph.add("Cast", graph.add("Mul", out, graph.constant(step.factor_[:D], dtype)), to=FLOAT)
+        out = graph.scaled(out, step.centre_[:D], step.factor_[:D])
     if len(source) == D:
         return out
     missing = graph.add("Cast", graph.add("IsNaN", graph.columns(x, source[D:])), to=FLOAT)

@@ -14,8 +14,6 @@ from metamix.export.graph import Graph
 
 __all__ = ["kriging", "neighbours", "radial_basis"]
 
-FLOAT, DOUBLE = 1, 11  # numbers of types in ONNX
-
 
 def kriging(graph: Graph, model: Kriging, x: str) -> str:
     """Predictions (n, T) of a Gaussian process, whose coefficients cancel each other."""
@@ -68,20 +66,20 @@ def neighbours(graph: Graph, what: str, model: Any, x: str) -> str:
     values = np.reshape(model.y_fit_, (len(rows), -1))
     if hasattr(model, "classes_"):
         values = (values == model.classes_).astype(float)
-    squares = _squares(graph, graph.add("Cast", x, to=DOUBLE), rows.astype(np.float64))
+    squares = _squares(graph, graph.wide(x), rows.astype(np.float64))
     nearest, places = graph.add(
         "TopK", squares, graph.constant([model.n_neighbors], np.int64), outputs=2, axis=1, largest=0
     )
     found = graph.add("Gather", _wide(graph, values), places, axis=0)  # (n, k, outputs)
     if model.weights == "uniform":
         mean = graph.add("ReduceMean", found, graph.constant([1], np.int64), keepdims=0)
-        return str(graph.add("Cast", mean, to=FLOAT))
+        return graph.narrow(mean)
     # A row that was seen in training has distance zero, but for rounding.
     distance = graph.add("Sqrt", graph.add("Max", nearest, _wide(graph, 1e-24)))
     weight = graph.add("Reciprocal", distance)
     share = graph.add("Div", weight, graph.total(weight, keep=True))
     mean = graph.total(graph.add("Mul", found, graph.unsqueezed(share, 2)))
-    return str(graph.add("Cast", mean, to=FLOAT))
+    return graph.narrow(mean)
 
 
 def _wide(graph: Graph, values: Any) -> str:
@@ -89,7 +87,7 @@ def _wide(graph: Graph, values: Any) -> str:
 
 
 def _wide_columns(graph: Graph, x: str, centre: Any, scale: Any) -> str:
-    z = graph.add("Sub", graph.add("Cast", x, to=DOUBLE), _wide(graph, centre))
+    z = graph.add("Sub", graph.wide(x), _wide(graph, centre))
     return str(graph.add("Div", z, _wide(graph, scale)))
 
 
@@ -104,4 +102,4 @@ def _squares(graph: Graph, z: str, centres: NDArray[Any]) -> str:
 def _narrow(graph: Graph, values: str, scale: Any, mean: Any) -> str:
     """In the units of y, and in 32 bits."""
     scaled = graph.add("Add", graph.add("Mul", values, _wide(graph, scale)), _wide(graph, mean))
-    return str(graph.add("Cast", scaled, to=FLOAT))
+    return graph.narrow(scaled)

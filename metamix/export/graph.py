@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ML", "ML_OPSET", "OPSET", "Graph"]
+__all__ = ["FLOAT", "ML", "ML_OPSET", "OPSET", "Graph"]
 
 # Versions of the operators: of January 2023, which onnxruntime 1.14 and newer know.
 OPSET, ML_OPSET = 18, 3
 ML = "ai.onnx.ml"
+# Numbers of the types of `onnx.TensorProto`.
+FLOAT, DOUBLE = 1, 11
 Array = NDArray[Any]
 
 
@@ -41,12 +43,22 @@ class Graph:
         return name
 
     def affine(self, x: str, slopes: Any, intercept: Any) -> str:
-        """Values x (n, q) times slopes (q, m), plus intercept (m,)."""
-        return str(self.add("Gemm", x, self.constant(slopes), self.constant(np.atleast_1d(intercept))))
+        """Values x (n, q) times slopes (q, m), plus intercept (m,); in 64 bits, as large terms may cancel."""
+        terms = self.constant(slopes, np.float64), self.constant(np.atleast_1d(intercept), np.float64)
+        return self.narrow(self.add("Gemm", self.wide(x), *terms))
 
     def scaled(self, x: str, centre: Any, factor: Any) -> str:
-        """Values minus a centre, times a factor."""
-        return str(self.add("Mul", self.add("Sub", x, self.constant(centre)), self.constant(factor)))
+        """Values minus a centre, times a factor; in 64 bits, as differences from large numbers lose digits in 32."""
+        away = self.add("Sub", self.wide(x), self.constant(centre, np.float64))
+        return self.narrow(self.add("Mul", away, self.constant(factor, np.float64)))
+
+    def wide(self, x: str) -> str:
+        """Numbers of 64 bits."""
+        return str(self.add("Cast", x, to=DOUBLE))
+
+    def narrow(self, x: str) -> str:
+        """Numbers of 32 bits."""
+        return str(self.add("Cast", x, to=FLOAT))
 
     def columns(self, x: str, columns: Any) -> str:
         """Some columns."""

@@ -244,10 +244,19 @@ def test_columns_that_had_no_values_stay_zero(nn, table):
         agrees(mixture.fit(empty, y), 5 * X)
 
 
-@pytest.mark.parametrize("expert", ["ridge", "kriging", "neighbours"])
+@pytest.mark.parametrize("expert", ["ridge", "kriging", "neighbours", make_pipeline(LinearRegression())], ids=str)
 def test_columns_far_from_zero(table, expert):
     X = (table[0] + 1e6).astype(np.float32).astype(np.float64)
     agrees(MixtureRegressor([expert], specialize=True, cv=None, random_state=0).fit(X, table[1]), X)
+
+
+@pytest.mark.parametrize("gate", ["softmax", SoftmaxGate(degree=2, penalty=0.01), "gmm"], ids=str)
+def test_gates_of_columns_far_from_zero(table, gate):
+    X = (table[0] + 1e6).astype(np.float32).astype(np.float64)
+    mixture = MixtureRegressor(
+        ["linear", "ridge"], specialize=True, gate=gate, start=np.arange(len(X)) % 2, cv=2, random_state=0
+    )
+    agrees(mixture.fit(X, table[1]), X)
 
 
 def test_networks_of_columns_far_from_zero(nn, table):
