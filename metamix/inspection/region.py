@@ -59,8 +59,8 @@ class RegionDisplay:
     >>> y = np.where(X[:, 0] > 0.3, 3 * X[:, 1], 1 - 2 * X[:, 1]) + 0.1 * rng.standard_normal(200)
     >>> mixture = MixtureRegressor(["ridge"], n_experts=2, specialize=True, gate="softmax", random_state=0).fit(X, y)
     >>> print(*RegionDisplay.from_estimator(mixture, X, y).rules(), sep="\n")
-    ridge-1 leads where x0 > 0.3 (75 % of the rows, right for 100 % of them when held out).
-    ridge-2 leads where x0 ≤ 0.3 (25 % of the rows, right for 100 % of them when held out).
+    ridge-1 leads where x0 ≤ 0.3 (25 % of the rows, right for 100 % of them when held out).
+    ridge-2 leads where x0 > 0.3 (75 % of the rows, right for 100 % of them when held out).
     """
 
     def __init__(self, table: pd.DataFrame, regions: RegionRules, measure: str, out_of_fold: bool) -> None:
