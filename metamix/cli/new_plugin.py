@@ -31,15 +31,15 @@ FIT = """\
 from metamix import MixtureRegressor, make_regimes
 
 X, y = make_regimes(200, random_state=0)
-mixture = MixtureRegressor({arguments}, random_state=0).fit(X, y)
-print(mixture.verdict_)"""
+mixture = MixtureRegressor({arguments}, random_state=0)
+print(mixture.fit(X, y).{shown})"""
 
 KINDS = {
     "expert": Kind(
         "regressors",
         "regressor",
         " [weights,missing_values,text_columns]",
-        FIT.format(arguments='["$name", "neighbours"]'),
+        FIT.format(arguments='["$name", "neighbours"]', shown="verdict_"),
         """\
 def test_a_straight_line_is_found() -> None:
     X = np.random.default_rng(0).normal(size=(50, 2))
@@ -51,7 +51,7 @@ def test_a_straight_line_is_found() -> None:
         "gates",
         "${class_}Gate",
         "",
-        FIT.format(arguments='["linear", "neighbours"], gate="$name"'),
+        FIT.format(arguments='["linear", "neighbours"], gate="$name"', shown="verdict_"),
         """\
 def test_weights_follow_the_nearest_rows() -> None:
     gate = $module.${class_}Gate(bandwidth=0.1).fit([[0.0], [1.0]], [[0.9, 0.1], [0.2, 0.8]])
@@ -62,7 +62,10 @@ def test_weights_follow_the_nearest_rows() -> None:
         "likelihoods",
         "${class_}Likelihood",
         " [standard_deviation]",
-        FIT.format(arguments='["linear", "linear"], n_experts=2, specialize=True, likelihood="$name"'),
+        FIT.format(
+            arguments='["linear"] * 2, specialize=True, likelihood="$name"',
+            shown="predict_interval(X[:3], 0.9)",
+        ),
         """\
 def test_the_deviation_is_that_of_the_errors() -> None:
     y, zero = np.array([-2.0, 2.0, -2.0, 2.0]), np.zeros((4, 1))
@@ -83,7 +86,9 @@ def new_plugin(name: str, kind: str) -> None:
     """
     name = name.removeprefix("metamix-")
     if not NAME.fullmatch(name):
-        raise click.UsageError(f"{name!r} cannot be the name of a plugin; use small letters, digits and - between them")
+        raise click.UsageError(
+            f"{name!r} cannot be the name of a plugin; use small letters and digits, with - or _ between them"
+        )
     folder = Path(f"metamix-{name.replace('_', '-')}")
     if folder.exists():
         raise click.UsageError(f"{folder} exists here already; choose another name, or remove it")
