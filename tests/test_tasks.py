@@ -125,7 +125,7 @@ def test_other_plugins_are_tested_in_an_environment_of_their_own(clone, monkeypa
     (plugin / "tests" / "test_example.py").write_text("def test_example():\n    pass\n")
     tasks = installed(clone)
     assert [Path(project).name for project in tasks.MAIN.projects[1:]] == ["metamix-catboost"]
-    assert [Path(project).name for project in tasks.OF_PLUGINS.projects[1:]] == ["metamix-example"]
+    assert [Path(project).name for project in tasks.OF_PLUGINS.projects[1:]] == ["metamix-catboost", "metamix-example"]
     tasks.MAIN.install = tasks.OF_PLUGINS.install = lambda: 0
     tasks.OF_PLUGINS.python = sys.executable
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
