@@ -9,8 +9,8 @@
     python3 tasks.py docs            install, and Sphinx too, then build the site in docs/_build/html
 
 [...] are arguments of pytest. "Install" creates the virtual environment .venv in this folder if it is missing, and
-updates it if the requirements have changed. It has the package and the CatBoost plugin; the other plugins, and the
-libraries that they need, are in an environment of their own, .venv-plugins, made by "test all".
+updates it if the requirements have changed. It has the package and the CatBoost plugin; all plugins, and what they and
+ONNX need, are in an environment of their own, .venv-plugins, made by "test all".
 """
 
 # Old interpreters must be able to parse this file, to print which version is needed: no f-strings, no annotations.
@@ -119,7 +119,7 @@ OF_ONNX = [
     os.path.join(ROOT, "tests", "test_benchmarks.py::test_onnx_models"),
     os.path.join(ROOT, "plugins", "metamix-catboost", "tests"),
 ]
-OF_PLUGINS = Environment(".venv-plugins", "2.0 GB", TOOLS + ONNX, [ROOT] + PLUGINS, "pytest, sklearn, metamix")
+OF_PLUGINS = Environment(".venv-plugins", "2.1 GB", TOOLS + ONNX, [ROOT] + PLUGINS, "pytest, sklearn, metamix")
 
 
 def test_plugins(rest):
