@@ -15,38 +15,33 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse
 import cProfile
-from pathlib import Path
-from types import CodeType
 
 from tables import split
 
 from metamix import MixtureRegressor
+from metamix.experts.models import ScaledTarget
+from metamix.training.alternation import Alternation
+from metamix.training.candidates import CandidateFit
+from metamix.training.regime_search.capacity import capacity_of
+from metamix.training.regime_search.proxy_mixture import proxy_responsibilities
 
 POOLS = (["xgboost", "lightgbm"], ["boosting"], ["xgboost", "lightgbm", "boosting", "forest"])
 #: The outermost functions of each kind of work; none of them calls another one.
 KINDS = {
-    "experts": [("experts/models.py", "fit"), ("experts/models.py", "predict")],
-    "search": [
-        ("training/regime_search/proxy_mixture.py", "proxy_responsibilities"),
-        ("training/regime_search/capacity.py", "capacity_of"),
-    ],
-    "gates": [
-        ("training/candidates.py", "fit_candidates"), ("training/mixture.py", "judged"),
-        ("training/mixture.py", "final_gates"),
-    ],
-}  # fmt: skip
+    "experts": [ScaledTarget.fit, ScaledTarget.predict],
+    "search": [proxy_responsibilities, capacity_of],
+    "gates": [CandidateFit.fit, Alternation.judged, Alternation.final_gates],
+}
 
 
 def shares(profile: cProfile.Profile) -> dict[str, float]:
     """Share of each kind of work in the total time."""
+    codes = {function.__code__: kind for kind, functions in KINDS.items() for function in functions}
     spent, total = dict.fromkeys(KINDS, 0.0), 0.0
     for entry in profile.getstats():
         total += entry.inlinetime
-        if isinstance(entry.code, CodeType):
-            path, name = Path(entry.code.co_filename).as_posix(), entry.code.co_name
-            for kind, functions in KINDS.items():
-                if any(name == function and path.endswith(f"metamix/{file}") for file, function in functions):
-                    spent[kind] += entry.totaltime
+        if entry.code in codes:
+            spent[codes[entry.code]] += entry.totaltime
     return {**{kind: seconds / total for kind, seconds in spent.items()}, "seconds": total}
 
 
@@ -65,7 +60,7 @@ def main() -> None:
             found = shares(profile)
             missing = [kind for kind in KINDS if not found[kind]]
             if missing:
-                raise SystemExit(f"no time was found for {', '.join(missing)}: were its functions renamed?")
+                raise SystemExit(f"no time was found for {', '.join(missing)}: are its functions still called?")
             print(
                 f"{table:20} {len(y):6}  {'+'.join(pool):40} {found['experts']:8.2f} {found['search']:8.2f} "
                 f"{found['gates']:8.2f} {found['seconds']:8.1f}  {mixture.n_experts_}",
