@@ -95,9 +95,12 @@ def new_plugin(name: str, kind: str) -> None:
     from metamix import registry
 
     plain, chosen = name.replace("-", "_"), KINDS[kind]
-    taken = {row.name: row.distribution for row in registry.describe() if row.kind == chosen.group}
+    rows = registry.describe()
+    taken = {row.name: row.distribution for row in rows if row.kind == chosen.group}
     if plain in taken:
         raise click.UsageError(f"{taken[plain]} already has the name {plain!r} for its {kind}; choose another")
+    if folder.name in {row.distribution for row in rows}:
+        raise click.UsageError(f"a plugin {folder} is installed already; choose another name")
     for path, text in render(plain, kind).items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +123,8 @@ def render(name: str, kind: str) -> dict[str, str]:
         "name": name,
         "module": module,
         "distribution": module.replace("_", "-"),
-        "class_": "".join(word.capitalize() for word in name.split("_")),
+        # A gate `my_gate` is of the class MyGate.
+        "class_": "".join(word.capitalize() for word in name.split("_")).removesuffix(kind.capitalize()),
         "group": chosen.group,
         "title": f"The {kind} {name}",
         "capabilities": chosen.capabilities,

@@ -52,6 +52,17 @@ def test_nothing_of_the_templates_is_left_open(kind):
     assert callable(scope[factory])
 
 
+def test_a_class_does_not_repeat_its_kind():
+    assert "class MyGate(" in render("my_gate", "gate")["metamix_my_gate/__init__.py"]
+    assert "class MineGate(" in render("mine", "gate")["metamix_mine/__init__.py"]
+
+
+def test_plugins_that_are_installed_are_not_written_anew(here, run, rejected):
+    pytest.importorskip("metamix_catboost")
+    rejected(run("new-plugin", "catboost", "--kind", "gate"), "a plugin metamix-catboost is installed already")
+    assert not list(here.iterdir())
+
+
 @pytest.mark.parametrize("name", ["My Idea", "../up", "1st", "", "a--b", "import os"])
 def test_names_that_cannot_be_used(name, here, run, rejected):
     rejected(run("new-plugin", name), "cannot be the name of a plugin")
