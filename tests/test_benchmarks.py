@@ -113,6 +113,19 @@ def test_estimator_checks():
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("kind", "table", "base"), [("numbers", "boston", "ridge"), ("classes", "credit_g", "logistic")]
+)
+def test_pools(shared, kind, table, base):
+    variants = "boosting:max_iter=2;boosting:max_iter=2;extra_trees:n_estimators=20"
+    text = run("pools", "--kind", kind, "--tables", table, "--rows", "150", "--base", base, "--variants", variants)
+    few, again, forest = (float(x) for x in re.search(rf"^{table} +0 +(\S+) +(\S+) +(\S+)$", text, re.M).groups())
+    assert few == again != forest
+    ratios = [float(found) for found in re.findall(r"^(\d\.\d+), worst", text, re.M)]
+    assert ratios == pytest.approx([1.0, 1.0, forest / few], abs=1e-3)
+
+
+@pytest.mark.heavy
 def test_stacking(shared):
     text = run("stacking", "--tables", "two_regimes", "--splits", "1", "--specialize", "False")
     ratio, by_split = re.search(r"^two_regimes +(\d\.\d+) +\S+ +(\d\.\d+) ", text, re.M).groups()

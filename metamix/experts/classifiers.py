@@ -204,7 +204,8 @@ def lightgbm(**parameters: Any) -> Pipeline:
         "subsample_freq": 1,
     }
     # force_row_wise: by default LightGBM times two layouts and uses the faster one, which is not reproducible.
-    settings |= {"colsample_bytree": 0.5, "num_leaves": 20, "deterministic": True, "force_row_wise": True}
+    # reg_lambda: without it, leaves with a few rows of a rare class may have scores of any size.
+    settings |= {"num_leaves": 20, "reg_lambda": 1.0, "deterministic": True, "force_row_wise": True}
     settings |= {"n_jobs": 1, "verbosity": -1} | parameters
     leaf = None if "min_child_samples" in parameters else "min_child_samples"
     return _ordinal_pipeline(EncodedLabels(LGBMClassifier(**settings), leaf))

@@ -263,12 +263,7 @@ def lightgbm(**parameters: Any) -> Pipeline:
         "subsample_freq": 1,
     }
     # force_row_wise: by default LightGBM times two layouts and uses the faster one, which is not reproducible.
-    settings |= {
-        "colsample_bytree": 0.5,
-        "min_child_samples": 10,
-        "deterministic": True,
-        "force_row_wise": True,
-    }
+    settings |= {"min_child_samples": 10, "deterministic": True, "force_row_wise": True}
     settings |= {"n_jobs": 1, "verbosity": -1} | parameters
     return _ordinal_pipeline(
         _with_scaled_target(

@@ -61,7 +61,7 @@ def folder(tmp_path_factory):
 def experts():
     from metamix.experts.regressors import lightgbm, ridge
 
-    return [("ridge", ridge()), ("lightgbm", lightgbm(n_estimators=150, learning_rate=0.1, colsample_bytree=1.0))]
+    return [("ridge", ridge()), ("lightgbm", lightgbm(n_estimators=150, learning_rate=0.1))]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_experts_of_regimes_learn_with_responsibilities_as_weights(tmp_path):
     frame.assign(y=truth + 0.8 * rng.normal(size=12_000)).to_parquet(tmp_path / "t.parquet")
     from metamix.experts.regressors import lightgbm
 
-    expert = lightgbm(n_estimators=100, learning_rate=0.1, colsample_bytree=1.0)
+    expert = lightgbm(n_estimators=100, learning_rate=0.1)
     settings = {"specialize": True, "n_experts": 2, "gate": "softmax", "cv": 2, "random_state": 0, "max_rounds": 2}
     table = scan(tmp_path, memory="1MB")
     found = MixtureRegressor([("l", expert)], **settings).fit(table, "y")

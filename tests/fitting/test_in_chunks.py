@@ -41,7 +41,7 @@ def in_chunks(expert, X, y, n=500, weight=None):
 
 
 BOOSTERS = [
-    lambda: regressors.lightgbm(n_estimators=60, learning_rate=0.1, colsample_bytree=1.0, random_state=0),
+    lambda: regressors.lightgbm(n_estimators=60, learning_rate=0.1, random_state=0),
     lambda: regressors.xgboost(n_estimators=60, learning_rate=0.1, colsample_bytree=1.0, random_state=0),
 ]
 

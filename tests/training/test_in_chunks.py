@@ -37,7 +37,7 @@ def sample():
 
 @pytest.fixture(scope="module")
 def fitted(sample):
-    trees = prepare(lightgbm(n_estimators=80, learning_rate=0.1, colsample_bytree=1.0), 0)
+    trees = prepare(lightgbm(n_estimators=80, learning_rate=0.1), 0)
     experts = [NamedExpert("line", LinearRegression()), NamedExpert("trees", trees)]
     folds = make_folds(2, sample.X, sample.y, random_state=0)
     return fit_blend(experts, sample, folds, SerialEngine(), settings(sample), None)
