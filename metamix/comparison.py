@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ from metamix.estimators.validation import (
 from metamix.experts.on_columns import with_positions
 from metamix.fitting import Checkpoint, FitSession, Problem, fit_expert, name_and_prepare, place_experts
 from metamix.fitting.out_of_fold import Failure
-from metamix.progress import Event, emit
+from metamix.progress import Event, emit, show_progress
 from metamix.training.candidates import CANDIDATES, FEATURE_STACK
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts
 from metamix.training.fit import NEGLIGIBLE, blend_predictions
@@ -140,6 +141,7 @@ def compare(
     columns: Any = None,
     time_limit: float | None = None,
     checkpoint: Any = None,
+    verbose: int = 0,
 ) -> Comparison:
     """Compare experts, all candidates, the blend, scikit-learn's stacking and the oracle.
 
@@ -174,6 +176,8 @@ def compare(
     checkpoint : str or path, optional
         As in `MixtureRegressor`: a folder that keeps each finished fit, so that the same call continues after it was
         interrupted. Reading it runs code that it contains.
+    verbose : int
+        1 shows how far it is.
 
     Returns
     -------
@@ -240,9 +244,10 @@ def compare(
         kept,
         too_large,
     )
-    for f in range(len(folds)):
-        emit(Event("start", f"outer fold {f + 1} of {len(folds)}", f, len(folds)))
-        outer.run(f)
+    with show_progress("compare") if verbose else nullcontext():
+        for f in range(len(folds)):
+            emit(Event("start", f"outer fold {f + 1} of {len(folds)}", f, len(folds)))
+            outer.run(f)
     emit(Event("end", "comparison", len(folds), len(folds)))
     loss = HeldOutLoss(target, problem.weight, folds.partition, classes, scoring, groups)
     found = outer.comparison(loss)

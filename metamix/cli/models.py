@@ -24,11 +24,11 @@ from metamix.cli.options import (
     read_table,
 )
 from metamix.cli.output import failures, say, seconds, size, write_csv
-from metamix.cli.progress import progress
 from metamix.cli.reading import reading_options, take_reading_options
 from metamix.cli.regimes import about_regimes, regimes_in_words, regimes_of_folds
 from metamix.cli.repeat import full_command
 from metamix.cli.tables import TableData
+from metamix.progress import show_progress
 
 if TYPE_CHECKING:
     from metamix.deadline import Deadline
@@ -130,11 +130,11 @@ def _for_report(options: Options, deadline: Deadline) -> Options:
 
 
 def run_comparison(data: TableData, options: Options, label: str) -> Compared:
-    """Run the comparison, with a progress bar on a terminal."""
+    """Run the comparison, and show how far it is."""
     from metamix.comparison import compare as run
 
     began = time.monotonic()
-    with engine_of(options), progress(label):
+    with engine_of(options), show_progress(label):
         comparison = run(
             data.X, data.y, expert_names(options.experts), gate=options.gates, final=options.final, cv=options.folds,
             groups=data.groups, sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
@@ -239,7 +239,7 @@ def fit(tables: tuple[str, ...], out: str, force: bool, as_json: bool, memory: s
 
 
 def _fitted(data: TableData, options: Options, label: str) -> Any:
-    """A mixture fitted to all rows, with a progress bar on a terminal."""
+    """A mixture fitted to all rows, and show how far it is."""
     from metamix.estimators import MixtureClassifier, MixtureRegressor
 
     estimator = MixtureRegressor if data.task == "regression" else MixtureClassifier
@@ -248,7 +248,7 @@ def _fitted(data: TableData, options: Options, label: str) -> Any:
         scoring=options.scoring, random_state=options.seed, n_jobs=options.jobs, device=options.device,
         columns=data.cleaner, time_limit=options.time_limit, checkpoint=options.checkpoint,
     )  # fmt: skip
-    with engine_of(options), progress(label):
+    with engine_of(options), show_progress(label):
         if data.large is not None:
             return mixture.fit(data.large, options.target, sample_weight=options.weights, groups=options.groups)
         return mixture.fit(data.X, data.y, sample_weight=data.weights, groups=data.groups)

@@ -32,6 +32,7 @@ from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_weights, check_X, clean_X
 from metamix.fitting import Checkpoint, Problem
 from metamix.fitting.checkpoint import value_fingerprint
+from metamix.progress import Event, emit
 from metamix.protocols import SequentialGate
 from metamix.training.blend import FittedBlend
 from metamix.training.candidates import MIXTURE
@@ -107,6 +108,7 @@ def fit_in_chunks(mixture: Mixture, table: ParquetTable, target: Any, weight: An
         try:
             if kept is not None:
                 mixture.random_state, mixture.checkpoint = state, str(kept.folder / SAMPLE)
+            emit(Event("start", "sample"))
             mixture.fit(*roles.split(rows.sample.read()))
             if rows.others:
                 _learn_from_others(mixture, rows, roles)
@@ -188,10 +190,13 @@ class _Noted:
 def _learn_from_others(mixture: Mixture, rows: AssignedRows, roles: _Roles) -> None:
     """Chunks, then held-out rows, for a mixture that is fitted to the sample."""
     fitted, noted = mixture._fitted, _Noted()
+    emit(Event("start", "all other rows"))
+    emit(Event("part", "chunks", total=len(rows.others)))
     n_rows = rows.n_rows - rows.held_out.n_rows
     sample = _problem(mixture, rows.sample.read(), roles, noted)
     columns = fit_columns(fitted, sample, _chunks(mixture, rows, roles, noted), n_rows, mixture.on_error)
     del sample
+    emit(Event("part", "held-out rows"))
     held_out = _problem(mixture, rows.held_out.read(), roles, noted)
     seeds = draw_seeds(mixture.random_state, ())
     folds = make_folds(
@@ -234,6 +239,7 @@ def _chunks(mixture: Mixture, rows: AssignedRows, roles: _Roles, noted: _Noted) 
     for chunk in rows.others:
         if chunk.n_rows:
             yield _problem(mixture, chunk.read(), roles, noted)
+        emit(Event("task", "chunks", total=len(rows.others)))
         chunk.path.unlink()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,6 +20,7 @@ from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.deadline import Deadline
 from metamix.engines import current_engine
+from metamix.estimators.callbacks import CallbackSupport, displayed, follow
 from metamix.estimators.checkpointing import open_checkpoint, seed_of
 from metamix.estimators.coefficients import coefficient_frame
 from metamix.estimators.in_chunks import fit_in_chunks
@@ -55,7 +55,6 @@ from metamix.experts.on_columns import with_positions
 from metamix.experts.pools import expert_pool, loadable
 from metamix.explanation import Explanation, explain_rows
 from metamix.fitting import Problem, find_placements, join_devices
-from metamix.progress import listen, narrate
 from metamix.recombination import posterior
 from metamix.registry import PartMapping
 from metamix.training.blend import FittedBlend
@@ -77,7 +76,7 @@ OF_INPUT = (
 )  # fmt: skip
 
 
-class Mixture(TransformerMixin, BaseEstimator, ABC):
+class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
     """Mixture of experts; abstract. See `MixtureRegressor` and `MixtureClassifier`."""
 
     mixture_: Any
@@ -240,7 +239,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         self.cv = repeatable(self.cv)
         check_parameters(self)
         if isinstance(X, ParquetTable):
-            fit_in_chunks(self, X, y, sample_weight, groups)
+            with displayed(self):
+                fit_in_chunks(self, X, y, sample_weight, groups)
             return self
         check_no_names(y=y, sample_weight=sample_weight, groups=groups)
         deadline = Deadline(self.time_limit)
@@ -268,9 +268,8 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
         if self.specialize is not True:
             try_scoring(self.scoring, problem, folds, classes)
         parts = set_up(self, named, gates, problem, classes, seeds, in_sample=folds.in_sample)
-        with ExitStack() as context:
-            if self.verbose:
-                context.enter_context(listen(narrate))
+
+        def train() -> FittedBlend | FittedMixture:
             fitted: FittedBlend | FittedMixture
             if folds.in_sample or self.specialize is True:
                 fitted = fit_single_mixture(
@@ -282,12 +281,15 @@ class Mixture(TransformerMixin, BaseEstimator, ABC):
                     parts.experts, problem, folds, engine, parts.candidates, mixture, self.refit, self.on_error,
                     deadline, checkpoint,
                 )  # fmt: skip
-        self.__dict__.pop("_online", None)  # of rows that were learned one batch after the other
-        if too_large and isinstance(fitted, FittedBlend):
-            fitted = fitted.with_left_out(f"{sentence(too_large)} {deadline.sentence}".strip())
-        self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
-        self._rows_of_fit = [float((problem.weight > 0).sum()), float(problem.weight.sum())]
-        self._store(fitted, folds.fold_of_row)
+            self.__dict__.pop("_online", None)  # of rows that were learned one batch after the other
+            if too_large and isinstance(fitted, FittedBlend):
+                fitted = fitted.with_left_out(f"{sentence(too_large)} {deadline.sentence}".strip())
+            self._key_of_fit = table_key(X, target)  # by which inspection knows the rows of fit
+            self._rows_of_fit = [float((problem.weight > 0).sum()), float(problem.weight.sum())]
+            self._store(fitted, folds.fold_of_row)
+            return fitted
+
+        fitted = follow(self, given, y, train)
         self.left_out_ = [*too_large, *deadline.left_out]
         deadline.warn()
         # An expert that failed within a fold of the mixture only is still a column.

@@ -233,7 +233,7 @@ class NeuralMixture(NetworkLearner):
         targets = table.targets
         if "responsibilities" in targets:
             fit_gate(network, table.inputs, targets["responsibilities"], targets["weight"])
-        with progress_output(self.verbose):
+        with progress_output(type(self).__name__, self.verbose):
             self._history, self.best_epoch_ = train(network, loss, table, held, training_settings(self), self.device_)
         self._store_network(network)
 

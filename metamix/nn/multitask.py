@@ -316,7 +316,7 @@ validation_fraction, callbacks, device, random_state, verbose
         self._network_parameters = {name: copy.deepcopy(getattr(self, name)) for name in NETWORK_PARAMETERS}
         network = self._network().to(self.device_)
         loss = TaskLoss(self.tasks_, check_task_weights(self.task_weights, len(self.tasks_)))
-        with progress_output(self.verbose):
+        with progress_output(type(self).__name__, self.verbose):
             self._history, self.best_epoch_ = train(network, loss, table, held, training_settings(self), self.device_)
         learned = loss.fixed if loss.log_variance is None else torch.exp(-loss.log_variance.detach())
         self.task_weights_ = learned.cpu().double().numpy()

@@ -64,7 +64,7 @@ class NeuralMixtureRegressor(RegressorMixin, NeuralMixture):
     device : {"auto", "cpu", "cuda"} or "cuda:N"
     random_state : int, RandomState or None
     verbose : int
-        1 writes a line per epoch to standard error; `metamix.progress.listen` receives the same events.
+        1 shows epochs and losses; `metamix.progress.listen` receives them as events.
     likelihood : {"gaussian", "laplace", "student_t"}
         Density of y given an expert's output, with one scale per expert.
 

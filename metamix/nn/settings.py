@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from metamix.data.scalars import check_seed, is_number
 from metamix.devices import device_for
 from metamix.nn.training_loop import TrainingSettings
-from metamix.progress import listen, narrate
+from metamix.progress import show_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,15 +207,15 @@ def on_device(network: nn.Module, device: str) -> tuple[Any, str]:
     return (network if available == "cpu" else copy.deepcopy(network).to(available)), available
 
 
-def progress_output(verbose: int) -> AbstractContextManager[None]:
-    """Context in which progress is written to standard error, one line per epoch, if `verbose`.
+def progress_output(name: str, verbose: int) -> AbstractContextManager[None]:
+    """Context in which progress is shown under a name, if `verbose`.
 
     Examples
     --------
-    >>> with progress_output(0):
+    >>> with progress_output("network", 0):
     ...     pass
     """
-    return listen(narrate) if verbose else nullcontext()
+    return show_progress(name) if verbose else nullcontext()
 
 
 def history_frame(history: list[dict[str, Any]]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -80,6 +81,8 @@ def save(mixture: Any, path: str | os.PathLike[str], *, notes: Mapping[str, str]
         )
     check_is_fitted(mixture)
     said = check_notes(notes)
+    if hasattr(mixture, "set_callbacks"):  # they follow fits
+        mixture = copy.copy(mixture).set_callbacks()
     output = OutputFile(path)
     try:
         document, arrays = encode(mixture)

@@ -14,6 +14,7 @@ from metamix.data.folds import Folds
 from metamix.deadline import EARLY_RESERVE
 from metamix.fitting import AllExpertsFailedError, FitSession
 from metamix.fitting.out_of_fold import Failure, OutOfFold
+from metamix.progress import Event, emit
 from metamix.training.expert_seconds import seconds_of_fits
 
 __all__ = ["CrossFittedExperts", "cross_fit_experts", "nest_experts"]
@@ -50,7 +51,9 @@ def cross_fit_experts(session: FitSession, *, refit: bool = True) -> CrossFitted
     AllExpertsFailedError
         If none is left.
     """
-    if not session.deadline.limited:
+    limited = session.deadline.limited
+    emit(Event("part", "experts", total=len(session.experts) * (len(session.folds) + refit + limited)))
+    if not limited:
         return _cross_fit(session, None, refit)
     deadline, seconds = session.deadline, seconds_of_fits(session)
     share = sum(len(train) for train, _ in session.folds.pairs) / (len(session.folds) * session.problem.n)
@@ -101,4 +104,5 @@ def nest_experts(
     NestedFitError
         If a fit fails.
     """
+    emit(Event("part", "nested experts"))
     return replace(experts, predictions=session.cross_fit_nested(experts.predictions, experts.positions, nested))

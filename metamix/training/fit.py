@@ -9,6 +9,8 @@ from functools import partial
 from textwrap import shorten
 from typing import Any
 
+import numpy as np
+
 from metamix.data.folds import Folds
 from metamix.data.gate_features import StackColumns
 from metamix.data.leaks import suspicious_columns
@@ -16,11 +18,13 @@ from metamix.deadline import EARLY_RESERVE, Deadline
 from metamix.engines import Engine
 from metamix.fitting import Checkpoint, FitSession, NamedExpert, NestedFitError, Problem
 from metamix.fitting.out_of_fold import OutOfFold
+from metamix.progress import Event, emit
 from metamix.training.alternation import MixtureSettings
 from metamix.training.blend import FittedBlend
 from metamix.training.candidates import CandidateFit, CandidateSettings
 from metamix.training.expert_columns import CrossFittedExperts, cross_fit_experts, nest_experts
 from metamix.training.expert_seconds import affordable
+from metamix.training.losses import row_losses, target_units
 from metamix.training.mixture import FittedMixture, fit_mixture
 from metamix.training.mixture_column import MixtureColumn, cross_fit_mixture
 from metamix.training.prediction import admissible
@@ -95,9 +99,12 @@ def blend_predictions(
     others.
     """
     deadline, found = session.deadline, MixtureColumn()
+    _emit_loss(session.problem, experts.predictions)
     if mixture is not None and deadline.allows("the specialised mixture", reserve=EARLY_RESERVE):
         found = cross_fit_mixture(session, experts, mixture, refit=refit)
     problem, folds = session.problem, session.folds
+    _emit_loss(problem, _first_level(experts, found)[0])
+    emit(Event("part", "candidates"))
     flat = _SecondLevel.of(problem, folds, *_first_level(experts, found), candidates, found, deadline)
     nested, impossible = _nested_folds(session)
     fitted, began = None, time.monotonic()
@@ -116,10 +123,23 @@ def blend_predictions(
             return fitted.not_nested(NO_TIME)
     try:
         columns = _first_level(nest_experts(session, experts, nested), found)
+        emit(Event("part", "nested candidates"))
         return _SecondLevel.of(problem, folds, *columns, candidates, found, deadline).fit()[0]
     except NestedFitError as error:
         fitted = flat.fit()[0] if fitted is None else fitted
         return fitted.not_nested(f"{FAILED} ({shorten(str(error), 150)})")
+
+
+def _emit_loss(problem: Problem, table: OutOfFold) -> None:
+    """An event with the smallest out-of-fold loss of a column."""
+    losses = row_losses(problem, table.values, target_units(problem))
+    judged = np.isfinite(losses).all(axis=1) & (problem.weight > 0)
+    if not judged.any():
+        return
+    mean = np.average(losses[judged], axis=0, weights=problem.weight[judged])
+    best = int(mean.argmin())
+    what = "log-loss" if problem.n_classes is not None else "squared error"
+    emit(Event("loss", table.names[best], detail={what: float(mean[best])}))
 
 
 def _seconds_to_nest(session: FitSession, experts: CrossFittedExperts) -> float:

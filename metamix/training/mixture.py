@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from metamix.fitting import FitSession
 from metamix.fitting.out_of_fold import Failure, OutOfFold
+from metamix.progress import Event, emit
 from metamix.recombination import combine, floored, keep_top
 from metamix.training.alternation import FLOOR, Alternation, MixtureSettings, Round, TargetRound, of_target
 from metamix.training.gate_fitting import FittedGate
@@ -121,6 +122,7 @@ def fit_mixture(
     Jacobs, Jordan, Nowlan & Hinton (1991); Jordan & Jacobs (1994).
     """
     em = Alternation(session, settings)
+    emit(Event("part", "regimes"))
     starts: list[dict[str, Any]] = []
     if initial is None:
         initial, starts = em.start()
@@ -128,7 +130,9 @@ def fit_mixture(
         components, initial, failures = em.assign(initial)
     else:
         initial, failures = floored(initial, FLOOR), []
+    emit(Event("part", "rounds"))
     best = em.run(components, initial)
+    emit(Event("part", "all rows"))
     if settings.search.n_experts == "auto" and settings.search.searches and len(best.alive) > 1:
         best = em.single_expert_instead(best)
     gates = em.final_gates(best)

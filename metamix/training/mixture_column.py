@@ -25,6 +25,7 @@ from metamix.fitting import (
     join_devices,
 )
 from metamix.fitting.out_of_fold import Failure, OutOfFold
+from metamix.progress import Event, emit
 from metamix.recombination import floored
 from metamix.training.alternation import FLOOR, MixtureSettings
 from metamix.training.candidates import MIXTURE
@@ -117,6 +118,7 @@ def cross_fit_mixture(
     """
     problem, folds = session.problem, session.folds
     search = settings.search
+    emit(Event("part", "regimes"))
     if search.uses_proxies:
         search = search.bending(_capacity(session, experts, settings))
     jobs = [replace(settings, search=search)]
@@ -133,6 +135,7 @@ def cross_fit_mixture(
         f"the specialised mixture of {K} regimes", _expected_seconds(session, experts, K, time.monotonic() - began)
     ):
         return MixtureColumn(starts=starts)
+    emit(Event("part", "experts of the regimes"))
     try:
         components, failures = choose_types(session, floored(initial, FLOOR), experts.positions)
     except AllExpertsFailedError as error:
@@ -148,6 +151,7 @@ def cross_fit_mixture(
     work = [_MixtureJob(f, inside, regimes, not refit, session.on_error) for f in range(len(folds))]
     if refit:
         work.append(_MixtureJob(ALL_ROWS, inside, regimes, True, session.on_error))
+    emit(Event("part", "mixture"))
     done, failed = _run_mixture_jobs(session, work, settings)
     failures += failed
     if len(done) < len(work):

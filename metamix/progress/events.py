@@ -1,10 +1,9 @@
-"""Progress events of long computations, emitted in the driver process to registered listeners."""
+"""Events of long computations, emitted in the driver process to registered listeners."""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TextIO
 
-__all__ = ["Event", "emit", "json_lines", "listen", "mute", "narrate"]
+__all__ = ["Event", "emit", "json_lines", "listen", "mute"]
 
 _logger = logging.getLogger("metamix")
 _logger.addHandler(logging.NullHandler())
@@ -27,7 +26,8 @@ class Event:
     Parameters
     ----------
     kind : str
-        "start", "task", "round", "prune", "end", "failure" or "retry".
+        "start" and "end" of a fold of a comparison, "part" of a fit that begins, "task", "round", "prune", "loss",
+        "failure" or "retry".
     label : str
         What the event refers to, such as "forest, fold 3".
     done : int
@@ -123,26 +123,6 @@ def mute() -> Iterator[None]:
         yield
     finally:
         _listeners.reset(token)
-
-
-def narrate(event: Event) -> None:
-    """Listener that writes a line per round, failure and retry to standard error.
-
-    Parameters
-    ----------
-    event : Event
-
-    Examples
-    --------
-    >>> with listen(narrate):
-    ...     emit(Event("start", "not a round"))
-    """
-    if event.kind in ("round", "failure", "retry"):
-        numbers = [
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in event.detail.items()
-        ]
-        sys.stderr.write(f"{event.label}: {', '.join(numbers)}\n")
 
 
 def json_lines(stream: TextIO) -> Callable[[Event], None]:
