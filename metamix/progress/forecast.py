@@ -25,7 +25,7 @@ SPREAD = (0.6, 1.2)
 #: Where the most is more than so many times the least, only the most is said.
 WIDE = 4.0
 #: Nothing is foretold from less than this share of a part, or from so few seconds.
-FIRST_SHARE, FIRST_SECONDS = 0.1, 2.0
+FIRST_SHARE, FIRST_SECONDS = 0.2, 2.0
 #: Lengths of time that are worth saying, in seconds; in between the next longer one is said.
 STEPS = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1200, 1800, 2700)
 
