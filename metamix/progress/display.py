@@ -76,9 +76,11 @@ def _bar(label: str, forecast: Forecast, console: Any) -> Any:
     def drawn() -> Group:
         share = forecast.share
         row = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=1.0, completed=share, width=BAR, pulse=not share)
+        bar = ProgressBar(
+            total=1.0, completed=share, width=BAR, pulse=not share, complete_style="cyan", pulse_style="cyan"
+        )
         row.add_row(Text(_short(label, LABEL)), bar, Text(_numbers(forecast)))
-        return Group(row, Text(_doing(forecast), style="dim", no_wrap=True, overflow="ellipsis"))
+        return Group(Text(), row, Text(_doing(forecast), style="dim", no_wrap=True, overflow="ellipsis"))
 
     return Live(get_renderable=drawn, console=console, refresh_per_second=1 / TICK, transient=True)
 
