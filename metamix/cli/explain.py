@@ -103,5 +103,6 @@ def _object(found: Any, file: str, table: str, row: int, name: str | None) -> di
         "file": file, "table": table, "row": row, "id": name, "prediction": found.prediction, "label": found.label,
         "parts": records(found.frame()), "regime": found.regime, "regime_weight": found.regime_weight,
         "conditions": found.conditions, "conditions_agree": found.conditions_agree,
-        "border": None if border is None else vars(border), "text": str(replace(found, row=row)),
+        "border": None if border is None else vars(border), "categories": [vars(one) for one in found.categories],
+        "text": str(replace(found, row=row)),
     }  # fmt: skip

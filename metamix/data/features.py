@@ -147,8 +147,8 @@ def shuffle_feature(X: Any, j: int, order: NDArray[np.intp]) -> Any:
     return replace_feature(X, j, feature_values(X, j)[order])
 
 
-def replace_feature(X: Any, j: int, values: NDArray[Any]) -> Any:
-    """A copy of X with other values (n,) in one column.
+def replace_feature(X: Any, j: int, values: Any) -> Any:
+    """A copy of X with other values (n,) in one column: an array, or of a frame a series of its library.
 
     Examples
     --------
@@ -158,14 +158,18 @@ def replace_feature(X: Any, j: int, values: NDArray[Any]) -> Any:
     """
     if is_pandas(X):
         X = X.copy()
-        X.isetitem(j, values)
+        X.isetitem(j, values.array if is_pandas(values, "Series") else values)  # a series would be aligned
         return X
     if is_frame(X):
         import narwhals as nw
 
         frame = nw.from_native(X, eager_only=True)
         name = frame.columns[j]
-        return frame.with_columns(nw.new_series(name, values, backend=frame.implementation)).to_native()
+        if isinstance(values, np.ndarray):
+            new = nw.new_series(name, values, backend=frame.implementation)
+        else:
+            new = nw.from_native(values, series_only=True).alias(name)
+        return frame.with_columns(new).to_native()
     if sparse.issparse(X):
         X = X.tolil(copy=True)
         X[:, j] = values[:, None]

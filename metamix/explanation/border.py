@@ -1,7 +1,8 @@
-"""The nearest border of a row's regime: the smallest change of one column for another regime to lead."""
+"""What would have to change in a row for another regime to lead: a number, at the nearest border, or a category."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamix.data.cells import column_kind, floats_of
+from metamix.data.cells import column_kind, floats_of, is_missing
 from metamix.data.features import feature_names, feature_values, replace_feature
 from metamix.data.tables import take_rows
 from metamix.training.wording import short_number
 
-__all__ = ["Border", "nearest_border"]
+__all__ = ["Border", "OtherCategory", "nearest_border", "other_categories"]
 
 Array = NDArray[np.float64]
 #: Values tried along the range of a column, to find on which sides of the row another regime leads.
@@ -23,6 +24,8 @@ STEPS = 64
 HALVINGS = 40
 #: Rows that the gate is asked about at a time.
 MOST_ROWS = 4_096
+#: Columns with more categories are not tried, and so many of them are named.
+MOST_CATEGORIES, NAMED = 64, 3
 
 
 @dataclass(frozen=True)
@@ -141,3 +144,79 @@ def _changed(row: Any, columns: Any, values: Array) -> Any:
         old = floats_of(feature_values(X, int(j)))
         X = replace_feature(X, int(j), np.where(mine, values, old))
     return X
+
+
+@dataclass(frozen=True)
+class OtherCategory:
+    """Categories of one column in place of which another regime leads.
+
+    Parameters
+    ----------
+    column, value : str
+        Of the row; "missing" where it has none.
+    categories : list of str
+        The most frequent first.
+    other : str
+        The regime that leads with each of them.
+    """
+
+    column: str
+    value: str
+    categories: list[str]
+    other: str
+
+    def __str__(self) -> str:
+        more = len(self.categories) - NAMED
+        named = self.categories[:NAMED] + ([f"{more} others"] if more > 0 else [])
+        last = f" or {named.pop()}" if len(named) > 1 else ""
+        return f"with {self.column} at {', '.join(named)}{last} instead of {self.value}, {self.other} would lead"
+
+
+def other_categories(
+    leaders: Callable[[Any], NDArray[np.intp]], row: Any, background: Any, names: list[str]
+) -> list[OtherCategory]:
+    """Categories of the background that let another regime lead, where one column of the row had them.
+
+    Parameters
+    ----------
+    leaders, row, background, names
+        As in `nearest_border`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> X = pd.DataFrame({"city": ["Rome", "Oslo", "Bern"]})
+    >>> for one in other_categories(lambda X: (X["city"] == "Rome").to_numpy() * 1, X[:1], X, ["rest", "capital"]):
+    ...     print(one)
+    with city at Oslo or Bern instead of Rome, rest would lead
+    """
+    here = int(leaders(row)[0])
+    found = []
+    for j, column in enumerate(feature_names(background)):
+        values = feature_values(background, j)
+        if column_kind(values) not in ("category", "text", "boolean"):
+            continue
+        first = _first_rows(values)
+        if not 1 < len(first) <= MOST_CATEGORIES:
+            continue
+        tried = take_rows(row, np.zeros(len(first), dtype=np.intp))
+        tried = replace_feature(tried, j, feature_values(take_rows(background, np.array(list(first.values()))), j))
+        leading = leaders(tried)
+        now = feature_values(row, j)
+        value = next(iter(_first_rows(now)), "missing")
+        for k in np.unique(leading[leading != here]):
+            categories = [name for name, leader in zip(first, leading, strict=True) if leader == k]
+            found.append(OtherCategory(column, value, categories, names[int(k)]))
+    return found
+
+
+def _first_rows(values: Any) -> dict[str, int]:
+    """The first row of each category, the most frequent first; none for missing values."""
+    rows: dict[str, int] = {}
+    count: Counter[str] = Counter()
+    for i, value in enumerate(values):
+        if is_missing(value):
+            continue
+        rows.setdefault(str(value), i)
+        count[str(value)] += 1
+    return {name: rows[name] for name, _ in count.most_common()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from metamix.data.tables import n_rows, take_rows
 from metamix.drawing import area_style, colour, names_in_pictures, new_axes, readable
-from metamix.explanation.border import Border, nearest_border
+from metamix.explanation.border import Border, OtherCategory, nearest_border, other_categories
 from metamix.explanation.rules import FEWEST_ROWS, RegionRules, find_rules
 from metamix.training.mixture import FittedMixture
 from metamix.training.prediction import Combination
@@ -80,7 +80,7 @@ class Explanation:
         return len(self.weights)
 
     def __getitem__(self, row: int) -> RowExplanation:
-        """One row in full; the nearest border is looked for here."""
+        """One row in full; what would let another regime lead is looked for here."""
         if not -len(self) <= row < len(self):
             raise IndexError(f"there is no row {row}; X has {len(self)}.")
         row %= len(self)
@@ -97,6 +97,7 @@ class Explanation:
             row, self.names, self.weights[row], contributions, float(prediction), label, self.regimes[leading],
             float(self.regime_weights[row, leading]), None if rule is None else rule.conditions,
             rule is not None and rule.leader == self.regimes[leading], border,
+            other_categories(self.leaders, X, self.background, self.regimes),
         )  # fmt: skip
 
     def frame(self) -> pd.DataFrame:
@@ -158,6 +159,9 @@ class RowExplanation:
     conditions_agree : bool
         Whether the rules name this regime for rows with these conditions.
     border : Border or None
+        The smallest change of one number for another regime to lead.
+    categories : list of OtherCategory
+        Categories of one column in place of which another regime would lead.
     """
 
     row: int
@@ -171,6 +175,7 @@ class RowExplanation:
     conditions: list[str] | None
     conditions_agree: bool
     border: Border | None
+    categories: list[OtherCategory] = field(default_factory=list)
 
     def frame(self) -> pd.DataFrame:
         """A row for each column: weight, prediction of the column, contribution."""
@@ -194,13 +199,12 @@ class RowExplanation:
 
     @property
     def sentences(self) -> list[str]:
-        """Who leads, under which conditions, and the smallest change for another regime to lead."""
+        """Who leads, under which conditions, and the smallest changes for another regime to lead."""
         said = [f"{self.regime} leads with weight {short_number(self.regime_weight)}{self._where()}."]
-        if self.border is not None:
-            border = str(self.border)
-            said.append(f"{border[0].upper()}{border[1:]}.")
-        elif self.conditions is not None:
-            said.append("No change of one numeric column within its range lets another regime lead.")
+        changes = [str(one) for one in (self.border, *self.categories) if one is not None]
+        said += [f"{change[0].upper()}{change[1:]}." for change in changes]
+        if not changes and self.conditions is not None:
+            said.append("No change of one number within its range, or of one category, lets another regime lead.")
         return said
 
     def _where(self) -> str:

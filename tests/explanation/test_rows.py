@@ -97,7 +97,13 @@ def test_frames_with_categories_and_integers_are_explained(kind):
     assert np.abs(found.contributions.sum(axis=1) - mixture.predict(table)).max() < 1e-10
     conditions = {tuple(rule.conditions) for rule in found.rules.rules}
     assert conditions == {("city is Rome",), ("city is not Rome",)}
-    assert str(found[0])
+    for i in range(3):
+        changes = [one for one in found[i].categories if one.column == "city"]
+        elsewhere = {"Oslo", "Bern"} if city[i] == "Rome" else {"Rome"}
+        assert {name for one in changes for name in one.categories} == elsewhere
+        assert {one.value for one in changes} == {city[i]}
+        assert {one.other for one in changes} == {*found.regimes} - {found[i].regime}
+        assert f" instead of {city[i]}, " in str(found[i])
 
 
 def test_sparse_tables_are_explained():
