@@ -9,8 +9,8 @@
     python3 tasks.py docs            install, and Sphinx too, then build the site in docs/_build/html
 
 [...] are arguments of pytest. "Install" creates the virtual environment .venv in this folder if it is missing, and
-updates it if the requirements have changed. It has the package and the CatBoost plugin; all plugins, and what they and
-ONNX need, are in an environment of their own, .venv-plugins, made by "test all".
+updates it if the requirements have changed. It has the package and the CatBoost plugin; all plugins, what they and ONNX
+need, and shap are in an environment of their own, .venv-plugins, made by "test all".
 """
 
 # Old interpreters must be able to parse this file, to print which version is needed: no f-strings, no annotations.
@@ -119,12 +119,14 @@ OF_ONNX = [
     os.path.join(ROOT, "tests", "test_benchmarks.py::test_onnx_models"),
     os.path.join(ROOT, "plugins", "metamix-catboost", "tests"),
 ]
-OF_PLUGINS = Environment(".venv-plugins", "2.1 GB", TOOLS + ONNX, [ROOT] + PLUGINS, "pytest, sklearn, metamix")
+SHAP = ["shap"]  # it brings numba, 210 MB
+OF_SHAP = [os.path.join(ROOT, "tests", "inspection", "test_other_tools.py::test_shap_explains_a_linear_function")]
+OF_PLUGINS = Environment(".venv-plugins", "2.3 GB", TOOLS + ONNX + SHAP, [ROOT] + PLUGINS, "pytest, sklearn, metamix")
 
 
 def test_plugins(rest):
-    """Install all plugins, run the tests of those that are not in .venv, and those of ONNX; return an exit code."""
-    tests = [path for path in OTHERS + OF_ONNX if os.path.exists(path.split("::")[0])]
+    """Install all plugins, run the tests of those that are not in .venv, of ONNX and of shap; return an exit code."""
+    tests = [path for path in OTHERS + OF_ONNX + OF_SHAP if os.path.exists(path.split("::")[0])]
     if not tests:
         return 0
     if OF_PLUGINS.install():

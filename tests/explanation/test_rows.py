@@ -123,10 +123,3 @@ def test_tools_of_scikit_learn_work_on_mixtures(default):
     assert importance.argmin() == 2
     found = partial_dependence(mixture, X, [1], grid_resolution=5)
     assert found["average"].shape == (1, 5)
-
-
-def test_shap_works_on_predict(default):
-    shap = pytest.importorskip("shap")
-    mixture, X, _ = default
-    values = shap.Explainer(mixture.predict, X[:30])(X[:3])
-    assert np.allclose(values.base_values + values.values.sum(axis=1), mixture.predict(X[:3]))

@@ -68,7 +68,7 @@ def test_partial_dependence_of_classes(linear):
 
 @pytest.mark.slow
 def test_shap_explains_a_linear_function(linear):
-    shap = pytest.importorskip("shap", reason="shap is not installed (it brings numba, 210 MB)")
+    shap = pytest.importorskip("shap", reason="shap is in .venv-plugins (it brings numba, 210 MB)")
     mixture, X, _ = linear
     background = X[:30]
     found = shap.Explainer(mixture.predict, background)(X[:5])
