@@ -33,11 +33,11 @@ NEGLIGIBLE = 0.005
 @trust_option
 @row_options
 def explain(file: str, table: str, row: int, target: int, as_json: bool, trust: tuple[str, ...], **given: Any) -> None:
-    """Explain the prediction of one row of TABLE by the mixture in FILE.
+    """Explain the prediction for one row of TABLE.
 
     Says what the prediction is the sum of, which regime (or model) leads in the row and under which conditions, and
-    the smallest change of one column for another one to lead. Conditions and changes are looked for in the rows of
-    TABLE: give the table that the mixture was fitted to, or at least 20 rows like it.
+    what would have to change in one column for another one to lead. Conditions and changes are looked for in the rows
+    of TABLE: give the table that the mixture was fitted to, or at least 20 rows like it.
     """
     reading = take_reading_options(given)
     mixture = load_model(file, comma_separated(trust), "explain", file, table, "--row", str(row))

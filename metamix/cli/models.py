@@ -185,7 +185,7 @@ def _comparison_object(done: Compared, data: TableData, options: Options, table:
 @click.option("--memory", metavar="SIZE", help="Read Parquet in chunks and take about so much, such as 2GB.")
 @reading_options
 def fit(tables: tuple[str, ...], out: str, force: bool, as_json: bool, memory: str | None, **given: Any) -> None:
-    """Fit a mixture to TABLE and save it to a file for metamix predict.
+    """Fit a mixture to TABLE and save it to a file.
 
     TABLE is a file (CSV, Parquet, Excel, …) or - for standard input; several Parquet files, or a folder of them, are
     one table, which may be larger than the memory. What was found is printed: the verdict, which

@@ -80,9 +80,9 @@ def test_the_deviation_is_that_of_the_errors() -> None:
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), default="expert", show_default=True, help="What it adds.")
 def new_plugin(name: str, kind: str) -> None:
-    """Write the folder metamix-NAME: a plugin that can be installed and passes its tests.
+    """Write a plugin into the folder metamix-NAME.
 
-    Its part is an example, to be replaced by yours.
+    It can be installed and passes its tests. Its part is an example, to be replaced by yours.
     """
     name = name.removeprefix("metamix-")
     if not NAME.fullmatch(name):

@@ -63,7 +63,7 @@ def predict(
     trust: tuple[str, ...],
     **given: Any,
 ) -> None:
-    """Predict the rows of TABLE with the mixture in FILE, as CSV or Parquet.
+    """Predict the rows of TABLE, as CSV or Parquet.
 
     Several Parquet files, or a folder of them, are one table, of which some rows are in memory at a time. Columns are
     matched by name, in any order; additional columns, such as the target, are ignored. Of several targets or labels

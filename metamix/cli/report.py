@@ -36,7 +36,7 @@ def report(
     trust: tuple[str, ...],
     **given: Any,
 ) -> None:
-    """Report on the mixture in FILE and the rows of TABLE: one HTML file.
+    """Report on a mixture and the rows of TABLE: one HTML file.
 
     With the table that the mixture was fitted to, losses are out of fold. The file holds the verdict, who is trusted
     where, the candidates, what each regime says, calibration and how the table was read. It needs no network.

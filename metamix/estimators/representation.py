@@ -20,7 +20,8 @@ LONGEST = 300
 STYLE = """
 .metamix-mixture {font-size: 0.95em; line-height: 1.4; max-width: 60em; overflow-x: auto}
 .metamix-mixture p {margin: 0.4em 0}
-.metamix-mixture table {border-collapse: collapse; margin: 0.5em 0; background: none}
+.metamix-mixture table {
+  border-collapse: collapse; margin: 0.5em 0; background: none; color: inherit; font-size: inherit}
 .metamix-mixture tr {background: none}
 .metamix-mixture th, .metamix-mixture td {
   text-align: left; vertical-align: top; padding: 0.2em 1em 0.2em 0; background: none; color: inherit;
@@ -103,13 +104,13 @@ def _columns(mixture: Any, kind: str) -> str:
 
 
 def _kind(model: Any) -> str:
-    """What predicts a column: the class of a model, in a pipeline of the last step; the mean of y itself."""
+    """What predicts a column: the class of a model, of a pipeline's last step, of what scales y; the mean of y."""
     if isinstance(model, list):  # of several targets, or folds, which are alike
         model = model[0]
     if isinstance(model, float | np.ndarray):
         return ", ".join(f"{value:.4g}" for value in np.ravel(model))
-    while hasattr(model, "steps"):
-        model = model.steps[-1][1]
+    while hasattr(model, "steps") or hasattr(model, "regressor_"):
+        model = model.steps[-1][1] if hasattr(model, "steps") else model.regressor_
     return type(model).__name__
 
 
