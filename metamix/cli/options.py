@@ -155,6 +155,9 @@ def read_table(
     err: bool = False,
 ) -> TableData:
     """Read a table and split it as the options say, and print what was noticed; several files are read in chunks."""
+    first = table if isinstance(table, str) else table[0]
+    if sys.stderr.isatty():  # checks and reading load libraries, which takes seconds on a busy machine
+        say(f"Reading {'standard input' if first == '-' else first}.", err=True)
     if options.scoring is not None:
         _check_scorer(options.scoring)
     _check_experts(options.experts, options.task)
@@ -162,9 +165,6 @@ def read_table(
     check_device_option(options.device)
     if options.time is not None and options.groups is not None:
         raise click.UsageError("--time and --groups: folds in time order divide groups; give one of them")
-    first = table if isinstance(table, str) else table[0]
-    if sys.stderr.isatty():  # libraries are loaded, too, which takes seconds on a busy machine
-        say(f"Reading {'standard input' if first == '-' else first}.", err=True)
     if not isinstance(table, str) and is_large(table, memory):
         if options.time is not None:
             raise click.UsageError("--time is for a table that is read as a whole: rows of chunks are drawn at random")

@@ -59,9 +59,9 @@ class ReadingOptions:
 
     def check(self) -> None:
         """Raise an error, before anything is read, for values that no table could make sense of."""
-        from metamix.data.column_reading import KINDS
-
         for item in comma_separated(self.types):
+            from metamix.data.column_reading import KINDS  # brings libraries that take seconds to load
+
             kind = item.rpartition("=")[2].strip()
             if "=" not in item:
                 raise click.UsageError(f"--types {item!r}: COLUMN=KIND would do, such as zip=category")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import multiprocessing
 import sys
 import threading
 from collections.abc import Iterator
@@ -51,6 +50,8 @@ def show_progress(label: str) -> Iterator[None]:
 
 
 def _display(label: str, forecast: Forecast) -> Any:
+    import multiprocessing
+
     if _in_notebook():
         return _in_thread(_Notebook(label, forecast), TICK)
     # Workers share the terminal with the process that started them, and cannot know what it writes.
