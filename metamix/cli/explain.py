@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from metamix.cli.output import columns, number, say
 from metamix.cli.reading import comma_separated, row_options, take_reading_options
 from metamix.cli.regimes import n_regimes
 from metamix.cli.tables import read_for_prediction, say_lines, table_warnings
+from metamix.progress import show_progress
 
 __all__ = ["explain"]
 
@@ -43,11 +45,12 @@ def explain(file: str, table: str, row: int, target: int, as_json: bool, trust: 
     mixture = load_model(file, comma_separated(trust), "explain", file, table, "--row", str(row))
     if not hasattr(mixture, "explain"):
         raise click.ClickException(f"{file} holds a {type(mixture).__name__}, whose predictions cannot be explained")
-    rows, identifiers, lines = read_for_prediction(table, reading)
-    if row >= len(rows):
-        raise click.UsageError(f"--row {row}: {table} has {len(rows)} rows, from 0 to {len(rows) - 1}")
-    X = training_columns(table, rows, mixture, identifiers)
-    with table_warnings(lines):
+    with show_progress(Path(table).name, "reading"):
+        rows, identifiers, lines = read_for_prediction(table, reading)
+        if row >= len(rows):
+            raise click.UsageError(f"--row {row}: {table} has {len(rows)} rows, from 0 to {len(rows) - 1}")
+        X = training_columns(table, rows, mixture, identifiers)
+    with show_progress(Path(table).name, "explanation"), table_warnings(lines):
         found = mixture.explain(_take(X, [row]), background=_some(X), target=target)[0]
     say_lines(lines, err=True)
     name = None if identifiers is None else str(identifiers.iloc[row])

@@ -12,6 +12,7 @@ from metamix.cli.options import output_file
 from metamix.cli.output import say
 from metamix.cli.tables import TableData
 from metamix.cli.wording import in_options
+from metamix.progress import show_progress
 
 __all__ = ["check_report", "notes_of", "write_report"]
 
@@ -45,5 +46,6 @@ def write_report(context: click.Context, mixture: Any, X: Any, y: Any, path: str
     from metamix.inspection.report import report
 
     words = context.find_root().obj
-    report(mixture, X, y, path, call=shlex.join(["metamix", *words]), **more)
+    with show_progress(Path(path).name, "report"):
+        report(mixture, X, y, path, call=shlex.join(["metamix", *words]), **more)
     say(f"Report written to {path} ({Path(path).stat().st_size / 1e6:.1f} MB).", err=True)

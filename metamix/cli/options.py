@@ -16,6 +16,7 @@ from metamix.cli.output import say
 from metamix.cli.reading import ReadingOptions, comma_separated
 from metamix.cli.tables import TableData, is_large, read, read_in_chunks, say_lines
 from metamix.cli.wording import suggestion
+from metamix.progress import show_progress
 
 Command = Callable[..., Any]
 
@@ -168,9 +169,10 @@ def read_table(
     if not isinstance(table, str) and is_large(table, memory):
         if options.time is not None:
             raise click.UsageError("--time is for a table that is read as a whole: rows of chunks are drawn at random")
-        data = read_in_chunks(
-            table, reading, memory, options.target, options.task, options.groups, options.weights
-        )  # fmt: skip
+        with show_progress(Path(first).name, "reading"):
+            data = read_in_chunks(
+                table, reading, memory, options.target, options.task, options.groups, options.weights
+            )  # fmt: skip
         say_lines(data.lines, err=err)
         return data
     if memory is not None and Path(first).suffix.lower() != ".parquet":
@@ -178,7 +180,7 @@ def read_table(
             f"--memory is for Parquet files, which can be read in chunks, and {first} is none: leave it out, or write "
             "the table as Parquet"
         )
-    with engine_of(options):
+    with engine_of(options), show_progress(Path(first).name, "reading"):
         data = read(first, reading, options.target, options.task, options.groups, options.weights, options.time)
     say_lines(data.lines, err=err)
     return data

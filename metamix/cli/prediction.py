@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from metamix.cli.options import force_option, output_file
 from metamix.cli.output import say
 from metamix.cli.reading import ReadingOptions, comma_separated, row_options, take_reading_options
 from metamix.cli.tables import as_missing, is_large, read_for_prediction, say_lines, table_warnings
+from metamix.progress import show_progress
 
 __all__ = ["predict", "prediction_frame"]
 
@@ -81,7 +83,7 @@ def predict(
     else:
         rows = _Whole(mixture, tables[0], reading, interval, with_weights)
     if output is not None:
-        with output.open() as stream:
+        with output.open() as stream, show_progress(Path(tables[0]).name, "prediction"):
             if str(out).lower().endswith(".parquet"):
                 n, columns = _to_parquet(rows.frames(), stream, rows.types)
             else:

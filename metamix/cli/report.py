@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from metamix.cli.loading import load_model, training_columns, trust_option
 from metamix.cli.options import force_option
 from metamix.cli.reading import comma_separated, reading_options, take_reading_options
 from metamix.cli.tables import read, say_lines, table_columns, table_warnings
+from metamix.progress import show_progress
 
 __all__ = ["report"]
 
@@ -51,8 +53,9 @@ def report(
         target = _target(table, names, mixture, noted)
     task = "classification" if hasattr(mixture, "classes_") else "regression"
     time = noted.get("time")  # rows are known as those of the fit by their order
-    data = read(table, reading, target, task, time=time if time in names and time != target else None)
-    X = training_columns(table, data.X, mixture)
+    with show_progress(Path(table).name, "reading"):
+        data = read(table, reading, target, task, time=time if time in names and time != target else None)
+        X = training_columns(table, data.X, mixture)
     lines: list[str] = []
     with table_warnings(lines):
         write_report(context, mixture, X, data.y, out, notes=[*notes_of(data), *lines])

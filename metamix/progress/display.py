@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
-from metamix.progress.events import listen
+from metamix.progress.events import Event, listen
 from metamix.progress.forecast import Forecast, clock, in_words
 
 __all__ = ["show_progress"]
@@ -22,7 +22,7 @@ _shown = threading.Lock()
 
 
 @contextmanager
-def show_progress(label: str) -> Iterator[None]:
+def show_progress(label: str, part: str = "") -> Iterator[None]:
     """Show on standard error how far the block is, by its events, and remove what was shown at its end.
 
     On a terminal it is a bar of rich, or a line where rich is not installed; in a notebook a bar of the browser; else a
@@ -32,6 +32,8 @@ def show_progress(label: str) -> Iterator[None]:
     ----------
     label : str
         What it is about, such as the name of a table.
+    part : str
+        What is being done before the first event.
 
     Examples
     --------
@@ -43,6 +45,7 @@ def show_progress(label: str) -> Iterator[None]:
         return
     try:
         forecast = Forecast()
+        forecast.update(Event("part", part))
         with listen(forecast.update), _display(label, forecast):
             yield
     finally:

@@ -10,6 +10,7 @@ from metamix.inspection.report.items import Item, Part, Section
 from metamix.inspection.report.regimes import laws, trust
 from metamix.inspection.report.subject import MOST_TARGETS, Subject
 from metamix.inspection.report.verdict import comparison, verdict
+from metamix.progress import Event, emit
 
 __all__ = ["sections"]
 
@@ -41,5 +42,6 @@ def sections(subject: Subject) -> list[Section]:
 def _section(
     subject: Subject, key: str, title: str, of_target: Callable[[Subject, int], list[Item]], intro: str = ""
 ) -> Section:
+    emit(Event("part", title))
     few = subject.targets[:MOST_TARGETS]
     return Section(key, title, [Part(subject.headings[t], of_target(subject, t)) for t in few], intro)
