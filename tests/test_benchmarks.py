@@ -76,7 +76,7 @@ def test_damaged_files():
 def test_reports():
     pytest.importorskip("jinja2")
     text = run("reports", "--quick")
-    sizes = [float(size) for size in re.findall(r"^(?:experts|regimes) .* (\S+)$", text, re.M)]
+    sizes = [float(size) for size in re.findall(r"^(?:experts|regimes) +\S+ +\S+ +(\S+)", text, re.M)]
     assert len(sizes) == 2
     assert max(sizes) < 2
 
@@ -85,6 +85,13 @@ def test_reports():
 def test_silence():
     text = run("silence", sys.executable, "-c", "import time; print('first'); time.sleep(1); print('second')")
     assert re.search(r"s, after 'first'$", text, re.M)
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(sys.platform == "win32", reason="signals to a group of processes are POSIX")
+def test_interrupts(shared):
+    found = re.findall(r"exit codes (.*), files left (\d+), processes left (\d+)$", run("interrupts", "--quick"), re.M)
+    assert found == [("[130]", "0", "0")] * 2
 
 
 @pytest.mark.heavy
