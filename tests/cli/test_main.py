@@ -43,7 +43,6 @@ def test_an_unexpected_error_is_one_line_and_a_traceback_with_debug():
     assert "no such key" in loud.stderr
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals to a group of processes are POSIX")
 def _is_busy_worker(process):
     try:
         return "popen_loky" in " ".join(process.cmdline()) and process.cpu_times().user > 5
@@ -51,6 +50,7 @@ def _is_busy_worker(process):
         return False
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals to a group of processes are POSIX")
 def test_ctrl_c_exits_with_130_and_leaves_no_file(tmp_path):
     X, price = load_example("mixed")
     pd.concat([X.assign(price=price)] * 5).to_csv(tmp_path / "t.csv", index=False)
@@ -68,5 +68,5 @@ def test_ctrl_c_exits_with_130_and_leaves_no_file(tmp_path):
     os.killpg(child.pid, signal.SIGINT)
     _, err = child.communicate(timeout=240)
     assert child.returncode == 130
-    assert err.strip() == ""
+    assert not [line for line in err.splitlines() if not line.startswith("t.csv  ")]  # lines of progress
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
