@@ -32,7 +32,7 @@ class CalibrationDisplay:
     """Coverage of central intervals, or the reliability of class probabilities, in the rows given.
 
     Give rows that were not fitted to: in those of `fit`, intervals cover more and probabilities are more extreme than
-    in new ones. Make one with `from_estimator`.
+    in new ones. Make one with `from_estimator`, or of probabilities with `from_predictions`.
 
     Parameters
     ----------
@@ -73,8 +73,38 @@ class CalibrationDisplay:
         """
         rows = InspectedRows.read(mixture, cls.__name__, X, y, target, needs_y="what came")
         if hasattr(rows.mixture, "classes_"):
-            return cls(_reliability(rows, n_bins), "reliability", rows.of_fit)
+            probability = rows.mixture._fitted.predict_proba(rows.table)
+            if rows.several_labels:
+                probability = np.column_stack([1 - probability[:, rows.target], probability[:, rows.target]])
+            return cls(_reliability(rows.truth, probability, rows.classes, n_bins), "reliability", rows.of_fit)
         return cls(_coverage(rows), "coverage", rows.of_fit)
+
+    @classmethod
+    def from_predictions(cls, y: Any, probabilities: Any, *, n_bins: int = 10) -> Self:
+        """Compare probabilities of any classifier with what came.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,)
+        probabilities : array-like of shape (n, C)
+            A column for each class, in sorted order.
+        n_bins : int
+
+        Examples
+        --------
+        >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]
+        >>> shown = CalibrationDisplay.from_predictions(["no", "no", "yes"], probabilities, n_bins=1)
+        >>> shown.frame().round(2).to_dict("list")
+        {'class': ['yes'], 'predicted': [0.33], 'observed': [0.33]}
+        """
+        classes, truth = np.unique(np.asarray(y), return_inverse=True)
+        probability = np.asarray(probabilities, dtype=float)
+        if probability.shape != (len(truth), len(classes)):
+            raise ValueError(
+                f"probabilities have shape {probability.shape}, and y has {len(truth)} rows of {len(classes)} classes; "
+                "give a column for each class."
+            )
+        return cls(_reliability(truth, probability, classes, n_bins), "reliability", False)
 
     def frame(self) -> pd.DataFrame:
         """The numbers.
@@ -146,18 +176,14 @@ def _coverage(rows: InspectedRows) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _reliability(rows: InspectedRows, n_bins: int) -> pd.DataFrame:
-    """Mean probability and frequency of each class in bins of its probability."""
+def _reliability(truth: NDArray[Any], probability: Array, classes: Any, n_bins: int) -> pd.DataFrame:
+    """Mean probability and frequency of each class in bins of its probability (n, C)."""
     import pandas as pd
 
-    probability = rows.mixture._fitted.predict_proba(rows.table)
-    if rows.several_labels:
-        probability = np.column_stack([1 - probability[:, rows.target], probability[:, rows.target]])
-    classes: Any = rows.classes
     tables = []
     for c in range(1, 2) if len(classes) == 2 else range(len(classes)):
         observed, predicted = calibration_curve(
-            rows.truth == c, np.clip(probability[:, c], 0, 1), n_bins=n_bins, strategy="quantile"
+            truth == c, np.clip(probability[:, c], 0, 1), n_bins=n_bins, strategy="quantile"
         )
         tables.append(pd.DataFrame({"class": classes[c], "predicted": predicted, "observed": observed}))
     return pd.concat(tables, ignore_index=True)

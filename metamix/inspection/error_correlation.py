@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 from metamix.drawing import caption, grid, names_in_pictures, new_axes
 from metamix.estimators.validation import check_target_number
@@ -18,7 +21,7 @@ __all__ = ["ErrorCorrelationDisplay"]
 class ErrorCorrelationDisplay:
     """Correlations of the experts' errors, and the headroom of an oracle that knows the best of each row.
 
-    Make one with `from_estimator`.
+    Make one with `from_estimator`, or with `from_predictions` of models fitted elsewhere.
 
     Parameters
     ----------
@@ -70,6 +73,33 @@ class ErrorCorrelationDisplay:
                 return cls(names, known)
         rows = InspectedRows.read(mixture, cls.__name__, X, y, number, needs_y="errors")
         return cls(names, headroom(rows.truth, rows.predictions()[:, :count]))
+
+    @classmethod
+    def from_predictions(cls, y: Any, predictions: Mapping[str, Any]) -> Self:
+        """Correlations of the errors of any models, such as out-of-fold predictions for `metamix.fit_predictions`.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,)
+        predictions : mapping of str to array-like of shape (n,), or (n, C) for classes
+            By the name of the model; probabilities have a column for each class, in sorted order.
+
+        Examples
+        --------
+        >>> y = [1.0, 2.0, 3.0, 4.0]
+        >>> one, other = [1.5, 1.5, 3.5, 3.5], [0.5, 2.5, 2.5, 4.5]
+        >>> ErrorCorrelationDisplay.from_predictions(y, {"one": one, "other": other}).frame().round(2).values.tolist()
+        [[1.0, -1.0], [-1.0, 1.0]]
+        """
+        truth = np.asarray(y)
+        values = np.stack([np.asarray(one, dtype=float) for one in predictions.values()], axis=1)
+        if values.ndim == 3:
+            labels, truth = np.unique(truth, return_inverse=True)
+            if len(labels) != values.shape[2]:
+                raise ValueError(f"y has {len(labels)} classes, and predictions {values.shape[2]}; give all of y's.")
+        if len(truth) != len(values):
+            raise ValueError(f"y has {len(truth)} rows, and predictions {len(values)}; give the same rows.")
+        return cls(list(predictions), headroom(truth, values))
 
     def frame(self) -> pd.DataFrame:
         """Correlations, a row and a column for each expert."""

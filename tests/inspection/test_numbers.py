@@ -72,6 +72,41 @@ def test_error_correlations_are_those_of_numpy(default, targets, two_regimes):
         ErrorCorrelationDisplay.from_estimator(mixture)
 
 
+def test_predictions_of_any_models_are_compared():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=80)
+    models = {"near": y + rng.normal(size=80), "far": y + 1 + rng.normal(size=80)}
+    found = ErrorCorrelationDisplay.from_predictions(pd.Series(y), models)
+    assert list(found.frame()) == ["near", "far"]
+    centred = [one - y - (one - y).mean() for one in models.values()]
+    assert found.frame().loc["near", "far"] == pytest.approx(np.corrcoef(centred)[0, 1])
+    labels = np.where(y > 0, "yes", "no")
+    sure = np.column_stack([y <= 0, y > 0]) * 0.8 + 0.1
+    same = ErrorCorrelationDisplay.from_predictions(labels, {"a": sure, "b": sure})
+    assert same.frame().to_numpy() == pytest.approx(np.ones((2, 2)))
+    assert same.headroom.best_loss == pytest.approx(log_loss(labels, sure))
+    with pytest.raises(ValueError, match="y has 2 classes, and predictions 3"):
+        ErrorCorrelationDisplay.from_predictions(labels, {"a": np.ones((80, 3)) / 3})
+    with pytest.raises(ValueError, match="y has 79 rows, and predictions 80"):
+        ErrorCorrelationDisplay.from_predictions(y[1:], models)
+
+
+def test_probabilities_of_any_classifier_are_compared(plt):
+    rng = np.random.default_rng(0)
+    probability = rng.dirichlet([1, 1, 1], size=400)
+    labels = np.array(["a", "b", "c"])[[rng.choice(3, p=one) for one in probability]]
+    found = CalibrationDisplay.from_predictions(labels, probability, n_bins=5)
+    table = found.frame()
+    for c, name in enumerate("abc"):
+        observed, predicted = calibration_curve(labels == name, probability[:, c], n_bins=5, strategy="quantile")
+        mine = table[table["class"] == name]
+        assert mine["observed"].to_numpy() == pytest.approx(observed)
+        assert mine["predicted"].to_numpy() == pytest.approx(predicted)
+    assert found.plot().ax_.get_title(loc="left") == ""
+    with pytest.raises(ValueError, match=r"shape \(400, 2\), and y has 400 rows of 3 classes"):
+        CalibrationDisplay.from_predictions(labels, probability[:, :2])
+
+
 def test_coverage_is_counted(two_regimes, step):
     mixture = two_regimes[0]
     X, y = step(seed=2)
