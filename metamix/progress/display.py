@@ -145,7 +145,8 @@ class _Notebook(_Lines):
 
     def draw(self) -> None:
         share = f' value="{self.forecast.share:.3f}"' if self.forecast.share else ""
-        said = html.escape(f"{self.label}  {_numbers(self.forecast)}"), html.escape(_doing(self.forecast))
+        numbers = f"{self.label}  {_numbers(self.forecast)}".replace("  ", " · ")
+        said = html.escape(numbers), html.escape(_doing(self.forecast))
         self._handle.update(self._html(f"<progress{share}></progress> {said[0]}<br><small>{said[1]}</small>"))
 
     def end(self) -> None:
