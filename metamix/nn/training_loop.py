@@ -179,6 +179,7 @@ def train(
         verbose=0,
         device=device,
     )
+    emit(Event("part", "rounds"))
     with config_context(enable_metadata_routing=False):
         net.fit(table, None)
     if net.interruption is not None:
