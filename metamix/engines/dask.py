@@ -1,13 +1,15 @@
 """Engine of a Dask cluster: tasks are futures of `distributed`, which retries those whose worker was lost.
 
 What the tasks share travels as the argument of a task that returns it, so that the scheduler can make it anew where
-the only worker that had it is lost; data that is scattered is lost then.
+the only worker that had it is lost; data that is scattered is lost then. Where all workers are on this machine, they
+map a file instead, as processes of the local engine do.
 """
 
 from __future__ import annotations
 
 import itertools
 import pickle
+import socket
 import threading
 import time
 import uuid
@@ -15,15 +17,17 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import sklearn
 
 from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
+from metamix.engines.mapped import MappedData, mapped_data
 from metamix.engines.serialization import ALIGNMENT, TaskContext, dump_shared, layout, pack_task, run_task, unpack
 from metamix.engines.task import RemoteSession, check_threads, picklable_error
 from metamix.progress import Event, emit
@@ -102,31 +106,43 @@ def _align(block: memoryview, start: int) -> tuple[memoryview, int]:
 
 @dataclass(frozen=True)
 class _NoData:
-    """Answer of a worker that does not have the shared data, such as one that has just been started."""
+    """Answer of a worker that does not have the shared data, such as one that has just been started.
+
+    `cannot_map` where it was told of a file that it does not see.
+    """
 
     address: str
+    cannot_map: bool = False
 
 
 # Shared data of the sessions in this worker. It is owned by the results of `_hold`, which the scheduler drops when the
 # driver is gone.
-_held: weakref.WeakValueDictionary[str, SharedData] = weakref.WeakValueDictionary()
+_held: weakref.WeakValueDictionary[str, SharedData | MappedData] = weakref.WeakValueDictionary()
 
 
 def _carry(data: SharedData) -> SharedData:
     return data
 
 
-def _hold(token: str, data: SharedData) -> SharedData:
+def _hold(token: str, data: SharedData | MappedData) -> SharedData | MappedData:
     """Keep the data in this worker: one copy, however often it arrives."""
+    if isinstance(data, MappedData):
+        data.load()  # an error, if this worker cannot
     return _held.setdefault(token, data)
 
 
-def _run(index: int, payload: bytes, token: str, *arrived: SharedData) -> bytes | _NoData:
-    data = arrived[0] if arrived else _held.get(token)
-    if data is None:
+def _run(index: int, payload: bytes, token: str, *arrived: SharedData | MappedData) -> bytes | _NoData:
+    data = _held.setdefault(token, *arrived) if arrived else _held.get(token)
+    cannot_map = False
+    if isinstance(data, MappedData):
+        try:
+            data.load()
+        except OSError:
+            cannot_map = True
+    if data is None or cannot_map:
         import distributed
 
-        return _NoData(distributed.get_worker().address)
+        return _NoData(distributed.get_worker().address, cannot_map)
     return run_task(index, payload, data.load)
 
 
@@ -219,19 +235,46 @@ def _address(client: Any) -> str:
 
 
 class _Data:
-    """The shared data of a session on the cluster: a task that carries it, and one for each worker that holds it."""
+    """The shared data of a session on the cluster, and a task for each worker that holds it.
+
+    `carried` is what brings it to a worker: the file that all workers map, or a future that they get it from.
+    """
 
     def __init__(self, cluster: _Cluster, shared: Any) -> None:
         self.token = uuid.uuid4().hex
         self._cluster = cluster
+        self._shared = shared
         self._holders: dict[str, Any] = {}
-        self.carried = cluster.submit(_carry, SharedData.of(shared), key=f"metamix-data-{self.token}")
+        self._file = ExitStack()
+        self.carried: Any = None
+        if all(map(_is_here, cluster.slots())):
+            with suppress(OSError):  # no room on the disk, or another system than Linux
+                self.carried = self._file.enter_context(mapped_data(shared))
+        if self.carried is None:
+            self._send()
+
+    @property
+    def _is_mapped(self) -> bool:
+        return isinstance(self.carried, MappedData)
+
+    def _send(self) -> None:
+        data = SharedData.of(self._shared)
+        self.carried = self._cluster.submit(_carry, data, key=f"metamix-data-{self.token}")
+
+    def send_instead(self) -> None:
+        """Send the data to all workers, since one of them cannot map the file."""
+        if self._is_mapped:
+            self._send()
+            addresses, self._holders = list(self._holders), {}
+            for address in addresses:
+                self.hold(address)
 
     def hold(self, address: str) -> None:
         """Have a worker keep the data. Where that worker is lost, the task ends on another, which has it already."""
         if address not in self._holders:
+            way = "map" if self._is_mapped else "hold"
             self._holders[address] = self._cluster.submit(
-                _hold, self.token, self.carried, key=f"metamix-hold-{self.token}-{address}",
+                _hold, self.token, self.carried, key=f"metamix-{way}-{self.token}-{address}",
                 workers=[address], allow_other_workers=True,
             )  # fmt: skip
 
@@ -242,16 +285,34 @@ class _Data:
             future.add_done_callback(finished.put)
         for _ in self._holders:
             future = self._cluster.next_done(finished)
-            if future.status == "error":
-                raise RuntimeError(
-                    "the data could not be sent to the workers; scheduler and workers need the same releases of "
-                    "metamix, its parts and Python as this process"
-                ) from future.exception()
+            if future.status != "error":
+                continue
+            if self._is_mapped:
+                self.send_instead()
+                return self.wait()
+            raise RuntimeError(
+                "the data could not be sent to the workers; scheduler and workers need the same releases of "
+                "metamix, its parts and Python as this process"
+            ) from future.exception()
 
     def release(self) -> None:
         """Let the cluster drop the data."""
-        for future in [*self._holders.values(), self.carried]:
+        for future in self._holders.values():
             future.release()
+        if not self._is_mapped:
+            self.carried.release()
+        self._file.close()
+
+
+def _is_here(address: str) -> bool:
+    """Whether the address of a worker is one of this machine."""
+    host = urlsplit(address).hostname or ""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
+            one.bind((host, 0))
+    except OSError:
+        return False
+    return True
 
 
 class _DaskSession(RemoteSession):
@@ -326,6 +387,8 @@ class _DaskSession(RemoteSession):
                 finally:
                     future.release()
                 if isinstance(answer, _NoData):
+                    if answer.cannot_map:
+                        self._data.send_instead()
                     self._data.hold(answer.address)
                     submit(index, pack(index), self._data.carried)
                 else:

@@ -15,7 +15,7 @@ import sklearn
 from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
 from metamix.engines.driver import shared_folder
 from metamix.engines.pool import close_pool, worker_pool
-from metamix.engines.serialization import TaskContext, pack, pack_task, read_shared, run_task, unpack, write_shared
+from metamix.engines.serialization import TaskContext, pack, pack_task, run_mapped_task, unpack, write_shared
 from metamix.engines.task import RemoteSession, as_completed, check_threads, count_workers, picklable_error
 from metamix.progress import Event, emit
 
@@ -32,7 +32,6 @@ class _LocalSession(RemoteSession):
         self, function: Function, tasks: Sequence[Any], names: Sequence[str]
     ) -> Generator[Outcome, None, None]:
         context = TaskContext(self.threads_per_task, sklearn.get_config(), list(warnings.filters))
-        load = functools.partial(read_shared, self.folder)
 
         def submit(executor: Any, index: int) -> Future[bytes]:
             try:
@@ -40,7 +39,7 @@ class _LocalSession(RemoteSession):
             except Exception as error:
                 return _completed_future(pack(Outcome(index, error=picklable_error(error))), None)
             try:
-                future: Future[bytes] = executor.submit(run_task, index, payload, load)
+                future: Future[bytes] = executor.submit(run_mapped_task, index, payload, self.folder)
                 return future
             except RuntimeError as error:  # the pool broke after the previous submission
                 return _completed_future(None, error)

@@ -71,8 +71,9 @@ def write_shared(shared: Any, folder: Path) -> None:
         raise OSError(error.errno, reason, error.filename or str(folder)) from error
 
 
-# Holds the shared data of the latest session only, so that the memory of a worker does not grow.
+# Hold the shared data of the latest session only, so that the memory of a worker does not grow.
 _loaded: dict[str, Any] = {}
+_maps: list[mmap.mmap] = []
 
 
 def read_shared(folder: str) -> Any:
@@ -80,6 +81,7 @@ def read_shared(folder: str) -> Any:
     if folder not in _loaded:
         remember_folder(folder)
         _loaded.clear()
+        _maps.clear()
         stream, spans = pickle.loads((Path(folder) / "object").read_bytes())
         whole = _map(Path(folder) / "buffers")
         _loaded[folder] = pickle.loads(stream, buffers=[whole[start : start + size] for start, size in spans])
@@ -91,7 +93,19 @@ def _map(path: Path) -> memoryview:
     if os.name == "nt" or path.stat().st_size == 0:
         return memoryview(path.read_bytes())
     with open(path, "rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        _maps.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return memoryview(_maps[-1])
+
+
+def release_pages() -> None:
+    """Take the mapped pages of the shared data out of the memory that counts as this process's.
+
+    They stay in the system's cache of the file. Where psutil is installed, loky would otherwise replace a worker that
+    has read 300 MB of them by a new one, which has all libraries to import.
+    """
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for one in _maps:
+            one.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)
@@ -159,6 +173,14 @@ def run_task(index: int, payload: bytes, load: Callable[[], Any]) -> bytes:
         trace = "".join(traceback.format_exception(outcome.error))
         outcome.error.add_note(f"Raised in a worker process:\n{trace}")
     return pack(outcome)
+
+
+def run_mapped_task(index: int, payload: bytes, folder: str) -> bytes:
+    """`run_task` with the shared data in a folder, whose pages are released at the end."""
+    try:
+        return run_task(index, payload, lambda: read_shared(folder))
+    finally:
+        release_pages()
 
 
 def pack(outcome: Outcome) -> bytes:

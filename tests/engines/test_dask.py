@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import cloudpickle
@@ -19,6 +20,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from metamix import MixtureRegressor, make_regimes, use_engine
 from metamix.engines import DaskEngine, WorkerKilledError, current_engine
+from metamix.engines.mapped import MappedData, mapped_data
 
 distributed = pytest.importorskip("distributed", reason='distributed is not installed: pip install "metamix[dask]"')
 
@@ -103,7 +105,15 @@ class Loaded:
             file.write(f"{os.getpid()}\n")
 
 
-def test_data_arrives_once_in_each_worker_aligned_read_only_and_is_dropped_after(dask_engine, tmp_path):
+@pytest.fixture(params=["mapped", "sent"])
+def way(request, monkeypatch):
+    """How data comes to the workers: from a file on this machine, or, where it cannot be written, through sockets."""
+    if request.param == "sent":
+        monkeypatch.setenv("JOBLIB_TEMP_FOLDER", "/nonexistent")
+    return request.param
+
+
+def test_data_arrives_once_in_each_worker_aligned_read_only_and_is_dropped_after(dask_engine, tmp_path, way):
     def look(shared, task):
         time.sleep(0.05)
         a = shared.array
@@ -117,6 +127,7 @@ def test_data_arrives_once_in_each_worker_aligned_read_only_and_is_dropped_after
     wait_until(lambda: not any(dask_engine.client.run(held).values()))  # data of other tests
     shared = Loaded(tmp_path / "loads")
     with dask_engine.open(shared) as session:
+        assert dask_engine.client.run(mapped_bytes) == dict.fromkeys(session_workers(dask_engine), way == "mapped")
         first = [outcome.value for outcome in session.run(look, range(10))]
         time.sleep(1)  # the scheduler drops copies that nobody needs, here three times a second
         second = [outcome.value for outcome in session.run(look, range(10))]
@@ -127,7 +138,30 @@ def test_data_arrives_once_in_each_worker_aligned_read_only_and_is_dropped_after
     wait_until(lambda: not any(dask_engine.client.run(held).values()))
 
 
-def test_large_data_whose_only_holder_is_killed_is_made_again(dask_engine, tmp_path):
+def mapped_bytes():
+    """Whether a worker has mapped a file that has no name."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return any(line.endswith("(deleted)") and os.sep + "#" in line for line in maps)
+
+
+def session_workers(engine):
+    return engine.client.scheduler_info(n_workers=-1)["workers"]
+
+
+def test_a_worker_that_sees_another_file_under_the_path_is_sent_the_data(dask_engine, monkeypatch):
+    @contextmanager
+    def in_another_container(shared):
+        with mapped_data(shared) as data:
+            yield MappedData(data.stream, data.spans, sys.executable, data.token)
+
+    monkeypatch.setattr("metamix.engines.dask.mapped_data", in_another_container)
+    array = np.arange(300_000.0)
+    with dask_engine.open(array) as session:
+        found = sorted(outcome.value for outcome in session.run(lambda array, i: float(array[i]), range(6)))
+    assert found == list(array[:6])
+
+
+def test_large_data_whose_only_holder_is_killed_is_made_again(dask_engine, tmp_path, way):
     def work(shared, task):
         folder, array = shared
         if task < 2 and count(folder, task) == 1:  # both workers, one after the other

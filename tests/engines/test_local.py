@@ -86,6 +86,18 @@ def test_a_worker_whose_memory_grew_is_replaced_without_loss(values):
     assert len(set(pids)) > 2
 
 
+@pytest.mark.slow
+def test_a_worker_that_has_read_a_large_table_is_not_replaced(values):
+    def read(table, _):
+        time.sleep(0.6)
+        return os.getpid(), float(table.sum())
+
+    with LocalEngine(1, threads_per_task=1).open(None) as session:
+        (before,) = {outcome.value for outcome in session.run(lambda *_: os.getpid(), range(2))}
+    found = values(LocalEngine(1, threads_per_task=1), read, range(4), np.ones(45_000_000))
+    assert set(found) == {(before, 45_000_000.0)}
+
+
 def workers_of(pid):
     """Worker processes of the pool started by `pid`, without the tracker of its semaphores."""
     found = []
