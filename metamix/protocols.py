@@ -126,7 +126,10 @@ class SequentialGate(Gate, Protocol):
 
 @runtime_checkable
 class IncrementalGate(Gate, Protocol):
-    """A gate that follows the responsibilities of new rows by decayed statistics."""
+    """A gate that follows the responsibilities of new rows by decayed statistics.
+
+    A shallow copy of the gate is asked, so that fitted attributes are replaced and none is changed in place.
+    """
 
     def partial_fit(
         self, X: Any, responsibilities: FloatArray, sample_weight: FloatArray | None = None, *, step: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from metamix.data.frames import TableError, frame_columns, is_frame, listed
 from metamix.data.number_text import DECIMALS, THOUSANDS
 
 __all__ = ["TableCleaner", "TableWarning", "describe", "fit_cleaner"]
+
+#: Of so few rows all cells are taken at once as Python objects, in a time that does not grow with the columns.
+FEW_ROWS = 20
 
 
 class TableWarning(UserWarning):
@@ -107,13 +110,17 @@ class TableCleaner(BaseEstimator):
             If a column holds another kind of values than in training.
         """
         check_is_fitted(self)
-        names, columns = _named(X)
+        settled = self._settled(X)
+        if settled and len(settled) == X.shape[1]:
+            return X.copy(deep=False)
+        names, columns = _named(X, settled)
         place = dict(zip(names, columns, strict=True))
         reader = self._reader
         found: dict[str, Any] = {}
         notes: list[str] = []
         for one in self.readings_:
-            if one.kind in LEFT_OUT or one.name not in place:  # what lacks is refused where the names are checked
+            # What lacks is refused where the names are checked.
+            if one.kind in LEFT_OUT or one.name not in place or one.name in settled:
                 continue
             found[one.name], said = reader.read(one, place[one.name])
             notes += said
@@ -153,6 +160,31 @@ class TableCleaner(BaseEstimator):
             converted = "" if one.format is None else str(one.format)
             rows.append((one.name, one.kind, missing, distinct, converted, one.kind in LEFT_OUT, " ".join(one.notes)))
         return pd.DataFrame(rows, columns=["column", "kind", "missing", "distinct", "converted", "left_out", "note"])
+
+    def _settled(self, X: Any) -> set[str]:
+        """Columns that stay as they are, found without reading them one by one.
+
+        That would take as long as a fast expert does for one row. They were numbers, and are finite numbers or missing
+        by their type; or they were words, and all cells are words that training had.
+        """
+        if not is_pandas(X) or len(X) > FEW_ROWS or self.missing:
+            return set()
+        readings = {one.name: one for one in self.readings_ if not one.told}
+        numbers: dict[str, int] = {}
+        words: set[str] = set()
+        cells = X.to_numpy(dtype=object)
+        for j, (name, dtype) in enumerate(zip(X.columns.tolist(), X.dtypes.tolist(), strict=True)):
+            one = readings.get(name)
+            if one is None:
+                continue
+            if one.kind == "number" and isinstance(dtype, np.dtype) and dtype.kind in "fiu":
+                numbers[name] = j
+            elif one.kind in ("category", "text") and all(
+                type(cell) is str and cell in one.known for cell in cells[:, j]
+            ):
+                words.add(name)
+        infinite = np.isinf(cells[:, [*numbers.values()]].astype(np.float64)).any()
+        return words if infinite else words.union(numbers)
 
     @property
     def _reader(self) -> ColumnReader:
@@ -238,11 +270,17 @@ def fit_cleaner(columns: Any, X: Any) -> Any:
     return cleaner
 
 
-def _named(X: Any) -> tuple[list[str], list[Any]]:
+def _named(X: Any, settled: Collection[str] = ()) -> tuple[list[str], list[Any]]:
+    """Names and columns; None in place of those that are settled."""
     if not is_frame(X):
         raise TableError(f"a {type(X).__name__} has no columns with names: give a data frame")
-    columns = frame_columns(X)
-    names = [str(column.name) for column in columns]
+    if settled and X.columns.is_unique:
+        labels = X.columns.tolist()
+        names = [*map(str, labels)]
+        columns = [None if name in settled else X[label] for name, label in zip(names, labels, strict=True)]
+    else:
+        columns = frame_columns(X)
+        names = [str(column.name) for column in columns]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise TableError(f"X has more than one column named {twice!r}: rename one of them")
@@ -254,7 +292,7 @@ def _with_columns(X: Any, columns: Mapping[str, Any]) -> Any:
     import narwhals as nw
 
     if is_pandas(X):
-        kept = [name for name in X.columns if str(name) in columns]
+        kept = [name for name in X.columns.tolist() if str(name) in columns]
         out = (X if len(kept) == X.shape[1] else X[kept]).copy(deep=False)
         for name in kept:
             if columns[str(name)] is not None:

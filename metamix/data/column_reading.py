@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,11 @@ class ColumnReading:
     levels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     told: bool = False
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The levels, to be looked up."""
+        return frozenset(self.levels)
 
 
 @dataclass(frozen=True)
@@ -289,19 +295,22 @@ class ColumnReader:
 
     def _read_words(self, one: ColumnReading, column: Any, kind: str) -> tuple[Any, list[str]]:
         """Categories or prose; numbers where there were none are refused, other new values are counted."""
-        text, known = self.text(column), set(one.levels)
-        new = np.array([item not in known for item in text.texts], dtype=bool)
-        if len(known) == MOST_LEVELS:  # not all were remembered
-            new[:] = False
-        strange = [item for item, is_new in zip(text.texts, new, strict=True) if is_new]
-        if strange and not _any_number(known):
-            if kind not in ("text", "category"):
-                raise another_kind(one.name, one.kind, one.levels, f"{kind}s such as {strange[0]!r}")
-            numeric = np.array([_any_number([item]) for item in text.texts]) & new
-            if text.counts[numeric].sum() > HALF * text.counts.sum():  # a single one is a value not seen in training
-                number = text.texts[int(np.flatnonzero(numeric)[0])]
-                raise another_kind(one.name, one.kind, one.levels, f"numbers such as {number!r}")
-        notes = unseen(one.name, text.texts, text.counts, new) if one.kind == "category" else []
+        text, known = self.text(column), one.known
+        all_remembered = len(known) < MOST_LEVELS
+        strange = [item for item in text.texts if item not in known] if all_remembered else []
+        notes: list[str] = []
+        if strange:
+            new = np.array([item not in known for item in text.texts])
+            if not _any_number(known):
+                if kind not in ("text", "category"):
+                    raise another_kind(one.name, one.kind, one.levels, f"{kind}s such as {strange[0]!r}")
+                numeric = np.array([_any_number([item]) for item in text.texts]) & new
+                # A single one is a value not seen in training.
+                if text.counts[numeric].sum() > HALF * text.counts.sum():
+                    number = text.texts[int(np.flatnonzero(numeric)[0])]
+                    raise another_kind(one.name, one.kind, one.levels, f"numbers such as {number!r}")
+            if one.kind == "category":
+                notes = unseen(one.name, text.texts, text.counts, new)
         if kind == "category":
             return None, notes
         values = text.spread(np.array([*text.texts], dtype=object), None)

@@ -202,8 +202,9 @@ class MixtureRegressor(RegressorMixin, Mixture):
         the mixture follow by stochastic EM: its components learn the rows by their responsibilities under what was
         known before; gate and scales move towards the statistics of the batch, row t by the power -0.7 of t.
 
-        After `fit` columns and stacks stay, and the weights of the blend are what the columns begin with; of the gates
-        "gmm", "constant" and "online" follow, others stay as they were fitted. The weights follow the losses alone, so
+        After `fit` columns and stacks stay, and the weights of the blend are what the columns begin with. The gates
+        "softmax", "gmm", "forest", "neighbours", "constant" and "online" follow, and a classifier whose `partial_fit`
+        takes weights; others stay as they were fitted. The weights follow the losses alone, so
         that after ``final="simplest"`` or "best" other columns come to have some, too. `candidates_`, `verdict_`,
         `history_`, `starts_`, `failures_`, `fold_of_row_`, `oof_predictions_` and `responsibilities_` stay those of
         `fit`.

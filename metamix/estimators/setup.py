@@ -22,7 +22,7 @@ from metamix.estimators.resolution import (
 )
 from metamix.fitting import NamedExpert, Problem, name_and_prepare, place_experts, prepare
 from metamix.gates import GaussianGate, OnlineGate
-from metamix.protocols import IncrementalGate, SequentialGate
+from metamix.protocols import SequentialGate
 from metamix.training.alternation import MixtureSettings
 from metamix.training.candidates import CandidateSettings
 from metamix.training.online import OnlineSettings
@@ -162,10 +162,10 @@ def set_up_online(
     gate = GaussianGate() if gates.automatic else gates.gates[0] if gates.gates else constant_gate()
     if len(gates.gates) > 1 and not gates.automatic:
         raise ValueError("gate is a list of candidates, which fit compares; give one gate to begin with partial_fit.")
-    if not isinstance(gate, IncrementalGate | SequentialGate):
+    if not (isinstance(gate, SequentialGate) or hasattr(gate, "partial_fit")):
         raise ValueError(
-            f"gate={gate!r} needs all rows at once; give 'gmm', 'constant' or 'online', or call fit first: "
-            "partial_fit then continues with this gate."
+            f"gate={gate!r} needs all rows at once; give 'gmm', 'softmax', 'forest', 'constant' or 'online', or call "
+            "fit first: partial_fit then continues with this gate."
         )
     if not isinstance(mixture.start, str):
         raise ValueError("start names regimes of the rows of fit; give start='auto' to begin with partial_fit.")

@@ -80,7 +80,7 @@ def check_X(estimator: Any, X: Any, *, reset: bool) -> Any:
     >>> check_X(MixtureRegressor(), [[1, 2]], reset=True)
     array([[1, 2]])
     """
-    if not reset and _is_plain(estimator, X):
+    if not reset and (_is_plain(estimator, X) or _has_known_columns(estimator, X)):
         return X
     check_mask(X, "X")
     if is_frame(X):
@@ -133,6 +133,18 @@ def _is_plain(estimator: Any, X: Any) -> bool:
         and getattr(estimator, "_array_of_numbers", False)
         and not hasattr(estimator, "feature_names_in_")  # scikit-learn warns of their absence
         and bool(np.isfinite(X).all())
+    )
+
+
+def _has_known_columns(estimator: Any, X: Any) -> bool:
+    """Whether new rows are a frame of pandas with the columns of fit in their order, where frames stay as they are."""
+    known = getattr(estimator, "feature_names_in_", None)
+    return (
+        known is not None
+        and is_pandas(X)
+        and len(X) > 0
+        and not getattr(estimator, "_array_of_numbers", False)
+        and X.columns.tolist() == known.tolist()
     )
 
 

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.tables import take_rows
-from metamix.fitting import FittedExpert, NamedExpert, Problem, fit_expert
+from metamix.fitting import FittedExpert, NamedExpert, Problem, fit_expert, partial_fit_expert
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, count_rows
 from metamix.protocols import FloatArray
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 #: A row is not repeated for experts with a smaller responsibility than this.
 _NEGLIGIBLE = 1e-3
+
+
+def _repeated(X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None) -> Problem:
+    """Rows repeated for each expert that is responsible, with the expert as class and shares as weights."""
+    n = count_rows(X)
+    labels = check_responsibilities(responsibilities, n)
+    weight = check_row_weights(sample_weight, n)
+    shares = np.count_nonzero(weight) * weight[:, None] * labels
+    # Multiples of a power of two add up exactly, so ties between splits of a tree do not depend on rounding.
+    shares = np.round(shares * 2.0**30) / 2.0**30
+    row, expert = np.nonzero((labels > _NEGLIGIBLE) & (shares > 0))
+    return Problem(take_rows(X, row), expert, shares[row, expert], n_classes=labels.shape[1])
+
+
+def _learns_more(gate: ClassifierGate) -> bool:
+    """Whether the classifier has a `partial_fit` that takes weights."""
+    learn = getattr(gate.classifier, "partial_fit", None)
+    return learn is not None and "sample_weight" in inspect.signature(learn).parameters
+
+
+def _if_it_learns_more(method: Method) -> Method:
+    return available_if(_learns_more)(method)
 
 
 class ClassifierGate(BaseEstimator):
@@ -74,19 +102,40 @@ class ClassifierGate(BaseEstimator):
         ValueError
             If responsibilities or sample_weight do not match X or are not finite.
         """
-        n = count_rows(X)
-        labels = check_responsibilities(responsibilities, n)
-        weight = check_row_weights(sample_weight, n)
-        shares = np.count_nonzero(weight) * weight[:, None] * labels
-        # Multiples of a power of two add up exactly, so ties between splits of a tree do not depend on rounding.
-        shares = np.round(shares * 2.0**30) / 2.0**30
         if not hasattr(self.classifier, "predict_proba"):
             raise TypeError(f"{type(self.classifier).__name__} cannot be a gate: it has no method predict_proba.")
-        row, expert = np.nonzero((labels > _NEGLIGIBLE) & (shares > 0))
-        self.n_experts_ = labels.shape[1]
-        data = Problem(take_rows(X, row), expert, shares[row, expert], n_classes=self.n_experts_)
+        data = _repeated(X, responsibilities, sample_weight)
         fitted = fit_expert(NamedExpert("gate", self.classifier), data, None, None)
+        self.n_experts_ = data.n_classes or 0
         self.classifier_, self.experts_ = fitted.model, fitted.classes
+        return self
+
+    @_if_it_learns_more
+    def partial_fit(
+        self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None, *, step: float
+    ) -> Self:
+        """Let a copy of the fitted classifier learn from new rows, if it has `partial_fit` with ``sample_weight``.
+
+        Experts that were responsible for no row in `fit` stay without weight.
+
+        Parameters
+        ----------
+        X, responsibilities, sample_weight
+            As in `fit`.
+        step : float
+            Is not used: how fast the classifier forgets is its own matter.
+
+        Returns
+        -------
+        ClassifierGate
+            Itself.
+        """
+        check_is_fitted(self)
+        data = _repeated(X, responsibilities, sample_weight)
+        known = np.flatnonzero(np.isin(data.y, np.asarray(self.experts_)))
+        fitted = FittedExpert("gate", copy.deepcopy(self.classifier_), self.n_experts_, self.experts_)
+        if len(known):
+            self.classifier_ = partial_fit_expert(fitted, data.take(known))[0].model
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:

@@ -130,7 +130,7 @@ class Conditioning:
     """
 
     def __init__(self, columns: StandardisedColumns) -> None:
-        self._correlation = columns.correlation() if 0 < columns.q <= _WIDE else None
+        self.correlation = columns.correlation() if 0 < columns.q <= _WIDE else None
         self._set(np.ones((columns.q, 1)))
 
     def reweighted(self, relevance: FloatArray) -> Conditioning:
@@ -142,8 +142,8 @@ class Conditioning:
     def _set(self, relevance: FloatArray) -> None:
         self._relevance, self._directions = relevance, None
         self._variance = np.square(relevance[:, 0])
-        if self._correlation is not None:
-            self._variance, self._directions = np.linalg.eigh(relevance * self._correlation * relevance.T)
+        if self.correlation is not None:
+            self._variance, self._directions = np.linalg.eigh(relevance * self.correlation * relevance.T)
 
     def steps(self, penalty: float, curvature: float) -> FloatArray:
         """Scale (q, 1) of the coordinate along each direction; 0 for directions without variance."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.tree import DecisionTreeRegressor
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.columns import ColumnEncoder, giving_arrays
 from metamix.data.row_keys import content_order
@@ -18,6 +21,8 @@ from metamix.gates.soft_labels import check_responsibilities, check_row_weights,
 from metamix.gates.trees import BoundedColumns
 from metamix.protocols import FloatArray
 
+#: So many of the latest rows are kept for trees that `partial_fit` grows.
+_RECENT_ROWS = 1000
 #: Digits of a responsibility that a gate can make anything of.
 _DECIMALS = 4
 
@@ -114,27 +119,84 @@ class ForestGate(BaseEstimator):
         rows = kept[content_order(take_rows(X, kept), labels[kept])]  # rows are drawn by their place
         target = labels[rows, 0] if self.n_experts_ == 1 else labels[rows]
         # Fitted one after the other: a pipeline hands weights on in two ways, as metadata routing is on or off.
-        forest.fit(columns.fit_transform(take_rows(X, rows)), target, sample_weight=weight[rows])
+        encoded = columns.fit_transform(take_rows(X, rows))
+        forest.fit(encoded, target, sample_weight=weight[rows])
         self.model_ = Pipeline([("columns", columns), ("forest", forest)])
+        some = rows[:_RECENT_ROWS]  # their order is random
+        self._recent = encoded[:_RECENT_ROWS].astype(np.float32), labels[some], weight[some] / weight[some].sum()
+        self._due, self._grown = 0.0, 0
+        return self
+
+    def partial_fit(
+        self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None, *, step: float
+    ) -> Self:
+        """Follow new rows: the oldest trees give way to others, grown on the latest 1,000 rows.
+
+        The weights of earlier rows shrink by 1 - `step`, and so does the share of earlier trees.
+
+        Parameters
+        ----------
+        X, responsibilities, sample_weight
+            As in `fit`.
+        step : float
+            Between 0 and 1; 1 forgets all earlier rows.
+
+        Returns
+        -------
+        ForestGate
+            Itself.
+        """
+        check_is_fitted(self)
+        labels = np.round(check_responsibilities(responsibilities, count_rows(X)), _DECIMALS)
+        weight = check_row_weights(sample_weight, len(labels))
+        kept = np.flatnonzero(weight > 0)
+        rows: list[NDArray[Any]] = [self._encoded(X)[kept], labels[kept], step * weight[kept]]
+        if step < 1 and hasattr(self, "_recent"):  # files of earlier versions have none
+            encoded, before, shares = self._recent
+            earlier: list[NDArray[Any]] = [encoded, before, (1 - step) * shares]
+            rows = [np.concatenate(both) for both in zip(earlier, rows, strict=True)]
+        encoded, labels, weight = (one[-_RECENT_ROWS:] for one in rows)
+        forest = copy.copy(self.model_["forest"])
+        due, grown = getattr(self, "_due", 0.0) + step * len(forest.estimators_), getattr(self, "_grown", 0)
+        new = [self._tree(grown + i, encoded, labels, weight) for i in range(int(due))]
+        forest.estimators_ = [*forest.estimators_, *new][-len(forest.estimators_) :]
+        self.model_ = Pipeline([self.model_.steps[0], ("forest", forest)])
+        self._recent, self._due, self._grown = (encoded, labels, weight), due - len(new), grown + len(new)
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:
         """Weights (n, K) of the rows of X."""
         check_is_fitted(self)
-        weights = self._tree_means(self.model_[:-1].transform(X))
+        weights = self._tree_means(self._encoded(X))
         largest = weights.max(axis=1, keepdims=True)
         odds = np.divide(weights, largest, out=np.ones(weights.shape), where=largest > 0) ** self.sharpness
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
-    def _tree_means(self, encoded: Any) -> FloatArray:
+    def _tree(self, number: int, encoded: Any, labels: FloatArray, weight: FloatArray) -> DecisionTreeRegressor:
+        """A tree on rows (m, q) drawn in proportion to their weights, as many as these are worth (Kish 1965)."""
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        random = np.random.default_rng([seed, number])
+        worth = max(round(weight.sum() ** 2 / np.square(weight).sum()), 1)
+        drawn = random.choice(len(weight), worth, p=weight / weight.sum())
+        tree = DecisionTreeRegressor(
+            min_samples_leaf=self.min_samples_leaf, random_state=int(random.integers(np.iinfo(np.int32).max))
+        )
+        return tree.fit(encoded[drawn], labels[drawn, 0] if self.n_experts_ == 1 else labels[drawn])
+
+    def _encoded(self, X: Any) -> NDArray[np.float32]:
+        """Columns (n, q) as the trees see them."""
+        for _, step in self.model_["columns"].steps:  # a pipeline in a pipeline takes as long as the trees for one row
+            X = step.transform(X)
+        return np.asarray(X, dtype=np.float32)
+
+    def _tree_means(self, encoded: NDArray[np.float32]) -> FloatArray:
         """Mean (n, K) of the trees, with the bits of the forest's own `predict`.
 
         That replaces the warning filters of the process for each tree, which threads must not do at once, and takes ten
         times as long for one row.
         """
         forest = self.model_[-1]
-        encoded = check_array(encoded, dtype=np.float32, accept_sparse="csr", ensure_all_finite="allow-nan")
-        total = np.zeros((encoded.shape[0], self.n_experts_))
+        total = np.zeros((len(encoded), self.n_experts_))
         for tree in forest.estimators_:
             total += tree.tree_.predict(encoded).reshape(total.shape)
         return total / len(forest.estimators_)

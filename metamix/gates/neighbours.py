@@ -18,6 +18,8 @@ from metamix.protocols import FloatArray
 #: Standardised columns are clipped to this range: beyond it the nearest neighbours do not change, and larger
 #: squared distances would lose precision.
 _CLIP = 1e3
+#: `partial_fit` forgets no row before it has stored so many.
+_FEWEST_KEPT = 1000
 #: Rows predicted at a time.
 _BLOCK = 2048
 
@@ -91,9 +93,46 @@ class NeighboursGate(BaseEstimator):
         self._inverse = 1.0 / deviation[self._varies]
         self._centre = self._centre[self._varies]
         self._search: NearestNeighbors | None = None
+        self._rows = self._standardised(X[kept])
         if len(self._varies):
-            self._search = NearestNeighbors().fit(self._standardised(X[kept]))
+            self._search = NearestNeighbors().fit(self._rows)
         self._labels = row_weights[kept, None] * labels[kept]
+        return self
+
+    def partial_fit(
+        self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None, *, step: float
+    ) -> Self:
+        """Follow new rows, which are stored, too; the weights of earlier ones shrink by 1 - `step`.
+
+        As many of the latest rows are kept as `fit` stored, and 1,000 at least.
+
+        Parameters
+        ----------
+        X, responsibilities, sample_weight
+            As in `fit`.
+        step : float
+            Between 0 and 1; 1 forgets all earlier rows.
+
+        Returns
+        -------
+        NeighboursGate
+            Itself.
+        """
+        check_is_fitted(self)
+        if step == 1:
+            return self.fit(X, responsibilities, sample_weight)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False, ensure_min_features=0)
+        labels = check_responsibilities(responsibilities, X.shape[0])
+        row_weights = check_row_weights(sample_weight, X.shape[0])
+        self._mean = (1 - step) * self._mean + step * mean_responsibilities(labels, row_weights)
+        kept = np.flatnonzero(row_weights > 0)
+        rows = [self._rows, self._standardised(X[kept])]
+        stacked = sparse.vstack(rows, format="csr") if sparse.issparse(X) else np.concatenate(rows)
+        most = max(len(self._labels), _FEWEST_KEPT)
+        shares = np.concatenate([(1 - step) * self._labels, step * row_weights[kept, None] * labels[kept]])
+        self._rows, self._labels = stacked[-most:], shares[-most:]
+        if len(self._varies):
+            self._search = NearestNeighbors().fit(self._rows)
         return self
 
     def predict_proba(self, X: Any) -> FloatArray:

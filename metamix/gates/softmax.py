@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from metamix.data.scalars import is_whole
 from metamix.derivatives import softmax_gradient
 from metamix.gates.descent import Coefficients, Conditioning, cross_entropy, descend, objective_loss, softmax
+from metamix.gates.following import MOST_CORRELATED, Metric, curvature_of, follow
 from metamix.gates.simplex import count_experts, simplex_weights
 from metamix.gates.soft_labels import check_responsibilities, check_row_weights, mean_responsibilities
 from metamix.gates.standardised import StandardisedColumns, column_moments, row_blocks
@@ -23,6 +24,8 @@ from metamix.protocols import FloatArray, Objective
 _LEAST_START = 0.02
 #: Largest weight of every row from which on regimes count as separated.
 _SEPARATED = 1.0 - 1e-3
+#: The curvature at the rows of a fit is taken from about so many of them.
+_CURVATURE_ROWS = 500
 #: No column's slopes are penalised by more than the square of this tells.
 _LEAST_RELEVANCE = 1e-3
 
@@ -241,15 +244,62 @@ class SoftmaxGate(BaseEstimator):
         labels = target if callable(target) else check_responsibilities(target, X.shape[0])
         return self._fit_path(X, labels, asked, start, sample_weight, gates, fitted, adaptive)
 
+    def partial_fit(
+        self, X: Any, responsibilities: ArrayLike, sample_weight: ArrayLike | None = None, *, step: float
+    ) -> Self:
+        """Follow new rows: a fitted gate moves towards the responsibilities of these.
+
+        Means, correlations of the columns and the curvature of the loss are kept, and move by `step`. They say how much
+        the rows before hold the gate where it is.
+
+        Parameters
+        ----------
+        X, responsibilities, sample_weight
+            As in `fit`.
+        step : float
+            Between 0 and 1; 1 forgets all earlier rows.
+
+        Returns
+        -------
+        SoftmaxGate
+            Itself.
+        """
+        check_is_fitted(self)
+        if step == 1:
+            return self.fit(X, responsibilities, sample_weight)
+        X = self._terms(self._check(X, reset=False))
+        labels = check_responsibilities(responsibilities, X.shape[0])
+        row_weights = check_row_weights(sample_weight, X.shape[0])
+        shares = (1 - step) * self.constant_weights_ + step * mean_responsibilities(labels, row_weights)
+        K, penalty = self.n_experts_, self._penalty()
+        if K == 1 or not X.shape[1] or np.isinf(penalty):
+            self._set(np.zeros_like(self.coef_), np.log(np.maximum(shares, np.finfo(float).tiny)), 0)
+            self.constant_weights_ = shares
+            return self
+        new = Metric.of(StandardisedColumns(X, row_weights), curvature_of(self._softmax(X), row_weights))
+        past = getattr(self, "_past", None)  # files of earlier versions have none
+        metric = new if past is None else Metric(**past).moved(new, step)
+        columns = StandardisedColumns(X, row_weights, (metric.mean, metric.deviation))
+        start = Coefficients(metric.deviation[:, None] * self.coef_, self.intercept_ + metric.mean @ self.coef_)
+        loss = cross_entropy(columns, labels, row_weights)
+        found, steps = follow(loss, start, metric, shares, penalty, step)
+        self._set(*columns.to_units_of_x(found.slopes, found.intercept), steps)
+        self.constant_weights_, self._past = shares, vars(metric)
+        return self
+
     def predict_proba(self, X: Any) -> FloatArray:
         """Weights (n, K); finite and summing to one however far X (n, q) lies from the training rows."""
         check_is_fitted(self)
         X = self._check(X, reset=False)
         weights = np.empty((X.shape[0], self.n_experts_))
         for rows in row_blocks(X.shape[0]):
-            logits = np.asarray(self._terms(X[rows]) @ self.coef_) + self.intercept_
-            weights[rows] = softmax(np.nan_to_num(logits, posinf=1e300, neginf=-1e300))[0]
+            weights[rows] = self._softmax(self._terms(X[rows]))
         return weights
+
+    def _softmax(self, terms: Any) -> FloatArray:
+        """Weights (n, K) at terms (n, q)."""
+        logits = np.asarray(terms @ self.coef_) + self.intercept_
+        return softmax(np.nan_to_num(logits, posinf=1e300, neginf=-1e300))[0]
 
     def weights_gradient(self, X: Any) -> FloatArray:
         """How the weights change with each column: (n, K, q) for the rows of X (n, q), in the units of X."""
@@ -318,7 +368,20 @@ class SoftmaxGate(BaseEstimator):
                 )
             gates[i]._set(*columns.to_units_of_x(current.slopes, current.intercept), steps)
             gates[i].separates_ = bound or (penalties[i] == 0 and _separated(columns, current, row_weights))
+            gates[i]._keep_past(X, columns, conditioning, row_weights)
         return gates
+
+    def _keep_past(
+        self, X: Any, columns: StandardisedColumns, conditioning: Conditioning, row_weights: FloatArray
+    ) -> None:
+        """Keep what `partial_fit` has to know of these rows."""
+        some = slice(None, None, max(columns.n // _CURVATURE_ROWS, 1))
+        weights = row_weights[some]
+        some, weights = (some, weights / weights.sum()) if weights.any() else (slice(None), row_weights)
+        correlation = conditioning.correlation if columns.q <= MOST_CORRELATED else None
+        self._past = vars(
+            Metric(columns.mean, columns.deviation, correlation, curvature_of(self._softmax(X[some]), weights))
+        )
 
     def _centre(self, X: Any, row_weights: FloatArray, warm: SoftmaxGate | None) -> None:
         if sparse.issparse(X):

@@ -81,6 +81,8 @@ class StandardisedColumns:
         Not copied if large; may be memory-mapped or read-only.
     row_weights : ndarray of shape (n,)
         Summing to one.
+    moments : (ndarray of shape (q,), ndarray of shape (q,)), optional
+        Mean and standard deviation of other rows to standardise by.
 
     Attributes
     ----------
@@ -95,8 +97,8 @@ class StandardisedColumns:
            [ 1.]])
     """
 
-    def __init__(self, X: Any, row_weights: FloatArray) -> None:
-        self.mean, self.deviation = column_moments(X, row_weights)
+    def __init__(self, X: Any, row_weights: FloatArray, moments: tuple[FloatArray, FloatArray] | None = None) -> None:
+        self.mean, self.deviation = column_moments(X, row_weights) if moments is None else moments
         varies = self.deviation > 0
         self._inverse = np.divide(1.0, self.deviation, out=np.zeros_like(self.deviation), where=varies)
         self._shift, self._scale = self.mean, self._inverse

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -270,6 +271,23 @@ def gradient_is_the_slope_of_the_weights(make: Factory) -> None:
         require(gap < 1e-3, f"weights_gradient differs from central differences by {gap:.2g} in column {j}")
 
 
+def follows_new_rows(make: Factory) -> None:
+    """``partial_fit``, if there is one, moves the weights towards new responsibilities, and a shallow copy alone."""
+    if not hasattr(make(), "partial_fit"):
+        return
+    X, shares = _table()
+    gate = _seeded(make).fit(X, shares)
+    before, other = _weights(gate, X, 3), shares[:, ::-1]
+    moved = copy.copy(gate)
+    for _ in range(20):
+        moved = copy.copy(moved).partial_fit(X, other, step=0.3)
+    gap = float(np.abs(_weights(gate, X, 3) - before).max())
+    require(gap == 0, f"partial_fit of a shallow copy changes the weights of the gate by {gap:.2g}")
+    mean, wanted = _weights(moved, X, 3).mean(axis=0), other.mean(axis=0)
+    away = float(np.abs(mean - wanted).max() / np.abs(before.mean(axis=0) - wanted).max())
+    require(away < 0.5, f"after 20 steps of 0.3 mean weights have come {1 - away:.0%} of the way to new ones")
+
+
 GATE_CHECKS = (
     weights_are_on_the_simplex,
     does_not_say_that_it_is_a_classifier,
@@ -287,4 +305,5 @@ GATE_CHECKS = (
     rows_are_answered_alone,
     objective_is_not_made_worse,
     gradient_is_the_slope_of_the_weights,
+    follows_new_rows,
 )

@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 from metamix.data.gate_features import GateFeatures
 from metamix.fitting import FittedExpert, NamedExpert, Problem, partial_fit_expert
-from metamix.protocols import IncrementalGate, SequentialGate
+from metamix.protocols import SequentialGate
 from metamix.recombination import combine, floored, keep_top, posterior
 from metamix.training.alternation import FLOOR
 from metamix.training.blend import FittedBlend, TargetBlend
@@ -259,7 +259,7 @@ def _learn_blend(
         gated = combine(keep_top(given, fitted.top_k), inside)
         weighed = replace(one, values=np.concatenate([one.values, gated[:, None]], axis=1))
         names.append(GATED)
-        shares = posterior(given, log_prob[:, target.gate_columns])[0]
+        shares = _responsibilities(given, log_prob[:, target.gate_columns])
         gate = _updated_gate(gate, Z, shares, LogScore(log_prob[:, target.gate_columns]), relative, step)
     objective = _objective(problem, weighed)
     losses = _losses(state, problem, objective, names, np.tile(state.weights.weights_, (problem.n, 1)))
@@ -314,7 +314,7 @@ def _learn_mixture(
     """
     target = mixture.targets[0]
     log_prob = one.log_prob(problem.y)
-    responsibilities = posterior(one.weights, log_prob)[0]
+    responsibilities = _responsibilities(one.weights, log_prob)
     Z = mixture.features.join(mixture.features.base(problem.X), one.values)
     likelihood = _updated_likelihood(target.likelihood, problem, one, responsibilities, step)
     if state.waiting is None:
@@ -400,13 +400,18 @@ def _updated(updates: Sequence[_Update], problem: Problem, state: OnlineState, r
     return found
 
 
+def _responsibilities(weights: Array, log_prob: Array) -> Array:
+    """Responsibilities (n, K) under weights before: none of zero, as trees give, from which none could come back."""
+    return posterior(floored(weights, FLOOR), log_prob)[0]
+
+
 def _updated_gate(gate: Any, Z: Any, responsibilities: Array, score: LogScore, relative: Array, step: float) -> Any:
     """A gate after it has followed a batch; one that cannot stays as it is."""
     if isinstance(gate, SequentialGate):
         gate = copy.deepcopy(gate)
         gate.follow(_rows(score, len(responsibilities)), sample_weight=relative)
-    elif isinstance(gate, IncrementalGate):
-        gate = copy.deepcopy(gate).partial_fit(Z, responsibilities, sample_weight=relative, step=step)
+    elif hasattr(gate, "partial_fit"):
+        gate = copy.copy(gate).partial_fit(Z, responsibilities, sample_weight=relative, step=step)
     return gate
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 from metamix import TableCleaner, TableWarning, describe
-from metamix.data.cleaning import fit_cleaner
+from metamix.data.cleaning import FEW_ROWS, fit_cleaner
 from metamix.data.column_reading import KINDS
 from metamix.data.feature_encoder import FeatureEncoder
 from metamix.data.files import read_file
@@ -311,6 +311,50 @@ def test_columns_without_surprises_stay_as_they_are():
         warnings.simplefilter("error")
         clean = TableCleaner().fit(frame).transform(frame)
     pd.testing.assert_frame_equal(clean, frame)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"size": [1.5]},
+        {"size": [np.inf]},
+        {"size": [np.nan]},
+        {"size": ["2,5"]},
+        {"rooms": [True]},
+        {"city": ["Bern"]},
+        {"city": [" Rome"]},
+        {"city": [None]},
+        {"city": [7]},
+        {"city": pd.Categorical(["Oslo"])},
+        {"sold": [pd.Timestamp("2021-05-05")]},
+        {"more": [1]},
+    ],
+    ids=str,
+)
+def test_a_single_row_is_read_like_a_row_of_many(cells):
+    frame = pd.DataFrame({
+        "size": np.arange(40) / 3,
+        "rooms": np.arange(40) % 5,
+        "city": ["Rome", "Oslo"] * 20,
+        "sold": pd.date_range("2020", periods=40),
+    })  # fmt: skip
+    cleaner = TableCleaner().fit(frame)
+    row = frame[3:4].assign(**cells)
+    many = pd.concat([row] * (FEW_ROWS + 1))
+
+    def read(table):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            try:
+                found = cleaner.transform(table)
+            except TableError as error:
+                return None, str(error)
+        return found[:1], bool(said)
+
+    (one, said_of_one), (first, said_of_many) = read(row), read(many)
+    assert said_of_one == said_of_many
+    if first is not None:
+        pd.testing.assert_frame_equal(one, first)
 
 
 def test_a_table_is_described_a_row_per_column():

@@ -41,6 +41,17 @@ def later(mixture, share=0.5):
 # Planted truths
 
 
+@pytest.mark.parametrize("gate", ["softmax", "forest", "neighbours"])
+def test_other_gates_begin_from_nothing_too(gate):
+    X, y = two_regimes(2000)
+    new, truth = two_regimes(1000, seed=1)
+    found, without = (
+        fed(MixtureRegressor(LINES, specialize=True, n_experts=2, gate=one, **SETTINGS), X, y, 100)
+        for one in (gate, "constant")
+    )
+    assert np.mean((found.predict(new) - truth) ** 2) < 0.5 * np.mean((without.predict(new) - truth) ** 2)
+
+
 @pytest.mark.parametrize("size", [50, 500])
 @pytest.mark.parametrize("specialize", [True, "auto"])
 def test_regimes_are_found_and_halve_the_loss_of_the_best_expert(size, specialize):
@@ -238,6 +249,23 @@ def test_weights_of_a_fitted_blend_follow_when_the_law_changes():
     assert np.mean((mixture.predict(new) + truth) ** 2) < 0.3 * np.mean((still.predict(new) + truth) ** 2)
 
 
+@pytest.mark.parametrize("gate", ["softmax", "forest", "gmm", "neighbours"])
+def test_a_border_between_regimes_that_moves_is_followed(gate):
+    """The laws stay, and border and gate are where they were for the mixture that is left alone."""
+    X, y = two_regimes(600)
+    mixture = MixtureRegressor(LINES, specialize=True, n_experts=2, gate=gate, cv=3, **SETTINGS).fit(X, y)
+    still = pickle.loads(pickle.dumps(mixture))
+
+    def moved(n, seed):
+        X, _ = two_regimes(n, seed)
+        noise = 0.1 * np.random.default_rng(seed + 100).standard_normal(n)
+        return X, np.where(X[:, 0] > 0.5, 3 * X[:, 1], 1 - 2 * X[:, 1]) + noise
+
+    fed(mixture, *moved(1200, 1))
+    X, y = moved(1000, 2)
+    assert np.mean((mixture.predict(X) - y) ** 2) < 0.15 * np.mean((still.predict(X) - y) ** 2)
+
+
 # Refusals
 
 
@@ -251,7 +279,7 @@ def test_it_is_there_if_every_expert_has_it():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"gate": "forest"}, "needs all rows at once"),
+        ({"gate": "tree"}, "needs all rows at once"),
         ({"gate": ["constant", "gmm", "softmax"]}, "list of candidates"),
         ({"start": np.zeros(30)}, "start"),
         ({"gate_features": "both"}, "gate_features"),
@@ -385,11 +413,11 @@ def test_wrong_batches_are_refused_and_change_nothing():
 # Copies, files, scikit-learn
 
 
-@pytest.mark.parametrize("n", [60, 700])
-def test_copies_and_files_learn_alike(n, tmp_path):
+@pytest.mark.parametrize(("n", "gate"), [(60, "gmm"), (700, "gmm"), (700, "softmax"), (700, "forest")])
+def test_copies_and_files_learn_alike(n, gate, tmp_path):
     """Before regimes are looked for, and after."""
     X, y = two_regimes(n + 300)
-    mixture = fed(MixtureRegressor(LINES, n_experts=2, **SETTINGS), X[:n], y[:n])
+    mixture = fed(MixtureRegressor(LINES, n_experts=2, gate=gate, **SETTINGS), X[:n], y[:n])
     assert not hasattr(clone(mixture), "prequential_")
     save(mixture, tmp_path / "mixture.mix")
     others = [pickle.loads(pickle.dumps(mixture)), load(tmp_path / "mixture.mix")]

@@ -1,5 +1,7 @@
 """What every gate promises: weights, invariances, validation; gates by name in use and in files."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import make_moons
 from sklearn.exceptions import NotFittedError
+from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
 import metamix
@@ -22,7 +25,7 @@ from metamix.gates import (
     OnlineGate,
     SoftmaxGate,
 )
-from metamix.protocols import ContinuedPathGate, DifferentiableGate, Gate, PathGate
+from metamix.protocols import ContinuedPathGate, DifferentiableGate, Gate, IncrementalGate, PathGate
 from metamix.testing import check_gate
 
 GATES = {
@@ -49,6 +52,12 @@ def check_weights(weights, shape):
     assert np.isfinite(weights).all()
     assert (weights >= 0).all()
     assert np.allclose(weights.sum(axis=1), 1.0)
+
+
+FOLLOWING = {name: gate for name, gate in GATES.items() if hasattr(gate, "partial_fit") and name != "constant"}
+FOLLOWING["bayes"] = ClassifierGate(GaussianNB())
+FOLLOWING["degree 2"] = SoftmaxGate(penalty=0.01, degree=2)
+following_gates = pytest.mark.parametrize("gate", FOLLOWING.values(), ids=FOLLOWING.keys())
 
 
 # Contract
@@ -234,3 +243,67 @@ def test_a_mixture_with_the_gate_is_saved_and_loaded(gate, tmp_path):
     loaded = metamix.load(tmp_path / "mixture")
     assert np.array_equal(loaded.predict(X), mixture.predict(X))
     assert np.array_equal(loaded.gate_.predict_proba(X), mixture.gate_.predict_proba(X))
+
+
+# New rows
+
+
+def bordered(n, border, seed):
+    """Columns (n, 3), and labels (n, 2) of which the first column decides with noise."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 3))
+    return X, np.eye(2)[(rng.random(n) < 1 / (1 + np.exp(-6 * (X[:, 0] - border)))).astype(int)]
+
+
+def wrong(gate, border):
+    """Share of new rows whose leading expert is not the one on their side of the border."""
+    X, _ = bordered(2000, border, 99)
+    return np.mean(gate.predict_proba(X).argmax(axis=1) != (X[:, 0] > border))
+
+
+def test_gates_that_follow():
+    assert set(FOLLOWING) == {"softmax", "degree 2", "gmm", "forest", "neighbours", "bayes"}
+    assert all(isinstance(gate, IncrementalGate) for gate in FOLLOWING.values())
+
+
+@following_gates
+def test_a_border_that_moves_is_followed_and_one_that_stays_is_kept(gate):
+    """600 rows, then 600 in batches of 30; a gate fitted to the latter alone is the measure."""
+    fitted = clone(gate).fit(*bordered(600, 0.0, 0))
+    for border in (0.0, 1.0):
+        X, labels = bordered(600, border, 1)
+        one = copy.copy(fitted)
+        for begin in range(0, 600, 30):
+            batch = slice(begin, begin + 30)
+            one = copy.copy(one).partial_fit(X[batch], labels[batch], step=0.15)
+        best = wrong(clone(gate).fit(X, labels), border)
+        slowly = isinstance(gate, ClassifierGate)  # naive Bayes counts all rows alike
+        assert wrong(one, border) < best + (0.2 if slowly else 0.06)
+    assert wrong(fitted, 1.0) > 0.3
+    assert wrong(fitted, 0.0) < 0.1
+
+
+@following_gates
+def test_single_rows_and_rows_without_weight(gate):
+    X, labels = bordered(200, 0.0, 0)
+    new, more = bordered(40, 1.0, 1)
+    weight = np.where(np.arange(40) % 2, 0.0, 2.0)
+    one, other = clone(gate).fit(X, labels), clone(gate).fit(X, labels)
+    one.partial_fit(new, more, sample_weight=weight, step=0.3)
+    other.partial_fit(new[weight > 0], more[weight > 0], step=0.3)
+    np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-6)
+    for row in range(40):
+        one.partial_fit(new[[row]], more[[row]], step=0.05)
+    check_weights(one.predict_proba(X), (200, 2))
+    with pytest.raises(ValueError, match="responsibilities"):
+        one.partial_fit(new, more[:-1], step=0.1)
+
+
+@pytest.mark.parametrize("name", ["softmax", "neighbours"])
+def test_sparse_rows_are_followed_like_dense_ones(name):
+    X, labels = bordered(200, 0.0, 0)
+    new, more = bordered(40, 1.0, 1)
+    X[np.abs(X) < 0.5] = new[np.abs(new) < 0.5] = 0.0
+    dense = clone(GATES[name]).fit(X, labels).partial_fit(new, more, step=0.3)
+    rows = clone(GATES[name]).fit(sparse.csr_array(X), labels).partial_fit(sparse.csr_array(new), more, step=0.3)
+    np.testing.assert_allclose(rows.predict_proba(sparse.csr_array(X)), dense.predict_proba(X), atol=1e-4)

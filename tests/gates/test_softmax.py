@@ -182,3 +182,59 @@ def test_rows_of_weight_zero_may_have_missing_targets(experts, squared_error):
     gate = SoftmaxGate(penalty=0.1).fit_objective(X, squared_error(y, predictions), sample_weight=weight)
     without = SoftmaxGate(penalty=0.1).fit_objective(X[50:], squared_error(y[50:], predictions[50:]))
     assert np.allclose(gate.predict_proba(X), without.predict_proba(X), atol=1e-4)
+
+
+# New rows
+
+
+def test_statistics_of_two_halves_are_those_of_all_rows(soft_labels):
+    X, labels = soft_labels(n=150)
+    X = X * [1.0, 10.0, 0.1] + [0.0, 1e3, 0.0]
+    weight = np.where(np.arange(150) < 100, 1.0, 2.0)  # each part has half of the weight
+    whole = SoftmaxGate(penalty=0.1).fit(X, labels, weight)._past
+    halves = SoftmaxGate(penalty=0.1).fit(X[:100], labels[:100]).partial_fit(X[100:], labels[100:], step=0.5)._past
+    for name in ("mean", "deviation", "correlation"):
+        np.testing.assert_allclose(halves[name], whole[name], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.05])
+def test_single_rows_with_steps_that_shrink_come_to_the_fit_of_all_rows(penalty, soft_labels):
+    X, labels = soft_labels(n=3000)
+    whole = SoftmaxGate(penalty=penalty).fit(X, labels)
+    gate = SoftmaxGate(penalty=penalty).fit(X[:100], labels[:100])
+
+    def excess(one):
+        g = one.predict_proba(X)
+        return np.mean((labels * (np.log(whole.predict_proba(X)) - np.log(g))).sum(axis=1))
+
+    first = excess(gate)
+    for row in range(100, 3000):
+        gate.partial_fit(X[[row]], labels[[row]], step=1 / (row + 1))
+    assert abs(excess(gate)) < 0.05 * first
+
+
+def test_regimes_that_columns_separate_are_followed_without_a_penalty():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 2))
+    gate = SoftmaxGate(penalty=0.0).fit(X[:400], np.eye(2)[(X[:400, 0] > 0).astype(int)])
+    assert gate.separates_
+    labels = np.eye(2)[(X[:, 0] > 0.7).astype(int)]
+    for begin in range(400, 2000, 40):
+        gate.partial_fit(X[begin : begin + 40], labels[begin : begin + 40], step=0.15)
+    weights = gate.predict_proba(X)
+    assert np.isfinite(gate.coef_).all()
+    assert np.mean(weights.argmax(axis=1) == labels.argmax(axis=1)) > 0.97
+
+
+def test_constant_weights_and_no_columns_follow_mean_responsibilities(soft_labels):
+    X, labels = soft_labels(n=60)
+    for gate, columns in ((SoftmaxGate(penalty=np.inf), X), (SoftmaxGate(penalty=0.1), X[:, :0])):
+        gate.fit(columns, labels).partial_fit(columns, labels[:, ::-1], step=0.25)
+        expected = 0.75 * labels.mean(axis=0) + 0.25 * labels[:, ::-1].mean(axis=0)
+        np.testing.assert_allclose(gate.predict_proba(columns[:1])[0], expected, rtol=1e-6)
+
+
+def test_a_step_of_one_is_a_fit(soft_labels):
+    X, labels = soft_labels(n=60)
+    moved = SoftmaxGate(penalty=0.1).fit(-X, labels).partial_fit(X, labels, step=1)
+    np.testing.assert_array_equal(moved.coef_, SoftmaxGate(penalty=0.1).fit(X, labels).coef_)

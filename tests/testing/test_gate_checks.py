@@ -20,7 +20,7 @@ def test_gates_of_metamix_pass(gate: Any, failing) -> None:
 
 
 def test_a_check_for_each_demand() -> None:
-    assert len(list(check_gate(ConstantGate()))) == 24
+    assert len(list(check_gate(ConstantGate()))) == 25
 
 
 class WrongGate(BaseEstimator):
@@ -153,9 +153,26 @@ class Steep(SoftmaxGate):
         return 1.1 * super().weights_gradient(X)
 
 
+class InPlace(ConstantGate):
+    """Changes the weights of the gate that it is a copy of."""
+
+    def partial_fit(self, X: Any, responsibilities: Any, sample_weight: Any = None, *, step: float) -> Any:
+        weights = self.weights_
+        super().partial_fit(X, responsibilities, sample_weight, step=step)
+        weights[:] = self.weights_
+        return self
+
+
+class Still(ConstantGate):
+    def partial_fit(self, X: Any, responsibilities: Any, sample_weight: Any = None, *, step: float) -> Any:
+        return self
+
+
 @pytest.mark.parametrize(
     ("gate", "expected"),
     [
+        (InPlace(), {"follows_new_rows"}),
+        (Still(), {"follows_new_rows"}),
         (Ascending(), {"objective_is_not_made_worse"}),
         (Hasty(), {"constant_columns_give_constant_weights"}),
         (SaysClassifier(), {"does_not_say_that_it_is_a_classifier", "works_in_a_mixture", "saved_and_loaded"}),
