@@ -71,12 +71,17 @@ def is_frame(X: Any) -> bool:
         return False
     if is_pandas(X):
         return True
+    if type(X).__module__.startswith("dask."):
+        raise TableError(
+            f"A dask {type(X).__name__} has no rows before it is computed; give X.compute(), or predict a partition "
+            "after the other, as in X.map_partitions(mixture.predict)."
+        )
     import narwhals as nw
 
     if isinstance(nw.from_native(X, pass_through=True), nw.LazyFrame):
         raise TableError(
             f"A {type(X).__module__.split('.')[0]} {type(X).__name__} has no rows before it is computed; give "
-            "X.collect(), or X.compute() with dask."
+            "X.collect()."
         )
     return isinstance(X, nw.DataFrame) or bool(nw.dependencies.is_into_dataframe(X))
 

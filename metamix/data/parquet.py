@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metamix.data.frames import TableError, listed
+from metamix.data.partitions import is_dask, write_partitions
 from metamix.memory import bytes_of, free_memory
 
 if TYPE_CHECKING:
@@ -52,6 +56,7 @@ class ParquetTable:
     def __init__(self, paths: Sequence[Path], memory: float) -> None:
         self.paths = list(paths)
         self.memory = memory
+        self._folder: _TemporaryFolder | None = None
         self._schema, self._rows = _common_schema(self.paths)
         self.columns = [name for name in self._schema.names if not INDEX.fullmatch(name)]
 
@@ -131,10 +136,11 @@ def scan(files: Any, memory: int | str | None = None) -> ParquetTable:
 
     Parameters
     ----------
-    files : str, path, or list of these
+    files : str, path, or list of these; or dask.dataframe.DataFrame
         A file, a folder of Parquet files, or a pattern such as ``"big/*.parquet"``. Files are read in the order of
         their names, and have the same columns in any order; whole numbers in one and fractions in another are
-        fractions.
+        fractions. A frame of dask is computed here, a partition after the other, and written to a temporary folder
+        (`TMPDIR`), which is removed with the table.
     memory : int or str, optional
         Bytes that a fit may take, such as 2_000_000_000 or "2GB"; by default half of what the process may take
         beyond what it has. A guide for how many rows are held at once, not a limit that is enforced.
@@ -166,7 +172,20 @@ def scan(files: Any, memory: int | str | None = None) -> ParquetTable:
         allowed = max(free - LIBRARIES, free / 4) / 2 if memory is None else bytes_of(memory)
     except ValueError as error:
         raise TableError(f"memory={memory!r}: {error}") from None
-    return ParquetTable(_paths(files), allowed)
+    if not is_dask(files):
+        return ParquetTable(_paths(files), allowed)
+    folder = _TemporaryFolder()
+    table = ParquetTable(write_partitions(files, folder.path, allowed), allowed)
+    table._folder = folder
+    return table
+
+
+class _TemporaryFolder:
+    """A folder that is removed when no table has it any more."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="metamix-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def to_frame(table: Any) -> pd.DataFrame:
@@ -188,8 +207,7 @@ def _paths(files: Any) -> list[Path]:
     """Parquet files, those of a folder or a pattern in the order of their names."""
     if not isinstance(files, str | os.PathLike | list | tuple):
         raise TableError(
-            f"a {type(files).__name__} is no Parquet file: give a file, a folder or a list of files; a frame of dask "
-            "is written as such by frame.to_parquet('folder')"
+            f"a {type(files).__name__} is no Parquet file: give a file, a folder or a list of files, or a frame of dask"
         )
     found: list[Path] = []
     for one in [files] if isinstance(files, str | os.PathLike) else files:

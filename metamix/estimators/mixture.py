@@ -15,7 +15,8 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from metamix.data.folds import make_folds, repeatable
-from metamix.data.parquet import ParquetTable
+from metamix.data.parquet import ParquetTable, scan
+from metamix.data.partitions import is_dask, named_columns
 from metamix.data.row_keys import table_key
 from metamix.data.tables import n_rows
 from metamix.deadline import Deadline
@@ -218,9 +219,11 @@ class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
         ----------
         X : array, sparse matrix or data frame of shape (n, d), or ParquetTable
             Reaches each expert as it is, but for what `columns` says: text that is numbers or dates is converted, an
-            index and identifiers are left out. A table of `metamix.scan` may be larger than the memory.
+            index and identifiers are left out. A table of `metamix.scan` may be larger than the memory, and so may a
+            frame of dask, which is taken as ``scan(X)``.
         y : array-like of shape (n,); numbers also (n, T), and zeros and ones (n, L); or str
-            One gate per target or label over shared experts. With a `ParquetTable`, the name of its column.
+            One gate per target or label over shared experts. With a `ParquetTable`, the name of its column; with a
+            frame of dask a name or a Series of dask, and so for weights and groups.
         sample_weight : array-like of shape (n,), or str, optional
         groups : array-like of shape (n,), or str, optional
             Rows of one group are never split between folds.
@@ -238,6 +241,9 @@ class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
         """
         self.cv = repeatable(self.cv)
         check_parameters(self)
+        if is_dask(X):
+            X, names = named_columns(X, y=y, sample_weight=sample_weight, groups=groups)
+            X, y, sample_weight, groups = scan(X), *names.values()
         if isinstance(X, ParquetTable):
             with displayed(self):
                 fit_in_chunks(self, X, y, sample_weight, groups)

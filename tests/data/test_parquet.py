@@ -80,7 +80,7 @@ def test_what_is_no_parquet_file_is_refused(tmp_path):
     (tmp_path / "text.parquet").write_text("a,b\n1,2\n")
     with pytest.raises(TableError, match=r"text.parquet cannot be read as Parquet"):
         scan(tmp_path)
-    with pytest.raises(TableError, match=r"frame.to_parquet\('folder'\)"):
+    with pytest.raises(TableError, match=r"a DataFrame is no Parquet file: .* or a frame of dask"):
         scan(pd.DataFrame({"x": [1]}))
     pq.write_table(pa.table({"x": pa.array([], pa.float64())}), tmp_path / "text.parquet")
     with pytest.raises(TableError, match="has no rows"):
@@ -117,3 +117,39 @@ def test_batches_with_and_without_nulls_have_the_same_types(tmp_path, statistics
     assert kinds == [["float64", "object", "int64"]] * 2
     assert [str(kind) for kind in table.sample(3, columns=["count", "flag"]).dtypes] == ["float64", "object"]
     assert [str(table.type_of(name)) for name in table.columns] == ["int64", "bool", "int64"]
+
+
+# Frames of dask
+
+
+@pytest.fixture
+def dask_frame():
+    """A function that makes a frame of dask with three partitions."""
+    dd = pytest.importorskip("dask.dataframe", reason='dask.dataframe is not installed: pip install "dask[dataframe]"')
+    return lambda frame: dd.from_pandas(frame, npartitions=3, sort=False)
+
+
+def test_partitions_are_computed_once_and_read_as_the_frame(dask_frame):
+    frame = pd.DataFrame({
+        "size": np.arange(90.0), "kind": pd.Categorical(list("abc") * 30), "word": list("xyz") * 30,
+        "day": pd.date_range("2020", periods=90), "rooms": pd.array([1, None, 3] * 30, dtype="Int64"),
+    })  # fmt: skip
+    table = scan(dask_frame(frame), memory="1GB")
+    assert len(table) == 90
+    assert table.columns == list(frame.columns)
+    found = table.sample(1000)
+    pd.testing.assert_frame_equal(found, frame.astype({"rooms": float}), check_dtype=False, check_categorical=False)
+    folder = table.paths[0].parent
+    assert len(table.paths) == 3
+    del table
+    assert not folder.exists()
+
+
+def test_partitions_without_rows_are_left_out_and_those_too_large_are_refused(dask_frame):
+    frame = pd.DataFrame({"size": np.arange(90.0), "word": ["x"] * 90})
+    some = dask_frame(frame)
+    assert len(scan(some[some["size"] >= 60], memory="1GB").paths) == 1
+    with pytest.raises(TableError, match="no rows"):
+        scan(some[some["size"] < 0], memory="1GB")
+    with pytest.raises(TableError, match=r"partition 0 takes .* repartition\(partition_size='"):
+        scan(dask_frame(pd.DataFrame({"size": np.arange(300_000.0)})), memory="100kB")

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import SGDRegressor
 from sklearn.model_selection import PredefinedSplit, TimeSeriesSplit
@@ -292,3 +293,53 @@ def test_partial_fit_after_it_counts_all_rows_with_their_weights(tmp_path):
     assert (mixture._online.n_rows, mixture._online.total_weight) == (4050, 8100)
     save(mixture, tmp_path / "mixture.mix")
     assert load(tmp_path / "mixture.mix")._online.n_rows == 4050
+
+
+# Frames of dask
+
+# Dask calls pandas with a keyword that pandas 3.1 deprecates.
+of_dask = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.reset_index:DeprecationWarning")
+
+
+@pytest.fixture
+def dask_frame(folder):
+    """The table of the files as a frame of dask."""
+    dd = pytest.importorskip("dask.dataframe", reason='dask.dataframe is not installed: pip install "dask[dataframe]"')
+    return dd.read_parquet(folder)[["a", "b", "y"]]
+
+
+@of_dask
+def test_a_frame_of_dask_is_fitted_as_its_files(dask_frame, folder, new):
+    new = new[["a", "b"]]
+    line = MixtureRegressor([("line", SGDRegressor())], **FAST)
+    expected = clone(line).fit(scan(folder, memory=MEMORY).without(["c", "kind", "day"]), "y").predict(new)
+    found = clone(line).fit(scan(dask_frame, memory=MEMORY), "y")
+    assert "rows that no expert has seen" in str(found.verdict_)
+    np.testing.assert_array_equal(found.predict(new), expected)
+    # All of the memory: the whole table is the sample. The target is a column, or a Series beside the frame.
+    by_name = clone(line).fit(dask_frame, "y")
+    beside = clone(line).fit(dask_frame.drop(columns="y"), dask_frame["y"])
+    np.testing.assert_array_equal(beside.predict(new), by_name.predict(new))
+    parts = dask_frame.drop(columns="y").map_partitions(by_name.predict, meta=(None, float)).compute()
+    np.testing.assert_allclose(parts, by_name.predict(dask_frame.compute()[["a", "b"]]), rtol=1e-12)
+
+
+@of_dask
+def test_weights_and_groups_of_a_frame_of_dask(dask_frame):
+    X = dask_frame[["a", "b"]]
+    weight, groups = X["a"].abs() + 0.1, (10 * X["b"]).round()
+    mixture = MixtureRegressor([("line", SGDRegressor())], **FAST)
+    mixture.fit(X, dask_frame["y"], sample_weight=weight, groups=groups)
+    assert list(mixture.feature_names_in_) == ["a", "b"]
+    assert mixture._rows_of_fit[1] == pytest.approx(weight.sum().compute(), rel=1e-6)
+
+
+@of_dask
+def test_what_of_dask_is_refused(dask_frame, fitted):
+    mixture = MixtureRegressor([("line", SGDRegressor())], **FAST)
+    with pytest.raises(TypeError, match="y is a ndarray, and X a frame of dask: give the name"):
+        mixture.fit(dask_frame, np.zeros(3))
+    with pytest.raises(metamix.data.frames.TableError, match="y has other partitions than X"):
+        mixture.fit(dask_frame, dask_frame["y"].repartition(npartitions=7))
+    with pytest.raises(metamix.data.frames.TableError, match=r"X.compute.*map_partitions"):
+        fitted.predict(dask_frame)
