@@ -1,10 +1,12 @@
 """Workers killed at random moments of a fit: predictions are those of an undisturbed fit, to the bit.
 
-python benchmarks/kills.py [--fits 20] [--engines local,dask] [--seed 0] [--quick]
+python benchmarks/kills.py [--fits 20] [--kills 5] [--engines local,dask] [--seed 0] [--quick]
 
-Each fit of a small mixture of three experts loses one of its two workers by SIGKILL, at a moment drawn uniformly from
-the time that an undisturbed fit by the same engine takes. Two experts sleep for a moment, so that most kills fall into
-a task. Compared with an undisturbed serial fit: predictions, to the bit, and that no expert was dropped.
+Each fit of a small mixture of three experts loses one of its two workers by SIGKILL, so often as asked: after numbers
+of finished tasks that are drawn uniformly, and a delay drawn from 0 to 0.3 seconds; where there is no worker then, the
+next one that is started is killed. (Of Dask, workers that have started: its nannies give up one that is killed while it
+starts.) Two experts sleep for a moment, so that most kills fall into a task. Compared with an
+undisturbed serial fit: predictions, to the bit, and that no expert was dropped.
 """
 
 from __future__ import annotations
@@ -31,6 +33,10 @@ from sklearn.tree import DecisionTreeRegressor
 from worker_processes import started, workers
 
 from metamix import MixtureRegressor, make_regimes, use_engine
+from metamix.engines import LocalEngine
+from metamix.progress import Event, listen
+
+LONGEST_DELAY = 0.3
 
 
 class Slow(RegressorMixin, BaseEstimator):
@@ -58,61 +64,86 @@ def mixture() -> MixtureRegressor:
     return MixtureRegressor(experts, cv=3, max_rounds=3, n_experts=2, random_state=0, n_jobs=2)
 
 
-def kill_after(name: str, seconds: float, draw: random.Random, killed: list[int]) -> threading.Timer:
-    """Start a timer that kills one worker."""
+def running(engine: Any) -> list[psutil.Process]:
+    """The workers of an engine that are ready."""
+    if isinstance(engine, LocalEngine):
+        return workers("local")
+    nannies = [one for one in engine.client.cluster.workers.values() if one.process is not None]
+    return [psutil.Process(one.pid) for one in nannies if one.process.status.name == "running" and one.pid]
 
-    def kill() -> None:
+
+class Killer(threading.Thread):
+    """Kills a worker each time that so many tasks are finished, until it is told to end."""
+
+    def __init__(self, engine: Any, after: list[int], draw: random.Random) -> None:
+        super().__init__(daemon=True)
+        self.engine, self.after, self.draw = engine, sorted(after), draw
+        self.finished = self.killed = 0
+        self.end = threading.Event()
+
+    def hear(self, event: Event) -> None:
+        self.finished += event.kind == "task"
+
+    def run(self) -> None:
+        for number in self.after:
+            while self.finished < number:
+                if self.end.wait(0.01):
+                    return
+            self.end.wait(self.draw.uniform(0, LONGEST_DELAY))
+            while not self.kill_one():
+                if self.end.wait(0.05):
+                    return
+
+    def kill_one(self) -> bool:
         with suppress(psutil.Error):
-            if found := workers(name):
-                victim = draw.choice(found)
-                victim.send_signal(signal.SIGKILL)
-                killed.append(victim.pid)
-
-    timer = threading.Timer(seconds, kill)
-    timer.start()
-    return timer
+            if found := running(self.engine):
+                self.draw.choice(found).send_signal(signal.SIGKILL)
+                self.killed += 1
+                return True
+        return False
 
 
-def run(name: str, fits: int, seed: int) -> tuple[int, int, int]:
-    """Fits that were disturbed, that gave the same predictions, and that lost no expert."""
+def run(name: str, fits: int, kills: int, seed: int) -> tuple[int, int, int, int]:
+    """Workers that were killed; fits that lost one, that gave the same predictions, and that lost no expert."""
     X, y = make_regimes(150, random_state=0)
     with use_engine("serial"):
         expected = mixture().fit(X, y).predict(X)
     draw = random.Random(seed)
-    disturbed = same = whole = 0
+    killed = disturbed = same = whole = 0
     with started(name, 2) as engine, use_engine(engine):
-        mixture().fit(X, y)  # starts the workers
-        start = time.monotonic()
-        mixture().fit(X, y)
-        usual = time.monotonic() - start
+        undisturbed = Killer(engine, [], draw)
+        with listen(undisturbed.hear):
+            mixture().fit(X, y)
         for _ in range(fits):
-            killed: list[int] = []
-            timer = kill_after(name, draw.uniform(0, usual), draw, killed)
-            with warnings.catch_warnings():
+            killer = Killer(engine, draw.sample(range(undisturbed.finished), kills), draw)
+            killer.start()
+            with warnings.catch_warnings(), listen(killer.hear):
                 warnings.simplefilter("ignore")
                 fitted = mixture().fit(X, y)
-            timer.cancel()
-            timer.join()
-            disturbed += bool(killed)
+            killer.end.set()
+            killer.join()
+            killed += killer.killed
+            disturbed += bool(killer.killed)
             same += bool(np.array_equal(fitted.predict(X), expected))
             whole += bool(fitted.failures_.empty)
-    return disturbed, same, whole
+    return killed, disturbed, same, whole
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fits", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=5, help="of each fit")
     parser.add_argument("--engines", default="local,dask")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="five fits")
+    parser.add_argument("--quick", action="store_true", help="five fits, one kill each")
     options = parser.parse_args()
-    fits = 5 if options.quick else options.fits
+    fits, kills = (5, 1) if options.quick else (options.fits, options.kills)
     print("to reach: every fit the same")
     for name in options.engines.split(","):
-        disturbed, same, whole = run(name, fits, options.seed)
+        killed, disturbed, same, whole = run(name, fits, kills, options.seed)
         print(
-            f"{name}: {fits} fits, {disturbed} lost a worker in the middle; predictions equal to the bit in {same}, "
-            f"no expert dropped in {whole}",
+            f"{name}: {fits} fits, {disturbed} lost a worker in the middle, {killed} workers killed; predictions equal "
+            f"to the bit in {same}, no expert dropped in {whole}",
             flush=True,
         )
 

@@ -17,9 +17,12 @@ def started(name: str, n_workers: int) -> Iterator[Any]:
     if name == "local":
         yield LocalEngine(n_workers)
         return
+    import dask
     import distributed
 
     with (
+        # A cluster on one machine gives up nannies whose worker is away after so long.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
         distributed.LocalCluster(
             n_workers=n_workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0
         ) as cluster,

@@ -140,6 +140,7 @@ def compare(
     device: str = "auto",
     columns: Any = None,
     time_limit: float | None = None,
+    expert_time_limit: float | None = None,
     checkpoint: Any = None,
     verbose: int = 0,
 ) -> Comparison:
@@ -173,6 +174,8 @@ def compare(
     time_limit : float, optional
         Seconds, divided among the outer folds; in each it does what it does in `MixtureRegressor`. An expert that one
         fold leaves out is in no later one, and not in the table. The verdict says what was left out.
+    expert_time_limit : float, optional
+        As in `MixtureRegressor`: seconds that one fit of an expert may take.
     checkpoint : str or path, optional
         As in `MixtureRegressor`: a folder that keeps each finished fit, so that the same call continues after it was
         interrupted. Reading it runs code that it contains.
@@ -209,10 +212,10 @@ def compare(
     check_seed(random_state)
     mixture = (MixtureRegressor if task == "regression" else MixtureClassifier)(
         experts, gate=gate, final=final, scoring=scoring, random_state=random_state, n_jobs=n_jobs, device=device,
-        columns=columns, time_limit=time_limit, checkpoint=checkpoint,
+        columns=columns, time_limit=time_limit, expert_time_limit=expert_time_limit, checkpoint=checkpoint,
     )  # fmt: skip
     check_parameters(mixture)
-    deadline = Deadline(time_limit)
+    deadline = Deadline(time_limit, expert_time_limit)
     named, gates = mixture._resolve_experts(), resolve_gates(mixture.gate)
     mixture._input_tags = input_tags([expert for _, expert in named], gates, mixture.gate_features)
     given = X

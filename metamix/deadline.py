@@ -16,6 +16,9 @@ __all__ = ["EARLY_RESERVE", "Deadline", "TimeLimitWarning", "check_time_limit"]
 RESERVE = 0.1
 #: Share that is kept by experts and the search for regimes, after which candidates and gates follow.
 EARLY_RESERVE = 0.25
+#: A task in a worker process that takes longer than the whole limit is stopped, but none before so many seconds, which
+#: a worker may take for the import of libraries.
+LEAST_TASK_SECONDS = 10.0
 
 
 class TimeLimitWarning(UserWarning):
@@ -31,6 +34,8 @@ class Deadline:
     ----------
     seconds : float or None
         None is no limit.
+    fit_seconds : float, optional
+        Limit of each single fit of an expert; None by default, which is no limit.
 
     Attributes
     ----------
@@ -46,8 +51,9 @@ class Deadline:
     'Left out for the time limit of 30 s: the expert svm (about 400 s).'
     """
 
-    def __init__(self, seconds: float | None = None) -> None:
+    def __init__(self, seconds: float | None = None, fit_seconds: float | None = None) -> None:
         self.limit = seconds
+        self.fit_seconds = fit_seconds
         self.end = math.inf if seconds is None else time.monotonic() + seconds
         self.refused: dict[str, float] = {}
 
@@ -66,6 +72,10 @@ class Deadline:
     def left(self) -> float:
         """Seconds until the end; negative after it, infinite without a limit."""
         return math.inf if self.limit is None else self.end - time.monotonic()
+
+    def task_seconds(self, share: float = 1.0) -> float | None:
+        """Seconds after which a task is taken for one that hangs, a share of the limit; None without a limit."""
+        return None if self.limit is None else max(share * self.limit, LEAST_TASK_SECONDS)
 
     def allows(self, what: str, seconds: float = 0.0, reserve: float = RESERVE) -> bool:
         """Whether there is time for a part that takes so many seconds, as far as is known; if not, it is recorded.
@@ -91,7 +101,7 @@ class Deadline:
 
     def share(self, parts: int) -> Deadline:
         """A limit of its own for the first of some equal parts of the time that is left."""
-        return Deadline() if self.limit is None else Deadline(max(self.left, 0.0) / parts)
+        return Deadline(None if self.limit is None else max(self.left, 0.0) / parts, self.fit_seconds)
 
     @property
     def sentence(self) -> str:
@@ -101,8 +111,8 @@ class Deadline:
             said.append(f"Left out for the time limit of {self.limit:g} s: {'; '.join(self.left_out)}.")
         if self.limit is not None and self.left < 0:
             said.append(
-                f"The time limit of {self.limit:g} s was exceeded by {-self.left:.2g} s: what has begun is not "
-                "interrupted, and the cheapest expert is always fitted."
+                f"The time limit of {self.limit:g} s was exceeded by {-self.left:.2g} s: what has begun is "
+                "finished, and the cheapest expert is always fitted."
             )
         return " ".join(said)
 
@@ -117,7 +127,7 @@ class Deadline:
             warnings.warn(self.sentence, TimeLimitWarning, stacklevel=3)
 
 
-def check_time_limit(time_limit: Any) -> None:
+def check_time_limit(time_limit: Any, name: str = "time_limit") -> None:
     """ValueError where a time limit is no number of seconds above zero.
 
     Examples
@@ -128,6 +138,4 @@ def check_time_limit(time_limit: Any) -> None:
     ValueError: time_limit=0 is no number of seconds; give one above zero, or None for no limit.
     """
     if time_limit is not None and not (is_number(time_limit) and 0 < time_limit < math.inf):
-        raise ValueError(
-            f"time_limit={time_limit!r} is no number of seconds; give one above zero, or None for no limit."
-        )
+        raise ValueError(f"{name}={time_limit!r} is no number of seconds; give one above zero, or None for no limit.")

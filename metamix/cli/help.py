@@ -14,7 +14,7 @@ EXIT_CODES = "0 done, 1 failed while working, 2 wrong use or unreadable input, 1
 SECTIONS = {
     "What is fitted": (
         "experts", "gate", "final", "groups", "time", "weights", "cv", "scoring", "seed", "jobs", "engine", "address",
-        "device", "time_limit", "checkpoint",
+        "device", "time_limit", "expert_time_limit", "checkpoint",
     ),
     "How the table is read": (
         "drop", "types", "identifier", "na", "decimal", "thousands", "date_format", "keep_totals", "sep", "encoding",

@@ -139,7 +139,7 @@ def run_comparison(data: TableData, options: Options, label: str) -> Compared:
             data.X, data.y, expert_names(options.experts), gate=options.gates, final=options.final, cv=options.folds,
             groups=data.groups, sample_weight=data.weights, scoring=options.scoring, random_state=options.seed,
             n_jobs=options.jobs, task=data.task, device=options.device, columns=data.cleaner,
-            time_limit=options.time_limit, checkpoint=options.checkpoint,
+            time_limit=options.time_limit, expert_time_limit=options.expert_time_limit, checkpoint=options.checkpoint,
         )  # fmt: skip
     passed = time.monotonic() - began
     return Compared(comparison, passed, *regimes_of_folds(comparison.mixtures, data.X))
@@ -246,7 +246,8 @@ def _fitted(data: TableData, options: Options, label: str) -> Any:
     mixture = estimator(
         expert_names(options.experts), gate=options.gates, final=options.final, cv=options.folds,
         scoring=options.scoring, random_state=options.seed, n_jobs=options.jobs, device=options.device,
-        columns=data.cleaner, time_limit=options.time_limit, checkpoint=options.checkpoint,
+        columns=data.cleaner, time_limit=options.time_limit, expert_time_limit=options.expert_time_limit,
+        checkpoint=options.checkpoint,
     )  # fmt: skip
     with engine_of(options), show_progress(label):
         if data.large is not None:

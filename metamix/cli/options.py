@@ -40,6 +40,7 @@ class Options:
     address: str | None = None
     device: str = "auto"
     time_limit: float | None = None
+    expert_time_limit: float | None = None
     checkpoint: str | None = None
     time: str | None = None
 
@@ -111,6 +112,10 @@ LEARNING_OPTIONS = (
     click.option(
         "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
         help="Leave out what would not be done in time, and say what.",
+    ),
+    click.option(
+        "--expert-time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+        help="Leave out experts of which one fit takes longer.",
     ),
     click.option(
         "--checkpoint", metavar="FOLDER", help="Keep finished fits in a folder of your own; the same command continues "

@@ -5,10 +5,11 @@ tasks finish does not matter.
 """
 
 from metamix.engines.choice import current_engine, use_engine
-from metamix.engines.contract import Engine, Outcome, Session, WorkerKilledError
+from metamix.engines.contract import Engine, Outcome, Session, TaskTimeoutError, WorkerKilledError
 from metamix.engines.dask import DaskEngine
 from metamix.engines.in_process import SerialEngine, ThreadsEngine
 from metamix.engines.local import LocalEngine
+from metamix.engines.task import at_most
 
 __all__ = [
     "DaskEngine",
@@ -17,8 +18,10 @@ __all__ = [
     "Outcome",
     "SerialEngine",
     "Session",
+    "TaskTimeoutError",
     "ThreadsEngine",
     "WorkerKilledError",
+    "at_most",
     "current_engine",
     "use_engine",
 ]

@@ -21,7 +21,8 @@ class Outcome:
     value : object
         Return value of the function; None after an error.
     error : BaseException or None
-        Exception raised by the function; `WorkerKilledError` if the task killed its worker.
+        Exception raised by the function; `WorkerKilledError` if the task killed its worker, `TaskTimeoutError` if it
+        was stopped.
     seconds : float
         Wall time inside the function, in seconds.
     """
@@ -33,7 +34,7 @@ class Outcome:
 
 
 class WorkerKilledError(RuntimeError):
-    """A task killed its worker process each time: on a cluster several times, locally as the only task running.
+    """A task killed its worker process each time, four times by default, and locally as the only task running.
 
     Parameters
     ----------
@@ -57,6 +58,32 @@ class WorkerKilledError(RuntimeError):
             "memory: use fewer rows, a smaller model, or fewer workers at once (n_jobs=1 makes no copies). If the "
             "library of this model crashes, remove the model"
         )
+
+
+class TaskTimeoutError(TimeoutError):
+    """A task, or a part of one, took longer than it may (`at_most`).
+
+    Parameters
+    ----------
+    name : str
+        Name of the task or part.
+    seconds : float
+        How long it may take.
+
+    Examples
+    --------
+    >>> print(TaskTimeoutError("forest, fold 3", 60))
+    'forest, fold 3' took longer than its limit of 60 s
+    """
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(name, seconds)
+        self.name = name
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        """Describe the failure."""
+        return f"{self.name!r} took longer than its limit of {self.seconds:g} s"
 
 
 class Session(Protocol):

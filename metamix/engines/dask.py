@@ -8,6 +8,7 @@ map a file instead, as processes of the local engine do.
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 import socket
 import threading
@@ -26,10 +27,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import sklearn
 
-from metamix.engines.contract import Function, Outcome, Session, WorkerKilledError
+from metamix.engines.contract import Function, Outcome, Session, TaskTimeoutError, WorkerKilledError
 from metamix.engines.mapped import MappedData, mapped_data
 from metamix.engines.serialization import ALIGNMENT, TaskContext, dump_shared, layout, pack_task, run_task, unpack
-from metamix.engines.task import RemoteSession, check_threads, picklable_error
+from metamix.engines.task import RemoteSession, TimedPart, check_threads, picklable_error
 from metamix.progress import Event, emit
 
 __all__ = ["DaskEngine"]
@@ -40,6 +41,10 @@ _LOOK_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 #: The abstract resource of workers that have a GPU, as in ``dask worker --resources GPU=1``.
 _GPU = "GPU"
+#: Topic of the scheduler's events by which workers report tasks that take longer than they may.
+_LATE = "metamix-late"
+#: How long a worker that is replaced is waited for.
+_RESTART_SECONDS = 30.0
 
 
 class SharedData:
@@ -143,7 +148,30 @@ def _run(index: int, payload: bytes, token: str, *arrived: SharedData | MappedDa
         import distributed
 
         return _NoData(distributed.get_worker().address, cannot_map)
-    return run_task(index, payload, data.load)
+    return run_task(index, payload, data.load, _Alarm().tell)
+
+
+class _Alarm:
+    """Reports to the scheduler, in a worker, when the part of a task that runs takes longer than it may."""
+
+    def __init__(self) -> None:
+        import distributed
+
+        self._worker = distributed.get_worker()
+        self._key = str(self._worker.get_current_task())
+        self._timer: threading.Timer | None = None
+
+    def tell(self, part: TimedPart | None) -> None:
+        """Begin a part, and end the one before."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if part is not None:
+            late = {"key": self._key, "worker": self._worker.address, "name": part.name, "seconds": part.seconds}
+            left = max(part.end - time.monotonic(), 0.0)
+            self._timer = threading.Timer(left, self._worker.log_event, (_LATE, late))
+            self._timer.daemon = True
+            self._timer.start()
 
 
 class _Cluster:
@@ -187,14 +215,29 @@ class _Cluster:
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1PiB"}):
             return self.client.submit(function, *arguments, pure=False, **options)
 
-    def next_done(self, finished: SimpleQueue[Any]) -> Any:
-        """The next future from a queue; ConnectionError if there cannot be one."""
+    def next_done(self, finished: SimpleQueue[Any], look: Callable[[], None] | None = None) -> Any:
+        """The next future from a queue; ConnectionError if there cannot be one. Until then `look` is called."""
         self._last_seen = time.monotonic()
         while True:
             try:
                 return finished.get(timeout=_LOOK_SECONDS)
             except Empty:
                 self._check_workers()
+                if look is not None:
+                    look()
+
+    def late_tasks(self) -> dict[str, dict[str, Any]]:
+        """What workers reported of tasks that take longer than they may, by their keys."""
+        return {late["key"]: late for _, late in self.client.get_events(_LATE)}
+
+    def replace_worker(self, address: str) -> None:
+        """End the process of a worker; its nanny, where it has one, starts another."""
+        try:
+            self.client.restart_workers([address], timeout=_RESTART_SECONDS, raise_for_error=False)
+        except ValueError:  # it has no nanny
+            self.client.run(os._exit, 1, workers=[address], on_error="ignore")
+        except KeyError:  # it has ended meanwhile
+            pass
 
     def result(self, future: Any) -> Any:
         """The result of a future that is done; where its worker was lost meanwhile, it is computed again."""
@@ -333,21 +376,21 @@ class _DaskSession(RemoteSession):
             return pack_task(function, tasks[index], context)
 
         # Few at once: each takes its weights along, which the scheduler would have to hold.
-        suspects = yield from self._run(pack, range(len(tasks)), 2 * self.n_workers)
+        suspects = yield from self._run(pack, names, range(len(tasks)), 2 * self.n_workers)
         if len(suspects) > 1:
             # Tasks that waited at a worker are blamed for its end too. The one that killed it is blamed each time, so
             # one that is blamed alone did it; of several each runs again, with no other.
             for index in list(suspects):
                 emit(Event("retry", names[index], 0, len(tasks), {"reason": "workers were killed"}))
                 del suspects[index]
-                suspects |= yield from self._run(pack, [index], 1)
+                suspects |= yield from self._run(pack, names, [index], 1)
         for index, cause in suspects.items():
             killed = WorkerKilledError(names[index])
             killed.__cause__ = cause
             yield Outcome(index, error=killed)
 
     def _run(
-        self, pack: Callable[[int], bytes], indices: Sequence[int], window: int
+        self, pack: Callable[[int], bytes], names: Sequence[str], indices: Sequence[int], window: int
     ) -> Generator[Outcome, None, dict[int, BaseException]]:
         """Run tasks, at most `window` of them submitted at once; return those that are blamed for killed workers."""
         import distributed
@@ -356,6 +399,15 @@ class _DaskSession(RemoteSession):
         in_flight: dict[Any, int] = {}
         finished: SimpleQueue[Any] = SimpleQueue()
         suspects: dict[int, BaseException] = {}
+        late: dict[int, TaskTimeoutError] = {}
+
+        def look() -> None:
+            reported = self._cluster.late_tasks()
+            for future, index in in_flight.items():
+                if (found := reported.get(str(future.key))) and not future.done():
+                    late[index] = TaskTimeoutError(found["name"] or names[index], found["seconds"])
+                    future.cancel()  # else the scheduler would try it again
+                    self._cluster.replace_worker(found["worker"])
 
         def submit(index: int, payload: bytes, *data: Any) -> None:
             key = (f"metamix-{self._data.token}", next(self._numbers))
@@ -377,8 +429,11 @@ class _DaskSession(RemoteSession):
                         submit(index, payload)
                 if not in_flight:
                     continue
-                future = self._cluster.next_done(finished)
+                future = self._cluster.next_done(finished, look)
                 index = in_flight.pop(future)
+                if index in late:
+                    yield Outcome(index, error=late[index], seconds=late[index].seconds)
+                    continue
                 try:
                     answer = self._cluster.result(future)
                 except distributed.KilledWorker as error:
@@ -405,6 +460,7 @@ class DaskEngine:
     The shared data is sent to each worker once, and made anew where workers are lost. A task whose worker is lost is
     tried again, three times by default (``distributed.scheduler.allowed-failures``). Then it gets `WorkerKilledError`,
     and the others finish; where several tasks are blamed for the same workers, each runs once more with no other first.
+    A worker is ended where a task takes longer than it may (`at_most`); that task gets `TaskTimeoutError`.
 
     Tasks run one at a time in each thread of each worker, so start workers with one thread for each task that is to run
     at once. Where workers have a resource named GPU (``dask worker ... --resources GPU=1``), fits on a GPU take one of

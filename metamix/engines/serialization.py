@@ -19,7 +19,15 @@ import cloudpickle
 
 from metamix.engines.contract import Function, Outcome
 from metamix.engines.driver import remember_folder
-from metamix.engines.task import as_worker, call, limit_thread_openmp, native_threads, picklable_error
+from metamix.engines.task import (
+    TimedPart,
+    as_worker,
+    call,
+    limit_thread_openmp,
+    native_threads,
+    picklable_error,
+    telling,
+)
 
 #: Addresses of buffers are multiples of this.
 ALIGNMENT = 64
@@ -66,9 +74,8 @@ def write_shared(shared: Any, folder: Path) -> None:
                 file.seek(start)
                 file.write(buffer)
         (folder / "object").write_bytes(pickle.dumps((stream, spans), protocol=5))
-    except OSError as error:  # a full disk does not say which
-        reason = f"{error.strerror}, while data was written for the worker processes"
-        raise OSError(error.errno, reason, error.filename or str(folder)) from error
+    except OSError as error:
+        raise _while_writing(error, folder, "data was written for the worker processes") from error
 
 
 # Hold the shared data of the latest session only, so that the memory of a worker does not grow.
@@ -151,7 +158,7 @@ def pack_task(function: Function, task: Any, context: TaskContext) -> bytes:
     return packed
 
 
-def run_task(index: int, payload: bytes, load: Callable[[], Any]) -> bytes:
+def run_task(index: int, payload: bytes, load: Callable[[], Any], tell: Callable[[TimedPart | None], None]) -> bytes:
     """Run one task in a worker; return its outcome as bytes, so that sending it back cannot fail.
 
     Parameters
@@ -161,26 +168,20 @@ def run_task(index: int, payload: bytes, load: Callable[[], Any]) -> bytes:
         Of `pack_task`.
     load : callable
         Returns the shared data.
+    tell : callable
+        Is told which part of the task runs, where it has a limit.
     """
     try:
         function, task, context = pickle.loads(payload)
         shared = load()
     except Exception as error:
         return pack(Outcome(index, error=picklable_error(error)))
-    with _process_state(context), as_worker(context.threads, context.config):
+    with _process_state(context), as_worker(context.threads, context.config), telling(tell):
         outcome = call(function, shared, task, index)
     if outcome.error is not None:
         trace = "".join(traceback.format_exception(outcome.error))
         outcome.error.add_note(f"Raised in a worker process:\n{trace}")
     return pack(outcome)
-
-
-def run_mapped_task(index: int, payload: bytes, folder: str) -> bytes:
-    """`run_task` with the shared data in a folder, whose pages are released at the end."""
-    try:
-        return run_task(index, payload, lambda: read_shared(folder))
-    finally:
-        release_pages()
 
 
 def pack(outcome: Outcome) -> bytes:
@@ -195,6 +196,40 @@ def pack(outcome: Outcome) -> bytes:
         )
         failed: bytes = cloudpickle.dumps(Outcome(outcome.index, error=unsendable, seconds=outcome.seconds))
         return failed
+
+
+def run_task_to_file(folder: str, index: int, payload: bytes, tell: Callable[[TimedPart | None], None]) -> bytes | None:
+    """As `run_task`, with the shared data of a folder, whose pages are released at the end.
+
+    The packed outcome is in a file of that folder, for `read_outcome`; if that is full, it is an error. Pipes between
+    processes are not for large messages: whoever reads waits for ever for the rest of one whose writer was killed.
+    """
+    try:
+        packed = run_task(index, payload, lambda: read_shared(folder), tell)
+    finally:
+        release_pages()
+    try:
+        _outcome_file(folder, index).write_bytes(packed)
+    except OSError as error:
+        return pack(Outcome(index, error=_while_writing(error, folder, "an outcome was written for this process")))
+    return None
+
+
+def read_outcome(folder: str, index: int) -> bytes:
+    """A packed outcome of `run_task_to_file`, whose file is removed."""
+    path = _outcome_file(folder, index)
+    packed = path.read_bytes()
+    path.unlink()
+    return packed
+
+
+def _outcome_file(folder: str, index: int) -> Path:
+    return Path(folder) / f"outcome-{index}"
+
+
+def _while_writing(error: OSError, folder: Any, what: str) -> OSError:
+    """The error of a full disk, which does not say of itself which disk."""
+    return OSError(error.errno, f"{error.strerror}, while {what}", error.filename or str(folder))
 
 
 def unpack(packed: bytes, index: int) -> Outcome:

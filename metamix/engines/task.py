@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -31,6 +32,20 @@ _worker: ContextVar[int | None] = ContextVar("metamix_worker", default=None)
 # Set by `use_engine`: a function from n_jobs to an engine.
 engine_factory: ContextVar[Callable[[int | None], Engine] | None] = ContextVar("metamix_engine", default=None)
 
+
+@dataclass(frozen=True)
+class TimedPart:
+    """A part of a task that is to end at `end`, by the monotonic clock of its process; `seconds` is its whole time."""
+
+    name: str
+    seconds: float
+    end: float
+
+
+# How a task tells its engine which part it is in, None outside of any; None where nobody could end it.
+_teller: ContextVar[Callable[[TimedPart | None], None] | None] = ContextVar("metamix_teller", default=None)
+_part: ContextVar[TimedPart | None] = ContextVar("metamix_part", default=None)
+
 # On Windows, waiting for a lock without a timeout cannot be interrupted.
 _WAIT_SECONDS = 1.0
 
@@ -38,6 +53,45 @@ _WAIT_SECONDS = 1.0
 def inside_worker() -> int | None:
     """Return the threads per task of the current worker, or None outside a worker."""
     return _worker.get()
+
+
+@contextmanager
+def at_most(seconds: float | None, name: str = "") -> Iterator[None]:
+    """Tell the engine that a part of a task may take so many seconds; None is no limit.
+
+    Engines of worker processes end a worker that takes longer, and the task gets `TaskTimeoutError`. In this process
+    nothing can end it. Of parts within parts, that which is to end first counts.
+
+    Parameters
+    ----------
+    seconds : float or None
+    name : str
+        Of the part; that of the task by default.
+    """
+    tell, outer = _teller.get(), _part.get()
+    if seconds is None or tell is None:
+        yield
+        return
+    part = TimedPart(name, seconds, time.monotonic() + seconds)
+    if outer is not None and outer.end < part.end:
+        part = outer
+    token = _part.set(part)
+    tell(part)
+    try:
+        yield
+    finally:
+        _part.reset(token)
+        tell(outer)
+
+
+@contextmanager
+def telling(tell: Callable[[TimedPart | None], None]) -> Iterator[None]:
+    """Pass on, inside the block, which part of a task runs in it."""
+    token = _teller.set(tell)
+    try:
+        yield
+    finally:
+        _teller.reset(token)
 
 
 def call(function: Function, shared: Any, task: Any, index: int) -> Outcome:
@@ -148,13 +202,22 @@ def count_workers(n_jobs: int | None) -> int:
 
 
 def as_completed(
-    submit: Callable[[int], Future[Any]], waiting: deque[int], in_flight: dict[Future[Any], int], window: int
+    submit: Callable[[int], Future[Any]],
+    waiting: deque[int],
+    in_flight: dict[Future[Any], int],
+    window: int,
+    look: Callable[[], None] | None = None,
 ) -> Iterator[tuple[int, Future[Any]]]:
-    """Keep at most `window` tasks submitted, recorded in `in_flight`, and yield each as it completes."""
+    """Keep at most `window` tasks submitted, recorded in `in_flight`, and yield each as it completes.
+
+    `look` is called at least once a second.
+    """
     while waiting or in_flight:
         while waiting and len(in_flight) < window:
             index = waiting.popleft()
             in_flight[submit(index)] = index
         done, _ = wait(in_flight, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED)
+        if look is not None:
+            look()
         for future in done:
             yield in_flight.pop(future), future

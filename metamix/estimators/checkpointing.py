@@ -11,7 +11,7 @@ from metamix.fitting.checkpoint import Fingerprint, table_fingerprint, value_fin
 __all__ = ["open_checkpoint", "seed_of"]
 
 #: Parameters that change no bit of a result, or how much of it there is time for; `columns` is in the table itself.
-FREE = {"checkpoint", "columns", "experts", "n_jobs", "time_limit", "verbose"}
+FREE = {"checkpoint", "columns", "expert_time_limit", "experts", "n_jobs", "time_limit", "verbose"}
 
 
 def open_checkpoint(

@@ -106,6 +106,7 @@ class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
         scoring: Any = None,
         columns: Any = None,
         time_limit: float | None = None,
+        expert_time_limit: float | None = None,
         checkpoint: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -130,6 +131,7 @@ class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
         self.scoring = scoring
         self.columns = columns
         self.time_limit = time_limit
+        self.expert_time_limit = expert_time_limit
         self.checkpoint = checkpoint
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -249,7 +251,7 @@ class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
                 fit_in_chunks(self, X, y, sample_weight, groups)
             return self
         check_no_names(y=y, sample_weight=sample_weight, groups=groups)
-        deadline = Deadline(self.time_limit)
+        deadline = Deadline(self.time_limit, self.expert_time_limit)
         named, gates = self._resolve_experts(), resolve_gates(self.gate)
         n_stacks = sum(stack is not None for stack in self._likelihood_and_stacks()[1:])
         check_top_k(self.top_k, most_gate_columns(self, len(named), n_stacks))

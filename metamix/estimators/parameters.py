@@ -48,6 +48,7 @@ def check_parameters(mixture: Any) -> None:
     check_jobs(mixture.n_jobs)
     check_seed(mixture.random_state)
     check_time_limit(mixture.time_limit)
+    check_time_limit(mixture.expert_time_limit, "expert_time_limit")
     if mixture.checkpoint is not None:
         check_folder(mixture.checkpoint)
     check_count("max_rounds", mixture.max_rounds, "number of rounds", ("auto",))

@@ -84,11 +84,17 @@ class MixtureRegressor(RegressorMixin, Mixture):
     time_limit : float, optional
         Seconds after which nothing is begun that a fit can do without: experts that take the least time come first,
         then the specialised mixture, gates, and nested cross-validation, each only if it is expected to be done in
-        time. What was left out is a `TimeLimitWarning`, in `left_out_` and in the verdict. What has begun is not
-        interrupted, and the cheapest expert is always fitted. With a limit results depend on the clock.
+        time. What was left out is a `TimeLimitWarning`, in `left_out_` and in the verdict. What has begun is finished,
+        and the cheapest expert is always fitted; but in a worker process a task that takes longer than the whole limit,
+        and ten seconds at least, is stopped as one that hangs, and fails. With a limit results depend on the clock.
+    expert_time_limit : float, optional
+        Seconds that one fit of an expert, with the predictions of the rows it holds out, may take. A fit that takes
+        longer fails (see `on_error`), and those of the same expert that have not begun are left out. A fit in a worker
+        process (`n_jobs` above 1, or a cluster) is stopped at the limit. One in this process, where fits on a GPU run
+        too, cannot be interrupted: it is finished, and then counts as failed.
     checkpoint : str or path, optional
         A folder that keeps each finished fit, so that the same call, after it was interrupted, continues and gives the
-        same bits. Another table, parameter or version is refused; `n_jobs`, `verbose` and `time_limit` may differ. With
+        same bits. Another table, parameter or version is refused; `n_jobs`, `verbose` and the limits may differ. With
         ``random_state=None`` the seed that was drawn is kept in the folder. Of a table of `metamix.scan` the fit of the
         sample is kept, with the rows that are in it. Reading it runs code that it contains: give a folder of your own.
     n_jobs, random_state, verbose
@@ -160,6 +166,7 @@ class MixtureRegressor(RegressorMixin, Mixture):
         scoring: Any = None,
         columns: Any = None,
         time_limit: float | None = None,
+        expert_time_limit: float | None = None,
         checkpoint: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -169,8 +176,8 @@ class MixtureRegressor(RegressorMixin, Mixture):
             experts, n_experts=n_experts, gate=gate, gate_features=gate_features, objective=objective, final=final,
             final_estimator=final_estimator, specialize=specialize, start=start, max_regimes=max_regimes,
             max_rounds=max_rounds, cv=cv, refit=refit, top_k=top_k, on_error=on_error, device=device, scoring=scoring,
-            columns=columns, time_limit=time_limit, checkpoint=checkpoint, n_jobs=n_jobs, random_state=random_state,
-            verbose=verbose,
+            columns=columns, time_limit=time_limit, expert_time_limit=expert_time_limit, checkpoint=checkpoint,
+            n_jobs=n_jobs, random_state=random_state, verbose=verbose,
         )  # fmt: skip
         self.likelihood = likelihood
 

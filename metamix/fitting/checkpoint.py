@@ -8,10 +8,13 @@ import os
 import pickle
 import platform
 import secrets
+import shutil
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -35,8 +38,10 @@ __all__ = [
 FORMAT = 1
 #: The file that says which call the folder belongs to, and the one that says which folds that call made.
 CALL, FOLDS = "call.json", "folds.json"
-#: Ends of the names of a finished fit, and of a file that is being written.
-FIT, PART = ".fit", ".part"
+#: Ends of the names of a finished fit, of a file that is being written, and of a folder of the parts of a fit.
+FIT, PART, INSIDE = ".fit", ".part", ".inside"
+#: A file is written in seconds: one that was not finished for so many is of a process that was killed.
+ABANDONED_SECONDS = 3600
 #: Seeds that are drawn are below this.
 SEEDS = 2**31 - 1
 _DIGEST = sha256().digest_size
@@ -67,7 +72,7 @@ class StoredResult:
 
 
 class Checkpoint:
-    """A folder that keeps the finished fits of one call.
+    """A folder that keeps the finished fits of one call, and of tasks that consist of fits what is done of them.
 
     A file is written beside its place and moved there in one step, and begins with a hash of its content. So the
     folder is in order whenever a process is killed, several processes may use it at once, and a file that is damaged
@@ -101,6 +106,7 @@ class Checkpoint:
         self.folder = Path(check_folder(folder))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
             others = any(one.suffix != PART for one in self.folder.iterdir())
             if others and not (self.folder / CALL).exists():  # in this order: another process may be at it too
                 raise CheckpointError(
@@ -113,6 +119,8 @@ class Checkpoint:
                 "can write to."
             ) from error
         self.seed = int(known["seed"])
+        self._call = known
+        self._is_part = False
 
     def check_folds(self, pairs: Any) -> None:
         """CheckpointError if the pairs of training and test rows of this call are not those of the first."""
@@ -165,18 +173,49 @@ class Checkpoint:
             If it cannot be pickled or written; the call goes on without.
         """
         try:
+            if self._is_part:  # another process may have removed it, which finished the same task
+                self.folder.mkdir(exist_ok=True)
             content = cloudpickle.dumps((value, seconds), protocol=5)
             with self._temporary_file(self._path(key)) as (temporary, file):
                 file.write(sha256(content).digest())
                 file.write(content)
                 file.close()
                 os.replace(temporary, self._path(key))
+            shutil.rmtree(self._inside(name), ignore_errors=True)
         except Exception as error:  # a full disk, or a foreign model that cannot be pickled
             warnings.warn(
                 f"{name} is not kept in the checkpoint {self.folder} ({type(error).__name__}: {error}).",
                 CheckpointWarning,
                 stacklevel=2,
             )
+
+    def inside(self, name: str) -> Checkpoint | None:
+        """What keeps the parts of a task until the task itself is kept; None where the folder is not to be seen.
+
+        Parameters
+        ----------
+        name : str
+            Of the task, as it will be given to `put`.
+        """
+        try:
+            seen = json.loads((self.folder / CALL).read_bytes()) == self._call
+        except (OSError, ValueError):
+            seen = False
+        if not seen:  # as on another machine
+            return None
+        parts = copy(self)
+        parts.folder, parts._is_part = self._inside(name), True
+        return parts
+
+    def _remove_abandoned(self) -> None:
+        """Remove what processes were writing when they were killed."""
+        for path in self.folder.rglob(f"*{PART}"):
+            with suppress(OSError):  # it has its name by now
+                if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                    path.unlink()
+
+    def _inside(self, name: str) -> Path:
+        return self.folder / f"{content_key(name)}{INSIDE}"
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{FIT}"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
 from metamix.deadline import Deadline
-from metamix.engines import Engine, Outcome, SerialEngine, Session
+from metamix.engines import Engine, Outcome, SerialEngine, Session, TaskTimeoutError, WorkerKilledError, at_most
 from metamix.fitting.checkpoint import Checkpoint, content_key, table_fingerprint
 from metamix.fitting.class_labels import ClassParameterError
 from metamix.fitting.expert import expert_key, fit_expert
@@ -33,6 +33,10 @@ Rows = NDArray[np.intp]
 
 #: The fold of a fit on all rows.
 ALL_ROWS = -1
+#: Errors of a fit, each of which costs minutes, after which no other fit of the same expert is begun.
+GIVES_UP: Mapping[type[BaseException], str] = MappingProxyType(
+    {TaskTimeoutError: "took too long", WorkerKilledError: "killed its worker"}
+)
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
@@ -57,6 +61,7 @@ class SharedInputs:
     folds: Folds
     negligible: float
     deadline: Deadline
+    checkpoint: Checkpoint | None = None  # for the parts of tasks that are fits themselves
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class _Job:
     keep: bool = False
     nested: NestedFit | None = None  # rows to fit and to predict, instead of those of the fold
     weight_key: str | None = None  # of the content of `weight`
+    given_up: str = ""  # what an earlier fit of the expert did, so that this one is not begun
 
 
 @dataclass
@@ -81,6 +87,17 @@ class _Done:
 
 def _fit_and_predict(inputs: SharedInputs, job: _Job) -> _Done:
     """One task: fit one expert on one fold, predict the held-out rows. Runs in a worker."""
+    limit, name = inputs.deadline.fit_seconds, _name_of(inputs.experts, job)
+    if job.given_up:
+        raise RuntimeError(f"not begun, since an earlier fit {job.given_up}")
+    with at_most(limit, name):
+        done = _done(inputs, job)
+    if limit is not None and done.fit_seconds + done.predict_seconds > limit:  # where no engine could stop it
+        raise TaskTimeoutError(name, limit)
+    return done
+
+
+def _done(inputs: SharedInputs, job: _Job) -> _Done:
     problem, in_sample = inputs.problem, inputs.folds.in_sample
     train, test = _rows_to_fit_and_predict(inputs, job)
     started = time.perf_counter()
@@ -93,6 +110,29 @@ def _fit_and_predict(inputs: SharedInputs, job: _Job) -> _Done:
     if test is not None:
         values, scale = fitted.predict_with_scale(problem.X if in_sample else take_rows(problem.X, test))
     return _Done(fitted if job.keep else None, values, scale, fit_seconds, time.perf_counter() - started)
+
+
+def _within_limit(function: Callable[[SharedInputs, Any], Any], inputs: SharedInputs, job: Any) -> Any:
+    """One task, which is taken for one that hangs where it takes longer than the limit of the whole fit."""
+    with at_most(inputs.deadline.task_seconds()):
+        return function(inputs, job)
+
+
+class _Jobs(Sequence[Any]):
+    """Jobs as they are when an engine asks for them: what experts did for which their fits are given up."""
+
+    def __init__(self, jobs: Sequence[Any], given_up: Mapping[int, str]) -> None:
+        self.jobs = jobs
+        self.given_up = given_up
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, i: Any) -> Any:
+        job = self.jobs[i]
+        if isinstance(job, _Job) and job.expert in self.given_up:
+            return replace(job, given_up=self.given_up[job.expert])
+        return job
 
 
 def _rows_to_fit_and_predict(inputs: SharedInputs, job: _Job) -> tuple[Rows | None, Rows | None]:
@@ -124,7 +164,7 @@ class FitSession:
     negligible : float
         Rows with no more responsibility than this are left out of a fit.
     deadline : Deadline
-        Is asked before parts that a fit can do without.
+        Is asked before parts that a fit can do without, and says how long a fit may take.
     checkpoint : Checkpoint, optional
         Keeps what is finished, and has what an earlier call finished.
 
@@ -148,11 +188,14 @@ class FitSession:
     _on_gpu: Session | None = field(default=None, repr=False)
     _remembered: dict[tuple[Any, ...], _Done] = field(default_factory=dict, repr=False)
     _content: str = field(default="", repr=False)
+    _given_up: dict[int, str] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> FitSession:
         if self.checkpoint is not None:
             self._content = _content_of(self.problem, self.folds, self.negligible)
-        inputs = SharedInputs(tuple(self.experts), self.problem, self.folds, self.negligible, self.deadline)
+        inputs = SharedInputs(
+            tuple(self.experts), self.problem, self.folds, self.negligible, self.deadline, self.checkpoint
+        )
         self._session = self._stack.enter_context(self.engine.open(inputs))
         serial = SerialEngine(threads_per_task=self._session.threads_per_task)
         in_process = self._stack.enter_context(serial.open(inputs))
@@ -167,6 +210,11 @@ class FitSession:
     def _repeats(self) -> bool:
         """Whether predictions of a row are added up, where the order decides the last bit."""
         return self.folds.fold_of_row.ndim > 1
+
+    @property
+    def given_up(self) -> list[str]:
+        """Names of experts of which a fit took too long or killed its worker, so that no other one is begun."""
+        return [self.experts[e].name for e in self._given_up]
 
     @property
     def n_workers(self) -> int:
@@ -277,7 +325,7 @@ class FitSession:
         """
         fits, inside = nested_fits(nested), InsideFolds(table, nested)
         jobs = [_Job(j, e, fit.position[0], nested=fit) for fit in fits for j, e in enumerate(which)]
-        names = [self._name(job) for job in jobs]
+        names = [_name_of(self.experts, job) for job in jobs]
         seconds = table.fit_seconds.copy()
         errors: dict[int, BaseException] = {}
         outcomes: Iterable[Outcome] = self._fits(jobs, names)
@@ -405,7 +453,7 @@ class FitSession:
         known: Mapping[tuple[Any, ...], _Done] = _NOTHING,
         remember: bool = False,
     ) -> Iterator[tuple[_Job, _Done]]:
-        names = [self._name(job) for job in jobs]
+        names = [_name_of(self.experts, job) for job in jobs]
         for count, outcome in enumerate(self._fits(jobs, names, known), start=1):
             job, name = jobs[outcome.index], names[outcome.index]
             if outcome.error is None:
@@ -424,9 +472,6 @@ class FitSession:
             failures.append(Failure(self.experts[job.expert].name, job.fold, text))
             failed.add(job.column)
             emit(Event("failure", name, count, len(jobs), {"error": text}))
-
-    def _name(self, job: _Job) -> str:
-        return f"{self.experts[job.expert].name}, {_rows_of(job)}"
 
     def _fits(
         self, jobs: list[_Job], names: list[str], known: Mapping[tuple[Any, ...], _Done] = _NOTHING
@@ -468,10 +513,14 @@ class FitSession:
                 yield Outcome(i, kept.value, seconds=kept.seconds)
             else:
                 (on_gpu if needs_gpu[i] else on_cpu).append(i)
+        run = function if self.deadline.limit is None else partial(_within_limit, function)
         for session, part in ((self._on_gpu, on_gpu), (self._session, on_cpu)):
             if part:
-                for outcome in session.run(function, [jobs[i] for i in part], [names[i] for i in part]):
-                    i = part[outcome.index]
+                waiting = _Jobs([jobs[i] for i in part], self._given_up)
+                for outcome in session.run(run, waiting, [names[i] for i in part]):
+                    i, error = part[outcome.index], outcome.error
+                    if isinstance(jobs[i], _Job) and error is not None and type(error) in GIVES_UP:
+                        self._given_up[jobs[i].expert] = GIVES_UP[type(error)]
                     if outcome.error is None and checkpoint is not None and complete is not None:
                         if complete(outcome.value):
                             checkpoint.put(keys[i], outcome.value, outcome.seconds, names[i])
@@ -503,10 +552,9 @@ def _content_of(problem: Problem, folds: Folds, negligible: float) -> str:
     return content_key((tables.key, problem.n_classes, problem.labels, folds.pairs, folds.in_sample, negligible))
 
 
-def _rows_of(job: _Job) -> str:
-    if job.nested is not None:
-        return str(job.nested)
-    return "all rows" if job.fold == ALL_ROWS else f"fold {job.fold}"
+def _name_of(experts: Sequence[NamedExpert], job: _Job) -> str:
+    rows = "all rows" if job.fold == ALL_ROWS else f"fold {job.fold}"
+    return f"{experts[job.expert].name}, {rows if job.nested is None else job.nested}"
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -27,9 +27,9 @@ from metamix.training.regime_search import (
     SearchSettings,
     capacity_of,
     fewest_rows,
-    initial_responsibilities,
     make_start,
     prune,
+    search_regimes,
 )
 from metamix.training.selection import simplest
 
@@ -189,7 +189,7 @@ class Alternation:
             columns = self.settings.features.all_columns(problem.X)
             capacity = capacity_of(columns, problem, self.session.folds, rows, losses, search.seed)
             search = search.bending(capacity)
-        found = initial_responsibilities(problem, search, self.session.deadline)
+        found = search_regimes(self.session, search)
         return found.responsibilities, found.ranking
 
     def assign(self, initial: Array) -> tuple[list[int], Array, list[Failure]]:

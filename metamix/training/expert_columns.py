@@ -31,7 +31,7 @@ class CrossFittedExperts:
     predictions : OutOfFold
     columns : list of FittedExpert or FoldAverage
     left_out : list of str
-        Names of experts for which there was no time.
+        Names of experts for which there was no time, and of those that were given up.
     """
 
     positions: list[int]
@@ -54,7 +54,8 @@ def cross_fit_experts(session: FitSession, *, refit: bool = True) -> CrossFitted
     limited = session.deadline.limited
     emit(Event("part", "experts", total=len(session.experts) * (len(session.folds) + refit + limited)))
     if not limited:
-        return _cross_fit(session, None, refit)
+        together = _cross_fit(session, None, refit)
+        return replace(together, left_out=session.given_up)
     deadline, seconds = session.deadline, seconds_of_fits(session)
     share = sum(len(train) for train, _ in session.folds.pairs) / (len(session.folds) * session.problem.n)
     rounds = math.ceil(len(session.folds) / session.n_workers) * share + refit
@@ -78,7 +79,7 @@ def cross_fit_experts(session: FitSession, *, refit: bool = True) -> CrossFitted
         [e for one in found for e in one.positions],
         replace(predictions, failures=[*predictions.failures, *failures]),
         [column for one in found for column in one.columns],
-        left_out,
+        [*left_out, *session.given_up],
     )
 
 

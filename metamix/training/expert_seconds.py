@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from metamix.data.tables import take_rows
+from metamix.engines import at_most
 from metamix.fitting import FitSession, SharedInputs, fit_expert
 
 __all__ = ["affordable", "seconds_of_fits"]
@@ -52,9 +53,15 @@ def affordable(session: FitSession, fits: float) -> list[int]:
 
 def _seconds(inputs: SharedInputs, expert: int) -> float:
     """A task: expected seconds of one fit of an expert to all rows, and of the predictions of a fold."""
-    problem, deadline = inputs.problem, inputs.deadline
+    deadline = inputs.deadline
     if deadline.left < 0:
         return math.inf
+    with at_most(deadline.task_seconds(TRIAL_SHARE)):
+        return _expected(inputs, expert)
+
+
+def _expected(inputs: SharedInputs, expert: int) -> float:
+    problem, deadline = inputs.problem, inputs.deadline
     order = np.random.default_rng(0).permutation(np.flatnonzero(problem.weight > 0))
     longest = TRIAL_SHARE * (deadline.limit or math.inf) / len(inputs.experts)
     m = min(FIRST_ROWS, len(order))
@@ -101,8 +108,9 @@ def _time(inputs: SharedInputs, expert: int, rows: Any) -> float:
     part = inputs.problem.take(np.sort(rows))
     began = time.perf_counter()
     try:
-        fitted = fit_expert(inputs.experts[expert], part, None, None)
-        fitted.predict(take_rows(part.X, np.arange(max(len(rows) // PREDICTED, 1))))
+        with at_most(inputs.deadline.fit_seconds):
+            fitted = fit_expert(inputs.experts[expert], part, None, None)
+            fitted.predict(take_rows(part.X, np.arange(max(len(rows) // PREDICTED, 1))))
     except Exception:  # of a foreign estimator, which more rows may suit; if none do, it fails where it is reported
         pass
     return max(time.perf_counter() - began, 1e-9)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
-from metamix.engines import current_engine
+from metamix.engines import TaskTimeoutError, current_engine
 from metamix.fitting import (
     ALL_ROWS,
     AllExpertsFailedError,
@@ -33,7 +33,7 @@ from metamix.training.expert_columns import CrossFittedExperts
 from metamix.training.expert_types import choose_types
 from metamix.training.losses import row_losses, target_units
 from metamix.training.mixture import FittedMixture, fit_mixture, single_regime
-from metamix.training.regime_search import FoundRegimes, capacity_of, initial_responsibilities, prune
+from metamix.training.regime_search import capacity_of, prune, search_regimes
 
 __all__ = ["MixtureColumn", "cross_fit_mixture"]
 
@@ -104,6 +104,7 @@ class _MixtureDone:
     fitted: FittedExpert | None
     failures: list[Failure]
     left_out: dict[str, float]
+    restored_seconds: float
 
 
 def cross_fit_mixture(
@@ -121,13 +122,15 @@ def cross_fit_mixture(
     emit(Event("part", "regimes"))
     if search.uses_proxies:
         search = search.bending(_capacity(session, experts, settings))
-    jobs = [replace(settings, search=search)]
     began = time.monotonic()
-    (started,) = session.map(_search, jobs, ["regimes, all rows"], complete=lambda found: not found[1])
-    if isinstance(started, BaseException):
-        raise started
-    (initial, starts, capacity), left_out = started
-    session.deadline.add(left_out)
+    try:
+        initial, starts, capacity = search_regimes(session, search)
+    except TaskTimeoutError as error:
+        if session.on_error == "raise":
+            raise
+        return MixtureColumn(failures=[Failure(MIXTURE, ALL_ROWS, f"{type(error).__name__}: {error}")])
+    if search.n_experts is not None:
+        initial = prune(initial, problem.counts)
     K = initial.shape[1]
     if K == 1:
         return _best_single_column(session, experts, settings, starts)
@@ -181,6 +184,7 @@ def _run_mixture_jobs(
     for job, result in zip(work, results, strict=True):
         if not isinstance(result, BaseException):
             done.append(result)
+            session.restored_seconds += result.restored_seconds
             session.deadline.add(result.left_out)
             failures += [replace(one, fold=job.fold) for one in dict.fromkeys(result.failures)]
         elif session.on_error == "raise":
@@ -213,14 +217,6 @@ def _expected_seconds(session: FitSession, experts: CrossFittedExperts, K: int, 
     return (one_fit * (K + k + 1) + k * search_seconds / (2 * (K + 1))) / session.n_workers
 
 
-def _search(inputs: SharedInputs, settings: MixtureSettings) -> tuple[FoundRegimes, dict[str, float]]:
-    """A task: regimes of all rows, and what was left out."""
-    found = initial_responsibilities(inputs.problem, settings.search, inputs.deadline)
-    if settings.search.n_experts is not None:
-        found = found._replace(responsibilities=prune(found.responsibilities, inputs.problem.counts))
-    return found, inputs.deadline.refused
-
-
 def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone:
     """A task: fit the mixture on the training rows of a fold (or on all), predict the held-out rows."""
     problem, settings = inputs.problem, job.settings
@@ -234,17 +230,18 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
     search = settings.search.take(rows)
     settings = replace(settings, search=search, recalibrate=job.keep)
     failures: list[Failure] = []
-    deadline = inputs.deadline
+    deadline, restored = inputs.deadline, 0.0
     if part.n_classes == 1:
         fitted = fit_expert(inputs.experts[job.regimes.components[0]], whole, None, None)
     else:
+        kept = None if inputs.checkpoint is None else inputs.checkpoint.inside(job.name)
         with FitSession(
-            inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible, deadline
+            inputs.experts, part, inner, current_engine(None), job.on_error, inputs.negligible, deadline, kept
         ) as session:
             # The capacity of the proxies, the number of regimes and their experts are known from all rows.
             initial, starts = job.regimes.initial, job.regimes.starts
             if fold != ALL_ROWS:
-                initial, starts, _ = initial_responsibilities(part, search, deadline)
+                initial, starts, _ = search_regimes(session, search, f"fold {fold}")
             initial = prune(initial, part.counts)
             components = job.regimes.components_of(initial, rows, part.weight)
             try:
@@ -252,13 +249,14 @@ def _fit_mixture_in_fold(inputs: SharedInputs, job: _MixtureJob) -> _MixtureDone
             except AllExpertsFailedError:  # they may need more rows than a fold of a time series has
                 mixture = fit_mixture(session, settings, initial)
             mixture = replace(mixture, present=present, starts=starts)
+            restored = session.restored_seconds
         failures = mixture.failures
         device = join_devices(column.device for column in mixture.columns)
         fitted = FittedExpert(MIXTURE, mixture, problem.n_classes, present, 0.0, problem.n_targets, device)
     values = scale = None
     if fold != ALL_ROWS:
         values, scale = fitted.predict_with_scale(take_rows(problem.X, folds.pairs[fold][1]))
-    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.refused)
+    return _MixtureDone(values, scale, fitted if job.keep else None, failures, deadline.refused, restored)
 
 
 def _gathered(problem: Problem, folds: Folds, results: Sequence[_MixtureDone]) -> OutOfFold:

@@ -51,7 +51,10 @@ def _is_busy_worker(process):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals to a group of processes are POSIX")
-def test_ctrl_c_exits_with_130_and_leaves_no_file(tmp_path):
+@pytest.mark.parametrize(
+    ("which", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.heavy)]
+)
+def test_an_interruption_leaves_no_file_and_no_process(tmp_path, which, code):
     X, price = load_example("mixed")
     pd.concat([X.assign(price=price)] * 5).to_csv(tmp_path / "t.csv", index=False)
     words = [sys.executable, "-m", "metamix", "fit", "t.csv", "--target", "price", "--out", "m.mix", "--jobs", "2"]
@@ -65,8 +68,10 @@ def test_ctrl_c_exits_with_130_and_leaves_no_file(tmp_path):
     while not any(_is_busy_worker(process) for process in parent.children(recursive=True)):
         assert child.poll() is None, child.communicate()
         time.sleep(0.05)
-    os.killpg(child.pid, signal.SIGINT)
+    others = parent.children(recursive=True)
+    os.killpg(child.pid, which)
     _, err = child.communicate(timeout=240)
-    assert child.returncode == 130
+    assert psutil.wait_procs(others, timeout=60)[1] == []
+    assert child.returncode == code
     assert all(line.startswith("t.csv  ") for line in err.split("\n") if line)  # progress, if it took half a minute
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]

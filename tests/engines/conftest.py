@@ -44,7 +44,7 @@ class Cluster:
 
     def __init__(self, folder, *options, workers=2, nanny=True, **config):
         self.folder = folder
-        self.config = {f"DISTRIBUTED__SCHEDULER__{name.upper()}": value for name, value in config.items()}
+        self.config = {f"DASK_DISTRIBUTED__SCHEDULER__{name.upper()}": value for name, value in config.items()}
         self.file = folder / "scheduler.json"
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0")
         self._wait(lambda: self.file.exists() and self.file.stat().st_size, self.scheduler)

@@ -19,7 +19,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsRegressor
 
 from metamix import MixtureRegressor, make_regimes, use_engine
-from metamix.engines import DaskEngine, WorkerKilledError, current_engine
+from metamix.engines import DaskEngine, TaskTimeoutError, WorkerKilledError, at_most, current_engine
 from metamix.engines.mapped import MappedData, mapped_data
 
 distributed = pytest.importorskip("distributed", reason='distributed is not installed: pip install "metamix[dask]"')
@@ -219,6 +219,46 @@ def test_a_session_left_early_cancels_what_has_not_begun(dask_engine, tmp_path):
 def sleep_long(folder, task):
     count(folder, task)
     time.sleep(60)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("nanny", [True, False], ids=["nanny", "no nanny"])
+def test_a_task_that_hangs_is_stopped_and_named_and_the_others_finish(run, start_cluster, tmp_path, nanny):
+    def work(folder, task):
+        with at_most(1.0 if task == 3 else 60.0):
+            count(folder, task)
+            while task == 3:
+                time.sleep(0.05)
+        return task
+
+    cluster = start_cluster(nanny=nanny)
+    engine = DaskEngine(cluster.address)
+    engine.client.wait_for_workers(2, timeout=60)
+    outcomes = run(engine, work, range(8), str(tmp_path), [f"expert {i}" for i in range(8)])
+    assert [outcome.value for outcome in outcomes] == [0, 1, 2, None, 4, 5, 6, 7]
+    assert type(outcomes[3].error) is TaskTimeoutError
+    assert outcomes[3].error.name == "expert 3"
+    (pid,) = (tmp_path / "3").read_text().split()
+    wait_until(lambda: not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == "zombie")
+    wait_until(lambda: len(engine.client.scheduler_info(n_workers=-1)["workers"]) == 1 + nanny)
+    assert [outcome.value for outcome in run(engine, work, range(3), str(tmp_path))] == [0, 1, 2]
+    engine.close()
+
+
+@pytest.mark.heavy
+def test_a_worker_that_stands_still_is_given_up_by_the_scheduler(run, start_cluster, tmp_path):
+    """After worker-ttl, five minutes by default, but no less than ten heartbeats, of half a second here."""
+
+    def work(folder, task):
+        if task == 1 and count(folder, task) == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return task
+
+    cluster = start_cluster(worker_ttl="1s")
+    engine = DaskEngine(cluster.address)
+    engine.client.wait_for_workers(2, timeout=60)
+    assert [outcome.value for outcome in run(engine, work, range(6), str(tmp_path))] == list(range(6))
+    engine.close()
 
 
 def when_tasks_run(folder, number, act):

@@ -14,6 +14,7 @@ import pytest
 
 from metamix.engines import LocalEngine
 from metamix.engines.driver import shared_folder
+from metamix.engines.pool import close_pool
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="processes of Windows keep the number of their parent")
 
@@ -93,4 +94,22 @@ def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_outcome_for_which_there_is_no_room_is_an_error_that_names_the_folder(tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setenv("JOBLIB_TEMP_FOLDER", str(tmp_path))
+
+    def fill_the_disk(_, task):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        return np.zeros(task)
+
+    with LocalEngine(1).open(None) as session:
+        outcomes = sorted(session.run(fill_the_disk, [10_000, 1]), key=lambda one: one.index)
+        close_pool(session.pool)  # whose worker has the limit
+    assert isinstance(outcomes[0].error, OSError)
+    assert str(tmp_path) in str(outcomes[0].error)
+    assert outcomes[1].error is None
     assert list(tmp_path.iterdir()) == []

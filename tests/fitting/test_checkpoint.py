@@ -2,6 +2,9 @@
 
 import json
 import os
+import pickle
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -291,6 +294,64 @@ def test_what_cannot_be_kept_is_told_and_the_call_goes_on(tmp_path):
     checkpoint = Checkpoint(tmp_path, FINGERPRINTS)
     with pytest.warns(CheckpointWarning, match="ridge, fold 0 is not kept"):
         checkpoint.put("a", threading.Lock(), 0.0, "ridge, fold 0")
+    assert [path.name for path in tmp_path.iterdir()] == ["call.json"]
+
+
+def test_parts_of_a_task_are_kept_until_it_is_and_two_at_once_do_not_spoil_it(tmp_path):
+    one, two = (Checkpoint(tmp_path, FINGERPRINTS).inside("mixture, fold 0") for _ in range(2))
+    other = Checkpoint(tmp_path, FINGERPRINTS).inside("mixture, fold 1")
+    assert not list(tmp_path.glob("*.inside")), "nothing is made before something is kept"
+    for part, value in ((one, 1), (other, 2)):
+        part.put("a", value, 0.5, "ridge, fold 0")
+    assert (one.get("a").value, two.get("a").value, other.get("a").value) == (1, 1, 2)
+    outer = Checkpoint(tmp_path, FINGERPRINTS)
+    assert outer.get("a") is None
+    outer.put("whole", 3, 0.5, "mixture, fold 0")
+    assert (one.get("a"), other.get("a").value) == (None, 2)
+    two.put("b", 4, 0.5, "ridge, fold 1")  # of a process that is still at it
+    assert two.get("b").value == 4
+    outer.put("whole", 3, 0.5, "mixture, fold 0")
+    assert two.get("b") is None
+    assert len(list(tmp_path.glob("*.inside"))) == 1
+
+
+def test_what_a_killed_process_was_writing_is_removed_after_an_hour(tmp_path):
+    checkpoint = Checkpoint(tmp_path, FINGERPRINTS)
+    checkpoint.inside("mixture, fold 0").put("a", 1, 0.5, "ridge, fold 0")
+    (inside,) = tmp_path.glob("*.inside")
+    old, fresh = [tmp_path / ".a.part", inside / ".b.part"], tmp_path / ".c.part"
+    for path in (*old, fresh):
+        path.write_bytes(b"half")
+    for path in old:
+        os.utime(path, (0, 0))
+    Checkpoint(tmp_path, FINGERPRINTS)
+    assert [path.exists() for path in (*old, fresh)] == [False, False, True]
+    assert checkpoint.inside("mixture, fold 0").get("a").value == 1
+
+
+def test_where_the_folder_is_not_to_be_seen_parts_are_not_kept(tmp_path):
+    checkpoint = pickle.loads(pickle.dumps(Checkpoint(tmp_path / "a", FINGERPRINTS)))
+    assert checkpoint.inside("mixture, fold 0") is not None
+    shutil.rmtree(tmp_path / "a")
+    assert checkpoint.inside("mixture, fold 0") is None
+    Checkpoint(tmp_path / "a", {"cv": value_fingerprint("cv", 99)})  # another call, on another machine
+    assert checkpoint.inside("mixture, fold 0") is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files have no limit there")
+def test_a_disk_that_fills_up_ends_the_keeping_and_not_the_call(tmp_path):
+    import resource
+
+    checkpoint = Checkpoint(tmp_path, FINGERPRINTS)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.warns(CheckpointWarning, match="ridge, fold 0 is not kept .*File too large"):
+            checkpoint.put("a", np.random.default_rng(0).random(1000), 0.0, "ridge, fold 0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
     assert [path.name for path in tmp_path.iterdir()] == ["call.json"]
 
 

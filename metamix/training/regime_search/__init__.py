@@ -8,6 +8,7 @@ from metamix.training.regime_search.initial import (
     initial_responsibilities,
     make_start,
     prune,
+    search_regimes,
 )
 from metamix.training.regime_search.proxy_mixture import FoundRegimes
 
@@ -20,4 +21,5 @@ __all__ = [
     "initial_responsibilities",
     "make_start",
     "prune",
+    "search_regimes",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,13 @@ from metamix.data.gate_features import GateFeatures
 from metamix.data.row_keys import content_order, distinct_rows
 from metamix.data.tables import take_rows
 from metamix.deadline import Deadline
-from metamix.fitting import Problem
+from metamix.fitting import FitSession, Problem, SharedInputs
 from metamix.training.regime_search.proxy_mixture import FoundRegimes, proxy_responsibilities
 from metamix.training.regime_search.proxy_models import FREE, LINEAR
 
-__all__ = ["SearchSettings", "fewest_rows", "from_user", "initial_responsibilities", "make_start", "prune"]
+__all__ = [
+    "SearchSettings", "fewest_rows", "from_user", "initial_responsibilities", "make_start", "prune", "search_regimes",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -238,6 +240,29 @@ def initial_responsibilities(
     name = "uniform" if settings.start == "auto" else settings.start
     ranking = [*ranking, {"start": name, "score": np.nan}]
     return FoundRegimes(make_start(name, columns, target, K, settings.seed, problem.weight), ranking)
+
+
+def search_regimes(session: FitSession, settings: SearchSettings, rows: str = "all rows") -> FoundRegimes:
+    """`initial_responsibilities` for the rows of a session, as a task of it, which its checkpoint keeps.
+
+    Parameters
+    ----------
+    session : FitSession
+    settings : SearchSettings
+    rows : str
+        What its rows are called.
+    """
+    (found,) = session.map(_search_all_rows, [settings], [f"regimes, {rows}"], complete=lambda done: not done[1])
+    if isinstance(found, BaseException):
+        raise found
+    regimes, left_out = found
+    session.deadline.add(left_out)
+    return cast(FoundRegimes, regimes)
+
+
+def _search_all_rows(inputs: SharedInputs, settings: SearchSettings) -> tuple[FoundRegimes, dict[str, float]]:
+    """A task: regimes, and what was left out."""
+    return initial_responsibilities(inputs.problem, settings, inputs.deadline), inputs.deadline.refused
 
 
 def _target(problem: Problem, likelihood: Any) -> Array:
