@@ -79,7 +79,7 @@ def test_sections_name_options_that_are_there():
     ("words", "expected"),
     [
         ("metamix exp", {"explain"}),
-        ("metamix fit t.csv --exper", {"--experts"}),
+        ("metamix fit t.csv --exper", {"--experts", "--expert-time-limit"}),
         ("metamix fit t.csv --experts ridge,ext", {"ridge,extra_trees"}),
         ("metamix compare t.csv --experts fa", {"fast"}),
         ("metamix compare t.csv --gate so", {"softmax"}),

@@ -1,6 +1,7 @@
 """Output fits into 80 columns."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -85,10 +86,9 @@ def test_a_terminal_of_80_columns_gets_a_progress_bar_bold_text_and_wrapped_line
     os.close(terminal)
     assert child.wait() == 0, shown.decode()
     text = shown.decode()
-    assert "#" in text
+    assert "#" in text or "━" in text, "a bar, of rich where it is installed"
     assert "\x1b[1m" in text
-    for code in ("\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[K", "\x1b[?25l", "\x1b[?25h"):
-        text = text.replace(code, "")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)  # colours, weights and moves of the cursor
     text, repeat, command = text.replace("\r", "\n").partition("To repeat it:")
     assert repeat, "the last line is for copying, and is not wrapped"
     assert len([line for line in command.split("\n") if line]) == 1

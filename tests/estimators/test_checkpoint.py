@@ -198,10 +198,9 @@ def test_a_driver_killed_in_the_middle_of_a_fold_of_the_mixture_is_continued(tmp
         time.sleep(0.01)
     killed.process.send_signal(signal.SIGKILL)
     killed.process.communicate()
-    kept = killed.fits
     again = Driver(tmp_path, "again", folder, specialize="auto", rows=60)
     np.testing.assert_array_equal(again.predictions(), expected)
-    assert again.fits <= plain.fits - kept + 4, "at most those that two workers had at hand, or had done unread"
+    assert again.fits <= plain.fits - 5, "what was in the folder is not fitted again"
     assert {path.suffix for path in folder.iterdir()} <= {".fit", ".json", ".part"}
 
 
