@@ -246,11 +246,11 @@ class Alternation:
             if len(enough) < len(alive):
                 weights, trust, alive = _without(weights, enough), trust[:, enough], [alive[j] for j in enough]
                 emit(Event("prune", f"{len(enough)} components left", number, most))
-                continue
-            next_weights = weights * trust
-            moved = np.average(np.abs(next_weights - this.fit_weights).sum(axis=1), weights=sample_weight)
-            if moved < SMALLEST_MOVE or (_flat(this.fit_weights) and _flat(next_weights)):
-                break
+            else:
+                next_weights = weights * trust
+                moved = np.average(np.abs(next_weights - this.fit_weights).sum(axis=1), weights=sample_weight)
+                if moved < SMALLEST_MOVE or (_flat(this.fit_weights) and _flat(next_weights)):
+                    break
             weights = floored(weights, FLOOR)
         assert best is not None
         return best
