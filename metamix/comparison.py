@@ -23,7 +23,7 @@ from metamix.engines import Engine, current_engine
 from metamix.estimators import MixtureClassifier, MixtureRegressor
 from metamix.estimators.checkpointing import open_checkpoint, seed_of
 from metamix.estimators.memory_limits import sentence, within_memory
-from metamix.estimators.mixture import around
+from metamix.estimators.mixture import around, source_of
 from metamix.estimators.parameters import check_parameters
 from metamix.estimators.resolution import ResolvedGates, input_tags, resolve_gates
 from metamix.estimators.scoring import try_scoring
@@ -36,6 +36,7 @@ from metamix.estimators.validation import (
     check_weights,
     check_X,
     clean_X,
+    loaded,
 )
 from metamix.experts.on_columns import with_positions
 from metamix.fitting import Checkpoint, FitSession, Problem, fit_expert, name_and_prepare, place_experts
@@ -152,7 +153,8 @@ def compare(
 
     Parameters
     ----------
-    X : array, sparse matrix or data frame of shape (n, d)
+    X : array, sparse matrix or data frame of shape (n, d), or function that returns one
+        As in `MixtureRegressor`; workers on other machines call the function once for each outer fold.
     y : array-like of shape (n,)
     experts : list, optional
         As in `MixtureRegressor`; its default pool otherwise.
@@ -198,6 +200,7 @@ def compare(
     >>> compare(X, y, ["ridge", "neighbours"], cv=3, random_state=0).frame()["name"].tolist()[-3:]
     ['blend', 'stacking', 'oracle']
     """
+    function, X = X, loaded(X)
     check_in_memory(X)
     check_no_names(sample_weight=sample_weight, groups=groups)
     if y is None:
@@ -224,7 +227,8 @@ def compare(
     target, n_classes = mixture._check_target(y)
     classes = None if n_classes is None else mixture.classes_
     groups = check_rows(X, target, groups)
-    problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
+    weight, source = check_weights(sample_weight, n_rows(X)), source_of(mixture, function)
+    problem = Problem(X, target, weight, groups, n_classes, classes, source)
     kept = open_checkpoint(mixture, named, problem, "compare", cv=cv)
     seed = int(check_random_state(seed_of(mixture, kept)).randint(np.iinfo(np.int32).max))
     mixture.random_state = seed

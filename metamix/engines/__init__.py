@@ -5,7 +5,15 @@ tasks finish does not matter.
 """
 
 from metamix.engines.choice import current_engine, use_engine
-from metamix.engines.contract import Engine, Outcome, Session, TaskTimeoutError, WorkerKilledError
+from metamix.engines.contract import (
+    DifferentDataError,
+    Engine,
+    Outcome,
+    Remakable,
+    Session,
+    TaskTimeoutError,
+    WorkerKilledError,
+)
 from metamix.engines.dask import DaskEngine
 from metamix.engines.in_process import SerialEngine, ThreadsEngine
 from metamix.engines.local import LocalEngine
@@ -13,9 +21,11 @@ from metamix.engines.task import at_most
 
 __all__ = [
     "DaskEngine",
+    "DifferentDataError",
     "Engine",
     "LocalEngine",
     "Outcome",
+    "Remakable",
     "SerialEngine",
     "Session",
     "TaskTimeoutError",

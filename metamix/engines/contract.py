@@ -86,6 +86,23 @@ class TaskTimeoutError(TimeoutError):
         return f"{self.name!r} took longer than its limit of {self.seconds:g} s"
 
 
+class DifferentDataError(ValueError):
+    """A worker made other data than this process has (`Remakable`)."""
+
+
+@runtime_checkable
+class Remakable(Protocol):
+    """Shared data that workers on other machines may make themselves, in place of receiving it."""
+
+    def remake(self) -> Callable[[], Any] | None:
+        """A function that makes equal data, is pickled without it, and names itself by `str`; None if there is none.
+
+        Called in a worker it raises `DifferentDataError` where the data is not equal, which ends the session. After any
+        other error the data is sent.
+        """
+        ...
+
+
 class Session(Protocol):
     """An open engine with its shared data; runs `n_workers` tasks at once with `threads_per_task` threads each.
 

@@ -2,7 +2,8 @@
 
 What the tasks share travels as the argument of a task that returns it, so that the scheduler can make it anew where
 the only worker that had it is lost; data that is scattered is lost then. Where all workers are on this machine, they
-map a file instead, as processes of the local engine do.
+map a file instead, as processes of the local engine do. Elsewhere, where a function makes the data (`Remakable`), only
+the function travels.
 """
 
 from __future__ import annotations
@@ -27,9 +28,26 @@ from urllib.parse import urlsplit
 import numpy as np
 import sklearn
 
-from metamix.engines.contract import Function, Outcome, Session, TaskTimeoutError, WorkerKilledError
+from metamix.engines.contract import (
+    DifferentDataError,
+    Function,
+    Outcome,
+    Remakable,
+    Session,
+    TaskTimeoutError,
+    WorkerKilledError,
+)
 from metamix.engines.mapped import MappedData, mapped_data
-from metamix.engines.serialization import ALIGNMENT, TaskContext, dump_shared, layout, pack_task, run_task, unpack
+from metamix.engines.serialization import (
+    ALIGNMENT,
+    TaskContext,
+    dump_shared,
+    layout,
+    pack_task,
+    read_only,
+    run_task,
+    unpack,
+)
 from metamix.engines.task import RemoteSession, TimedPart, check_threads, picklable_error
 from metamix.progress import Event, emit
 
@@ -109,15 +127,30 @@ def _align(block: memoryview, start: int) -> tuple[memoryview, int]:
     return block, aligned
 
 
+class _Made:
+    """What a function makes: only the function is pickled, and unpickling calls it."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make, (self.make,)
+
+
+def _make(make: Callable[[], Any]) -> Any:
+    return read_only(make())
+
+
 @dataclass(frozen=True)
 class _NoData:
     """Answer of a worker that does not have the shared data, such as one that has just been started.
 
-    `cannot_map` where it was told of a file that it does not see.
+    `error` is why it cannot load what was sent under this token.
     """
 
     address: str
-    cannot_map: bool = False
+    token: str
+    error: BaseException | None = None
 
 
 # Shared data of the sessions in this worker. It is owned by the results of `_hold`, which the scheduler drops when the
@@ -130,24 +163,23 @@ def _carry(data: SharedData) -> SharedData:
 
 
 def _hold(token: str, data: SharedData | MappedData) -> SharedData | MappedData:
-    """Keep the data in this worker: one copy, however often it arrives."""
-    if isinstance(data, MappedData):
-        data.load()  # an error, if this worker cannot
+    """Keep the data in this worker: one copy, however often it arrives; an error, if this worker cannot load it."""
+    data = _held.get(token, data)
+    data.load()
     return _held.setdefault(token, data)
 
 
 def _run(index: int, payload: bytes, token: str, *arrived: SharedData | MappedData) -> bytes | _NoData:
-    data = _held.setdefault(token, *arrived) if arrived else _held.get(token)
-    cannot_map = False
-    if isinstance(data, MappedData):
+    data, error = _held.get(token), None
+    if data is None and arrived:
         try:
-            data.load()
-        except OSError:
-            cannot_map = True
-    if data is None or cannot_map:
+            data = _hold(token, *arrived)
+        except Exception as raised:
+            error = picklable_error(raised)
+    if data is None:
         import distributed
 
-        return _NoData(distributed.get_worker().address, cannot_map)
+        return _NoData(distributed.get_worker().address, token, error)
     return run_task(index, payload, data.load, _Alarm().tell)
 
 
@@ -280,69 +312,102 @@ def _address(client: Any) -> str:
 class _Data:
     """The shared data of a session on the cluster, and a task for each worker that holds it.
 
-    `carried` is what brings it to a worker: the file that all workers map, or a future that they get it from.
+    It comes to all workers in one way, and in the next one where a worker cannot load it. `carried` is what brings it:
+    the file that all map, or a future that they get it from, or what makes it. `token` is its name in the workers.
     """
 
     def __init__(self, cluster: _Cluster, shared: Any) -> None:
-        self.token = uuid.uuid4().hex
         self._cluster = cluster
         self._shared = shared
-        self._holders: dict[str, Any] = {}
+        self._make = shared.remake() if isinstance(shared, Remakable) else None
         self._file = ExitStack()
+        self._ways = iter(("map", "make", "send"))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Offer the data in the next way that is possible; the last one always is."""
+        self.token = uuid.uuid4().hex
         self.carried: Any = None
-        if all(map(_is_here, cluster.slots())):
-            with suppress(OSError):  # no room on the disk, or another system than Linux
-                self.carried = self._file.enter_context(mapped_data(shared))
-        if self.carried is None:
-            self._send()
+        self._holders: dict[str, Any] = {}
+        while self.carried is None:
+            self._way = next(self._ways)
+            self.carried = self._offered()
 
-    @property
-    def _is_mapped(self) -> bool:
-        return isinstance(self.carried, MappedData)
+    def _offered(self) -> Any:
+        if self._way == "map":
+            if all(map(_is_here, self._cluster.slots())):
+                with suppress(OSError):  # no room on the disk, or another system than Linux
+                    return self._file.enter_context(mapped_data(self._shared))
+            return None
+        if self._way == "make":
+            if self._make is None:
+                return None
+            try:
+                data = SharedData.of(_Made(self._make))
+            except TypeError as error:
+                self._warn_of_sending("it cannot be pickled", error)
+                return None
+        else:
+            data = SharedData.of(self._shared)
+        return self._cluster.submit(_carry, data, key=f"metamix-data-{self.token}")
 
-    def _send(self) -> None:
-        data = SharedData.of(self._shared)
-        self.carried = self._cluster.submit(_carry, data, key=f"metamix-data-{self.token}")
+    def change_way(self, address: str, error: BaseException) -> None:
+        """Bring the data to all workers in the next way, since one of them cannot load it.
 
-    def send_instead(self) -> None:
-        """Send the data to all workers, since one of them cannot map the file."""
-        if self._is_mapped:
-            self._send()
-            addresses, self._holders = list(self._holders), {}
-            for address in addresses:
-                self.hold(address)
+        Raises
+        ------
+        DifferentDataError
+            If that worker made other data.
+        RuntimeError
+            If there is no other way.
+        """
+        if isinstance(error, DifferentDataError):
+            raise DifferentDataError(f"{error} It was called by the worker {address}.") from error
+        if self._way == "send":
+            raise RuntimeError(
+                "the data could not be sent to the workers; scheduler and workers need the same releases of "
+                "metamix, its parts and Python as this process"
+            ) from error
+        if self._way == "make":
+            self._warn_of_sending(f"the worker {address} could not call it", error)
+        addresses = list(self._holders)
+        self._begin()
+        for each in addresses:
+            self.hold(each)
+
+    def _warn_of_sending(self, why: str, error: BaseException) -> None:
+        warnings.warn(
+            f"the data is sent to all workers of the cluster, and {self._make} not used there: {why} "
+            f"({type(error).__name__}: {error}). Let every worker see what it reads and have the packages it needs.",
+            UserWarning,
+            stacklevel=2,
+        )
 
     def hold(self, address: str) -> None:
         """Have a worker keep the data. Where that worker is lost, the task ends on another, which has it already."""
         if address not in self._holders:
-            way = "map" if self._is_mapped else "hold"
             self._holders[address] = self._cluster.submit(
-                _hold, self.token, self.carried, key=f"metamix-{way}-{self.token}-{address}",
+                _hold, self.token, self.carried, key=f"metamix-{self._way}-{self.token}-{address}",
                 workers=[address], allow_other_workers=True,
             )  # fmt: skip
 
     def wait(self) -> None:
         """Until every worker that is to hold the data has it."""
         finished: SimpleQueue[Any] = SimpleQueue()
-        for future in self._holders.values():
+        addresses = {future: address for address, future in self._holders.items()}
+        for future in addresses:
             future.add_done_callback(finished.put)
-        for _ in self._holders:
+        for _ in addresses:
             future = self._cluster.next_done(finished)
-            if future.status != "error":
-                continue
-            if self._is_mapped:
-                self.send_instead()
+            if future.status == "error":
+                self.change_way(addresses[future], future.exception())
                 return self.wait()
-            raise RuntimeError(
-                "the data could not be sent to the workers; scheduler and workers need the same releases of "
-                "metamix, its parts and Python as this process"
-            ) from future.exception()
 
     def release(self) -> None:
         """Let the cluster drop the data."""
         for future in self._holders.values():
             future.release()
-        if not self._is_mapped:
+        if self._way != "map":
             self.carried.release()
         self._file.close()
 
@@ -442,8 +507,8 @@ class _DaskSession(RemoteSession):
                 finally:
                     future.release()
                 if isinstance(answer, _NoData):
-                    if answer.cannot_map:
-                        self._data.send_instead()
+                    if answer.error is not None and answer.token == self._data.token:
+                        self._data.change_way(answer.address, answer.error)
                     self._data.hold(answer.address)
                     submit(index, pack(index), self._data.carried)
                 else:
@@ -457,10 +522,11 @@ class _DaskSession(RemoteSession):
 class DaskEngine:
     """Run tasks on a cluster of Dask.
 
-    The shared data is sent to each worker once, and made anew where workers are lost. A task whose worker is lost is
-    tried again, three times by default (``distributed.scheduler.allowed-failures``). Then it gets `WorkerKilledError`,
-    and the others finish; where several tasks are blamed for the same workers, each runs once more with no other first.
-    A worker is ended where a task takes longer than it may (`at_most`); that task gets `TaskTimeoutError`.
+    The shared data is sent to each worker once, or made by each (`Remakable`), and made anew
+    where workers are lost. A task whose worker is lost is tried again, three times by default
+    (``distributed.scheduler.allowed-failures``). Then it gets `WorkerKilledError`, and the others finish; where several
+    tasks are blamed for the same workers, each runs once more with no other first. A worker is ended where a task takes
+    longer than it may (`at_most`); that task gets `TaskTimeoutError`.
 
     Tasks run one at a time in each thread of each worker, so start workers with one thread for each task that is to run
     at once. Where workers have a resource named GPU (``dask worker ... --resources GPU=1``), fits on a GPU take one of

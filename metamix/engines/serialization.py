@@ -54,6 +54,12 @@ def dump_shared(shared: Any) -> tuple[bytes, list[memoryview]]:
     return stream, [buffer.raw() for buffer in buffers]
 
 
+def read_only(shared: Any) -> Any:
+    """The object as it would come out of another process: its arrays are read-only views of the same memory."""
+    stream, buffers = dump_shared(shared)
+    return pickle.loads(stream, buffers=[buffer.toreadonly() for buffer in buffers])
+
+
 def layout(buffers: list[memoryview]) -> tuple[list[tuple[int, int]], int]:
     """Start and size of each buffer in one block, aligned, and the size of the block."""
     spans, end = [], 0

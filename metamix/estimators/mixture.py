@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -49,13 +50,14 @@ from metamix.estimators.validation import (
     check_weights,
     check_X,
     clean_X,
+    loaded,
     warn_of_failures,
     warn_of_lost_regimes,
 )
 from metamix.experts.on_columns import with_positions
 from metamix.experts.pools import expert_pool, loadable
 from metamix.explanation import Explanation, explain_rows
-from metamix.fitting import Problem, find_placements, join_devices
+from metamix.fitting import Problem, TableSource, find_placements, join_devices
 from metamix.recombination import posterior
 from metamix.registry import PartMapping
 from metamix.training.blend import FittedBlend
@@ -219,10 +221,12 @@ class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
 
         Parameters
         ----------
-        X : array, sparse matrix or data frame of shape (n, d), or ParquetTable
+        X : array, sparse matrix or data frame of shape (n, d), function that returns one, or ParquetTable
             Reaches each expert as it is, but for what `columns` says: text that is numbers or dates is converted, an
             index and identifiers are left out. A table of `metamix.scan` may be larger than the memory, and so may a
-            frame of dask, which is taken as ``scan(X)``.
+            frame of dask, which is taken as ``scan(X)``. A function is called without arguments, such as
+            ``functools.partial(pandas.read_parquet, "s3://bucket/rows.parquet")``, in this process and, with the
+            engine of Dask, by workers on other machines, which then receive no rows.
         y : array-like of shape (n,); numbers also (n, T), and zeros and ones (n, L); or str
             One gate per target or label over shared experts. With a `ParquetTable`, the name of its column; with a
             frame of dask a name or a Series of dask, and so for weights and groups.
@@ -237,7 +241,8 @@ class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            For parameters or data that cannot be used; the message says what can.
+            For parameters or data that cannot be used; the message says what can. `metamix.engines.DifferentDataError`
+            if a function returns other rows to a worker than to this process.
         InsufficientMemoryError
             If the fit is expected to take more than three times the memory that there is; nothing is fitted then.
         """
@@ -256,13 +261,14 @@ class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
         n_stacks = sum(stack is not None for stack in self._likelihood_and_stacks()[1:])
         check_top_k(self.top_k, most_gate_columns(self, len(named), n_stacks))
         self._input_tags = input_tags([expert for _, expert in named], gates, self.gate_features)
-        given = X
-        X = check_X(self, clean_X(self, X, reset=True), reset=True)
+        function, given = X, loaded(X)
+        X = check_X(self, clean_X(self, given, reset=True), reset=True)
         named = with_positions(named, given, X)
         target, n_classes = self._check_target(y)
         groups = check_rows(X, target, groups)
         classes = None if n_classes is None else np.arange(2) if target.ndim == 2 else self.classes_
-        problem = Problem(X, target, check_weights(sample_weight, n_rows(X)), groups, n_classes, classes)
+        weight, source = check_weights(sample_weight, n_rows(X)), source_of(self, function)
+        problem = Problem(X, target, weight, groups, n_classes, classes, source)
         checkpoint = open_checkpoint(self, named, problem)
         engine = current_engine(self.n_jobs)
         named, too_large = within_memory(self, named, problem, engine)
@@ -529,7 +535,7 @@ class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
 
     def _check_new(self, X: Any) -> Any:
         check_is_fitted(self)
-        return check_X(self, clean_X(self, X, reset=False), reset=False)
+        return _as_in_fit(self, X)
 
     def _predictions(self, X: Any, *, scaled: bool = False) -> list[TargetPrediction]:
         """Weights and predictions for each target; experts predict only the rows where they have weight."""
@@ -578,15 +584,32 @@ class Mixture(CallbackSupport, TransformerMixin, BaseEstimator, ABC):
         return tags
 
 
+def source_of(mixture: Mixture, function: Any) -> TableSource | None:
+    """How workers make the X of a mixture that has seen it; None where it comes from no function."""
+    if not callable(function):
+        return None
+    return TableSource(function, partial(_as_in_fit, _like(mixture, experts=None, cv=None, start="auto")))
+
+
+def _as_in_fit(mixture: Mixture, X: Any) -> Any:
+    return check_X(mixture, clean_X(mixture, X, reset=False), reset=False)
+
+
 def around(
     template: Mixture, fitted: Combination, classes: Any, fold_of_row: NDArray[np.intp], **parameters: Any
 ) -> Mixture:
     """An estimator with the parameters and columns of another, around something that is fitted already."""
-    face = type(template)(**{**template.get_params(deep=False), **parameters})
-    for name in OF_INPUT:
-        if hasattr(template, name):
-            setattr(face, name, getattr(template, name))
+    face = _like(template, **parameters)
     if classes is not None:
         face.classes_ = classes
     face._store(fitted, fold_of_row)
     return face
+
+
+def _like(template: Mixture, **parameters: Any) -> Mixture:
+    """An unfitted estimator with the parameters of another, which knows what that knows of its X."""
+    made = type(template)(**{**template.get_params(deep=False), **parameters})
+    for name in OF_INPUT:
+        if hasattr(template, name):
+            setattr(made, name, getattr(template, name))
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterable
 from numbers import Integral
@@ -40,6 +41,7 @@ __all__ = [
     "check_target_number",
     "check_weights",
     "clean_X",
+    "loaded",
     "warn_of_failures",
     "warn_of_lost_regimes",
 ]
@@ -406,12 +408,47 @@ def check_target_number(target: Any, n_targets: int | None) -> int:
 
 
 def check_in_memory(X: Any) -> None:
-    """TypeError for a table of `metamix.scan`, which only `fit` of a mixture reads in chunks."""
+    """TypeError for a table of `metamix.scan`, which only `fit` reads in chunks, and a function, which it calls."""
     if isinstance(X, ParquetTable):
         raise TypeError(
             "a table of metamix.scan is for fit; predict the frames of table.batches() one by one, and give compare, "
             "report and all others a frame, such as table.sample(100_000)."
         )
+    if callable(X):
+        raise TypeError(f"X is the function {X!r}, which fit and compare would call; give the rows that it returns.")
+
+
+def loaded(X: Any) -> Any:
+    """Rows, which a function returns where X is one.
+
+    Raises
+    ------
+    TypeError
+        If the function needs arguments or returns no rows.
+
+    Examples
+    --------
+    >>> loaded(lambda: [[1.0]]), loaded([[1.0]])
+    ([[1.0]], [[1.0]])
+    """
+    if not callable(X):
+        return X
+    try:
+        inspect.signature(X).bind()
+    except TypeError as error:
+        raise TypeError(
+            f"X is the function {X!r}, which cannot be called without arguments ({error}); bind them, as in "
+            "functools.partial(pandas.read_parquet, 's3://bucket/rows.parquet')."
+        ) from None
+    except ValueError:  # a builtin that does not tell
+        pass
+    rows = X()
+    if callable(rows) or not (isinstance(rows, list | tuple) or hasattr(rows, "shape")):
+        raise TypeError(
+            f"X is the function {X!r}, which returned a {type(rows).__name__}; an array, a sparse matrix or a data "
+            "frame would do."
+        )
+    return rows
 
 
 def check_no_names(**given: Any) -> None:

@@ -7,6 +7,7 @@ from metamix.fitting.fitted import FittedExpert, FoldAverage, offers_scale
 from metamix.fitting.incremental import partial_fit_expert
 from metamix.fitting.problem import NamedExpert, Problem
 from metamix.fitting.session import ALL_ROWS, AllExpertsFailedError, FitSession, NestedFitError, SharedInputs
+from metamix.fitting.source import TableSource
 
 __all__ = [
     "ALL_ROWS",
@@ -20,6 +21,7 @@ __all__ = [
     "Placement",
     "Problem",
     "SharedInputs",
+    "TableSource",
     "find_placements",
     "fit_expert",
     "join_devices",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metamix.data.row_keys import count_once
 from metamix.data.tables import take_rows
+from metamix.fitting.source import TableSource
 
 __all__ = ["NamedExpert", "Problem"]
 
@@ -33,6 +34,8 @@ class Problem:
         C, 2 with several labels, or None for regression.
     labels : ndarray of shape (C,) or None
         The classes as the user names them; None if they are called by their codes.
+    source : TableSource or None
+        Where X comes from, if workers may load it themselves; they do without.
     """
 
     X: Any
@@ -41,6 +44,10 @@ class Problem:
     groups: NDArray[Any] | None = None
     n_classes: int | None = None
     labels: NDArray[Any] | None = None
+    source: TableSource | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "source": None}
 
     @property
     def n(self) -> int:
@@ -71,7 +78,10 @@ class Problem:
         if len(rows) == self.n and bool((rows == np.arange(self.n)).all()):
             return self
         weight, groups = (None if part is None else part[rows] for part in (self.sample_weight, self.groups))
-        return replace(self, X=take_rows(self.X, rows), y=self.y[rows], sample_weight=weight, groups=groups)
+        source = None if self.source is None else self.source.take(rows)
+        return replace(
+            self, X=take_rows(self.X, rows), y=self.y[rows], sample_weight=weight, groups=groups, source=source
+        )
 
     def with_present_classes(self) -> tuple[Problem, NDArray[np.intp] | None]:
         """The same rows with their own classes as codes 0 … C'-1, and which of the C classes those are."""

@@ -17,13 +17,14 @@ from metamix.data.folds import Folds
 from metamix.data.tables import take_rows
 from metamix.deadline import Deadline
 from metamix.engines import Engine, Outcome, SerialEngine, Session, TaskTimeoutError, WorkerKilledError, at_most
-from metamix.fitting.checkpoint import Checkpoint, content_key, table_fingerprint
+from metamix.fitting.checkpoint import Checkpoint, Fingerprint, content_key, table_fingerprint
 from metamix.fitting.class_labels import ClassParameterError
 from metamix.fitting.expert import expert_key, fit_expert
 from metamix.fitting.fitted import FittedExpert, FoldAverage
 from metamix.fitting.nested import InsideFolds, NestedFit, nested_fits
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.fitting.problem import NamedExpert, Problem
+from metamix.fitting.source import TableSource
 from metamix.progress import Event, emit
 
 __all__ = ["ALL_ROWS", "AllExpertsFailedError", "FitSession", "NestedFitError", "SharedInputs"]
@@ -62,6 +63,29 @@ class SharedInputs:
     negligible: float
     deadline: Deadline
     checkpoint: Checkpoint | None = None  # for the parts of tasks that are fits themselves
+
+    def remake(self) -> _Remake | None:
+        """How workers on other machines make this (`metamix.engines.Remakable`)."""
+        if self.problem.source is None:
+            return None
+        without = replace(self, problem=replace(self.problem, X=None, source=None))
+        return _Remake(without, self.problem.source, table_fingerprint(self.problem.X))
+
+
+@dataclass(frozen=True)
+class _Remake:
+    """What all tasks share but X, and where that comes from."""
+
+    inputs: SharedInputs
+    source: TableSource
+    expected: Fingerprint
+
+    def __call__(self) -> SharedInputs:
+        X = self.source.load(self.expected)
+        return replace(self.inputs, problem=replace(self.inputs.problem, X=X))
+
+    def __str__(self) -> str:
+        return str(self.source)
 
 
 @dataclass(frozen=True)
