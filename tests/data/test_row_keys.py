@@ -1,5 +1,7 @@
 """Rows by content, against pandas and by property."""
 
+from hashlib import sha256
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from metamix.data.row_keys import content_order, count_once, distinct_rows, effective_weights, row_keys
+from metamix.data.row_keys import content_order, count_once, distinct_rows, effective_weights, row_keys, table_key
 
 TABLES = {
     "numbers": lambda rng, n: rng.integers(3, size=(n, 2)).astype(float),
@@ -67,3 +69,11 @@ def test_effective_weights_have_no_unit_and_two_is_twice(rows, unit):
     assert effective_weights(np.ones(len(repeated)), repeated).sum() == pytest.approx(expected)
     assert count_once(times, value).sum() == pytest.approx((merged > 0).sum())
     assert count_once(np.ones(len(repeated)), repeated).sum() == pytest.approx((merged > 0).sum())
+
+
+@pytest.mark.parametrize("make", [np.asarray, pd.DataFrame, sparse.csc_array])
+def test_a_key_of_all_rows_is_that_of_the_keys_of_the_rows(make):
+    """Of which only a part is in memory at a time."""
+    X = np.round(np.random.default_rng(0).normal(size=(120_000, 2)))
+    y = X[:, 0]
+    assert table_key(make(X), y) == sha256(row_keys(make(X), y).tobytes()).hexdigest()
