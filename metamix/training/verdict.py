@@ -26,6 +26,8 @@ PHRASES = {
     "mixture": "the specialised mixture",
     "stack with mixture": "a stack that sees the specialised mixture",
 }
+#: Candidates that use the regimes.
+WITH_REGIMES = {"mixture", "stack with mixture"}
 #: Why there was no nested cross-validation: it is not needed, or cannot be made.
 CLEAR = "no other candidate comes within three standard errors of the one named"
 ONLY_THE_MIXTURE = "the two candidates within three standard errors both use the specialised mixture"
@@ -123,7 +125,8 @@ class Verdict:
         sentences = [self._winner(), self._answer()]
         if self.n_regimes is not None:
             number = "No regimes" if self.n_regimes == 1 else f"{self.n_regimes} regimes"
-            sentences.append(f"{number} (regions with an expert of their own) were found.")
+            unused = "" if self.n_regimes == 1 or WITH_REGIMES & self.weights.keys() else "; predict does without them"
+            sentences.append(f"{number} (regions with an expert of their own) were found{unused}.")
         if self.not_nested:
             why = "is not needed" if self.not_nested in NOT_NEEDED else "was left out"
             sentences.append(

@@ -71,7 +71,13 @@ def test_one_candidate_that_is_not_the_one_named_is_no_blend(verdict):
 
 @pytest.mark.parametrize(("n", "text"), [(1, "No regimes"), (3, "3 regimes")])
 def test_regimes_are_counted(verdict, n, text):
-    assert str(replace(verdict, n_regimes=n)).endswith(f"{text} (regions with an expert of their own) were found.")
+    with_mixture = replace(verdict, n_regimes=n, weights={"stack": 0.9, "mixture": 0.1})
+    assert str(with_mixture).endswith(f"{text} (regions with an expert of their own) were found.")
+
+
+@pytest.mark.parametrize(("n", "text"), [(1, "found."), (3, "found; predict does without them.")])
+def test_regimes_without_weight_are_said_to_be_of_no_use(verdict, n, text):
+    assert str(replace(verdict, n_regimes=n, weights={"stack": 1.0})).endswith(text)
 
 
 def test_what_was_left_out_is_named_with_its_reason(verdict):
