@@ -5,11 +5,12 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold, RepeatedKFold, TimeSeriesSplit
+from sklearn.model_selection import KFold, RepeatedKFold, StratifiedKFold, TimeSeriesSplit
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from metamix import MixtureRegressor, compare, make_regimes
+from metamix import MixtureClassifier, MixtureRegressor, compare, make_regimes
+from metamix.datasets import load_example
 from metamix.gates import SoftmaxGate
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
@@ -261,3 +262,12 @@ def test_a_gate_or_final_estimator_that_cannot_be_cloned_is_named():
     for parts in ({"gate": Gate()}, {"final_estimator": Unclonable()}):
         with pytest.raises(ValueError, match=r"(Gate|Unclonable) cannot be cloned.*__init__"):
             MixtureRegressor([("ridge", RIDGE)], **{**settings(False), **parts}).fit(X, y)
+
+
+@pytest.mark.heavy
+def test_no_expert_of_a_regime_is_left_without_rows_in_a_fold():
+    # After one of three regimes was given up here, the other two had all their responsibilities in one fold each.
+    X, y = load_example("breast_cancer")
+    train, _ = next(StratifiedKFold(3, shuffle=True, random_state=0).split(X, y))
+    mixture = MixtureClassifier(["logistic"], random_state=0, on_error="raise").fit(X.iloc[train], y[train])
+    assert mixture.n_experts_ > 1
