@@ -11,7 +11,9 @@ __all__ = ["missing_for"]
 #: Modules that parts of metamix import when they are made, and what brings them.
 LIBRARIES = {
     "lightgbm": (("lightgbm",), "metamix[lightgbm]"),
+    "lightgbm_dask": (("lightgbm", "distributed"), "metamix[lightgbm,dask]"),
     "xgboost": (("xgboost",), "metamix[xgboost-cpu]"),
+    "xgboost_dask": (("xgboost", "distributed"), "metamix[xgboost-cpu,dask]"),
     "torch_mlp": (("torch", "skorch"), "metamix[torch]"),
     "neural": (("torch", "skorch"), "metamix[torch]"),
 }

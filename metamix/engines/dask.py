@@ -51,7 +51,7 @@ from metamix.engines.serialization import (
 from metamix.engines.task import RemoteSession, TimedPart, check_threads, picklable_error
 from metamix.progress import Event, emit
 
-__all__ = ["DaskEngine"]
+__all__ = ["Cluster", "DaskEngine"]
 
 #: Without an outcome for so long, scheduler and workers are looked at.
 _LOOK_SECONDS = 2.0
@@ -206,7 +206,7 @@ class _Alarm:
             self._timer.start()
 
 
-class _Cluster:
+class Cluster:
     """A client, and the errors where scheduler or workers are gone; of the workers with a resource, if one is named."""
 
     def __init__(self, client: Any, wait_seconds: float, resource: str | None = None) -> None:
@@ -316,7 +316,7 @@ class _Data:
     the file that all map, or a future that they get it from, or what makes it. `token` is its name in the workers.
     """
 
-    def __init__(self, cluster: _Cluster, shared: Any) -> None:
+    def __init__(self, cluster: Cluster, shared: Any) -> None:
         self._cluster = cluster
         self._shared = shared
         self._make = shared.remake() if isinstance(shared, Remakable) else None
@@ -424,7 +424,7 @@ def _is_here(address: str) -> bool:
 
 
 class _DaskSession(RemoteSession):
-    def __init__(self, cluster: _Cluster, data: _Data, threads_per_task: int) -> None:
+    def __init__(self, cluster: Cluster, data: _Data, threads_per_task: int) -> None:
         super().__init__(sum(cluster.slots().values()), threads_per_task)
         #: Session of the workers that have a GPU, for tasks that need one; None where there are none.
         self.on_gpu: _DaskSession | None = None
@@ -580,8 +580,8 @@ class DaskEngine:
         ConnectionError
             If the scheduler is gone, or has no worker.
         """
-        cluster = _Cluster(self.client, self.wait_seconds)
-        on_gpu = _Cluster(self.client, self.wait_seconds, _GPU)
+        cluster = Cluster(self.client, self.wait_seconds)
+        on_gpu = Cluster(self.client, self.wait_seconds, _GPU)
         cluster.wait_for_worker()
         data = _Data(cluster, shared)
         sessions: list[_DaskSession] = []

@@ -32,6 +32,7 @@ from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_weights, check_X, clean_X
 from metamix.fitting import Checkpoint, Problem
 from metamix.fitting.checkpoint import value_fingerprint
+from metamix.fitting.on_cluster import cluster_engine, learns_on_cluster
 from metamix.progress import Event, emit
 from metamix.protocols import SequentialGate
 from metamix.training.blend import FittedBlend
@@ -103,6 +104,10 @@ def fit_in_chunks(mixture: Mixture, table: ParquetTable, target: Any, weight: An
     seed = int(check_random_state(state).randint(np.iinfo(np.int32).max))
     shares = _shares(mixture, table, roles, kept)
     least = 2 if mixture.cv is None else int(mixture.cv)
+    if shares.n_chunks:
+        for name, expert in mixture._resolve_experts():
+            if learns_on_cluster(expert):
+                cluster_engine(name)  # an error now, rather than after the fit of the sample
     with TemporaryDirectory(prefix="metamix-") as folder:
         rows = assign(table, shares, Path(folder), roles.target, roles.groups, seed, least)
         try:
@@ -111,7 +116,7 @@ def fit_in_chunks(mixture: Mixture, table: ParquetTable, target: Any, weight: An
             emit(Event("start", "sample"))
             mixture.fit(*roles.split(rows.sample.read()))
             if rows.others:
-                _learn_from_others(mixture, rows, roles)
+                _learn_from_others(mixture, rows, roles, Path(folder))
         finally:
             mixture.random_state, mixture.checkpoint = given
 
@@ -187,14 +192,14 @@ class _Noted:
                 warnings.warn(one.message, one.category, stacklevel=6)
 
 
-def _learn_from_others(mixture: Mixture, rows: AssignedRows, roles: _Roles) -> None:
+def _learn_from_others(mixture: Mixture, rows: AssignedRows, roles: _Roles, folder: Path) -> None:
     """Chunks, then held-out rows, for a mixture that is fitted to the sample."""
     fitted, noted = mixture._fitted, _Noted()
     emit(Event("start", "all other rows"))
     emit(Event("part", "chunks", total=len(rows.others)))
     n_rows = rows.n_rows - rows.held_out.n_rows
     sample = _problem(mixture, rows.sample.read(), roles, noted)
-    columns = fit_columns(fitted, sample, _chunks(mixture, rows, roles, noted), n_rows, mixture.on_error)
+    columns = fit_columns(fitted, sample, _chunks(mixture, rows, roles, noted), n_rows, folder, mixture.on_error)
     del sample
     emit(Event("part", "held-out rows"))
     held_out = _problem(mixture, rows.held_out.read(), roles, noted)

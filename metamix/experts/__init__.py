@@ -4,6 +4,7 @@ Every factory takes keyword parameters of its model and returns an unfitted esti
 """
 
 from metamix.experts import classifiers, regressors
+from metamix.experts.on_cluster import OnCluster
 from metamix.experts.prepared import prepared_pipeline
 
-__all__ = ["classifiers", "prepared_pipeline", "regressors"]
+__all__ = ["OnCluster", "classifiers", "prepared_pipeline", "regressors"]

@@ -19,6 +19,7 @@ from metamix.experts.curves import DenseColumns
 from metamix.experts.labels import ProcessClassifier
 from metamix.experts.models import EncodedLabels
 from metamix.experts.neighbours import NeighboursClassifier
+from metamix.experts.on_cluster import OnCluster
 from metamix.experts.pipelines import MergedPipeline, OrderedPipeline, PenalisedLogistic
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "forest",
     "gaussian_process",
     "lightgbm",
+    "lightgbm_dask",
     "logistic",
     "mlp",
     "naive_bayes",
@@ -34,6 +36,7 @@ __all__ = [
     "svm",
     "tree",
     "xgboost",
+    "xgboost_dask",
 ]
 
 
@@ -177,6 +180,17 @@ def xgboost(**parameters: Any) -> Pipeline:
     return _ordinal_pipeline(EncodedLabels(XGBClassifier(**settings)))
 
 
+def xgboost_dask(*, time_limit: float = 3600.0, n_restarts: int = 2, **parameters: Any) -> Pipeline:
+    """XGBoost's boosted trees, of large tables by all workers of a cluster (`OnCluster`); parameters as `xgboost`.
+
+    Examples
+    --------
+    >>> xgboost_dask(n_estimators=20, time_limit=600.0).time_limit
+    600.0
+    """
+    return OnCluster(xgboost(**parameters).steps, time_limit=time_limit, n_restarts=n_restarts)
+
+
 def lightgbm(**parameters: Any) -> Pipeline:
     """LightGBM's boosted trees; parameters of LGBMClassifier.
 
@@ -209,6 +223,17 @@ def lightgbm(**parameters: Any) -> Pipeline:
     settings |= {"n_jobs": 1, "verbosity": -1} | parameters
     leaf = None if "min_child_samples" in parameters else "min_child_samples"
     return _ordinal_pipeline(EncodedLabels(LGBMClassifier(**settings), leaf))
+
+
+def lightgbm_dask(*, time_limit: float = 3600.0, n_restarts: int = 2, **parameters: Any) -> Pipeline:
+    """LightGBM's boosted trees, of large tables by all workers of a cluster (`OnCluster`).
+
+    Examples
+    --------
+    >>> lightgbm_dask(n_estimators=20, time_limit=600.0).time_limit
+    600.0
+    """
+    return OnCluster(lightgbm(**parameters).steps, time_limit=time_limit, n_restarts=n_restarts)
 
 
 def mlp(**parameters: Any) -> Pipeline:

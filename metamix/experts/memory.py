@@ -48,11 +48,14 @@ def _of_outputs(outputs: int) -> float:
 #: ``python benchmarks/memory.py --experts``: peaks for 40,000 rows of 5 and of 20 columns.
 _LINEAR = FitMemory(row=85, cell=32)
 _KRIGING = FitMemory(row=150, cell=28, square=29, most=65e6)
+_LIGHTGBM, _XGBOOST = FitMemory(row=210, cell=14, model=30), FitMemory(row=95, cell=21, model=30)
 _BOTH = {
     "neighbours": FitMemory(row=60, cell=24, model=100),
     "svm": FitMemory(row=50, cell=30, square=3.6, most=525e6),
-    "lightgbm": FitMemory(row=210, cell=14, model=30),
-    "xgboost": FitMemory(row=95, cell=21, model=30),
+    "lightgbm": _LIGHTGBM,
+    "lightgbm_dask": _LIGHTGBM,
+    "xgboost": _XGBOOST,
+    "xgboost_dask": _XGBOOST,
     "boosting": FitMemory(row=65, cell=24, model=10),
     "mlp": FitMemory(row=60, cell=40),
 }

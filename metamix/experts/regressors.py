@@ -20,6 +20,7 @@ from metamix.experts.curves import DenseColumns, NaturalSplines, PolynomialColum
 from metamix.experts.kriging import Kriging
 from metamix.experts.models import RidgeByGcv, ScaledTarget
 from metamix.experts.neighbours import NeighboursRegressor
+from metamix.experts.on_cluster import OnCluster
 from metamix.experts.pipelines import MergedPipeline, OrderedPipeline, PenalisedRidge
 from metamix.experts.radial import RadialBasis
 
@@ -31,6 +32,7 @@ __all__ = [
     "kriging",
     "lasso",
     "lightgbm",
+    "lightgbm_dask",
     "linear",
     "mlp",
     "neighbours",
@@ -40,6 +42,7 @@ __all__ = [
     "splines",
     "svm",
     "xgboost",
+    "xgboost_dask",
 ]
 
 
@@ -236,6 +239,17 @@ def xgboost(**parameters: Any) -> Pipeline:
     return _ordinal_pipeline(_with_scaled_target(XGBRegressor(**settings)))
 
 
+def xgboost_dask(*, time_limit: float = 3600.0, n_restarts: int = 2, **parameters: Any) -> Pipeline:
+    """XGBoost's boosted trees, of large tables by all workers of a cluster (`OnCluster`); parameters as `xgboost`.
+
+    Examples
+    --------
+    >>> xgboost_dask(n_estimators=20, time_limit=600.0).time_limit
+    600.0
+    """
+    return OnCluster(xgboost(**parameters).steps, time_limit=time_limit, n_restarts=n_restarts)
+
+
 def lightgbm(**parameters: Any) -> Pipeline:
     """LightGBM's boosted trees; parameters of LGBMRegressor.
 
@@ -270,6 +284,17 @@ def lightgbm(**parameters: Any) -> Pipeline:
             LGBMRegressor(**settings), None if "min_child_samples" in parameters else "min_child_samples"
         )
     )
+
+
+def lightgbm_dask(*, time_limit: float = 3600.0, n_restarts: int = 2, **parameters: Any) -> Pipeline:
+    """LightGBM's boosted trees, of large tables by all workers of a cluster (`OnCluster`).
+
+    Examples
+    --------
+    >>> lightgbm_dask(n_estimators=20, time_limit=600.0).time_limit
+    600.0
+    """
+    return OnCluster(lightgbm(**parameters).steps, time_limit=time_limit, n_restarts=n_restarts)
 
 
 def mlp(**parameters: Any) -> Pipeline:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any
@@ -22,7 +21,7 @@ from metamix.fitting.fitted import FittedExpert
 from metamix.fitting.incremental import labels_by_code, partial_fit_expert
 from metamix.fitting.problem import Problem
 
-__all__ = ["ChunkwiseFit", "learns_in_chunks"]
+__all__ = ["TINY", "ChunkwiseFit", "last_learner", "learns_in_chunks", "reaching", "with_last"]
 
 Array = NDArray[np.float64]
 
@@ -47,7 +46,7 @@ def learns_in_chunks(expert: Any) -> bool:
     >>> [learns_in_chunks(FittedExpert("one", model.fit(x, y))) for model in (Ridge(), SGDRegressor())]
     [False, True]
     """
-    return isinstance(expert, FittedExpert) and expert.n_targets is None and _last(expert.model) is not None
+    return isinstance(expert, FittedExpert) and expert.n_targets is None and last_learner(expert.model) is not None
 
 
 @dataclass
@@ -87,7 +86,7 @@ class ChunkwiseFit:
     @property
     def begins_anew(self) -> bool:
         """Whether nothing is kept of what was learned from the sample, which is then a chunk like others."""
-        return library_of(_last(self.expert.model), CONTINUED_FROM) is not None
+        return library_of(last_learner(self.expert.model), CONTINUED_FROM) is not None
 
     @property
     def result(self) -> FittedExpert | None:
@@ -124,13 +123,16 @@ class ChunkwiseFit:
             X, y, weight = self._with_every_class(X, y, weight)
             if len(np.unique(y)) < len(model.classes_):
                 return
-        found = _with_last(model, X, y, lambda last, X, y: self._continue(last, X, y, weight, trees))
-        self.expert = replace(self.expert, model=found)
+        last = self._continue(last_learner(model), *reaching(model, X, y), weight, trees)
+        self.expert = replace(self.expert, model=with_last(model, last))
         self.n_learned += n
+
+    def end(self) -> None:
+        """What is left to do after the last rows: nothing, where each chunk was learned from when it came."""
 
     def _trees(self, n: int) -> int | None:
         """How many trees to grow on the next n rows: never more than their share; None for what has no trees."""
-        last = _last(self.expert.model)
+        last = last_learner(self.expert.model)
         if library_of(last, CONTINUED_FROM) is None:
             return None
         whole = last.get_params(deep=False)["n_estimators"]
@@ -194,14 +196,14 @@ class ChunkwiseFit:
         return one.set_params(early_stopping=True) if early is True else one
 
 
-def _last(model: Any) -> Any:
+def last_learner(model: Any) -> Any:
     """The fitted learner at the end of pipelines and wrappers; None if it cannot continue."""
     if isinstance(model, Pipeline):
-        return _last(model.steps[-1][1])
+        return last_learner(model.steps[-1][1])
     for name in INNER:
         if hasattr(model, name):
             handles = isinstance(model, TransformedTargetRegressor) or getattr(model, "hands_rows_on", False)
-            return _last(getattr(model, name)) if handles else None
+            return last_learner(getattr(model, name)) if handles else None
     library = library_of(model, CONTINUED_FROM)
     if library is not None:
         usable = not stops_early(model) and getattr(model, "n_estimators", None) is not None
@@ -209,21 +211,30 @@ def _last(model: Any) -> Any:
     return model if hasattr(model, "partial_fit") else None
 
 
-def _with_last(model: Any, X: Any, y: NDArray[Any], learn: Callable[[Any, Any, NDArray[Any]], Any]) -> Any:
-    """A model like the given one, whose last learner learned what those before it make of X and y."""
-    new = copy.copy(model)
+def reaching(model: Any, X: Any, y: NDArray[Any]) -> tuple[Any, NDArray[Any]]:
+    """What the last learner sees of X and y: what those before it make of them."""
     if isinstance(model, Pipeline):
         for _, step in model.steps[:-1]:
             X = X if step in (None, "passthrough") else step.transform(X)
-        name, last = model.steps[-1]
-        new.steps = [*model.steps[:-1], (name, _with_last(last, X, y, learn))]
+        return reaching(model.steps[-1][1], X, y)
+    for name in INNER:
+        if hasattr(model, name):
+            return reaching(getattr(model, name), X, _inner_target(model, y))
+    return X, y
+
+
+def with_last(model: Any, last: Any) -> Any:
+    """A model like the given one with another last learner."""
+    new = copy.copy(model)
+    if isinstance(model, Pipeline):
+        name, one = model.steps[-1]
+        new.steps = [*model.steps[:-1], (name, with_last(one, last))]
         return new
     for name in INNER:
         if hasattr(model, name):
-            inner = _with_last(getattr(model, name), X, _inner_target(model, y), learn)
-            setattr(new, name, inner)
+            setattr(new, name, with_last(getattr(model, name), last))
             return new
-    return learn(model, X, y)
+    return last
 
 
 def _inner_target(model: Any, y: NDArray[Any]) -> NDArray[Any]:

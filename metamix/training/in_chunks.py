@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from sklearn.base import clone
 
 from metamix.data.folds import Folds
 from metamix.fitting import FittedExpert, Problem
-from metamix.fitting.in_chunks import ChunkwiseFit, learns_in_chunks
+from metamix.fitting.in_chunks import ChunkwiseFit
+from metamix.fitting.on_cluster import chunkwise_fit
 from metamix.fitting.out_of_fold import Failure, OutOfFold
 from metamix.recombination import combine, posterior
 from metamix.training.blend import FittedBlend
@@ -53,7 +56,12 @@ class FittedColumns:
 
 
 def fit_columns(
-    fitted: FittedBlend | FittedMixture, sample: Problem, chunks: Iterable[Problem], n_rows: int, on_error: str = "drop"
+    fitted: FittedBlend | FittedMixture,
+    sample: Problem,
+    chunks: Iterable[Problem],
+    n_rows: int,
+    folder: Path,
+    on_error: str = "drop",
 ) -> FittedColumns:
     """Let every expert that can learn in chunks do so: those of the mixture with its responsibilities as weights.
 
@@ -67,17 +75,21 @@ def fit_columns(
         All other rows but those held out.
     n_rows : int
         Of the sample and all chunks.
+    folder : path
+        Where experts may keep rows.
     on_error : {"drop", "raise"}
         What is done where an expert cannot learn from a chunk: it stays as it was, or its error is raised.
     """
     mixture = _mixture_of(fitted)
     experts = [] if isinstance(fitted, FittedMixture) else list(fitted.columns[: _n_experts(fitted)])
     regimes = [] if mixture is None or len(mixture.names) == 1 or mixture.n_targets is not None else mixture.columns
-    found = _Fits.of(experts, n_rows, on_error), _Fits.of(regimes, n_rows, on_error)
+    found = _Fits.of(experts, n_rows, folder, on_error), _Fits.of(regimes, n_rows, folder, on_error)
     _learn(found, mixture, sample, first=True)
     if any(one.fits for one in found):
         for chunk in chunks:
             _learn(found, mixture, chunk)
+    for fits in found:
+        fits.end()
     learned = {one.expert.name: one.n_learned + (0 if one.begins_anew else sample.n) for one in found[0].fits.values()}
     learned[REGIMES] = max((one.n_learned for one in found[1].fits.values()), default=0)  # each has other weights
     failures = [*found[0].failures, *found[1].failures]
@@ -94,9 +106,9 @@ class _Fits:
     failures: list[Failure] = field(default_factory=list)
 
     @classmethod
-    def of(cls, columns: Sequence[Any], n_rows: int, on_error: str) -> _Fits:
-        able = {k: ChunkwiseFit(one, n_rows) for k, one in enumerate(columns) if learns_in_chunks(one)}
-        return cls(len(columns), able, on_error)
+    def of(cls, columns: Sequence[Any], n_rows: int, folder: Path, on_error: str) -> _Fits:
+        fits = (chunkwise_fit(one, n_rows, folder) for one in columns)
+        return cls(len(columns), {k: one for k, one in enumerate(fits) if one is not None}, on_error)
 
     def learn(self, rows: Problem, weights: Array | None, first: bool) -> None:
         for k, one in list(self.fits.items()):
@@ -107,17 +119,28 @@ class _Fits:
                 if weights is None
                 else np.where(weights[:, k] > NEGLIGIBLE, weights[:, k] * rows.weight, 0.0)
             )
-            try:
+            with self._noting(k, f"in a chunk of {rows.n} rows"):
                 one.learn(rows.X, rows.y, weight)
-            except Exception as error:  # a foreign fit may raise anything
-                if self.on_error == "raise":
-                    error.add_note(
-                        f"raised by expert {one.expert.name}, in a chunk of {rows.n} rows; on_error='drop' keeps it as "
-                        "it was fitted to the sample"
-                    )
-                    raise
-                self.failures.append(Failure(one.expert.name, ALL_CHUNKS, f"{type(error).__name__}: {error}"))
-                del self.fits[k]
+
+    def end(self) -> None:
+        for k, one in list(self.fits.items()):
+            with self._noting(k, "in the fit to all chunks"):
+                one.end()
+
+    @contextmanager
+    def _noting(self, k: int, where: str) -> Iterator[None]:
+        """Note the error of a fit, which then stays as it was, or raise it."""
+        name = self.fits[k].expert.name
+        try:
+            yield
+        except Exception as error:  # a foreign fit may raise anything
+            if self.on_error == "raise":
+                error.add_note(
+                    f"raised by expert {name}, {where}; on_error='drop' keeps it as it was fitted to the sample"
+                )
+                raise
+            self.failures.append(Failure(name, ALL_CHUNKS, f"{type(error).__name__}: {error}"))
+            del self.fits[k]
 
     def finished(self) -> list[FittedExpert | None]:
         return [self.fits[k].result if k in self.fits else None for k in range(self.n_columns)]

@@ -49,8 +49,8 @@ def judged(fitted, columns):
     return blend_held_out(fitted, columns, held_out, folds, settings(held_out))
 
 
-def test_experts_that_learn_from_chunks_are_kept_where_they_are_better(fitted, sample):
-    columns = fit_columns(fitted, sample, [draw(1_000, seed) for seed in (1, 2, 3)], 3_300)
+def test_experts_that_learn_from_chunks_are_kept_where_they_are_better(fitted, sample, tmp_path):
+    columns = fit_columns(fitted, sample, [draw(1_000, seed) for seed in (1, 2, 3)], 3_300, tmp_path)
     assert [one is None for one in columns.experts] == [True, False]
     blend, newer, before = judged(fitted, columns)
     assert (newer, before) == (["trees"], [])
@@ -62,34 +62,34 @@ def test_experts_that_learn_from_chunks_are_kept_where_they_are_better(fitted, s
     assert loss == pytest.approx(errors[1], rel=0.3)
 
 
-def test_what_made_an_expert_worse_is_not_kept(fitted, sample):
-    columns = fit_columns(fitted, sample, [draw(1_000, 1, shift=5.0)], 1_300)
+def test_what_made_an_expert_worse_is_not_kept(fitted, sample, tmp_path):
+    columns = fit_columns(fitted, sample, [draw(1_000, 1, shift=5.0)], 1_300, tmp_path)
     blend, newer, before = judged(fitted, columns)
     assert (newer, before) == ([], ["trees"])
     assert blend.columns[1] is fitted.columns[1]
 
 
-def test_an_expert_that_fails_stays_and_is_recorded(fitted, sample):
-    columns = fit_columns(fitted, sample, [Problem(np.full((5, 2), np.nan), np.array([np.inf] * 5))], 305)
+def test_an_expert_that_fails_stays_and_is_recorded(fitted, sample, tmp_path):
+    columns = fit_columns(fitted, sample, [Problem(np.full((5, 2), np.nan), np.array([np.inf] * 5))], 305, tmp_path)
     assert columns.experts == [None, None]
     assert [one.expert for one in columns.failures] == ["trees"]
     assert judged(fitted, columns)[0].failures[-1].expert == "trees"
 
 
-def test_the_error_of_a_chunk_is_raised_where_that_is_asked_for(fitted, sample):
+def test_the_error_of_a_chunk_is_raised_where_that_is_asked_for(fitted, sample, tmp_path):
     bad = Problem(np.full((5, 2), np.nan), np.array([np.inf] * 5))
     with pytest.raises(Exception, match=r".") as found:
-        fit_columns(fitted, sample, [bad], 305, "raise")
+        fit_columns(fitted, sample, [bad], 305, tmp_path, "raise")
     assert "raised by expert trees, in a chunk of 5 rows" in found.value.__notes__[0]
 
 
-def test_rows_that_taught_nothing_are_not_counted(fitted, sample):
+def test_rows_that_taught_nothing_are_not_counted(fitted, sample, tmp_path):
     X, y, half = draw(1_000, 1).X, draw(1_000, 1).y, (np.arange(1_000) % 2).astype(float)
-    columns = fit_columns(fitted, sample, [Problem(X, y, half)], 1_300)
+    columns = fit_columns(fitted, sample, [Problem(X, y, half)], 1_300, tmp_path)
     assert columns.n_learned["trees"] == 800
 
 
-def test_chunks_are_not_read_for_experts_that_cannot_learn_from_them(sample):
+def test_chunks_are_not_read_for_experts_that_cannot_learn_from_them(sample, tmp_path):
     folds = make_folds(2, sample.X, sample.y, random_state=0)
     line = [NamedExpert("line", LinearRegression())]
     fitted = fit_blend(line, sample, folds, SerialEngine(), settings(sample), None)
@@ -98,10 +98,10 @@ def test_chunks_are_not_read_for_experts_that_cannot_learn_from_them(sample):
         raise AssertionError("read in vain")
         yield
 
-    assert fit_columns(fitted, sample, chunks(), 1_000).experts == [None]
+    assert fit_columns(fitted, sample, chunks(), 1_000, tmp_path).experts == [None]
 
 
-def test_the_experts_of_regimes_learn_their_own_rows(two_lines, open_session, mixture_settings):
+def test_the_experts_of_regimes_learn_their_own_rows(two_lines, open_session, mixture_settings, tmp_path):
     X, y, regime = two_lines(300)
     problem = Problem(X, y)
     network = MLPRegressor(hidden_layer_sizes=(20,), random_state=0, tol=0.01, learning_rate_init=0.01)
@@ -109,7 +109,7 @@ def test_the_experts_of_regimes_learn_their_own_rows(two_lines, open_session, mi
         mixture = fit_mixture(session, mixture_settings(problem, 1, rounds=2), np.eye(2)[regime] * 0.98 + 0.01, [0, 0])
     X, y, _ = two_lines(3_000, seed=1)
     columns = fit_columns(
-        mixture, problem, [Problem(X[i : i + 500], y[i : i + 500]) for i in range(0, 3_000, 500)], 3_300
+        mixture, problem, [Problem(X[i : i + 500], y[i : i + 500]) for i in range(0, 3_000, 500)], 3_300, tmp_path
     )
     X, y, _ = two_lines(1_000, seed=2)
     folds = make_folds(2, X, y, random_state=0)
