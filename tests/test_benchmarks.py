@@ -208,6 +208,16 @@ def test_beyond_memory():
     assert float(re.search(r"^new rows +\S+ +\S+ +(\S+)", text, re.M)[1]) < 0.9
 
 
+@pytest.mark.heavy
+def test_together():
+    pytest.importorskip("lightgbm")
+    pytest.importorskip("distributed")
+    text = run(
+        "together", "--rows", "60000", "--memory", "20MB", "--trees", "50", "--experts", "lightgbm,lightgbm_dask"
+    )
+    assert [int(float(n)) > 1 for n in re.findall(r"^lightgbm\w* +(\S+)", text, re.M)] == [True, True]
+
+
 @pytest.mark.slow
 def test_responsibilities():
     text = run("responsibilities", "--rows", "300000")

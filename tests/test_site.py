@@ -21,6 +21,7 @@ DOCS = ROOT / "docs"
 MODULES = {
     "metamix": set(),
     "metamix.gates": set(),
+    "metamix.experts": {"classifiers", "regressors"},
     "metamix.likelihoods": set(),
     "metamix.inspection": set(),
     "metamix.testing": set(),

@@ -106,9 +106,8 @@ def run_together(
     end = time.monotonic() + at_most
     n_workers, attempt = 0, 0
     while True:
-        _wait_for_workers(cluster, n_workers, end)
-        one = _Attempt(cluster, engine.threads_per_task, shares, name)
-        n_workers = len(one.workers)
+        one = _Attempt(cluster, _slots(cluster, n_workers, end), engine.threads_per_task, shares, name)
+        n_workers = max(n_workers, len(one.workers))
         try:
             return one.run(function, end)
         except (ConnectionError, MemoryError):
@@ -126,15 +125,17 @@ def run_together(
                     "start more of them, or fewer on each machine"
                 ) from error
             attempt += 1
+            time.sleep(_LOOK_SECONDS)  # until the scheduler, too, has noticed that a worker is gone
             emit(Event("retry", name, attempt, n_restarts, {"reason": f"{type(error).__name__}: {error}"}))
 
 
-def _wait_for_workers(cluster: Cluster, number: int, end: float) -> None:
-    """Until there is a worker, and for a while until there are as many as before."""
+def _slots(cluster: Cluster, number: int, end: float) -> dict[str, int]:
+    """The workers, as soon as there is one, and as many as before; after a while those that are there."""
     cluster.wait_for_worker()
     end = min(end, time.monotonic() + _RETURN_SECONDS)
-    while len(cluster.slots()) < number and time.monotonic() < end:
+    while len(slots := cluster.slots()) < number and time.monotonic() < end:
         time.sleep(0.1)
+    return slots
 
 
 class _WorkerLostError(RuntimeError):
@@ -144,10 +145,11 @@ class _WorkerLostError(RuntimeError):
 class _Attempt:
     """One run, on the workers that are there."""
 
-    def __init__(self, cluster: Cluster, threads_per_task: int, shares: Shares, name: str) -> None:
+    def __init__(
+        self, cluster: Cluster, slots: dict[str, int], threads_per_task: int, shares: Shares, name: str
+    ) -> None:
         self._cluster = cluster
         self._shares = shares
-        slots = cluster.slots()
         #: How many threads each worker may use.
         self.workers = {address: slots[address] * threads_per_task for address in sorted(slots)[: max(shares.most, 1)]}
         self._check_memory(name)

@@ -35,11 +35,9 @@ class OnCluster(OrderedPipeline):
 
     Examples
     --------
-    >>> from metamix.experts.regressors import boosting
-    >>> OnCluster(boosting(max_iter=2).steps).fit([[0.0], [1.0]], [0.0, 1.0])
-    Traceback (most recent call last):
-    ...
-    TypeError: OnCluster ends with HistGradientBoostingRegressor; ...
+    >>> from metamix.experts.regressors import lightgbm
+    >>> OnCluster(lightgbm(num_leaves=255).steps, time_limit=7200).n_restarts
+    2
     """
 
     #: Asks a fit in chunks for the workers of a cluster.

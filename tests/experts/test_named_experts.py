@@ -32,6 +32,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "boosting": {"max_iter": 10},
     "xgboost": {"n_estimators": 10},
     "lightgbm": {"n_estimators": 10},
+    "xgboost_dask": {"n_estimators": 10},
+    "lightgbm_dask": {"n_estimators": 10},
 }
 
 
