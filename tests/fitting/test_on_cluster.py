@@ -24,7 +24,7 @@ from metamix.progress import listen
 
 lightgbm, xgboost = pytest.importorskip("lightgbm"), pytest.importorskip("xgboost")
 distributed = pytest.importorskip("distributed", reason='distributed is not installed: pip install "metamix[dask]"')
-array = pytest.importorskip("dask.array")
+dask, array = pytest.importorskip("dask"), pytest.importorskip("dask.array")
 pytest.importorskip("xgboost.dask")
 
 # Functions of this module are pickled by value, as those of a notebook are.
@@ -35,7 +35,9 @@ N = 6_000
 @pytest.fixture(scope="module")
 def client():
     """Two worker processes on this machine, and the current client."""
+    # A LocalCluster gives a worker up that is killed again 15 s after it was killed before.
     with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
