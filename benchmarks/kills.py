@@ -2,11 +2,11 @@
 
 python benchmarks/kills.py [--fits 20] [--kills 5] [--engines local,dask] [--seed 0] [--quick]
 
-Each fit of a small mixture of three experts loses one of its two workers by SIGKILL, so often as asked: after numbers
-of finished tasks that are drawn uniformly, and a delay drawn from 0 to 0.3 seconds; where there is no worker then, the
-next one that is started is killed. (Of Dask, workers that have started: its nannies give up one that is killed while it
-starts.) Two experts sleep for a moment, so that most kills fall into a task. Compared with an
-undisturbed serial fit: predictions, to the bit, and that no expert was dropped.
+Each fit of a small mixture of three experts loses one of its two workers by SIGKILL, so often as asked, at moments that
+are drawn uniformly from the time that an undisturbed fit takes. The clock stands still while there is no worker. (Of
+Dask, workers that have started: its nannies give up one that is killed while it starts.) Two experts sleep for a
+moment, so that most kills fall into a task. Compared with an undisturbed serial fit: predictions, to the bit, and that
+no expert was dropped.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import argparse
+import math
 import random
 import signal
 import threading
@@ -34,9 +35,9 @@ from worker_processes import started, workers
 
 from metamix import MixtureRegressor, make_regimes, use_engine
 from metamix.engines import LocalEngine
-from metamix.progress import Event, listen
 
-LONGEST_DELAY = 0.3
+#: Seconds between two looks at the workers.
+STEP = 0.01
 
 
 class Slow(RegressorMixin, BaseEstimator):
@@ -73,34 +74,39 @@ def running(engine: Any) -> list[psutil.Process]:
 
 
 class Killer(threading.Thread):
-    """Kills a worker each time that so many tasks are finished, until it is told to end."""
+    """Kills a worker after each of these seconds, counted while there are workers, until it is told to end."""
 
-    def __init__(self, engine: Any, after: list[int], draw: random.Random) -> None:
+    def __init__(self, engine: Any, moments: list[float], draw: random.Random) -> None:
         super().__init__(daemon=True)
-        self.engine, self.after, self.draw = engine, sorted(after), draw
-        self.finished = self.killed = 0
+        self.engine, self.moments, self.draw = engine, sorted(moments), draw
+        self.worked = 0.0
+        self.killed = 0
         self.end = threading.Event()
 
-    def hear(self, event: Event) -> None:
-        self.finished += event.kind == "task"
-
     def run(self) -> None:
-        for number in self.after:
-            while self.finished < number:
-                if self.end.wait(0.01):
-                    return
-            self.end.wait(self.draw.uniform(0, LONGEST_DELAY))
-            while not self.kill_one():
-                if self.end.wait(0.05):
-                    return
+        last = time.monotonic()
+        while self.killed < len(self.moments):
+            if self.end.wait(STEP):
+                return
+            now = time.monotonic()
+            with suppress(psutil.Error):
+                if found := running(self.engine):
+                    self.worked += now - last
+                    if self.worked >= self.moments[self.killed]:
+                        self.draw.choice(found).send_signal(signal.SIGKILL)
+                        self.killed += 1
+            last = now
 
-    def kill_one(self) -> bool:
-        with suppress(psutil.Error):
-            if found := running(self.engine):
-                self.draw.choice(found).send_signal(signal.SIGKILL)
-                self.killed += 1
-                return True
-        return False
+
+def fit_with(killer: Killer, X: Any, y: Any) -> MixtureRegressor:
+    """A mixture that is fitted while the killer is at work."""
+    killer.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = mixture().fit(X, y)
+    killer.end.set()
+    killer.join()
+    return fitted
 
 
 def run(name: str, fits: int, kills: int, seed: int) -> tuple[int, int, int, int]:
@@ -111,17 +117,12 @@ def run(name: str, fits: int, kills: int, seed: int) -> tuple[int, int, int, int
     draw = random.Random(seed)
     killed = disturbed = same = whole = 0
     with started(name, 2) as engine, use_engine(engine):
-        undisturbed = Killer(engine, [], draw)
-        with listen(undisturbed.hear):
-            mixture().fit(X, y)
+        fit_with(Killer(engine, [], draw), X, y)  # starts the workers
+        undisturbed = Killer(engine, [math.inf], draw)
+        fit_with(undisturbed, X, y)
         for _ in range(fits):
-            killer = Killer(engine, draw.sample(range(undisturbed.finished), kills), draw)
-            killer.start()
-            with warnings.catch_warnings(), listen(killer.hear):
-                warnings.simplefilter("ignore")
-                fitted = mixture().fit(X, y)
-            killer.end.set()
-            killer.join()
+            killer = Killer(engine, [draw.uniform(0, undisturbed.worked) for _ in range(kills)], draw)
+            fitted = fit_with(killer, X, y)
             killed += killer.killed
             disturbed += bool(killer.killed)
             same += bool(np.array_equal(fitted.predict(X), expected))

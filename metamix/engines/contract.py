@@ -34,7 +34,7 @@ class Outcome:
 
 
 class WorkerKilledError(RuntimeError):
-    """A task killed its worker process each time, four times by default, and locally as the only task running.
+    """A task killed its worker process each time, at last running alone: six times locally, eight on a cluster.
 
     Parameters
     ----------

@@ -442,13 +442,11 @@ class _DaskSession(RemoteSession):
 
         # Few at once: each takes its weights along, which the scheduler would have to hold.
         suspects = yield from self._run(pack, names, range(len(tasks)), 2 * self.n_workers)
-        if len(suspects) > 1:
-            # Tasks that waited at a worker are blamed for its end too. The one that killed it is blamed each time, so
-            # one that is blamed alone did it; of several each runs again, with no other.
-            for index in list(suspects):
-                emit(Event("retry", names[index], 0, len(tasks), {"reason": "workers were killed"}))
-                del suspects[index]
-                suspects |= yield from self._run(pack, names, [index], 1)
+        # Tasks that waited at a worker are blamed for its end too, and tasks whose neighbours took all the memory.
+        for index in list(suspects):
+            emit(Event("retry", names[index], 0, len(tasks), {"reason": "workers were killed"}))
+            del suspects[index]
+            suspects |= yield from self._run(pack, names, [index], 1)
         for index, cause in suspects.items():
             killed = WorkerKilledError(names[index])
             killed.__cause__ = cause
@@ -524,9 +522,9 @@ class DaskEngine:
 
     The shared data is sent to each worker once, or made by each (`Remakable`), and made anew
     where workers are lost. A task whose worker is lost is tried again, three times by default
-    (``distributed.scheduler.allowed-failures``). Then it gets `WorkerKilledError`, and the others finish; where several
-    tasks are blamed for the same workers, each runs once more with no other first. A worker is ended where a task takes
-    longer than it may (`at_most`); that task gets `TaskTimeoutError`.
+    (``distributed.scheduler.allowed-failures``), and then as often with no other. If that does not help either, it gets
+    `WorkerKilledError`, and the others finish. A worker is ended where a task takes longer than it may (`at_most`);
+    that task gets `TaskTimeoutError`.
 
     Tasks run one at a time in each thread of each worker, so start workers with one thread for each task that is to run
     at once. Where workers have a resource named GPU (``dask worker ... --resources GPU=1``), fits on a GPU take one of

@@ -29,8 +29,8 @@ from metamix.engines.task import RemoteSession, as_completed, check_threads, cou
 from metamix.progress import Event, emit
 
 #: A task whose worker is killed runs alone so often before it is blamed: a system that is short of memory kills workers
-#: for what others take, too. With the first attempt that is as often as Dask tries by default.
-ATTEMPTS_ALONE = 3
+#: for what others take, too.
+ATTEMPTS_ALONE = 5
 Submit = Callable[[Any, int], "Future[bytes | None]"]
 
 
@@ -166,7 +166,7 @@ class LocalEngine:
     """Run tasks in local processes; the shared data is memory-mapped in the workers, not copied.
 
     If a worker is killed, finished tasks keep their outcomes. The tasks that were running are run again one at a time;
-    a task whose worker is killed three times more gets `WorkerKilledError`, and the others finish. Workers are ended
+    a task whose worker is killed five times more gets `WorkerKilledError`, and the others finish. Workers are ended
     where a task takes longer than it may (`at_most`); that task gets `TaskTimeoutError`, and the others run again.
     Arrays in the shared data are read-only in the workers.
 
