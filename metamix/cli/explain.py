@@ -42,7 +42,7 @@ def explain(file: str, table: str, row: int, target: int, as_json: bool, trust: 
     of TABLE: give the table that the mixture was fitted to, or at least 20 rows like it.
     """
     reading = take_reading_options(given)
-    mixture = load_model(file, comma_separated(trust), "explain", file, table, "--row", str(row))
+    mixture = load_model(file, comma_separated(trust))
     if not hasattr(mixture, "explain"):
         raise click.ClickException(f"{file} holds a {type(mixture).__name__}, whose predictions cannot be explained")
     with show_progress(Path(table).name, "reading"):

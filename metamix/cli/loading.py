@@ -16,8 +16,8 @@ trust_option = click.option(
 )
 
 
-def load_model(file: str, trust: list[str], *command: str) -> Any:
-    """The mixture in a file; `command` is what was called, named where types are not trusted.
+def load_model(file: str, trust: list[str]) -> Any:
+    """The mixture in a file.
 
     Raises
     ------
@@ -32,9 +32,10 @@ def load_model(file: str, trust: list[str], *command: str) -> Any:
     try:
         mixture = load(file, trusted=untrusted_types(file) if "all" in trust else trust)
     except UntrustedTypesError as error:
+        typed = shlex.join(click.get_current_context().find_root().obj)
         raise click.ClickException(
             f"{file} contains types that are not trusted: {', '.join(error.types)}. If you trust the source of the "
-            f"file: metamix {shlex.join(command)} --trust all"
+            f"file, as you may where you wrote it: metamix {typed} --trust all"
         ) from None
     if isinstance(mixture, MixtureOfPredictions):
         raise click.ClickException(

@@ -115,6 +115,11 @@ def compare(
             options = replace(options, checkpoint=str(Path(options.checkpoint, "report")))
         mixture = _fitted(data, _for_report(options, deadline), Path(table).name)
         write_report(context, mixture, data.X, data.y, report, comparison=done.comparison, notes=notes_of(data))
+        say(
+            "It is about a mixture that was fitted to all rows, whose verdict may differ from the one above, which is "
+            "that of the outer folds.",
+            err=True,
+        )
 
 
 def _for_comparison(options: Options, report: str | None) -> Options:

@@ -74,7 +74,7 @@ def predict(
     """
     output = None if out is None else output_file(out, force, file, *tables)
     reading = take_reading_options(given)
-    mixture = load_model(file, comma_separated(trust), "predict", file, *tables)
+    mixture = load_model(file, comma_separated(trust))
     if interval is not None and not hasattr(mixture, "predict_interval"):
         what = "classes, which have probabilities" if hasattr(mixture, "classes_") else "without a distribution"
         raise click.UsageError(f"--interval is for numbers, and {file} predicts {what}: leave it out")

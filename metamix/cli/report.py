@@ -47,7 +47,7 @@ def report(
 
     reading = take_reading_options(given)
     check_report(out, force, file, table, option="--out")
-    mixture = load_model(file, comma_separated(trust), "report", file, table, "--out", out)
+    mixture = load_model(file, comma_separated(trust))
     names, noted = table_columns(table, reading), read_manifest(file)["notes"] or {}
     if target is None:
         target = _target(table, names, mixture, noted)
@@ -68,12 +68,17 @@ def _target(table: str, names: list[str], mixture: Any, noted: dict[str, str]) -
     Raises
     ------
     click.UsageError
-        If there are none or several.
+        If the noted one is not there, or of the others there are none or several.
     """
     from metamix.data.frames import listed
 
-    if noted.get("target") in names:
-        return noted["target"]
+    if "target" in noted:
+        if noted["target"] in names:
+            return noted["target"]
+        raise click.UsageError(
+            f"{table} has no column {noted['target']!r}, which the mixture predicts: give a table with it, or name "
+            "that of this table by --target COLUMN"
+        )
     known = getattr(mixture, "feature_names_in_", None)
     others = [name for name in names if known is None or name not in set(known)]
     if not others:

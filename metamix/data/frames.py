@@ -312,13 +312,13 @@ def take_rows(X: Any, rows: Any) -> Any:
     return _take_other(X, rows)
 
 
-def append_rows(X: Any, more: Any) -> Any:
+def append_rows(X: Any, *more: Any) -> Any:
     """X with further rows of the same columns.
 
     Parameters
     ----------
-    X, more : array, sparse matrix or data frame of shape (n, d) and (m, d)
-        Both of one kind. Columns keep the types of X: a category that X does not know is missing.
+    X, *more : array, sparse matrix or data frame of shape (n, d) and (m, d)
+        All of one kind. Columns keep the types of X: a category that X does not know is missing.
 
     Examples
     --------
@@ -326,16 +326,16 @@ def append_rows(X: Any, more: Any) -> Any:
     [[1, 2], [3, 4]]
     """
     if sparse.issparse(X):
-        return sparse.vstack([X, more], format="csr")
+        return sparse.vstack([X, *more], format="csr")
     if is_pandas(X):
         import pandas as pd
 
-        return pd.concat([X, more.astype(dict(X.dtypes))], ignore_index=True)
+        return pd.concat([X, *(one.astype(dict(X.dtypes)) for one in more)], ignore_index=True)
     if is_frame(X):
         import narwhals as nw
 
-        return nw.concat([nw.from_native(X), nw.from_native(more)]).to_native()
-    return np.concatenate([np.asarray(X), np.asarray(more)])
+        return nw.concat([nw.from_native(one) for one in (X, *more)]).to_native()
+    return np.concatenate([np.asarray(one) for one in (X, *more)])
 
 
 def _take_other(X: Any, rows: np.ndarray) -> Any:

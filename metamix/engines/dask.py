@@ -51,7 +51,7 @@ from metamix.engines.serialization import (
 from metamix.engines.task import RemoteSession, TimedPart, check_threads, picklable_error
 from metamix.progress import Event, emit
 
-__all__ = ["Cluster", "DaskEngine"]
+__all__ = ["IN_PROCESS", "Cluster", "DaskEngine"]
 
 #: Without an outcome for so long, scheduler and workers are looked at.
 _LOOK_SECONDS = 2.0
@@ -59,6 +59,8 @@ _LOOK_SECONDS = 2.0
 _CLOSE_SECONDS = 5.0
 #: The abstract resource of workers that have a GPU, as in ``dask worker --resources GPU=1``.
 _GPU = "GPU"
+#: How the addresses of schedulers and workers begin that are threads of this process.
+IN_PROCESS = "inproc://"
 #: Topic of the scheduler's events by which workers report tasks that take longer than they may.
 _LATE = "metamix-late"
 #: How long a worker that is replaced is waited for.
@@ -222,15 +224,23 @@ class Cluster:
 
     def slots(self) -> dict[str, int]:
         """How many tasks each worker runs at once, by address; ConnectionError if the scheduler does not answer."""
-        self._check_scheduler()
-        try:
-            workers = self.client.scheduler_info(n_workers=-1)["workers"]  # some releases list five by default
-        except OSError as error:
-            raise self._scheduler_lost() from error
+        workers = self._workers()
         if self.resource is None:
             return {address: worker["nthreads"] for address, worker in workers.items()}
         offered = {address: int(worker["resources"].get(self.resource, 0)) for address, worker in workers.items()}
         return {address: number for address, number in offered.items() if number}
+
+    def memory_limits(self) -> dict[str, int]:
+        """Bytes that each worker may take, by address; 0 for no limit."""
+        return {address: worker["memory_limit"] for address, worker in self._workers().items()}
+
+    def _workers(self) -> dict[str, Any]:
+        self._check_scheduler()
+        try:
+            found: dict[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]  # some releases list five
+        except OSError as error:
+            raise self._scheduler_lost() from error
+        return found
 
     def wait_for_worker(self) -> None:
         """Return when there is a worker."""
@@ -262,14 +272,21 @@ class Cluster:
         """What workers reported of tasks that take longer than they may, by their keys."""
         return {late["key"]: late for _, late in self.client.get_events(_LATE)}
 
-    def replace_worker(self, address: str) -> None:
-        """End the process of a worker; its nanny, where it has one, starts another."""
+    def replace_workers(self, addresses: Sequence[str]) -> None:
+        """End the processes of workers; their nannies, where they have some, start others.
+
+        Workers that are threads of this process cannot be ended.
+        """
+        addresses = [one for one in addresses if not one.startswith(IN_PROCESS)]
+        if not addresses:
+            return
         try:
-            self.client.restart_workers([address], timeout=_RESTART_SECONDS, raise_for_error=False)
-        except ValueError:  # it has no nanny
-            self.client.run(os._exit, 1, workers=[address], on_error="ignore")
-        except KeyError:  # it has ended meanwhile
-            pass
+            self.client.restart_workers(addresses, timeout=_RESTART_SECONDS, raise_for_error=False)
+        except ValueError:  # one has no nanny
+            self.client.run(os._exit, 1, workers=addresses, on_error="ignore")
+        except KeyError:  # one has ended meanwhile
+            for one in addresses if len(addresses) > 1 else ():
+                self.replace_workers([one])
 
     def result(self, future: Any) -> Any:
         """The result of a future that is done; where its worker was lost meanwhile, it is computed again."""
@@ -319,7 +336,7 @@ class _Data:
     def __init__(self, cluster: Cluster, shared: Any) -> None:
         self._cluster = cluster
         self._shared = shared
-        self._make = shared.remake() if isinstance(shared, Remakable) else None
+        self._make: Callable[[], Any] | None = None
         self._file = ExitStack()
         self._ways = iter(("map", "make", "send"))
         self._begin()
@@ -340,6 +357,8 @@ class _Data:
                     return self._file.enter_context(mapped_data(self._shared))
             return None
         if self._way == "make":
+            # Only now: it takes a fingerprint of the data.
+            self._make = self._shared.remake() if isinstance(self._shared, Remakable) else None
             if self._make is None:
                 return None
             try:
@@ -371,6 +390,7 @@ class _Data:
         if self._way == "make":
             self._warn_of_sending(f"the worker {address} could not call it", error)
         addresses = list(self._holders)
+        self._drop()  # else workers would hold what they have beside what comes
         self._begin()
         for each in addresses:
             self.hold(each)
@@ -393,23 +413,30 @@ class _Data:
 
     def wait(self) -> None:
         """Until every worker that is to hold the data has it."""
+        while (found := self._first_error()) is not None:
+            self.change_way(*found)
+
+    def _first_error(self) -> tuple[str, BaseException] | None:
+        """Wait for the workers; the first that cannot load the data, and why."""
         finished: SimpleQueue[Any] = SimpleQueue()
-        addresses = {future: address for address, future in self._holders.items()}
-        for future in addresses:
+        for future in self._holders.values():
             future.add_done_callback(finished.put)
-        for _ in addresses:
+        for _ in range(len(self._holders)):
             future = self._cluster.next_done(finished)
             if future.status == "error":
-                self.change_way(addresses[future], future.exception())
-                return self.wait()
+                return next(one for one, held in self._holders.items() if held.key == future.key), future.exception()
+        return None
 
     def release(self) -> None:
         """Let the cluster drop the data."""
+        self._drop()
+        self._file.close()
+
+    def _drop(self) -> None:
         for future in self._holders.values():
             future.release()
         if self._way != "map":
             self.carried.release()
-        self._file.close()
 
 
 def _is_here(address: str) -> bool:
@@ -470,7 +497,7 @@ class _DaskSession(RemoteSession):
                 if (found := reported.get(str(future.key))) and not future.done():
                     late[index] = TaskTimeoutError(found["name"] or names[index], found["seconds"])
                     future.cancel()  # else the scheduler would try it again
-                    self._cluster.replace_worker(found["worker"])
+                    self._cluster.replace_workers([found["worker"]])
 
         def submit(index: int, payload: bytes, *data: Any) -> None:
             key = (f"metamix-{self._data.token}", next(self._numbers))

@@ -104,42 +104,53 @@ def run_together(
     """
     cluster = Cluster(engine.client, engine.wait_seconds)
     end = time.monotonic() + at_most
-    n_workers, attempt = 0, 0
+    most, attempt = 0, 0
     while True:
-        one = _Attempt(cluster, _slots(cluster, n_workers, end), engine.threads_per_task, shares, name)
-        n_workers = max(n_workers, len(one.workers))
+        one = _Attempt(cluster, _slots(cluster, most, end), engine.threads_per_task, shares, name)
+        most = max(most, len(one.workers))
         try:
             return one.run(function, end)
-        except (ConnectionError, MemoryError):
-            raise
-        except TimeoutError:
+        except _LateError:
             raise TimeoutError(
-                f"{name} took longer on {n_workers} workers of the cluster than its limit of {at_most:g} s, and was "
-                "ended: set its time_limit higher, or start more workers"
+                f"{name} took longer on {len(one.workers)} workers of the cluster than its limit of {at_most:g} s, and "
+                "was ended: set its time_limit higher, or start more workers"
             ) from None
-        except Exception as error:  # a foreign fit may raise anything, a lost worker among it
+        except (_FailedError, _WorkerLostError) as error:
             if attempt == n_restarts:
                 raise RuntimeError(
-                    f"{name} failed on {n_workers} workers of the cluster, {attempt + 1} times in all, at last by "
-                    f"{type(error).__name__}: {error}. Where workers are lost, the usual cause is lack of memory: "
-                    "start more of them, or fewer on each machine"
+                    f"{name} failed on {len(one.workers)} workers of the cluster, {attempt + 1} times in all, at last "
+                    f"because {error}. Where workers are lost, the usual cause is lack of memory: start more of them, "
+                    "or fewer on each machine"
                 ) from error
             attempt += 1
             time.sleep(_LOOK_SECONDS)  # until the scheduler, too, has noticed that a worker is gone
-            emit(Event("retry", name, attempt, n_restarts, {"reason": f"{type(error).__name__}: {error}"}))
+            emit(Event("retry", name, attempt, n_restarts, {"reason": str(error)}))
 
 
 def _slots(cluster: Cluster, number: int, end: float) -> dict[str, int]:
     """The workers, as soon as there is one, and as many as before; after a while those that are there."""
-    cluster.wait_for_worker()
     end = min(end, time.monotonic() + _RETURN_SECONDS)
-    while len(slots := cluster.slots()) < number and time.monotonic() < end:
+    while True:
+        cluster.wait_for_worker()
+        slots = cluster.slots()
+        if slots and (len(slots) >= number or time.monotonic() >= end):
+            return slots
         time.sleep(0.1)
-    return slots
 
 
-class _WorkerLostError(RuntimeError):
-    """A worker has ended, or the scheduler has given it up."""
+class _LateError(Exception):
+    """The time is over."""
+
+
+class _WorkerLostError(Exception):
+    """A worker has ended, or does not answer."""
+
+
+class _FailedError(Exception):
+    """The function failed on a worker, by the error that this is made of."""
+
+    def __str__(self) -> str:
+        return f"of a {type(self.args[0]).__name__}: {self.args[0]}"
 
 
 class _Attempt:
@@ -157,8 +168,8 @@ class _Attempt:
         self._tasks: dict[str, Any] = {}
 
     def _check_memory(self, name: str) -> None:
-        known = self._cluster.client.scheduler_info(n_workers=-1)["workers"]
-        limit = min((known[one]["memory_limit"] or float("inf") for one in self.workers if one in known), default=0.0)
+        limits = self._cluster.memory_limits()
+        limit = min((limits[one] or float("inf") for one in self.workers if one in limits), default=0.0)
         needed = _COPIES * self._shares.n_bytes / len(self.workers)
         if 0 < limit < needed:
             raise MemoryError(
@@ -170,77 +181,97 @@ class _Attempt:
         """What the function returns on the first worker; whatever happens, nothing of it is left on the cluster."""
         try:
             self._start(function, end)
-            self._wait(self._tasks, end)
-            return self._cluster.result(next(iter(self._tasks.values())))
-        except TimeoutError:
-            raise
-        except Exception:
-            with suppress(TimeoutError, ConnectionError):
+            return self._results(self._tasks, end)[0]
+        except (_FailedError, _WorkerLostError):
+            with suppress(_LateError, ConnectionError):  # the others may end by themselves
                 self._wait(self._tasks, min(end, time.monotonic() + _NOTICE_SECONDS), failed=True)
             raise
         finally:
             self._end()
 
     def _start(self, function: Callable[[Any, Any], Any], end: float) -> None:
-        ports = {worker: self._submit(_free_address, worker, workers=[worker]) for worker in self.workers}
-        self._wait(ports, end)
-        addresses = [self._cluster.result(port) for port in ports.values()]
+        addresses = self._results(
+            {worker: self._submit(_free_address, worker, workers=[worker]) for worker in self.workers}, end
+        )
         pieces: dict[str, list[Any]] = {worker: [] for worker in self.workers}
         for row in self._shares.divide(len(self.workers)):
             for (worker, mine), piece in zip(pieces.items(), row, strict=True):
-                left = max(end - time.monotonic(), 0.1)
-                # In a list, since of a collection the elements are scattered.
-                mine += self._cluster.client.scatter([piece], workers=[worker], hash=False, timeout=left)
-                self._futures.append(mine[-1])
+                mine.append(self._sent(piece, worker, end))
         for rank, (worker, threads) in enumerate(self.workers.items()):
             context = TaskContext(threads, sklearn.get_config(), list(warnings.filters))
             payload = pack_task(function, Place(rank, addresses, threads), context)
             self._tasks[worker] = self._submit(_run, rank, payload, *pieces[worker], workers=[worker])
+
+    def _sent(self, piece: Any, worker: str, end: float) -> Any:
+        """A future of a piece that a worker has; one that has paused, as Dask's do without memory, takes none."""
+        left = end - time.monotonic()
+        if left <= 0:
+            raise _LateError
+        seconds = min(left, self._cluster.wait_seconds)
+        try:
+            # In a list, since of a collection the elements are scattered.
+            (future,) = self._cluster.client.scatter([piece], workers=[worker], hash=False, timeout=seconds)
+        except TimeoutError:
+            if left <= seconds:
+                raise _LateError from None
+            raise _WorkerLostError(f"{worker} took no rows for {seconds:g} s; it may be short of memory") from None
+        except (OSError, KeyError) as error:
+            raise _WorkerLostError(f"no rows could be sent to {worker}: {error}") from error
+        self._futures.append(future)
+        return future
 
     def _submit(self, *arguments: Any, **options: Any) -> Any:
         # Before other tasks: those that have begun wait for the others.
         self._futures.append(self._cluster.submit(*arguments, priority=100, **options))
         return self._futures[-1]
 
-    def _wait(self, tasks: dict[str, Any], end: float, failed: bool = False) -> None:
-        """Until all tasks are done; TimeoutError after the end, and the error of one unless it is known to have failed.
+    def _results(self, tasks: dict[str, Any], end: float) -> list[Any]:
+        """The results of the tasks (addresses of workers → futures) of the workers, as soon as all are done."""
+        self._wait(tasks, end)
+        return [self._result(worker, task, end) for worker, task in tasks.items()]
 
-        Parameters
-        ----------
-        tasks : dict of str to future
-            By the addresses of the workers.
-        end : float
-        failed : bool
-        """
+    def _result(self, worker: str, task: Any, end: float) -> Any:
+        while True:
+            try:
+                return task.result(timeout=_LOOK_SECONDS)
+            except TimeoutError:  # the result may be lost, and computed again
+                self._wait({worker: task}, end)
+            except Exception as error:  # cancelled, or given up by the scheduler
+                raise _WorkerLostError(f"the result of {worker} is lost ({type(error).__name__})") from error
+
+    def _wait(self, tasks: dict[str, Any], end: float, failed: bool = False) -> None:
+        """Until all tasks are done; unless it is known that one has failed, an error where one has, or is lost."""
         done: SimpleQueue[Any] = SimpleQueue()
         for task in tasks.values():
             task.add_done_callback(done.put)
         while True:
+            all_done = all(task.done() for task in tasks.values())
             if not failed:
                 self._check(tasks)
-            if all(task.done() for task in tasks.values()):
+            if all_done:
                 return
             if time.monotonic() >= end:
-                raise TimeoutError
+                raise _LateError
             with suppress(Empty):
                 done.get(timeout=min(_LOOK_SECONDS, max(end - time.monotonic(), 0.0)))
 
     def _check(self, tasks: dict[str, Any]) -> None:
-        for task in tasks.values():
+        for worker, task in tasks.items():
             if task.status == "error":
-                raise task.exception()
+                error = task.exception()
+                if isinstance(error, _FailedError):
+                    raise error from error.args[0]
+                raise _WorkerLostError(f"{worker} was lost ({type(error).__name__}: {error})") from error
         gone = sorted(tasks.keys() - self._cluster.slots().keys())
         if gone or any(task.status in ("cancelled", "lost") for task in tasks.values()):
             raise _WorkerLostError(f"the scheduler has lost {', '.join(gone) or 'a worker'}")
 
     def _end(self) -> None:
         """Drop data and results, and end the workers that are still at it: nothing else can stop them."""
-        with suppress(ConnectionError):  # the scheduler is gone, and everything with it
+        with suppress(OSError):  # the scheduler is gone, and everything with it, or does not answer
             at_it = [worker for worker, task in self._tasks.items() if not task.done()]
             self._cluster.client.cancel(self._futures)  # else the scheduler would try them again
-            for worker in at_it:
-                if worker in self._cluster.slots():
-                    self._cluster.replace_worker(worker)
+            self._cluster.replace_workers([one for one in at_it if one in self._cluster.slots()])
 
 
 def _free_address(worker: str) -> tuple[str, int]:
@@ -254,5 +285,5 @@ def _free_address(worker: str) -> tuple[str, int]:
 def _run(rank: int, payload: bytes, *pieces: Any) -> Any:
     outcome = unpack(run_task(rank, payload, lambda: list(pieces), lambda part: None), rank)
     if outcome.error is not None:
-        raise outcome.error
+        raise _FailedError(outcome.error)
     return outcome.value

@@ -32,7 +32,7 @@ from metamix.estimators.setup import draw_seeds, set_up
 from metamix.estimators.validation import check_weights, check_X, clean_X
 from metamix.fitting import Checkpoint, Problem
 from metamix.fitting.checkpoint import value_fingerprint
-from metamix.fitting.on_cluster import cluster_engine, learns_on_cluster
+from metamix.fitting.on_cluster import cluster_engine, cluster_part
 from metamix.progress import Event, emit
 from metamix.protocols import SequentialGate
 from metamix.training.blend import FittedBlend
@@ -106,7 +106,7 @@ def fit_in_chunks(mixture: Mixture, table: ParquetTable, target: Any, weight: An
     least = 2 if mixture.cv is None else int(mixture.cv)
     if shares.n_chunks:
         for name, expert in mixture._resolve_experts():
-            if learns_on_cluster(expert):
+            if cluster_part(expert) is not None:
                 cluster_engine(name)  # an error now, rather than after the fit of the sample
     with TemporaryDirectory(prefix="metamix-") as folder:
         rows = assign(table, shares, Path(folder), roles.target, roles.groups, seed, least)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
+from metamix.data.scalars import is_number, is_whole
 from metamix.experts.pipelines import OrderedPipeline
 from metamix.fitting.early_stopping import library_of
 from metamix.fitting.in_chunks import CONTINUED_FROM, last_learner
@@ -30,6 +32,8 @@ class OnCluster(OrderedPipeline):
 
     Raises
     ------
+    ValueError
+        In `fit`, if `time_limit` or `n_restarts` cannot be used.
     TypeError
         In `fit`, if the last step is no such booster, or stops early.
 
@@ -52,6 +56,10 @@ class OnCluster(OrderedPipeline):
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Fit to X (n, d), y (n,) and weights (n,): ``sample_weight`` or ``model__sample_weight``."""
+        if not (is_number(self.time_limit) and 0 < self.time_limit < math.inf):
+            raise ValueError(f"time_limit={self.time_limit!r} is no number of seconds; give one above 0, such as 3600.")
+        if not is_whole(self.n_restarts, least=0):
+            raise ValueError(f"n_restarts={self.n_restarts!r} is no number of restarts; give 0, 1, 2, ...")
         super().fit(X, y, **params)
         if library_of(last_learner(self), CONTINUED_FROM) is None:
             raise TypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,11 +15,12 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 from metamix.data.frames import append_rows, take_rows
 from metamix.engines import DaskEngine, current_engine
+from metamix.engines.dask import IN_PROCESS
 from metamix.engines.together import Place, Shares, run_together
 from metamix.fitting.early_stopping import library_of
 from metamix.fitting.fitted import FittedExpert
@@ -32,7 +34,7 @@ from metamix.fitting.in_chunks import (
     with_last,
 )
 
-__all__ = ["ClusterFit", "chunkwise_fit", "cluster_engine", "learns_on_cluster"]
+__all__ = ["ClusterFit", "chunkwise_fit", "cluster_engine", "cluster_part"]
 
 Array = NDArray[np.float64]
 
@@ -45,9 +47,13 @@ SILENT_MINUTES = 10
 TRIES = 30
 
 
-def learns_on_cluster(model: Any) -> bool:
-    """Whether an expert asks for the workers of a cluster, as `metamix.experts.OnCluster` does."""
-    return getattr(model, "learns_on_cluster", False)
+def cluster_part(model: Any) -> Any:
+    """The part of an expert, itself or the end of pipelines, that asks for a cluster (`OnCluster`); None without."""
+    while not getattr(model, "learns_on_cluster", False):
+        if not isinstance(model, Pipeline):
+            return None
+        model = model.steps[-1][1]
+    return model
 
 
 def cluster_engine(name: str) -> DaskEngine:
@@ -61,18 +67,23 @@ def cluster_engine(name: str) -> DaskEngine:
     Raises
     ------
     ValueError
-        If there is neither.
+        If there is neither, or its workers are no processes.
     """
     engine = current_engine()
-    if isinstance(engine, DaskEngine):
-        return engine
-    try:
-        return DaskEngine()
-    except (ValueError, ImportError) as error:
-        raise type(error)(
-            f"expert {name} is trained by the workers of a cluster on a table of metamix.scan: {error}. Without a "
-            "cluster, take 'lightgbm' or 'xgboost', which learn chunk by chunk"
-        ) from None
+    if not isinstance(engine, DaskEngine):
+        try:
+            engine = DaskEngine()
+        except (ValueError, ImportError) as error:
+            raise type(error)(
+                f"expert {name} is trained by the workers of a cluster on a table of metamix.scan: {error}. Without a "
+                "cluster, take 'lightgbm' or 'xgboost', which learn chunk by chunk"
+            ) from None
+    if any(one.startswith(IN_PROCESS) for one in engine.client.scheduler_info(n_workers=-1)["workers"]):
+        raise ValueError(
+            f"expert {name} is trained by workers that are processes of their own, and those of this client are "
+            "threads of this process: start it with distributed.Client(processes=True)"
+        )
+    return engine
 
 
 def chunkwise_fit(expert: FittedExpert, n_rows: int, folder: Path) -> ChunkwiseFit | None:
@@ -89,7 +100,7 @@ def chunkwise_fit(expert: FittedExpert, n_rows: int, folder: Path) -> ChunkwiseF
     if not learns_in_chunks(expert):
         return None
     one = ChunkwiseFit(expert, n_rows)
-    if learns_on_cluster(expert.model) and one.begins_anew:
+    if cluster_part(expert.model) is not None and one.begins_anew:
         return ClusterFit(expert, n_rows, folder=Path(tempfile.mkdtemp(dir=folder)))
     return one
 
@@ -105,7 +116,7 @@ class ClusterFit(ChunkwiseFit):
     Parameters
     ----------
     expert : FittedExpert
-        Its model has `time_limit` and `n_restarts`.
+        Its model has a `cluster_part`.
     n_rows : int
     folder : path
         Exists.
@@ -125,12 +136,13 @@ class ClusterFit(ChunkwiseFit):
         if not self._files:
             return
         model = self.expert.model
+        part = cluster_part(model)
         learner = clone(last_learner(model))
         shares = Shares(self._divide, self._n_bytes, self.n_learned // ROWS_OF_WORKER)
         try:
             found = run_together(
                 cluster_engine(self.expert.name), partial(_fit_share, learner=learner), shares, self.expert.name,
-                model.time_limit, model.n_restarts,
+                part.time_limit, part.n_restarts,
             )  # fmt: skip
         finally:
             for file in self._files:
@@ -165,7 +177,7 @@ def _fit_share(pieces: list[Any], place: Place, *, learner: Any) -> Any:
     learner.set_params(n_jobs=place.threads)
     with _NETWORKS[str(library_of(learner, CONTINUED_FROM))](learner, place):
         parts = [part for part in pieces if len(part[1])]
-        X = _joined([part[0] for part in parts])
+        X = append_rows(*(part[0] for part in parts))
         y, weight = np.concatenate([part[1] for part in parts]), None
         if any(part[2] is not None for part in parts):
             weight = np.concatenate([np.ones(len(part[1])) if part[2] is None else part[2] for part in parts])
@@ -173,20 +185,9 @@ def _fit_share(pieces: list[Any], place: Place, *, learner: Any) -> Any:
     return None if place.rank else learner.set_params(n_jobs=n_jobs)
 
 
-def _joined(tables: list[Any]) -> Any:
-    if all(isinstance(one, np.ndarray) for one in tables):
-        return np.concatenate(tables)
-    if all(sparse.issparse(one) for one in tables):
-        return sparse.vstack(tables, format="csr")
-    whole = tables[0]
-    for one in tables[1:]:
-        whole = append_rows(whole, one)
-    return whole
-
-
 @contextmanager
 def _network_of_lightgbm(learner: Any, place: Place) -> Iterator[None]:
-    """LightGBM connects where its parameters say so, which those of the fitted booster do not."""
+    """LightGBM connects where its parameters say so. Set by `set_params`, they would be those of the fitted booster."""
     given = learner.get_params(deep=False)
     connected = {
         "machines": ",".join(f"{host}:{port}" for host, port in place.addresses),
@@ -200,6 +201,10 @@ def _network_of_lightgbm(learner: Any, place: Place) -> Iterator[None]:
         learner.get_params = lambda deep=True: given | connected
     try:
         yield
+    except BaseException as error:
+        # A booster that was not finished lives on in the frames, and would end the network of the next attempt.
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         vars(learner).pop("get_params", None)
         if hasattr(learner, "booster_"):
@@ -217,7 +222,7 @@ def _network_of_xgboost(learner: Any, place: Place) -> Iterator[None]:
 
     (host, port), tracker = place.addresses[0], None
     if place.rank == 0:
-        tracker = RabitTracker(len(place.addresses), host, port, sortby="task")
+        tracker = RabitTracker(len(place.addresses), host, port, sortby="task", timeout=60 * SILENT_MINUTES)
         tracker.start()
     seconds = 60 * SILENT_MINUTES
     with ExitStack() as stack:

@@ -135,7 +135,10 @@ def test_predict_requires_trust_for_other_types(rejected, run, flats, tmp_path):
     model, answers = tmp_path / "m.mix", tmp_path / "p.csv"
     _, _, err = run("fit", flats, "--target", "price", "--experts", "ridge,xgboost", *FAST[2:], "--out", model)
     assert "xgboost.core.Booster" in err
-    rejected(run("predict", model, flats, "--out", answers), "xgboost.core.Booster", "--trust all")
+    rejected(
+        run("predict", model, flats, "--out", answers), "xgboost.core.Booster",
+        f"metamix predict {model} {flats} --out {answers} --trust all",
+    )  # fmt: skip
     rejected(run("predict", model, flats, "--trust", "xgboost.core.Booster"), "xgboost.sklearn.XGBRegressor")
     assert not answers.exists()
     trusted = [run("predict", model, flats, "--trust", "all")]

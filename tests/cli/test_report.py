@@ -32,6 +32,7 @@ def test_compare_writes_a_report_with_the_comparison_and_the_command(run, flats,
     assert code == 0
     assert "oracle" in out
     assert f"Report written to {page}" in err
+    assert "a mixture that was fitted to all rows, whose verdict may differ" in err
     found = text(page)
     assert f"metamix compare {flats} --target price --experts ridge,neighbours" in found
     assert "The same on outer folds (metamix.compare)" in found
@@ -69,7 +70,13 @@ def test_report_knows_the_rows_of_fit_and_finds_the_target(rejected, run, flats,
 
     without = tmp_path / "without.csv"
     pd.read_csv(priced).drop(columns="price").to_csv(without, index=False)
-    rejected(run("report", model, without, "--out", page, "--force"), "give a table with the target")
+    rejected(run("report", other, without, "--out", page, "--force"), "give a table with the target")
+    numbered = tmp_path / "numbered.csv"
+    pd.read_csv(without).assign(number=range(1000, 1150)).to_csv(numbered, index=False)
+    rejected(
+        run("report", model, numbered, "--out", page, "--force"), "has no column 'price', which the mixture predicts",
+        "--target COLUMN",
+    )  # fmt: skip
     rejected(run("report", model, priced, "--out", priced, "--force"), "is read as input")
 
 

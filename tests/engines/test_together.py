@@ -102,6 +102,19 @@ def test_it_begins_again_when_a_worker_is_killed(dask_engine, tmp_path, rank):
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("error", [MemoryError, TimeoutError, ConnectionResetError])
+def test_it_begins_again_when_the_function_fails_by_whatever_error(dask_engine, tmp_path, error):
+    wait_until(lambda: len(workers(dask_engine)) == 2)
+
+    def work(pieces, place):
+        if place.rank == 0 and first_time(tmp_path):
+            raise error("of the function")
+        return talk(pieces, place)
+
+    assert run_together(dask_engine, work, SHARES, "one", 120, 1) == ANSWER
+
+
+@pytest.mark.heavy
 def test_what_fails_each_time_is_named_with_its_error(dask_engine):
     def work(pieces, place):
         if place.rank == 1:

@@ -17,9 +17,10 @@ from sklearn.neural_network import MLPRegressor
 from metamix import MixtureRegressor, scan
 from metamix.engines import DaskEngine
 from metamix.experts import OnCluster, classifiers, regressors
+from metamix.experts.on_columns import on_columns
 from metamix.fitting import NamedExpert, Problem, fit_expert
 from metamix.fitting.in_chunks import ChunkwiseFit, last_learner, reaching
-from metamix.fitting.on_cluster import ClusterFit, chunkwise_fit, cluster_engine
+from metamix.fitting.on_cluster import ClusterFit, chunkwise_fit, cluster_engine, cluster_part
 from metamix.progress import listen
 
 lightgbm, xgboost = pytest.importorskip("lightgbm"), pytest.importorskip("xgboost")
@@ -198,6 +199,7 @@ def with_objective(sample, objective):
 @pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
 def test_a_worker_killed_in_the_middle_changes_nothing(client, rows, tmp_path, library):
     X, y = rows
+    y = y.copy()
     y[::2][0] = 0.0  # marks the rows of the first worker
     folders = [tmp_path / name for name in ("notes", "one", "other")]
     for folder in folders:
@@ -257,6 +259,37 @@ def test_a_mixture_of_a_large_table_is_as_good_as_one_fit_to_all_of_it(client, t
 def test_the_engine_is_that_of_the_current_client_or_of_use_engine(client):
     assert isinstance(cluster_engine("one"), DaskEngine)
     assert cluster_engine("one").client is client
+
+
+def test_a_cluster_is_asked_for_by_experts_that_see_some_columns_too(rows, tmp_path):
+    X, y = rows
+    model = on_columns(regressors.lightgbm_dask(n_estimators=5, time_limit=70.0), [0, 2])
+    expert = fitted(model, X[:500], y[:500])
+    assert isinstance(chunkwise_fit(expert, N, tmp_path), ClusterFit)
+    assert cluster_part(expert.model).time_limit == 70.0
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"time_limit": None}, r"time_limit=None is no number of seconds; give one above 0"),
+        ({"time_limit": float("inf")}, r"time_limit=inf is no number of seconds"),
+        ({"n_restarts": -1}, r"n_restarts=-1 is no number of restarts; give 0"),
+    ],
+)
+def test_limits_are_checked_before_anything_is_fitted(rows, given, error):
+    with pytest.raises(ValueError, match=error):
+        regressors.lightgbm_dask(**given).fit(rows[0][:50], rows[1][:50])
+
+
+@pytest.mark.slow
+def test_workers_that_are_threads_of_this_process_are_refused():
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster),
+        pytest.raises(ValueError, match=r"expert trees is trained by workers that are processes .*processes=True"),
+    ):
+        cluster_engine("trees")
 
 
 def test_others_learn_chunk_by_chunk_and_what_is_no_booster_is_refused(rows, tmp_path):
