@@ -212,7 +212,7 @@ class RowExplanation:
             return ""
         words = " and ".join(self.conditions)
         return (
-            f", as it does where {words}"
+            f", as it mostly does where {words}"
             if self.conditions_agree
             else f", although another one mostly does where {words}"
         )
