@@ -101,12 +101,13 @@ class Killer(threading.Thread):
 def fit_with(killer: Killer, X: Any, y: Any) -> MixtureRegressor:
     """A mixture that is fitted while the killer is at work."""
     killer.start()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fitted = mixture().fit(X, y)
-    killer.end.set()
-    killer.join()
-    return fitted
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return mixture().fit(X, y)
+    finally:
+        killer.end.set()
+        killer.join()
 
 
 def run(name: str, fits: int, kills: int, seed: int) -> tuple[int, int, int, int]:

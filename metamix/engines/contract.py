@@ -87,15 +87,15 @@ class TaskTimeoutError(TimeoutError):
 
 
 class DifferentDataError(ValueError):
-    """A worker made other data than this process has (`Remakable`)."""
+    """A worker loaded other data than this process has (`Reloadable`)."""
 
 
 @runtime_checkable
-class Remakable(Protocol):
-    """Shared data that workers on other machines may make themselves, in place of receiving it."""
+class Reloadable(Protocol):
+    """Shared data that workers on other machines may load themselves, in place of receiving it."""
 
-    def remake(self) -> Callable[[], Any] | None:
-        """A function that makes equal data, is pickled without it, and names itself by `str`; None if there is none.
+    def loader(self) -> Callable[[], Any] | None:
+        """A function that loads equal data, is pickled without it, and names itself by `str`; None if there is none.
 
         Called in a worker it raises `DifferentDataError` where the data is not equal, which ends the session. After any
         other error the data is sent.

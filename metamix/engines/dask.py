@@ -2,7 +2,7 @@
 
 What the tasks share travels as the argument of a task that returns it, so that the scheduler can make it anew where
 the only worker that had it is lost; data that is scattered is lost then. Where all workers are on this machine, they
-map a file instead, as processes of the local engine do. Elsewhere, where a function makes the data (`Remakable`), only
+map a file instead, as processes of the local engine do. Elsewhere, where a function loads the data (`Reloadable`), only
 the function travels.
 """
 
@@ -32,7 +32,7 @@ from metamix.engines.contract import (
     DifferentDataError,
     Function,
     Outcome,
-    Remakable,
+    Reloadable,
     Session,
     TaskTimeoutError,
     WorkerKilledError,
@@ -358,7 +358,7 @@ class _Data:
             return None
         if self._way == "make":
             # Only now: it takes a fingerprint of the data.
-            self._make = self._shared.remake() if isinstance(self._shared, Remakable) else None
+            self._make = self._shared.loader() if isinstance(self._shared, Reloadable) else None
             if self._make is None:
                 return None
             try:
@@ -547,11 +547,11 @@ class _DaskSession(RemoteSession):
 class DaskEngine:
     """Run tasks on a cluster of Dask.
 
-    The shared data is sent to each worker once, or made by each (`Remakable`), and made anew
-    where workers are lost. A task whose worker is lost is tried again, three times by default
-    (``distributed.scheduler.allowed-failures``), and then as often with no other. If that does not help either, it gets
-    `WorkerKilledError`, and the others finish. A worker is ended where a task takes longer than it may (`at_most`);
-    that task gets `TaskTimeoutError`.
+    The shared data is sent to each worker once, or loaded by each (`Reloadable`), and made anew where workers are lost.
+    A task whose worker is lost is tried again, three times by default (``distributed.scheduler.allowed-failures``), and
+    four times more with no other task running. If that does not help either, it gets `WorkerKilledError`, and the
+    others finish. A worker is ended where a task takes longer than it may (`at_most`); that task gets
+    `TaskTimeoutError`.
 
     Tasks run one at a time in each thread of each worker, so start workers with one thread for each task that is to run
     at once. Where workers have a resource named GPU (``dask worker ... --resources GPU=1``), fits on a GPU take one of

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from metamix.data.frames import append_rows, take_rows
 from metamix.engines import DaskEngine, current_engine
-from metamix.engines.dask import IN_PROCESS
+from metamix.engines.dask import IN_PROCESS, Cluster
 from metamix.engines.together import Place, Shares, run_together
 from metamix.fitting.early_stopping import library_of
 from metamix.fitting.fitted import FittedExpert
@@ -68,6 +68,8 @@ def cluster_engine(name: str) -> DaskEngine:
     ------
     ValueError
         If there is neither, or its workers are no processes.
+    ConnectionError
+        If the scheduler does not answer.
     """
     engine = current_engine()
     if not isinstance(engine, DaskEngine):
@@ -78,7 +80,7 @@ def cluster_engine(name: str) -> DaskEngine:
                 f"expert {name} is trained by the workers of a cluster on a table of metamix.scan: {error}. Without a "
                 "cluster, take 'lightgbm' or 'xgboost', which learn chunk by chunk"
             ) from None
-    if any(one.startswith(IN_PROCESS) for one in engine.client.scheduler_info(n_workers=-1)["workers"]):
+    if any(one.startswith(IN_PROCESS) for one in Cluster(engine.client, engine.wait_seconds).slots()):
         raise ValueError(
             f"expert {name} is trained by workers that are processes of their own, and those of this client are "
             "threads of this process: start it with distributed.Client(processes=True)"
@@ -187,7 +189,7 @@ def _fit_share(pieces: list[Any], place: Place, *, learner: Any) -> Any:
 
 @contextmanager
 def _network_of_lightgbm(learner: Any, place: Place) -> Iterator[None]:
-    """LightGBM connects where its parameters say so. Set by `set_params`, they would be those of the fitted booster."""
+    """LightGBM connects where its parameters say so. Set by `set_params`, they would stay in the fitted learner."""
     given = learner.get_params(deep=False)
     connected = {
         "machines": ",".join(f"{host}:{port}" for host, port in place.addresses),
@@ -220,11 +222,10 @@ def _network_of_xgboost(learner: Any, place: Place) -> Iterator[None]:
     from xgboost.collective import CommunicatorContext
     from xgboost.tracker import RabitTracker
 
-    (host, port), tracker = place.addresses[0], None
+    (host, port), tracker, seconds = place.addresses[0], None, 60 * SILENT_MINUTES
     if place.rank == 0:
-        tracker = RabitTracker(len(place.addresses), host, port, sortby="task", timeout=60 * SILENT_MINUTES)
+        tracker = RabitTracker(len(place.addresses), host, port, sortby="task", timeout=seconds)
         tracker.start()
-    seconds = 60 * SILENT_MINUTES
     with ExitStack() as stack:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of attempts to connect before the tracker is there

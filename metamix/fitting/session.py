@@ -64,16 +64,16 @@ class SharedInputs:
     deadline: Deadline
     checkpoint: Checkpoint | None = None  # for the parts of tasks that are fits themselves
 
-    def remake(self) -> _Remake | None:
-        """How workers on other machines make this (`metamix.engines.Remakable`)."""
+    def loader(self) -> _Loader | None:
+        """How workers on other machines make this (`metamix.engines.Reloadable`)."""
         if self.problem.source is None:
             return None
         without = replace(self, problem=replace(self.problem, X=None, source=None))
-        return _Remake(without, self.problem.source, table_fingerprint(self.problem.X))
+        return _Loader(without, self.problem.source, table_fingerprint(self.problem.X))
 
 
 @dataclass(frozen=True)
-class _Remake:
+class _Loader:
     """What all tasks share but X, and where that comes from."""
 
     inputs: SharedInputs

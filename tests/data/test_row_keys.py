@@ -77,3 +77,15 @@ def test_a_key_of_all_rows_is_that_of_the_keys_of_the_rows(make):
     X = np.round(np.random.default_rng(0).normal(size=(120_000, 2)))
     y = X[:, 0]
     assert table_key(make(X), y) == sha256(row_keys(make(X), y).tobytes()).hexdigest()
+
+
+def test_a_key_in_parts_is_that_of_whole_columns_of_any_type():
+    n = 50_000
+    rng = np.random.default_rng(0)
+    text = rng.choice(["a", "b", "c"], n).astype(object)
+    text[::7] = None
+    frame = pd.DataFrame({"text": text, "kind": pd.Categorical(rng.choice(["x", "y"], n)), "gaps": rng.normal(size=n)})
+    frame.loc[::5, "gaps"] = np.nan
+    frame["kind"] = frame["kind"].where(np.arange(n) > n // 2)  # missing in the first part
+    frame["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(1000, size=n), "D")
+    assert table_key(frame) == sha256(row_keys(frame).tobytes()).hexdigest()

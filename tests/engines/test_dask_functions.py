@@ -265,15 +265,15 @@ def test_a_worker_that_comes_in_place_of_a_killed_one_loads_the_table_too(act, c
     assert mixture.failures_.empty
 
 
-class Remade:
+class Reloaded:
     """Data that a function makes."""
 
-    def remake(self):
+    def loader(self):
         return lambda: np.ones((N, 2))
 
 
 def test_what_a_worker_makes_is_read_only_there(run, dask_engine):
-    found = run(dask_engine, lambda made, task: (made.flags.writeable, float(made.sum())), range(2), Remade())
+    found = run(dask_engine, lambda made, task: (made.flags.writeable, float(made.sum())), range(2), Reloaded())
     assert [outcome.value for outcome in found] == [(False, 2.0 * N)] * 2
 
 

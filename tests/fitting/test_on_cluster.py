@@ -14,13 +14,14 @@ from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 from sklearn.neural_network import MLPRegressor
 
-from metamix import MixtureRegressor, scan
+from metamix import MixtureRegressor, load, save, scan
 from metamix.engines import DaskEngine
 from metamix.experts import OnCluster, classifiers, regressors
 from metamix.experts.on_columns import on_columns
 from metamix.fitting import NamedExpert, Problem, fit_expert
 from metamix.fitting.in_chunks import ChunkwiseFit, last_learner, reaching
 from metamix.fitting.on_cluster import ClusterFit, chunkwise_fit, cluster_engine, cluster_part
+from metamix.persistence import untrusted_types
 from metamix.progress import listen
 
 lightgbm, xgboost = pytest.importorskip("lightgbm"), pytest.importorskip("xgboost")
@@ -250,6 +251,10 @@ def test_a_mixture_of_a_large_table_is_as_good_as_one_fit_to_all_of_it(client, t
     mixture.fit(scan(tmp_path, memory="2MB"), "y")
     assert mixture.failures_.empty
     assert "rows: trees." in str(mixture.verdict_)
+    save(mixture, tmp_path / "big.mix")
+    again = load(tmp_path / "big.mix", trusted=untrusted_types(tmp_path / "big.mix"))
+    features = frame.drop(columns="y")
+    np.testing.assert_array_equal(again.predict(features), mixture.predict(features))
     whole = trees.fit(frame.drop(columns="y"), frame["y"])
     new = pd.DataFrame(rng.uniform(-1, 1, (20_000, 3)), columns=list("abc"))
     law = 2 * new["b"] + np.where(new["a"] > 0.96, 8 * np.sin(5 * new["b"]), 0.0)
